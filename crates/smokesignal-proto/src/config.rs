@@ -1,0 +1,173 @@
+//! Every number of the core: unit, default, source.
+
+use std::time::Duration;
+
+/// Payload of one segment at most: 64 KiB. Larger messages travel as fragments, so that no message
+/// holds up others on a link for longer than one segment takes.
+pub const MAX_SEGMENT: usize = 64 * 1024;
+
+/// The numbers a node runs by. [`Config::default`] is what the library ships.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which start of this node this is; each start must have a higher one. Default 1; the library
+    /// uses unix milliseconds.
+    pub incarnation: u64,
+    /// Which network the records belong to; records of another one are not believed. Default zeros; the
+    /// library derives it from the network secret.
+    pub network: [u8; 32],
+    /// Peers below which the node looks for more. Default 3 (the npm package's `minPeerNo`).
+    pub min_peers: usize,
+    /// Peers at most, not counting up to two for the moment of a link split or for explicit ones.
+    /// Default 5 (the npm package's `maxPeerNo`).
+    pub max_peers: usize,
+    /// A link without any byte for this long is dead. Default 3 s (the npm package's `pingTimeout`).
+    pub ping_timeout: Duration,
+    /// Bytes of one message at most. Default 16 MiB.
+    pub max_message: usize,
+
+    /// Upkeep runs this often, give or take 30 %. Default 250 ms (design C: fixed rhythm, not
+    /// reaction, so that a mass failure makes no herd).
+    pub tick: Duration,
+    /// Wait between two contacts that are tried while isolated. Default 250 ms (as Happy Eyeballs,
+    /// RFC 8305, section 5).
+    pub contact_stagger: Duration,
+    /// First and last wait before a failed seed is tried again; doubles in between, full jitter.
+    /// Default 500 ms and 15 s (C5: nobody may stay alone for 30 s while a seed lives).
+    pub seed_backoff: (Duration, Duration),
+    /// First and last wait between two attempts to find more peers. Default 250 ms and 10 s (a
+    /// network smaller than `min_peers` + 1 must not search at full speed for ever).
+    pub refill_backoff: (Duration, Duration),
+    /// Connections being made at once at most. Default 8 (C7).
+    pub max_dials: usize,
+    /// Connections that are no links (joiners, refused ones) at most; the oldest loses. Default 64.
+    pub max_sessions: usize,
+    /// A connection that is no link is closed after this long. Default 10 s.
+    pub session_timeout: Duration,
+    /// A link that is not active on both sides after this long exists on neither. Default 3 s.
+    pub handshake_timeout: Duration,
+    /// A split not committed after this long lapses. Default 5 s.
+    pub split_timeout: Duration,
+    /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9).
+    pub walk_ttl: u8,
+    /// Walks and shuffles whose way back is remembered; the oldest loses. Default 1024.
+    pub max_walks: usize,
+    /// The way back of a walk is forgotten after this long. Default 10 s.
+    pub walk_timeout: Duration,
+    /// Peers remembered but not connected; a random one loses. Default 192 (design C: at a 95 % loss
+    /// 30 leaves a sixth of the survivors without a live contact, 192 leaves none).
+    pub passive_view: usize,
+    /// Peers not answering any more, kept as a last resort; the oldest loses. Default 256.
+    pub graveyard: usize,
+    /// Two nodes exchange passive entries this often: 8 s to 12 s (HyParView: 10 s).
+    pub shuffle: (Duration, Duration),
+    /// After a refusal or a close by the user the pair leaves each other alone for this long. Default 30 s.
+    pub pair_backoff: Duration,
+    /// Joins answered per second; a burst of twice as many passes. Default 100.
+    pub joins_per_second: u32,
+
+    /// A link with data waiting and no progress is closed after this long. Default 3 s.
+    pub stall_timeout: Duration,
+    /// Bytes handed to one link and not yet written by it. Default 128 KiB: more would put control
+    /// messages behind data.
+    pub link_window: usize,
+    /// Bytes of control messages on top of the window; above it the link is closed. Default 256 KiB.
+    pub control_window: usize,
+    /// Bytes an own write may be ahead of the slowest of the node's links. Default 1 MiB.
+    pub write_window: usize,
+    /// Bytes accepted from the application and not yet sent. Default 1 MiB, and always one message.
+    pub write_buffer: usize,
+    /// A link may hold up the node's writes for this long while all others wait; the debt is forgiven at
+    /// 5 % of passing time. Default 500 ms (interface: a slow peer costs others at most 5 %).
+    pub slow_budget: Duration,
+    /// Bytes retained of one writer; the oldest loses. Default 32 MiB: two messages of the largest size.
+    pub ring_bytes: usize,
+    /// Bytes retained of all writers; the largest ring loses its oldest. Default 64 MiB.
+    pub ring_total: usize,
+    /// Retained no longer than this. Default 60 s.
+    pub ring_age: Duration,
+    /// Bytes of half-arrived large messages; the one that grows past it loses. Default 64 MiB.
+    pub partial_total: usize,
+    /// Writers known at once; the one silent for longest loses and leaves a tombstone. Default 16 384.
+    pub max_streams: usize,
+    /// Marks of forgotten writers, so that nothing is read twice; the oldest loses. Default 65 536.
+    pub max_tombstones: usize,
+    /// Wait before a missing range is asked for. Default 150 ms (design A, T1).
+    pub graft_after: Duration,
+    /// Wait before it is asked for elsewhere. Default 300 ms (design A, T2).
+    pub graft_again: Duration,
+    /// Wait before a range that nobody retains is reported as a gap: with enough peers, and with fewer than
+    /// `min_peers`. Default 2 s (design A, T_gap) and 10 s (a new link may still bring it).
+    pub gap_after: (Duration, Duration),
+    /// A node counts as new for this long at most; writers met meanwhile start at now. Default 3 s.
+    pub settle_after: Duration,
+    /// A writer's former incarnation may finish for this long once a newer one is seen. Default 5 s.
+    pub drain_timeout: Duration,
+    /// A leaving node tries to hand over accepted writes for this long. Default 5 s.
+    pub leave_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const KIB: usize = 1024;
+        const MIB: usize = 1024 * KIB;
+        let ms = Duration::from_millis;
+        let s = Duration::from_secs;
+        Self {
+            incarnation: 1,
+            network: [0; 32],
+            min_peers: 3,
+            max_peers: 5,
+            ping_timeout: s(3),
+            max_message: 16 * MIB,
+            tick: ms(250),
+            contact_stagger: ms(250),
+            seed_backoff: (ms(500), s(15)),
+            refill_backoff: (ms(250), s(10)),
+            max_dials: 8,
+            max_sessions: 64,
+            session_timeout: s(10),
+            handshake_timeout: s(3),
+            split_timeout: s(5),
+            walk_ttl: 6,
+            max_walks: 1024,
+            walk_timeout: s(10),
+            passive_view: 192,
+            graveyard: 256,
+            shuffle: (s(8), s(12)),
+            pair_backoff: s(30),
+            joins_per_second: 100,
+            stall_timeout: s(3),
+            link_window: 128 * KIB,
+            control_window: 256 * KIB,
+            write_window: MIB,
+            write_buffer: MIB,
+            slow_budget: ms(500),
+            ring_bytes: 32 * MIB,
+            ring_total: 64 * MIB,
+            ring_age: s(60),
+            partial_total: 64 * MIB,
+            max_streams: 16_384,
+            max_tombstones: 65_536,
+            graft_after: ms(150),
+            graft_again: ms(300),
+            gap_after: (s(2), s(10)),
+            settle_after: s(3),
+            drain_timeout: s(5),
+            leave_timeout: s(5),
+        }
+    }
+}
+
+impl Config {
+    /// Links that come about by themselves at most. With "no limit" (`usize::MAX`) every joiner's first link
+    /// would go to its seed and make it the centre of a star, so it is twice `min_peers` then, 8 at least;
+    /// links that a user asks for come on top.
+    pub(crate) fn automatic_max(&self) -> usize {
+        if self.max_peers == usize::MAX { (2 * self.min_peers).max(8) } else { self.max_peers }
+    }
+
+    /// Links at most, transient and explicit ones included.
+    pub(crate) fn hard_max(&self) -> usize {
+        self.max_peers.saturating_add(2)
+    }
+}

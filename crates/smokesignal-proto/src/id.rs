@@ -1,0 +1,133 @@
+//! Who a node is: its ed25519 public key, and the key pair that proves it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+/// A node's name in the network: its ed25519 public key (32 bytes, written as 64 hex digits).
+///
+/// Nobody can take another node's id, because the transport proves possession of the private key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId([u8; 32]);
+
+impl NodeId {
+    /// The id with these 32 bytes. Whether they are a usable key shows when a signature is checked.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the public key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first 10 hex digits: enough for people to tell the nodes of one network apart.
+    pub fn short(&self) -> String {
+        self.to_string()[..10].to_owned()
+    }
+
+    /// Whether `signature` over `message` was made with this id's private key.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+/// The text is not a node id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a node id: expected 64 hex digits, as `smokesignal id` prints them")]
+pub struct ParseNodeIdError(String);
+
+impl FromStr for NodeId {
+    type Err = ParseNodeIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParseNodeIdError(text.chars().take(80).collect());
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(error());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| error())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| error())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A node's private key with its public half. Signs; never leaves the process.
+pub struct Keypair {
+    pair: Ed25519KeyPair,
+    id: NodeId,
+}
+
+impl Keypair {
+    /// The key pair of this 32-byte ed25519 seed. The same seed gives the same id.
+    #[expect(clippy::missing_panics_doc, reason = "every 32-byte string is an ed25519 seed")]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are an ed25519 seed");
+        let mut id = [0; 32];
+        id.copy_from_slice(pair.public_key().as_ref());
+        Self { pair, id: NodeId(id) }
+    }
+
+    /// The public half.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The 64-byte ed25519 signature over `message`.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.pair.sign(message).as_ref());
+        signature
+    }
+}
+
+impl fmt::Debug for Keypair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keypair({:?}, private half not shown)", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text_form() {
+        let id = Keypair::from_seed(&[7; 32]).id();
+        assert_eq!(id.to_string().parse::<NodeId>().unwrap(), id);
+        assert_eq!(id.short().len(), 10);
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_the_cure() {
+        for text in ["", "abc", &"g".repeat(64), &"ä".repeat(32)] {
+            let error = text.parse::<NodeId>().unwrap_err().to_string();
+            assert!(error.contains("64 hex digits"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_message_and_signer_only() {
+        let (a, b) = (Keypair::from_seed(&[1; 32]), Keypair::from_seed(&[2; 32]));
+        let signature = a.sign(b"hello");
+        assert!(a.id().verify(b"hello", &signature));
+        assert!(!a.id().verify(b"hellO", &signature));
+        assert!(!b.id().verify(b"hello", &signature));
+    }
+}

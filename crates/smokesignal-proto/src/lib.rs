@@ -1,0 +1,50 @@
+//! The smokesignal protocol without sockets, clocks or threads.
+//!
+//! [`Node`] says which message goes to which neighbour; carrying the bytes is the caller's part. Nodes gather
+//! through a contact and keep a few neighbours each; what one writes reaches all the others, each writer's
+//! messages in the order written, each once. What cannot be had any more is reported as a gap and counted.
+//!
+//! It is not a log (a late joiner starts at now), there is no order between different writers, and a node
+//! that is cut off from all others hears nothing until it is back.
+//!
+//! Time and chance are arguments: the same seed and the same inputs give the same outputs, byte for byte.
+//!
+//! ```
+//! use smokesignal_proto::{Config, Instant, Keypair, Node, Output};
+//!
+//! let now = Instant::ZERO;
+//! let mut node = Node::new(Keypair::from_seed(&[7; 32]), Config::default(), 1, now);
+//! node.join("192.168.2.100:8495".into(), now);
+//! node.handle_timeout(now);
+//! while let Some(output) = node.poll_output(now) {
+//!     // Perform it: send, dial, close, deliver.
+//!     assert!(matches!(output, Output::Dial { .. }));
+//! }
+//! let wake_at = node.poll_timeout(); // Sleep until then, or until something arrives.
+//! # assert!(wake_at > now);
+//! ```
+
+mod codec;
+mod config;
+mod id;
+mod membership;
+mod message;
+mod node;
+mod passive;
+mod record;
+mod ring;
+mod rng;
+mod spread;
+mod streams;
+mod time;
+mod writer;
+
+pub use codec::{CodecError, MAX_FRAME, decode, encode};
+pub use config::{Config, MAX_SEGMENT};
+pub use id::{Keypair, NodeId, ParseNodeIdError};
+pub use message::{
+    Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, Mark, Message, Priority, Segment, SegmentKind,
+};
+pub use node::{DialId, Full, LinkId, Node, Output, RequestFailure, RequestId, Target};
+pub use record::{MAX_ADDRESSES, Record};
+pub use time::Instant;

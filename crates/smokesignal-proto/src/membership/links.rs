@@ -1,0 +1,360 @@
+//! Connections become links in two steps, so that a link exists on both sides or on neither:
+//! `Neighbor`, `Accept`, `Active`.
+
+use super::{Conn, Effect, Membership, Phase, Purpose};
+use crate::id::NodeId;
+use crate::message::{Control, Farewell, Priority};
+use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
+use crate::record::Record;
+use crate::time::Instant;
+
+impl Membership {
+    /// The user wants a link to this address.
+    pub(crate) fn request(&mut self, request: RequestId, address: String, now: Instant) {
+        self.dial(Purpose::Explicit(request), Target::Name(address), None, now);
+    }
+
+    pub(super) fn dial_record(
+        &mut self,
+        record: &Record,
+        priority: Priority,
+        token: Option<u64>,
+        now: Instant,
+    ) {
+        let session = self.conns.iter().find(|(_, c)| c.peer == record.id && c.phase == Phase::Session);
+        if let Some((link, _)) = session {
+            return self.ask_for_link(*link, priority, token, now);
+        }
+        if let Some(address) = record.dialable_from(&self.addresses) {
+            let purpose = Purpose::Link { priority, token };
+            self.dial(purpose, Target::Address(address), Some(record.id), now);
+        }
+    }
+
+    pub(super) fn dial(&mut self, purpose: Purpose, target: Target, expect: Option<NodeId>, now: Instant) {
+        self.next_dial += 1;
+        let dial = DialId(self.next_dial);
+        self.dials.insert(dial, super::Dial { purpose, peer: expect, since: now });
+        self.out.push(Effect::Dial { dial, target, expect });
+    }
+
+    pub(crate) fn dial_failed(&mut self, dial: DialId, now: Instant) {
+        let Some(failed) = self.dials.remove(&dial) else { return };
+        match failed.purpose {
+            Purpose::Contact(seed) => self.seed_failed(seed, now),
+            Purpose::Explicit(request) => {
+                self.out.push(Effect::Requested(request, Err(RequestFailure::Dial(dial))));
+            }
+            Purpose::Link { token, .. } => {
+                if let Some(peer) = failed.peer {
+                    self.passive.failed(&peer, now, &self.config);
+                }
+                self.betweens.retain(|known, _| Some(*known) != token);
+                self.next_refill = now;
+            }
+            Purpose::None => {}
+        }
+    }
+
+    /// A connection is up and the other side has proved to be `peer`.
+    pub(crate) fn connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
+        let known = dial.and_then(|dial| self.dials.remove(&dial));
+        let dialled = dial.is_some();
+        let purpose = known.map_or(Purpose::None, |dial| dial.purpose);
+        if peer == self.me {
+            return self.reached_myself(link, purpose);
+        }
+        self.passive.proved(&peer);
+        let conn = Conn {
+            peer,
+            dialled,
+            phase: Phase::Session,
+            since: now,
+            record: None,
+            incarnation: 0,
+            purpose: purpose.clone(),
+            explicit: false,
+            degree: 0,
+            heard: now,
+            spoke: now,
+        };
+        self.conns.insert(link, conn);
+        self.limit_sessions();
+        match purpose {
+            Purpose::None => {}
+            Purpose::Contact(seed) => self.contact_reached(link, seed, now),
+            Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),
+            Purpose::Explicit(request) => match self.link_to(&peer) {
+                Some((existing, conn)) if conn.phase == Phase::Active => {
+                    self.mark_explicit(existing);
+                    self.out.push(Effect::Requested(request, Ok(peer)));
+                    self.close(link, "a link to this node exists already");
+                }
+                _ => self.ask_for_link(link, Priority::Explicit, None, now),
+            },
+        }
+    }
+
+    fn reached_myself(&mut self, link: LinkId, purpose: Purpose) {
+        match purpose {
+            Purpose::Contact(seed) => self.seeds[seed].own = true,
+            Purpose::Explicit(request) => {
+                self.out.push(Effect::Requested(request, Err(RequestFailure::Myself)));
+            }
+            _ => {}
+        }
+        self.out.push(Effect::Close(link, "this is the node itself"));
+    }
+
+    fn mark_explicit(&mut self, link: LinkId) {
+        if let Some(conn) = self.conns.get_mut(&link) {
+            conn.explicit = true;
+        }
+    }
+
+    pub(super) fn ask_for_link(
+        &mut self,
+        link: LinkId,
+        priority: Priority,
+        token: Option<u64>,
+        now: Instant,
+    ) {
+        let Some(conn) = self.conns.get(&link) else { return };
+        if self.leaving || conn.phase != Phase::Session || self.link_to(&conn.peer).is_some() {
+            return;
+        }
+        let (record, incarnation) = (self.record.clone(), self.config.incarnation);
+        self.send(link, Control::Neighbor { record, incarnation, priority, token });
+        if let Some(conn) = self.conns.get_mut(&link) {
+            (conn.phase, conn.since) = (Phase::Requested, now);
+            conn.explicit |= priority == Priority::Explicit;
+            if !matches!(conn.purpose, Purpose::Explicit(_)) {
+                conn.purpose = Purpose::Link { priority, token };
+            }
+        }
+    }
+
+    pub(super) fn on_neighbor(
+        &mut self,
+        link: LinkId,
+        record: Record,
+        incarnation: u64,
+        priority: Priority,
+        token: Option<u64>,
+        now: Instant,
+    ) {
+        let peer = record.id;
+        let Some(conn) = self.conns.get_mut(&link) else { return };
+        (conn.record, conn.incarnation) = (Some(record), incarnation);
+        let phase = conn.phase;
+        if phase == Phase::Requested && self.me < peer {
+            return; // Both asked at once over one connection: the larger id answers.
+        }
+        if matches!(phase, Phase::Accepted | Phase::Active) || self.leaving {
+            return;
+        }
+        if phase == Phase::Session && !self.wins(link, &peer, incarnation, now) {
+            return self.refuse(link, &peer);
+        }
+        if priority != Priority::Explicit && self.apart.get(&peer).is_some_and(|until| *until > now) {
+            return self.refuse(link, &peer);
+        }
+        if phase == Phase::Requested || self.has_room_for(&peer, priority, token) {
+            self.accept(link, priority, now);
+        } else {
+            let displaced =
+                priority == Priority::High && !self.make_room(link, priority, now) && self.displace(now);
+            if displaced { self.accept(link, priority, now) } else { self.refuse_full(link, priority, now) }
+        }
+    }
+
+    /// Of two connections between one pair the one dialled by the smaller id stays, unless the other node
+    /// was started anew or has lost the old one.
+    fn wins(&mut self, link: LinkId, peer: &NodeId, incarnation: u64, now: Instant) -> bool {
+        let Some((old, conn)) = self.link_to(peer) else { return true };
+        let dialler = |conn: &Conn| if conn.dialled { self.me } else { conn.peer };
+        let young = now - conn.since < self.config.handshake_timeout;
+        let same_start = conn.incarnation == 0 || conn.incarnation == incarnation;
+        let new_by = self.conns.get(&link).map_or(*peer, dialler);
+        if same_start && young && (dialler(conn) < new_by || dialler(conn) == new_by) {
+            return false;
+        }
+        self.drop_link(old, "replaced by a newer connection", now);
+        true
+    }
+
+    fn has_room_for(&self, peer: &NodeId, priority: Priority, token: Option<u64>) -> bool {
+        let expected =
+            token.and_then(|token| self.splits.get(&token)).is_some_and(|split| split.joiner == *peer);
+        let held = self.conns.values().filter(|conn| conn.phase != Phase::Session).count();
+        match priority {
+            Priority::Explicit => held < self.config.hard_max(),
+            _ if expected => held < self.config.hard_max(),
+            _ => held < self.config.automatic_max(),
+        }
+    }
+
+    fn accept(&mut self, link: LinkId, priority: Priority, now: Instant) {
+        let (record, incarnation) = (self.record.clone(), self.config.incarnation);
+        self.send(link, Control::Accept { record, incarnation });
+        if let Some(conn) = self.conns.get_mut(&link) {
+            (conn.phase, conn.since) = (Phase::Accepted, now);
+            conn.explicit |= priority == Priority::Explicit;
+        }
+    }
+
+    fn refuse(&mut self, link: LinkId, peer: &NodeId) {
+        let records = self.sample(8, 8, peer);
+        self.send(link, Control::Refuse { records });
+    }
+
+    /// Refuses, but for somebody without enough peers looks for a place elsewhere: a split, or a walk.
+    fn refuse_full(&mut self, link: LinkId, priority: Priority, now: Instant) {
+        let Some(record) = self.conns.get(&link).and_then(|conn| conn.record.clone()) else { return };
+        self.refuse(link, &record.id);
+        if priority == Priority::Need {
+            self.start_walk(link, record, now);
+        }
+    }
+
+    pub(super) fn on_accept(&mut self, link: LinkId, record: Record, incarnation: u64, now: Instant) {
+        let Some(conn) = self.conns.get_mut(&link) else { return };
+        if conn.phase != Phase::Requested {
+            return;
+        }
+        (conn.record, conn.incarnation) = (Some(record), incarnation);
+        self.send(link, Control::Active);
+        self.activate(link, now);
+    }
+
+    pub(super) fn on_active(&mut self, link: LinkId, now: Instant) {
+        if self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::Accepted) {
+            self.activate(link, now);
+        }
+    }
+
+    fn activate(&mut self, link: LinkId, now: Instant) {
+        let Some(conn) = self.conns.get_mut(&link) else { return };
+        (conn.phase, conn.since) = (Phase::Active, now);
+        let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
+        self.passive.forget(&peer);
+        self.refill_wait = self.config.refill_backoff.0;
+        self.next_refill = self.next_refill.min(now + self.refill_wait);
+        self.out.push(Effect::Up(link));
+        if let Purpose::Explicit(request) = purpose {
+            self.out.push(Effect::Requested(request, Ok(peer)));
+        }
+        self.commit_between(&peer);
+    }
+
+    pub(super) fn on_refuse(&mut self, link: LinkId, records: &[Record], now: Instant) {
+        self.learn(records);
+        let Some(conn) = self.conns.get_mut(&link) else { return };
+        if conn.phase != Phase::Requested {
+            return;
+        }
+        (conn.phase, conn.since, conn.explicit) = (Phase::Session, now, false);
+        let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
+        self.passive.avoid(&peer, now + self.config.pair_backoff / 10);
+        match purpose {
+            Purpose::Explicit(request) => {
+                let linked = self.link_to(&peer).is_some();
+                let outcome = if linked { Ok(peer) } else { Err(RequestFailure::Full) };
+                self.out.push(Effect::Requested(request, outcome));
+            }
+            Purpose::Link { token, .. } => self.betweens.retain(|known, _| Some(*known) != token),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_disconnect(&mut self, link: LinkId, reason: Farewell, records: &[Record], now: Instant) {
+        self.learn(records);
+        let Some(conn) = self.conns.get(&link) else { return };
+        let (peer, record) = (conn.peer, conn.record.clone());
+        let text = match reason {
+            Farewell::Leaving => "it left the network",
+            Farewell::Split => "a joiner came between",
+            Farewell::Surplus => "it has peers enough",
+            Farewell::Closed => "its user closed the link",
+        };
+        self.drop_link(link, text, now);
+        match (reason, record) {
+            (Farewell::Leaving, _) => self.passive.forget(&peer),
+            (_, Some(record)) => self.learn(&[record]),
+            _ => {}
+        }
+        match reason {
+            Farewell::Closed => self.keep_apart(peer, now),
+            Farewell::Leaving => {}
+            _ => self.passive.avoid(&peer, now + self.config.pair_backoff / 3),
+        }
+    }
+
+    /// The user closed this link: the pair leaves each other alone for a while.
+    pub(crate) fn close_by_user(&mut self, peer: &NodeId, now: Instant) {
+        if let Some((link, _)) = self.link_to(peer) {
+            self.say_goodbye(link, Farewell::Closed, now);
+            self.keep_apart(*peer, now);
+        }
+    }
+
+    fn keep_apart(&mut self, peer: NodeId, now: Instant) {
+        self.apart.retain(|_, until| *until > now);
+        if self.apart.len() >= self.config.passive_view {
+            self.apart.pop_first(); // The smallest id loses: it may be linked again too early, no more.
+        }
+        self.apart.insert(peer, now + self.config.pair_backoff);
+        self.passive.avoid(&peer, now + self.config.pair_backoff);
+    }
+
+    pub(super) fn say_goodbye(&mut self, link: LinkId, reason: Farewell, now: Instant) {
+        let Some(conn) = self.conns.get(&link) else { return };
+        let (peer, record) = (conn.peer, conn.record.clone());
+        let records = self.sample(8, 8, &peer);
+        self.send(link, Control::Disconnect { reason, records });
+        self.drop_link(link, "closed by this node", now);
+        if let Some(record) = record {
+            self.learn(&[record]);
+            self.passive.avoid(&peer, now + self.config.pair_backoff / 3);
+        }
+    }
+
+    /// Ends a connection in good order.
+    pub(super) fn drop_link(&mut self, link: LinkId, reason: &'static str, now: Instant) {
+        self.gone(link, reason, false, now);
+        self.out.push(Effect::Close(link, reason));
+    }
+
+    pub(super) fn close(&mut self, link: LinkId, reason: &'static str) {
+        self.conns.remove(&link);
+        self.out.push(Effect::Close(link, reason));
+    }
+
+    /// The connection broke, or was found dead.
+    pub(crate) fn disconnected(&mut self, link: LinkId, reason: &'static str, now: Instant) {
+        self.gone(link, reason, true, now);
+    }
+
+    fn gone(&mut self, link: LinkId, reason: &'static str, lost: bool, now: Instant) {
+        let Some(conn) = self.conns.remove(&link) else { return };
+        self.splits.retain(|_, split| split.link != link || split.offer.is_none());
+        if let Purpose::Explicit(request) = conn.purpose {
+            self.out.push(Effect::Requested(request, Err(RequestFailure::Closed)));
+        }
+        if conn.phase != Phase::Active {
+            return;
+        }
+        self.out.push(Effect::Down(link, reason));
+        self.refill_wait = self.config.refill_backoff.0;
+        self.next_refill = now;
+        if lost {
+            if let Some(record) = &conn.record {
+                self.learn(std::slice::from_ref(record));
+                self.passive.failed(&conn.peer, now, &self.config);
+            }
+            for seed in self.seeds.iter_mut().filter(|seed| seed.peer == Some(conn.peer)) {
+                (seed.lost, seed.failures, seed.not_before) = (true, 0, now + self.config.seed_backoff.0);
+            }
+        }
+    }
+}

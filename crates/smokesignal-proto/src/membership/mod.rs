@@ -1,0 +1,277 @@
+//! WHO: which connections are links, which nodes are known, and how both are kept up.
+//!
+//! HyParView (Leitão et al., 2007) with one change: a full node does not drop a random neighbour for a
+//! joiner, it lets the joiner in between itself and a neighbour (`split.rs`), so that nobody starves and
+//! no path is lost.
+
+mod join;
+mod links;
+mod split;
+mod upkeep;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::id::{Keypair, NodeId};
+use crate::message::{Control, Priority};
+use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
+use crate::passive::Passive;
+use crate::record::Record;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// What membership wants done. `node.rs` passes it on.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Send(LinkId, Control),
+    Dial { dial: DialId, target: Target, expect: Option<NodeId> },
+    Close(LinkId, &'static str),
+    Up(LinkId),
+    Down(LinkId, &'static str),
+    Requested(RequestId, Result<NodeId, RequestFailure>),
+}
+
+/// One connection, link or not.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) peer: NodeId,
+    dialled: bool,
+    phase: Phase,
+    since: Instant,
+    pub(crate) record: Option<Record>,
+    incarnation: u64,
+    /// What to do once the connection is up, or why it was made.
+    purpose: Purpose,
+    explicit: bool,
+    degree: usize,
+    /// This node asked to join through it and has not been welcomed yet.
+    pub(crate) heard: Instant,
+    pub(crate) spoke: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No link: a joiner, a contact, a refused one.
+    Session,
+    /// We asked for a link.
+    Requested,
+    /// We agreed and wait for the last word.
+    Accepted,
+    /// A link.
+    Active,
+}
+
+/// Why a connection is dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Purpose {
+    None,
+    /// A seed, by its place in the list: join through it.
+    Contact(usize),
+    /// A known node: ask for a link.
+    Link {
+        priority: Priority,
+        token: Option<u64>,
+    },
+    /// The user asked.
+    Explicit(RequestId),
+}
+
+#[derive(Debug)]
+struct Dial {
+    purpose: Purpose,
+    peer: Option<NodeId>,
+    since: Instant,
+}
+
+/// An address given by the user, tried for ever.
+#[derive(Debug)]
+struct Seed {
+    address: String,
+    peer: Option<NodeId>,
+    failures: u32,
+    not_before: Instant,
+    /// It leads to this node itself.
+    own: bool,
+    /// The link to it was lost: it must be reached again even if there are peers enough.
+    lost: bool,
+}
+
+/// A link being split for a joiner, seen from one of its two ends.
+#[derive(Debug)]
+struct Split {
+    /// The other end of the link.
+    link: LinkId,
+    joiner: NodeId,
+    until: Instant,
+    /// Set at the walk's end, which offers; not at its neighbour, which agreed.
+    offer: Option<SplitOffer>,
+}
+
+#[derive(Debug)]
+struct SplitOffer {
+    back: LinkId,
+    walk: u64,
+    priority: Priority,
+    /// Neighbours that said no.
+    refused: Vec<LinkId>,
+}
+
+/// A split this node was offered, as the joiner.
+#[derive(Debug)]
+struct Between {
+    /// The walk's end first, which is told when both links stand.
+    ends: [NodeId; 2],
+    until: Instant,
+}
+
+/// The membership organ.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    me: NodeId,
+    keypair: Keypair,
+    config: Config,
+    rng: Rng,
+    addresses: Vec<SocketAddr>,
+    record: Record,
+    pub(crate) conns: BTreeMap<LinkId, Conn>,
+    dials: BTreeMap<DialId, Dial>,
+    next_dial: u64,
+    passive: Passive,
+    seeds: Vec<Seed>,
+    /// The way back of walks and shuffles that passed here.
+    walks: BTreeMap<u64, LinkId>,
+    walk_order: VecDeque<(u64, Instant)>,
+    splits: BTreeMap<u64, Split>,
+    betweens: BTreeMap<u64, Between>,
+    /// Pairs whose link a user closed, and until when.
+    apart: BTreeMap<NodeId, Instant>,
+    join_tokens: u32,
+    next_tick: Instant,
+    last_tick: Instant,
+    next_refill: Instant,
+    refill_wait: Duration,
+    next_contact: Instant,
+    next_shuffle: Instant,
+    over_since: Option<Instant>,
+    pub(crate) leaving: bool,
+    pub(crate) out: Vec<Effect>,
+}
+
+impl Membership {
+    pub(crate) fn new(keypair: Keypair, config: Config, rng_seed: u64, now: Instant) -> Self {
+        let record = Record::sign(&keypair, &config.network, Vec::new(), config.incarnation);
+        Self {
+            me: keypair.id(),
+            keypair,
+            rng: Rng::new(rng_seed),
+            addresses: Vec::new(),
+            record,
+            conns: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            next_dial: 0,
+            passive: Passive::default(),
+            seeds: Vec::new(),
+            walks: BTreeMap::new(),
+            walk_order: VecDeque::new(),
+            splits: BTreeMap::new(),
+            betweens: BTreeMap::new(),
+            apart: BTreeMap::new(),
+            join_tokens: 2 * config.joins_per_second,
+            next_tick: now,
+            last_tick: now,
+            next_refill: now,
+            refill_wait: config.refill_backoff.0,
+            next_contact: now,
+            next_shuffle: now + config.shuffle.0 / 4,
+            over_since: None,
+            leaving: false,
+            out: Vec::new(),
+            config,
+        }
+    }
+
+    pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.record =
+            Record::sign(&self.keypair, &self.config.network, addresses.clone(), self.config.incarnation);
+        self.addresses = addresses;
+    }
+
+    pub(crate) fn add_seed(&mut self, address: String, now: Instant) {
+        let seed = Seed { address, peer: None, failures: 0, not_before: now, own: false, lost: false };
+        self.seeds.push(seed);
+        self.next_tick = self.next_tick.min(now);
+    }
+
+    /// Links that both sides agree on.
+    pub(crate) fn active(&self) -> impl Iterator<Item = (LinkId, &Conn)> {
+        self.conns.iter().filter(|(_, conn)| conn.phase == Phase::Active).map(|(id, conn)| (*id, conn))
+    }
+
+    pub(crate) fn is_active(&self, link: LinkId) -> bool {
+        self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::Active)
+    }
+
+    pub(crate) fn degree(&self) -> usize {
+        self.active().count()
+    }
+
+    /// Links that stand or may stand in a moment, dials for a link included.
+    fn committed(&self) -> usize {
+        let conns = self.conns.values().filter(|conn| conn.phase != Phase::Session).count();
+        let is_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. });
+        conns + self.dials.values().filter(is_link).count()
+    }
+
+    fn link_to(&self, peer: &NodeId) -> Option<(LinkId, &Conn)> {
+        self.conns.iter().find(|(_, c)| c.peer == *peer && c.phase != Phase::Session).map(|(id, c)| (*id, c))
+    }
+
+    fn is_known_link(&self, peer: &NodeId) -> bool {
+        *peer == self.me
+            || self.link_to(peer).is_some()
+            || self.dials.values().any(|dial| dial.peer == Some(*peer))
+    }
+
+    fn send(&mut self, link: LinkId, control: Control) {
+        self.out.push(Effect::Send(link, control));
+    }
+
+    /// Believes only what is signed for this network. `node.rs` has closed the link of whoever sent another.
+    fn learn(&mut self, records: &[Record]) {
+        for record in records {
+            let linked = self.link_to(&record.id).is_some();
+            if record.id != self.me && !linked && record.dialable_from(&self.addresses).is_some() {
+                self.passive.learn(record, &mut self.rng, &self.config);
+            }
+        }
+    }
+
+    /// Some neighbours and some known nodes, for `other`.
+    fn sample(&mut self, active: usize, passive: usize, other: &NodeId) -> Vec<Record> {
+        let neighbours = self.active().filter_map(|(_, conn)| conn.record.clone());
+        let mut records: Vec<_> = neighbours.filter(|record| record.id != *other).collect();
+        self.rng.shuffle(&mut records);
+        records.truncate(active);
+        records.extend(self.passive.sample(passive, &mut self.rng).into_iter().filter(|r| r.id != *other));
+        records
+    }
+
+    fn remember_walk(&mut self, walk: u64, back: LinkId, now: Instant) {
+        self.walks.insert(walk, back);
+        self.walk_order.push_back((walk, now + self.config.walk_timeout));
+        if self.walk_order.len() > self.config.max_walks
+            && let Some((oldest, _)) = self.walk_order.pop_front()
+        {
+            self.walks.remove(&oldest);
+        }
+    }
+
+    /// A random neighbour to pass a walk on to.
+    fn next_hop(&mut self, from: LinkId, not: &NodeId) -> Option<LinkId> {
+        let fits = |(id, conn): &(LinkId, &Conn)| *id != from && conn.peer != *not;
+        let hops: Vec<_> = self.active().filter(fits).map(|(id, _)| id).collect();
+        self.rng.pick(&hops).copied()
+    }
+}

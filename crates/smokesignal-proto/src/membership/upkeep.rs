@@ -1,0 +1,214 @@
+//! Upkeep by a steady tick: time-outs, refill, shuffle. Never purely by reaction, so that a mass failure
+//! makes no herd.
+
+use std::time::Duration;
+
+use super::{Membership, Phase, Purpose};
+use crate::message::{Control, Farewell, Message, Priority};
+use crate::node::{LinkId, RequestFailure};
+use crate::time::Instant;
+
+impl Membership {
+    /// One control message. Its records have been verified.
+    pub(crate) fn handle(&mut self, link: LinkId, control: Control, now: Instant) {
+        match control {
+            Control::Join { record, want } => self.on_join(link, record, want, now),
+            Control::Welcome { records } => self.learn(&records),
+            Control::Walk { walk, ttl, record } => self.on_walk(link, walk, ttl, record, now),
+            Control::Offer { walk, record, split } => self.on_offer(link, walk, record, split, now),
+            Control::SplitPrepare { token, joiner } => self.on_split_prepare(link, token, joiner, now),
+            Control::SplitAnswer { token, ok } => self.on_split_answer(link, token, ok, now),
+            Control::SplitCommit { token } => self.on_split_commit(link, token, now),
+            Control::Neighbor { record, incarnation, priority, token } => {
+                self.on_neighbor(link, record, incarnation, priority, token, now);
+            }
+            Control::Accept { record, incarnation } => self.on_accept(link, record, incarnation, now),
+            Control::Refuse { records } => self.on_refuse(link, &records, now),
+            Control::Active => self.on_active(link, now),
+            Control::Disconnect { reason, records } => self.on_disconnect(link, reason, &records, now),
+            Control::Ping { degree } => {
+                if let Some(conn) = self.conns.get_mut(&link) {
+                    conn.degree = degree.into();
+                }
+            }
+            Control::Shuffle { walk, ttl, records } => self.on_shuffle(link, walk, ttl, records, now),
+            Control::ShuffleReply { walk, records } => self.on_shuffle_reply(walk, records),
+            Control::Digest { .. } | Control::Graft { .. } => {} // Of the broadcast; see node.rs.
+        }
+    }
+
+    /// Messages that only a link may carry, and claims that the transport has refuted.
+    pub(crate) fn is_allowed(&self, link: LinkId, message: &Message) -> bool {
+        let Some(conn) = self.conns.get(&link) else { return false };
+        match message {
+            Message::Control(
+                Control::Join { record, .. }
+                | Control::Neighbor { record, .. }
+                | Control::Accept { record, .. },
+            ) => record.id == conn.peer,
+            _ => true,
+        }
+    }
+
+    pub(crate) fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        let late = now - self.next_tick;
+        if now < self.next_tick {
+            return;
+        }
+        let elapsed = now - self.last_tick;
+        self.last_tick = now;
+        self.next_tick = now + self.rng.duration(self.config.tick * 7 / 10, self.config.tick * 13 / 10);
+        if late > self.config.ping_timeout / 2 {
+            // We slept (suspended, or starved of CPU), not they. Hear them out first (Lifeguard, 2018).
+            self.conns.values_mut().for_each(|conn| conn.heard = now);
+        }
+        let refill = (self.config.joins_per_second as f64 * elapsed.as_secs_f64()).ceil() as u32;
+        self.join_tokens = (self.join_tokens + refill).min(2 * self.config.joins_per_second);
+        self.expire(now);
+        self.keep_alive(now);
+        if !self.leaving {
+            self.drop_surplus(now);
+            self.refill(now);
+            self.shuffle(now);
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.walk_order.front().is_some_and(|(_, until)| *until <= now) {
+            if let Some((walk, _)) = self.walk_order.pop_front() {
+                self.walks.remove(&walk);
+            }
+        }
+        self.splits.retain(|_, split| split.until > now);
+        self.betweens.retain(|_, between| between.until > now);
+        // The driver answers every dial; this is for one that does not.
+        let overdue = |since: Instant| now - since > self.config.session_timeout * 3;
+        let lost: Vec<_> = self.dials.iter().filter(|(_, d)| overdue(d.since)).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|dial| self.dial_failed(dial, now));
+        let config = &self.config;
+        let stale = |conn: &super::Conn| match conn.phase {
+            Phase::Session => now - conn.since > config.session_timeout,
+            Phase::Requested | Phase::Accepted => now - conn.since > config.handshake_timeout,
+            Phase::Active => now - conn.heard > config.ping_timeout,
+        };
+        let stale: Vec<_> = self.conns.iter().filter(|(_, conn)| stale(conn)).map(|(id, _)| *id).collect();
+        for link in stale {
+            let active = self.is_active(link);
+            self.disconnected(link, "it has not been heard for too long", now);
+            let reason = if active { "silent for longer than the ping timeout" } else { "no use for it" };
+            self.out.push(super::Effect::Close(link, reason));
+        }
+    }
+
+    fn keep_alive(&mut self, now: Instant) {
+        let degree = self.degree().min(usize::from(u16::MAX)) as u16;
+        let quiet = |conn: &super::Conn| now - conn.spoke > self.config.ping_timeout / 4;
+        let links: Vec<LinkId> = self.active().filter(|(_, conn)| quiet(conn)).map(|(id, _)| id).collect();
+        links.into_iter().for_each(|link| self.send(link, Control::Ping { degree }));
+    }
+
+    /// A split that lapsed half done may leave a link too many: the one goes whose other end can best do without.
+    fn drop_surplus(&mut self, now: Instant) {
+        let explicit = self.active().filter(|(_, conn)| conn.explicit).count();
+        if self.degree() <= self.config.max_peers.max(explicit) {
+            self.over_since = None;
+            return;
+        }
+        let since = *self.over_since.get_or_insert(now);
+        if now - since < self.config.split_timeout {
+            return;
+        }
+        let spare =
+            self.active().filter(|(_, conn)| !conn.explicit).max_by_key(|(id, conn)| (conn.degree, *id));
+        if let Some((link, _)) = spare {
+            self.say_goodbye(link, Farewell::Surplus, now);
+        }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        for ix in 0..self.seeds.len() {
+            let seed = &self.seeds[ix];
+            let due = seed.lost && !seed.own && seed.not_before <= now;
+            if due && !self.dials.values().any(|dial| dial.purpose == Purpose::Contact(ix)) {
+                self.join_seed(ix, now);
+            }
+        }
+        if self.degree() == 0 {
+            self.try_contacts(now);
+        }
+        if self.committed() >= self.config.min_peers || now < self.next_refill {
+            return;
+        }
+        let wait = self.refill_wait;
+        self.refill_wait = (wait * 2).min(self.config.refill_backoff.1);
+        self.next_refill = now + self.rng.duration(wait / 2, wait);
+        self.ask_known_nodes(now);
+        self.ask_neighbours();
+        if self.degree() > 0 && wait > Duration::from_secs(2) {
+            self.try_contacts(now); // Nobody we can reach helps: there may be others behind the seeds.
+        }
+    }
+
+    fn ask_known_nodes(&mut self, now: Instant) {
+        let missing = self.config.min_peers - self.committed();
+        let room = self.config.max_dials.saturating_sub(self.dials.len());
+        let alone = self.degree() == 0;
+        let count = if alone { room } else { missing.min(room) };
+        let priority = if alone { Priority::High } else { Priority::Need };
+        let mut rng = self.rng.clone();
+        let known = self.passive.candidates(count, now, &mut rng, |id| !self.is_known_link(id));
+        self.rng = rng;
+        known.iter().for_each(|record| self.dial_record(record, priority, None, now));
+    }
+
+    /// A walk on our own behalf; the offers come back over the neighbour it left by.
+    fn ask_neighbours(&mut self) {
+        let links: Vec<_> = self.active().map(|(id, _)| id).collect();
+        let Some(link) = self.rng.pick(&links).copied() else { return };
+        let (walk, record) = (self.rng.next(), self.record.clone());
+        self.send(link, Control::Walk { walk, ttl: self.config.walk_ttl, record });
+    }
+
+    fn shuffle(&mut self, now: Instant) {
+        if now < self.next_shuffle {
+            return;
+        }
+        let (from, to) = self.config.shuffle;
+        let few = self.passive.len() < 32;
+        let hurry = if few { 4 } else { 1 };
+        self.next_shuffle = now + self.rng.duration(from / hurry, to / hurry);
+        let links: Vec<_> = self.active().map(|(id, _)| id).collect();
+        let Some(link) = self.rng.pick(&links).copied() else { return };
+        let mut records = vec![self.record.clone()];
+        records.extend(self.sample(3, 12, &self.me.clone()));
+        let walk = self.rng.next();
+        self.send(link, Control::Shuffle { walk, ttl: self.config.walk_ttl, records });
+    }
+
+    /// The user leaves: no new links, and requests end.
+    pub(crate) fn leave(&mut self) {
+        self.leaving = true;
+        let dials = std::mem::take(&mut self.dials);
+        for dial in dials.into_values() {
+            if let Purpose::Explicit(request) = dial.purpose {
+                self.out.push(super::Effect::Requested(request, Err(RequestFailure::Closed)));
+            }
+        }
+    }
+
+    /// Says goodbye to every neighbour and closes every connection.
+    pub(crate) fn say_goodbye_to_all(&mut self, now: Instant) {
+        let links: Vec<_> = self.conns.keys().copied().collect();
+        for link in links {
+            if self.is_active(link) {
+                self.say_goodbye(link, Farewell::Leaving, now);
+            } else {
+                self.drop_link(link, "this node leaves", now);
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Every message between two nodes. Each one's doc says who sends it, when, and what the receiver owes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+use crate::record::Record;
+
+/// Records in one message at most.
+pub const MAX_RECORDS: usize = 32;
+/// Marks in one digest at most; longer digests come in parts.
+pub const MAX_MARKS: usize = 256;
+
+/// One message over one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Anything but a segment.
+    Control(Control),
+    /// The next segment of a stream. Sent to every neighbour not known to have it.
+    Data(Arc<Segment>),
+}
+
+/// Membership, keepalive and repair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// "I am new and want about this many peers." The first message of a joiner to its contact, which
+    /// owes [`Control::Welcome`] and starts walks on the joiner's behalf.
+    Join {
+        /// The joiner.
+        record: Record,
+        /// How many peers it looks for.
+        want: u8,
+    },
+    /// "These are nodes I know." A contact's answer to a join; also to one it has no time for.
+    Welcome {
+        /// A sample of the contact's views.
+        records: Vec<Record>,
+    },
+    /// "Somebody looks for a peer." Goes from neighbour to neighbour until `ttl` is used up or a node
+    /// with too few peers is met; that node owes an [`Control::Offer`] on the way the walk came.
+    Walk {
+        /// Names the walk, so that the offer finds its way back.
+        walk: u64,
+        /// Hops left.
+        ttl: u8,
+        /// Who looks.
+        record: Record,
+    },
+    /// "Dial me." A walk's end to the joiner, back along the walk.
+    Offer {
+        /// The walk this answers; 0 from a contact for itself.
+        walk: u64,
+        /// The walk's end.
+        record: Record,
+        /// A full node offers one of its links instead: its neighbour, and the token that both expect.
+        split: Option<(Record, u64)>,
+    },
+    /// "May our link make room for this joiner?" A full walk's end to one of its neighbours, which owes
+    /// [`Control::SplitAnswer`].
+    SplitPrepare {
+        /// Names the split.
+        token: u64,
+        /// Who would come between us.
+        joiner: NodeId,
+    },
+    /// Yes or no to [`Control::SplitPrepare`].
+    SplitAnswer {
+        /// Which split.
+        token: u64,
+        /// Yes: the joiner is expected.
+        ok: bool,
+    },
+    /// "I am linked to both of you." The joiner to the walk's end, which now closes the old link.
+    SplitCommit {
+        /// Which split.
+        token: u64,
+    },
+    /// "Let us be neighbours." Owes [`Control::Accept`] or [`Control::Refuse`].
+    Neighbor {
+        /// Who asks.
+        record: Record,
+        /// Which start of that node.
+        incarnation: u64,
+        /// How badly.
+        priority: Priority,
+        /// The split this belongs to.
+        token: Option<u64>,
+    },
+    /// "Agreed." Owes [`Control::Active`].
+    Accept {
+        /// Who agrees.
+        record: Record,
+        /// Which start of that node.
+        incarnation: u64,
+    },
+    /// "No room", or "we have a connection already". Closes nothing by itself.
+    Refuse {
+        /// Others to try.
+        records: Vec<Record>,
+    },
+    /// "The link stands." After it the link exists on both sides.
+    Active,
+    /// "This link ends, in good order."
+    Disconnect {
+        /// Why.
+        reason: Farewell,
+        /// Others to take in its place.
+        records: Vec<Record>,
+    },
+    /// "I live." Sent when nothing else was sent for a third of the ping timeout.
+    Ping {
+        /// Peers of the sender, so that a full node knows whom it may displace.
+        degree: u16,
+    },
+    /// "Let us exchange some nodes we know." Walks like [`Control::Walk`]; the end owes
+    /// [`Control::ShuffleReply`] on the way back.
+    Shuffle {
+        /// Names the walk.
+        walk: u64,
+        /// Hops left.
+        ttl: u8,
+        /// Who asks, and a sample of what it knows.
+        records: Vec<Record>,
+    },
+    /// As many nodes in return.
+    ShuffleReply {
+        /// The walk this answers.
+        walk: u64,
+        /// A sample of what the end knows.
+        records: Vec<Record>,
+    },
+    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a link
+    /// comes up, and for one stream when the receiver fell out of the sender's ring.
+    Digest {
+        /// One for each stream, at most [`MAX_MARKS`].
+        marks: Vec<Mark>,
+        /// Present in the last part of a link's first digest.
+        end: Option<DigestEnd>,
+    },
+    /// "Send me this stream from this segment on." Sent to a neighbour whose mark is ahead of ours.
+    Graft {
+        /// Whose stream.
+        origin: NodeId,
+        /// Which incarnation.
+        incarnation: u64,
+        /// First segment wanted.
+        from: u64,
+    },
+}
+
+/// How badly a link is wanted, which decides what a full node does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Priority {
+    /// The asker has some peers but fewer than `min_peers`: a full node refuses and looks for room.
+    Need,
+    /// The asker is alone: a full node makes room.
+    High,
+    /// Its user asked for this link: accepted up to two above `max_peers`.
+    Explicit,
+}
+
+/// Why a link ends in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Farewell {
+    /// The node leaves the network.
+    Leaving,
+    /// A joiner came between.
+    Split,
+    /// The node has more peers than it may hold, and this one has enough others.
+    Surplus,
+    /// The user closed the link.
+    Closed,
+}
+
+/// How far a node is in one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Whose stream.
+    pub origin: NodeId,
+    /// Which incarnation of it.
+    pub incarnation: u64,
+    /// Has everything up to this segment.
+    pub have: u64,
+    /// Oldest segment it can give; `have + 1` when it can give none.
+    pub floor: u64,
+    /// Number of the message in which segment `floor` begins.
+    pub floor_message: u64,
+}
+
+/// The end of a link's first digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestEnd {
+    /// The sender is not new itself: what it did not name does not exist yet.
+    pub settled: bool,
+}
+
+/// A numbered part of one writer's stream: some whole messages, or a fragment of a large one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Who wrote it.
+    pub origin: NodeId,
+    /// In which start of that node.
+    pub incarnation: u64,
+    /// Number of this segment in the incarnation, from 1.
+    pub seq: u64,
+    /// Number of the first message in it, or of the message it is a fragment of, from 1.
+    pub first_message: u64,
+    /// What the body is.
+    pub kind: SegmentKind,
+    /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
+    pub body: Bytes,
+}
+
+/// What a segment's body holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// Whole messages, each after its length as a varint.
+    Whole,
+    /// A piece of one message.
+    Fragment {
+        /// The message begins here.
+        first: bool,
+        /// The message ends here.
+        last: bool,
+    },
+}
+
+impl Message {
+    /// What this message counts for in the link's window, in bytes; close to its size on the wire.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Data(segment) => 64 + segment.body.len(),
+            Self::Control(Control::Digest { marks, .. }) => 16 + 64 * marks.len(),
+            Self::Control(
+                Control::Welcome { records }
+                | Control::Refuse { records }
+                | Control::Disconnect { records, .. }
+                | Control::Shuffle { records, .. }
+                | Control::ShuffleReply { records, .. },
+            ) => 16 + 128 * records.len(),
+            Self::Control(Control::Ping { .. } | Control::Active) => 8,
+            Self::Control(_) => 192,
+        }
+    }
+
+    /// The records this message carries, all of which must be checked before one is believed.
+    pub(crate) fn records(&self) -> Vec<&Record> {
+        let Self::Control(control) = self else { return Vec::new() };
+        match control {
+            Control::Join { record, .. }
+            | Control::Walk { record, .. }
+            | Control::Neighbor { record, .. }
+            | Control::Accept { record, .. } => vec![record],
+            Control::Offer { record, split, .. } => {
+                std::iter::once(record).chain(split.iter().map(|(record, _)| record)).collect()
+            }
+            Control::Welcome { records }
+            | Control::Refuse { records }
+            | Control::Disconnect { records, .. }
+            | Control::Shuffle { records, .. }
+            | Control::ShuffleReply { records, .. } => records.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<Control> for Message {
+    fn from(control: Control) -> Self {
+        Self::Control(control)
+    }
+}

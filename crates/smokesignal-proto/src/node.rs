@@ -1,0 +1,534 @@
+//! [`Node`], the one public state machine: it owns the organs, passes facts between them, and turns inputs
+//! into outputs.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::id::{Keypair, NodeId};
+use crate::membership::{Effect, Membership};
+use crate::message::{Control, DigestEnd, Mark, Message, Segment};
+use crate::spread::{Repair, Spread};
+use crate::streams::{Delivery, OWN, StreamIx, Streams, Verdict};
+use crate::time::Instant;
+use crate::writer::Writer;
+
+/// One connection, named by the caller. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// One attempt to connect, named by the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// One wish of the user for a link, named by the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Whom to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `HOST:PORT` as the user wrote it, to be resolved anew each time.
+    Name(String),
+    /// An address learnt from a signed record.
+    Address(SocketAddr),
+}
+
+/// Why a requested link was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestFailure {
+    /// This dial failed; the caller knows why.
+    Dial(DialId),
+    /// The address is the node's own.
+    Myself,
+    /// The other node has no room.
+    Full,
+    /// The connection ended before the link stood.
+    Closed,
+}
+
+/// Something the caller has to do or should know.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this, and report its [`Message::cost`] by [`Node::handle_sent`] once it is written.
+    Send {
+        /// Over which connection.
+        link: LinkId,
+        /// What.
+        message: Message,
+    },
+    /// Connect, and report by [`Node::handle_connected`] or [`Node::handle_dial_failed`].
+    Dial {
+        /// Names the attempt.
+        dial: DialId,
+        /// Whom.
+        target: Target,
+        /// Who must answer there.
+        expect: Option<NodeId>,
+    },
+    /// Close the connection once everything sent before is written. It need not be reported.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// A link to a neighbour stands.
+    PeerUp {
+        /// Over which connection.
+        link: LinkId,
+        /// To whom.
+        peer: NodeId,
+        /// Where it listens, if it says so.
+        address: Option<SocketAddr>,
+    },
+    /// A neighbour is gone.
+    PeerDown {
+        /// Over which connection it was.
+        link: LinkId,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// The next message of a writer.
+    Deliver {
+        /// Who wrote it.
+        from: NodeId,
+        /// Its number, from 1 in each start of the writer.
+        seq: u64,
+        /// The payload.
+        data: Bytes,
+    },
+    /// Messages of a writer that can no longer be had.
+    Gap {
+        /// Whose.
+        from: NodeId,
+        /// How many.
+        missed: u64,
+    },
+    /// The answer to [`Node::request_peer`].
+    Requested {
+        /// Which wish.
+        request: RequestId,
+        /// The neighbour, or why there is none.
+        outcome: Result<NodeId, RequestFailure>,
+    },
+    /// The node has left: nothing more will come.
+    Left {
+        /// Messages that were accepted and could be given to no neighbour.
+        unsent: usize,
+    },
+}
+
+/// The message was not accepted: the node's links are full. [`Node::can_write`] says when to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node's links are full")]
+pub struct Full;
+
+/// A node of the network, without IO. See the crate's front page for the loop that drives it.
+#[derive(Debug)]
+pub struct Node {
+    me: NodeId,
+    config: Config,
+    membership: Membership,
+    streams: Streams,
+    spread: Spread,
+    writer: Writer,
+    /// This node's view of the network's streams is complete: one it has not met is new to all.
+    settled: bool,
+    first_link: Option<Instant>,
+    leave_by: Option<Instant>,
+    left: bool,
+    last_write_check: Instant,
+    next_expiry: Instant,
+    out: VecDeque<Output>,
+}
+
+impl Node {
+    /// A node with this key. The same arguments and inputs give the same outputs.
+    pub fn new(keypair: Keypair, config: Config, rng_seed: u64, now: Instant) -> Self {
+        let me = keypair.id();
+        Self {
+            me,
+            streams: Streams::new(me, config.incarnation, now),
+            membership: Membership::new(keypair, config.clone(), rng_seed, now),
+            spread: Spread::default(),
+            writer: Writer::default(),
+            settled: true,
+            first_link: None,
+            leave_by: None,
+            left: false,
+            last_write_check: now,
+            next_expiry: now,
+            config,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.me
+    }
+
+    /// The node's neighbours and the connections to them.
+    pub fn peers(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
+        self.membership.active().map(|(link, conn)| (link, conn.peer))
+    }
+
+    // The user's wishes.
+
+    /// Where this node can be reached, best first. Say so before the first connection.
+    pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.membership.set_addresses(addresses);
+    }
+
+    /// Enters the network through this `HOST:PORT`, tried for ever while the node is alone.
+    pub fn join(&mut self, seed: String, now: Instant) {
+        self.membership.add_seed(seed, now);
+        self.settled = false;
+    }
+
+    /// Asks for a link to this `HOST:PORT`. Answered by [`Output::Requested`].
+    pub fn request_peer(&mut self, request: RequestId, address: String, now: Instant) {
+        self.membership.request(request, address, now);
+        self.pass_on(now);
+    }
+
+    /// Ends the link to this neighbour; the two leave each other alone for a while.
+    pub fn close_peer(&mut self, peer: &NodeId, now: Instant) {
+        self.membership.close_by_user(peer, now);
+        self.pass_on(now);
+    }
+
+    /// Whether [`Node::broadcast`] would take a message of this size.
+    pub fn can_write(&self, size: usize) -> bool {
+        self.writer.bytes() == 0 || self.writer.bytes() + size <= self.config.write_buffer
+    }
+
+    /// Writes to everyone and tells the message's number. Messages written between two calls of
+    /// [`Node::poll_output`] may share a segment. The caller checks the size against `max_message`.
+    pub fn broadcast(&mut self, payload: Bytes) -> Result<u64, Full> {
+        if !self.can_write(payload.len()) || self.leave_by.is_some() {
+            return Err(Full);
+        }
+        Ok(self.writer.push(payload))
+    }
+
+    /// Hands accepted writes to the neighbours, says goodbye and closes; [`Output::Left`] ends it.
+    pub fn leave(&mut self, now: Instant) {
+        self.membership.leave();
+        self.leave_by.get_or_insert(now + self.config.leave_timeout);
+        self.pass_on(now);
+    }
+
+    // The world's facts.
+
+    /// A connection is up, and its other end has proved to be `peer`. `dial` is what we asked for, if we did.
+    pub fn handle_connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
+        self.membership.connected(link, peer, dial, now);
+        self.pass_on(now);
+    }
+
+    /// A connection could not be made.
+    pub fn handle_dial_failed(&mut self, dial: DialId, now: Instant) {
+        self.membership.dial_failed(dial, now);
+        self.pass_on(now);
+    }
+
+    /// A connection broke.
+    pub fn handle_disconnected(&mut self, link: LinkId, now: Instant) {
+        self.membership.disconnected(link, "the connection broke", now);
+        self.pass_on(now);
+    }
+
+    /// Messages of this much cost were written to the connection.
+    pub fn handle_sent(&mut self, link: LinkId, cost: usize, now: Instant) {
+        self.spread.sent(link, cost, now);
+    }
+
+    /// Bytes arrived that are not a message (a stream's): the neighbour lives.
+    pub fn handle_heard(&mut self, link: LinkId, now: Instant) {
+        if let Some(conn) = self.membership.conns.get_mut(&link) {
+            conn.heard = now;
+        }
+    }
+
+    /// A message arrived.
+    pub fn handle_message(&mut self, link: LinkId, message: Message, now: Instant) {
+        self.handle_heard(link, now);
+        if !self.membership.is_allowed(link, &message) {
+            return self.violation(link, "it spoke for another node", now);
+        }
+        if message.records().iter().any(|record| !record.verify(&self.config.network)) {
+            return self.violation(link, "it sent a record with a wrong signature", now);
+        }
+        match message {
+            Message::Data(segment) => self.on_segment(link, &segment, now),
+            Message::Control(Control::Digest { marks, end }) => self.on_digest(link, &marks, end, now),
+            Message::Control(Control::Graft { origin, incarnation, from }) => {
+                self.on_graft(link, &origin, incarnation, from);
+            }
+            Message::Control(control) => self.membership.handle(link, control, now),
+        }
+        self.pass_on(now);
+    }
+
+    /// The bytes that arrived are no message, or break a rule: the connection ends.
+    pub fn violation(&mut self, link: LinkId, reason: &'static str, now: Instant) {
+        self.membership.disconnected(link, reason, now);
+        self.out.push_back(Output::Close { link, reason });
+        self.pass_on(now);
+    }
+
+    /// Time has passed. Call it at [`Node::poll_timeout`], and as often as you like.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.membership.tick(now);
+        for link in self.spread.stalled(now, &self.config) {
+            self.violation(link, "it takes no data", now);
+        }
+        if now >= self.next_expiry {
+            self.next_expiry = now + Duration::from_secs(1);
+            let mut deliveries = Vec::new();
+            self.streams.expire(now, &self.config, &mut deliveries);
+            self.deliver(deliveries);
+            self.switch_incarnations(now);
+        }
+        if self.first_link.is_some_and(|first| now - first > self.config.settle_after) {
+            self.settled = true;
+        }
+        self.repair(now);
+        self.pass_on(now);
+    }
+
+    // What to do, and when to wake.
+
+    /// The next thing to do. After any input, call it until `None`.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        if self.out.is_empty() {
+            self.fill_links(now);
+        }
+        self.out.pop_front()
+    }
+
+    /// When to call [`Node::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Instant {
+        let tick = self.membership.next_tick();
+        self.spread.next_deadline().map_or(tick, |deadline| tick.min(deadline))
+    }
+
+    // How it works.
+
+    /// Turns what membership wants into outputs, and tells the broadcast which links there are.
+    fn pass_on(&mut self, now: Instant) {
+        while !self.membership.out.is_empty() {
+            for effect in std::mem::take(&mut self.membership.out) {
+                self.perform(effect, now);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Send(link, control) => self.send(link, control.into(), now),
+            Effect::Dial { dial, target, expect } => {
+                self.out.push_back(Output::Dial { dial, target, expect });
+            }
+            Effect::Close(link, reason) => self.out.push_back(Output::Close { link, reason }),
+            Effect::Up(link) => {
+                self.spread.link_up(link, now);
+                self.first_link.get_or_insert(now);
+                let Some(conn) = self.membership.conns.get(&link) else { return };
+                let address = conn.record.as_ref().and_then(|record| record.addresses.first().copied());
+                self.out.push_back(Output::PeerUp { link, peer: conn.peer, address });
+            }
+            Effect::Down(link, reason) => {
+                self.spread.link_down(link, now);
+                self.out.push_back(Output::PeerDown { link, reason });
+            }
+            Effect::Requested(request, outcome) => {
+                self.out.push_back(Output::Requested { request, outcome });
+            }
+        }
+    }
+
+    fn send(&mut self, link: LinkId, message: Message, now: Instant) {
+        if let Some(conn) = self.membership.conns.get_mut(&link) {
+            conn.spoke = now;
+        }
+        if !self.spread.count(link, message.cost(), now, &self.config) {
+            return self.violation(link, "it takes no control messages", now);
+        }
+        self.out.push_back(Output::Send { link, message });
+    }
+
+    fn on_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
+        if !self.membership.is_active(link) || segment.origin == self.me {
+            return;
+        }
+        let (have, next) =
+            if self.settled || segment.seq == 1 { (0, Some(1)) } else { (segment.seq - 1, None) };
+        let Some(ix) = self.stream(&segment.origin, segment.incarnation, have, next, now) else { return };
+        self.spread.peer_has(link, ix, segment.seq);
+        let mut deliveries = Vec::new();
+        match self.streams.accept(ix, segment, now, &self.config, &mut deliveries) {
+            Verdict::New => self.spread.fan_out(ix, Some(link)),
+            Verdict::Ahead => self.spread.want(ix, self.streams.get(ix).have, now, &self.config),
+            Verdict::Duplicate => {}
+        }
+        self.deliver(deliveries);
+    }
+
+    /// The writer's stream; a new one starts after segment `have`. `None` if the incarnation is over, or has
+    /// to wait for the one before it.
+    fn stream(
+        &mut self,
+        origin: &NodeId,
+        incarnation: u64,
+        have: u64,
+        next_message: Option<u64>,
+        now: Instant,
+    ) -> Option<StreamIx> {
+        let Some(ix) = self.streams.find(origin) else {
+            let ix = self.streams.admit(*origin, incarnation, have, next_message, now, &self.config);
+            self.spread.forget_stream(ix);
+            return Some(ix);
+        };
+        let stream = self.streams.get(ix);
+        if incarnation == stream.incarnation {
+            return Some(ix);
+        }
+        if incarnation > stream.incarnation {
+            let since = stream.newer.map_or(now, |(_, since)| since);
+            self.streams.set_newer(ix, Some((incarnation, since)));
+            self.switch_if_drained(ix, now);
+            return (self.streams.get(ix).incarnation == incarnation).then_some(ix);
+        }
+        None
+    }
+
+    /// "Nothing of an old incarnation may follow the first of a new one" (design A, 3.5).
+    fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
+        let stream = self.streams.get(ix);
+        let Some((incarnation, since)) = stream.newer else { return };
+        let drained = !self.spread.is_behind(ix, stream.have);
+        if !drained && now - since < self.config.drain_timeout {
+            return;
+        }
+        let mut deliveries = Vec::new();
+        self.streams.restart(ix, incarnation, now, &mut deliveries);
+        self.deliver(deliveries);
+        self.spread.forget_stream(ix);
+        // Tell all neighbours that we have nothing of it yet, so that they start from its beginning.
+        let mark = self.streams.get(ix).mark();
+        let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
+        for link in links {
+            self.send(link, Control::Digest { marks: vec![mark], end: None }.into(), now);
+        }
+    }
+
+    fn switch_incarnations(&mut self, now: Instant) {
+        for ix in 1..self.streams.len() {
+            self.switch_if_drained(ix, now);
+        }
+    }
+
+    fn on_digest(&mut self, link: LinkId, marks: &[Mark], end: Option<DigestEnd>, now: Instant) {
+        if !self.membership.is_active(link) {
+            return;
+        }
+        for mark in marks.iter().filter(|mark| mark.have < 1 << 62 && mark.floor <= mark.have + 1) {
+            let known = self.streams.find(&mark.origin);
+            if known.is_none() && mark.have == 0 {
+                continue; // It knows the writer, but nothing has been written.
+            }
+            let (have, next) = if self.settled { (0, Some(1)) } else { (mark.have, None) };
+            let Some(ix) = self.stream(&mark.origin, mark.incarnation, have, next, now) else { continue };
+            self.spread.mark(link, ix, mark);
+            self.spread.want(ix, self.streams.get(ix).have, now, &self.config);
+        }
+        if let Some(end) = end {
+            self.spread.digest_ended(link, &self.streams);
+            self.settled |= end.settled;
+        }
+    }
+
+    fn on_graft(&mut self, link: LinkId, origin: &NodeId, incarnation: u64, from: u64) {
+        let Some(ix) = self.streams.find(origin) else { return };
+        if self.streams.get(ix).incarnation == incarnation && from > 0 {
+            self.spread.graft(link, ix, from);
+        }
+    }
+
+    fn repair(&mut self, now: Instant) {
+        let lonely = self.membership.degree() < self.config.min_peers;
+        for repair in self.spread.repairs(&self.streams, lonely, now, &self.config) {
+            match repair {
+                Repair::Graft { link, ix, from } => {
+                    let stream = self.streams.get(ix);
+                    let (origin, incarnation) = (stream.origin, stream.incarnation);
+                    self.send(link, Control::Graft { origin, incarnation, from }.into(), now);
+                }
+                Repair::Skip { ix, floor, floor_message } => {
+                    let mut deliveries = Vec::new();
+                    self.streams.skip(ix, floor, floor_message, &mut deliveries);
+                    self.deliver(deliveries);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, deliveries: Vec<Delivery>) {
+        self.out.extend(deliveries.into_iter().map(|delivery| match delivery {
+            Delivery::Message { from, seq, data } => Output::Deliver { from, seq, data },
+            Delivery::Gap { from, missed } => Output::Gap { from, missed },
+        }));
+    }
+
+    /// Moves what was written into the own stream as far as the links keep up, and fills their windows.
+    fn fill_links(&mut self, now: Instant) {
+        self.write(now);
+        let mut messages = Vec::new();
+        for link in self.spread.hungry(&self.config) {
+            self.spread.pump(link, &self.streams, self.settled, now, &self.config, &mut messages);
+            if let (Some(conn), false) = (self.membership.conns.get_mut(&link), messages.is_empty()) {
+                conn.spoke = now;
+            }
+            self.out.extend(messages.drain(..).map(|message| Output::Send { link, message }));
+        }
+        if self.leave_by.is_some() && !self.left && self.out.is_empty() {
+            self.finish_leaving(now);
+        }
+    }
+
+    fn write(&mut self, now: Instant) {
+        let elapsed = now - self.last_write_check;
+        self.last_write_check = now;
+        if self.writer.messages() == 0 {
+            return;
+        }
+        let mut elapsed = Some(elapsed);
+        while self.spread.may_write(&self.streams, elapsed.take().unwrap_or_default(), &self.config) {
+            let Some((kind, first_message, body)) = self.writer.next() else { break };
+            let (origin, incarnation) = (self.me, self.config.incarnation);
+            let seq = self.streams.get(OWN).have + 1;
+            let segment = Arc::new(Segment { origin, incarnation, seq, first_message, kind, body });
+            self.streams.accept(OWN, &segment, now, &self.config, &mut Vec::new());
+            self.spread.fan_out(OWN, None);
+        }
+    }
+
+    fn finish_leaving(&mut self, now: Instant) {
+        let flushed = self.writer.messages() == 0 && self.spread.flushed(&self.streams);
+        let alone = self.membership.degree() == 0;
+        if flushed || alone || self.leave_by.is_some_and(|by| now >= by) {
+            self.left = true;
+            let unsent = self.writer.messages();
+            self.membership.say_goodbye_to_all(now);
+            self.pass_on(now);
+            self.out.push_back(Output::Left { unsent });
+        }
+    }
+}

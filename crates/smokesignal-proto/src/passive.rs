@@ -1,0 +1,150 @@
+//! Who else is known: the passive view (HyParView, section 4.1) and the graveyard behind it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::id::NodeId;
+use crate::record::Record;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// Known nodes that are not neighbours.
+#[derive(Debug, Default)]
+pub(crate) struct Passive {
+    known: BTreeMap<NodeId, Known>,
+    /// Nodes that did not answer, the oldest in front. Kept because after a long netsplit nobody else is left.
+    graveyard: VecDeque<Record>,
+}
+
+#[derive(Debug)]
+struct Known {
+    record: Record,
+    not_before: Instant,
+    failures: u32,
+}
+
+impl Passive {
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Remembers a node, or its newer record. When full a random entry loses.
+    pub(crate) fn learn(&mut self, record: &Record, rng: &mut Rng, config: &Config) {
+        if let Some(known) = self.known.get_mut(&record.id) {
+            if record.version > known.record.version {
+                *known = Known { record: record.clone(), not_before: Instant::ZERO, failures: 0 };
+            }
+            return;
+        }
+        self.graveyard.retain(|dead| dead.id != record.id);
+        if self.known.len() >= config.passive_view
+            && let Some(loser) = self.known.keys().nth(rng.below(self.known.len())).copied()
+        {
+            self.known.remove(&loser);
+        }
+        self.known
+            .insert(record.id, Known { record: record.clone(), not_before: Instant::ZERO, failures: 0 });
+    }
+
+    pub(crate) fn forget(&mut self, id: &NodeId) {
+        self.known.remove(id);
+    }
+
+    /// The node answered.
+    pub(crate) fn proved(&mut self, id: &NodeId) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.failures = 0;
+        }
+    }
+
+    /// The node refused: it lives, but leave it alone for a while.
+    pub(crate) fn avoid(&mut self, id: &NodeId, until: Instant) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.not_before = known.not_before.max(until);
+        }
+    }
+
+    /// The node did not answer. The third time in a row it goes to the graveyard.
+    pub(crate) fn failed(&mut self, id: &NodeId, now: Instant, config: &Config) {
+        let Some(known) = self.known.get_mut(id) else { return };
+        known.failures += 1;
+        known.not_before = now + Duration::from_secs(1 << known.failures.min(5));
+        if known.failures >= 3
+            && let Some(dead) = self.known.remove(id)
+        {
+            self.graveyard.push_back(dead.record);
+            if self.graveyard.len() > config.graveyard {
+                self.graveyard.pop_front();
+            }
+        }
+    }
+
+    /// Up to `count` random entries that may be dialled now and pass `suits`.
+    pub(crate) fn candidates(
+        &self,
+        count: usize,
+        now: Instant,
+        rng: &mut Rng,
+        suits: impl Fn(&NodeId) -> bool,
+    ) -> Vec<Record> {
+        let usable = |(id, known): &(&NodeId, &Known)| known.not_before <= now && suits(id);
+        let mut found: Vec<_> =
+            self.known.iter().filter(usable).map(|(_, known)| known.record.clone()).collect();
+        rng.shuffle(&mut found);
+        found.truncate(count);
+        found
+    }
+
+    /// The node dead for longest, put back to the end of the line.
+    pub(crate) fn exhume(&mut self) -> Option<Record> {
+        self.graveyard.rotate_left(usize::from(!self.graveyard.is_empty()));
+        self.graveyard.back().cloned()
+    }
+
+    /// Up to `count` random records, for others.
+    pub(crate) fn sample(&self, count: usize, rng: &mut Rng) -> Vec<Record> {
+        let mut all: Vec<_> = self.known.values().filter(|known| known.failures == 0).collect();
+        rng.shuffle(&mut all);
+        all.into_iter().take(count).map(|known| known.record.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Keypair;
+
+    fn record(seed: u8) -> Record {
+        Record::sign(&Keypair::from_seed(&[seed; 32]), &[0; 32], vec!["127.0.0.1:9".parse().unwrap()], 1)
+    }
+
+    #[test]
+    fn views_are_bounded() {
+        let config = Config { passive_view: 4, graveyard: 2, ..Config::default() };
+        let (mut passive, mut rng) = (Passive::default(), Rng::new(1));
+        for seed in 0..20 {
+            passive.learn(&record(seed), &mut rng, &config);
+            assert!(passive.len() <= 4);
+        }
+        for seed in 0..20 {
+            (0..3).for_each(|_| passive.failed(&record(seed).id, Instant::ZERO, &config));
+        }
+        assert_eq!((passive.len(), passive.graveyard.len()), (0, 2));
+        assert!(passive.exhume().is_some());
+    }
+
+    #[test]
+    fn one_failed_dial_does_not_forget_a_node_three_do() {
+        let config = Config::default();
+        let (mut passive, mut rng) = (Passive::default(), Rng::new(1));
+        passive.learn(&record(1), &mut rng, &config);
+        passive.failed(&record(1).id, Instant::ZERO, &config);
+        assert!(passive.candidates(9, Instant::ZERO, &mut rng, |_| true).is_empty());
+        let later = Instant::from_micros(2_000_000);
+        assert_eq!(passive.candidates(9, later, &mut rng, |_| true).len(), 1);
+        (0..2).for_each(|_| passive.failed(&record(1).id, later, &config));
+        assert_eq!(passive.len(), 0);
+        assert_eq!(passive.exhume().unwrap().id, record(1).id);
+    }
+}

@@ -1,0 +1,144 @@
+//! A node's signed statement of where it can be reached.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Keypair, NodeId};
+
+/// Addresses in one record at most. A host has few addresses worth trying; more would be a dial amplifier.
+pub const MAX_ADDRESSES: usize = 4;
+
+/// "I am `id` and listen at `addresses`", signed by `id`.
+///
+/// Records travel from node to node in walks and shuffles. Nobody dials an address on a stranger's word:
+/// the signature proves that the owner of the id named it, and the transport proves who answers there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whose record.
+    pub id: NodeId,
+    /// Where it listens, best first, at most [`MAX_ADDRESSES`].
+    pub addresses: Vec<SocketAddr>,
+    /// The higher replaces the lower. Unix milliseconds of the node's start.
+    pub version: u64,
+    /// Two halves, because serde knows arrays up to 32 bytes only.
+    signature: ([u8; 32], [u8; 32]),
+}
+
+impl Record {
+    /// A record of the key's owner, valid in the network with this id only.
+    pub fn sign(keypair: &Keypair, network: &[u8; 32], mut addresses: Vec<SocketAddr>, version: u64) -> Self {
+        addresses.truncate(MAX_ADDRESSES);
+        let text = signed_text(keypair.id(), network, &addresses, version);
+        let signature = keypair.sign(&text);
+        let mut halves = ([0; 32], [0; 32]);
+        halves.0.copy_from_slice(&signature[..32]);
+        halves.1.copy_from_slice(&signature[32..]);
+        Self { id: keypair.id(), addresses, version, signature: halves }
+    }
+
+    /// Whether the record may be believed in this network: signed by its owner and within the limits.
+    pub fn verify(&self, network: &[u8; 32]) -> bool {
+        if self.addresses.len() > MAX_ADDRESSES {
+            return false;
+        }
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&self.signature.0);
+        signature[32..].copy_from_slice(&self.signature.1);
+        self.id.verify(&signed_text(self.id, network, &self.addresses, self.version), &signature)
+    }
+
+    /// The address to dial for a node that listens at `own`: the first one that such a node can mean.
+    /// A learnt address must not make us probe our own host or network for somebody outside of it.
+    pub(crate) fn dialable_from(&self, own: &[SocketAddr]) -> Option<SocketAddr> {
+        self.addresses.iter().copied().find(|address| may_dial(*address, own))
+    }
+}
+
+fn signed_text(id: NodeId, network: &[u8; 32], addresses: &[SocketAddr], version: u64) -> Vec<u8> {
+    let mut text = b"smokesignal record 1\0".to_vec();
+    text.extend_from_slice(network);
+    text.extend_from_slice(id.as_bytes());
+    text.extend_from_slice(&version.to_be_bytes());
+    for address in addresses {
+        match address.ip() {
+            IpAddr::V4(ip) => text.extend_from_slice(&ip.to_ipv6_mapped().octets()),
+            IpAddr::V6(ip) => text.extend_from_slice(&ip.octets()),
+        }
+        text.extend_from_slice(&address.port().to_be_bytes());
+    }
+    text
+}
+
+fn may_dial(address: SocketAddr, own: &[SocketAddr]) -> bool {
+    let ip = address.ip();
+    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
+        return false;
+    }
+    let reach = reach(ip);
+    reach == Reach::Global || own.iter().any(|own| reach >= self::reach(own.ip()))
+}
+
+/// From near to far: a node may be sent to its own class or farther, never nearer.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    Loopback,
+    LinkLocal,
+    Private,
+    Global,
+}
+
+fn reach(ip: IpAddr) -> Reach {
+    match ip.to_canonical() {
+        ip if ip.is_loopback() => Reach::Loopback,
+        IpAddr::V4(ip) if ip.is_link_local() => Reach::LinkLocal,
+        IpAddr::V4(ip) if ip.is_private() => Reach::Private,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Reach::LinkLocal,
+        IpAddr::V6(ip) if ip.is_unique_local() => Reach::Private,
+        _ => Reach::Global,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: [u8; 32] = [9; 32];
+
+    fn record(addresses: &[&str]) -> Record {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        Record::sign(&Keypair::from_seed(&[1; 32]), &NETWORK, addresses, 7)
+    }
+
+    #[test]
+    fn a_record_is_believed_only_unchanged_and_in_its_own_network() {
+        let good = record(&["10.0.0.1:8495"]);
+        assert!(good.verify(&NETWORK));
+        assert!(!good.verify(&[8; 32]));
+        assert!(!Record { version: 8, ..good.clone() }.verify(&NETWORK));
+        assert!(!Record { id: Keypair::from_seed(&[2; 32]).id(), ..good.clone() }.verify(&NETWORK));
+        assert!(!Record { addresses: vec!["10.0.0.2:8495".parse().unwrap()], ..good }.verify(&NETWORK));
+    }
+
+    #[test]
+    fn at_most_four_addresses_are_believed() {
+        let mut many = record(&["10.0.0.1:1"]);
+        many.addresses = vec!["10.0.0.1:1".parse().unwrap(); 5];
+        assert!(!many.verify(&NETWORK));
+    }
+
+    #[test]
+    fn a_learnt_address_never_points_nearer_than_the_node_itself_lives() {
+        let dial = |to: &str, own: &str| record(&[to]).dialable_from(&[own.parse().unwrap()]).is_some();
+        assert!(dial("127.0.0.1:9", "127.0.0.1:1"));
+        assert!(!dial("127.0.0.1:9", "10.0.0.1:1"));
+        assert!(!dial("[::1]:9", "10.0.0.1:1"));
+        assert!(!dial("[::ffff:127.0.0.1]:9", "10.0.0.1:1"));
+        assert!(dial("10.0.0.9:9", "10.0.0.1:1"));
+        assert!(!dial("10.0.0.9:9", "8.8.8.8:1"));
+        assert!(dial("8.8.8.8:9", "10.0.0.1:1"));
+        for never in ["0.0.0.0:9", "224.0.0.1:9", "10.0.0.9:0"] {
+            assert!(!dial(never, "127.0.0.1:1"), "{never}");
+        }
+    }
+}

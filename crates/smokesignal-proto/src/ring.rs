@@ -1,0 +1,86 @@
+//! The latest segments of one stream, kept so that others can be given what they missed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::message::Segment;
+use crate::time::Instant;
+
+/// Bytes a retained segment counts for beyond its body: the ring must not fill up with tiny ones.
+const OVERHEAD: usize = 128;
+
+/// Consecutive segments, the oldest in front. The oldest loses.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// Bytes ever pushed, which gives each segment a position to measure a reader's lag by.
+    end: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    segment: Arc<Segment>,
+    pushed: Instant,
+    end: u64,
+}
+
+impl Ring {
+    pub(crate) fn push(&mut self, segment: Arc<Segment>, now: Instant) {
+        self.bytes += cost(&segment);
+        self.end += segment.body.len() as u64;
+        self.entries.push_back(Entry { segment, pushed: now, end: self.end });
+    }
+
+    pub(crate) fn get(&self, seq: u64) -> Option<&Arc<Segment>> {
+        let first = self.entries.front()?.segment.seq;
+        let at = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.entries.get(at).map(|entry| &entry.segment)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Arc<Segment>> {
+        self.entries.front().map(|entry| &entry.segment)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Drops the oldest segment and says how many bytes that frees.
+    pub(crate) fn pop(&mut self) -> usize {
+        let freed = self.entries.pop_front().map_or(0, |entry| cost(&entry.segment));
+        self.bytes -= freed;
+        freed
+    }
+
+    /// Drops what is older than `age`.
+    pub(crate) fn expire(&mut self, now: Instant, age: Duration) -> usize {
+        let mut freed = 0;
+        while self.entries.front().is_some_and(|entry| now - entry.pushed > age) {
+            freed += self.pop();
+        }
+        freed
+    }
+
+    pub(crate) fn clear(&mut self) -> usize {
+        self.entries.clear();
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Body bytes pushed after segment `seq`, as far as they are retained.
+    pub(crate) fn bytes_after(&self, seq: u64) -> usize {
+        let Some(front) = self.entries.front() else { return 0 };
+        let first = front.segment.seq;
+        let begin = if seq < first {
+            front.end - front.segment.body.len() as u64
+        } else {
+            self.entries.get((seq - first) as usize).map_or(self.end, |entry| entry.end)
+        };
+        (self.end - begin) as usize
+    }
+}
+
+fn cost(segment: &Segment) -> usize {
+    segment.body.len() + OVERHEAD
+}

@@ -1,0 +1,327 @@
+//! WHAT was written: each writer's stream, how far it is read, and its latest segments.
+//!
+//! A stream advances only by its very next segment ([`Streams::accept`]) or by an explicit skip that the
+//! application is told about ([`Streams::skip`]). Nothing is buffered out of order: asking again is the repair.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::codec::whole_messages;
+use crate::config::Config;
+use crate::id::NodeId;
+use crate::message::{Mark, Segment, SegmentKind};
+use crate::ring::Ring;
+use crate::time::Instant;
+
+/// A stream's place in the table, which links use to keep their own column about it.
+pub(crate) type StreamIx = usize;
+
+/// What the application is to be told, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Message { from: NodeId, seq: u64, data: Bytes },
+    Gap { from: NodeId, missed: u64 },
+}
+
+/// What became of a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    New,
+    Duplicate,
+    /// Segments before it are missing.
+    Ahead,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) origin: NodeId,
+    pub(crate) incarnation: u64,
+    /// Everything up to this segment was read or skipped.
+    pub(crate) have: u64,
+    pub(crate) ring: Ring,
+    /// The next message's number; `None` until a late joiner sees its first segment.
+    next_message: Option<u64>,
+    partial: Option<Partial>,
+    touched: Instant,
+    /// A newer incarnation was seen then; it waits for this one to drain.
+    pub(crate) newer: Option<(u64, Instant)>,
+}
+
+/// A large message of which the beginning has arrived.
+#[derive(Debug)]
+struct Partial {
+    number: u64,
+    data: BytesMut,
+}
+
+impl Stream {
+    fn new(origin: NodeId, incarnation: u64, have: u64, next_message: Option<u64>, now: Instant) -> Self {
+        let (ring, partial, newer) = (Ring::default(), None, None);
+        Self { origin, incarnation, have, ring, next_message, partial, touched: now, newer }
+    }
+
+    /// The oldest segment that can be given to others.
+    pub(crate) fn floor(&self) -> u64 {
+        self.ring.front().map_or(self.have + 1, |segment| segment.seq)
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        let next = self.next_message.unwrap_or(1);
+        let floor_message = self.ring.front().map_or(next, |segment| segment.first_message);
+        let (origin, incarnation, have) = (self.origin, self.incarnation, self.have);
+        Mark { origin, incarnation, have, floor: self.floor(), floor_message }
+    }
+}
+
+/// All streams this node knows, its own included.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    list: Vec<Stream>,
+    index: BTreeMap<NodeId, StreamIx>,
+    ring_total: usize,
+    partial_total: usize,
+    tombstones: BTreeMap<NodeId, (u64, u64, Option<u64>)>,
+    tombstone_order: VecDeque<NodeId>,
+}
+
+/// The node's own stream is always the first.
+pub(crate) const OWN: StreamIx = 0;
+
+impl Streams {
+    pub(crate) fn new(own: NodeId, incarnation: u64, now: Instant) -> Self {
+        Self {
+            list: vec![Stream::new(own, incarnation, 0, Some(1), now)],
+            index: BTreeMap::from([(own, OWN)]),
+            ring_total: 0,
+            partial_total: 0,
+            tombstones: BTreeMap::new(),
+            tombstone_order: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn get(&self, ix: StreamIx) -> &Stream {
+        &self.list[ix]
+    }
+
+    pub(crate) fn find(&self, origin: &NodeId) -> Option<StreamIx> {
+        self.index.get(origin).copied()
+    }
+
+    /// Makes room for a new writer's stream, read from after segment `have`. `next_message` is `None` for a
+    /// late joiner. Says where, and whether another stream lost that place.
+    pub(crate) fn admit(
+        &mut self,
+        origin: NodeId,
+        incarnation: u64,
+        have: u64,
+        next_message: Option<u64>,
+        now: Instant,
+        config: &Config,
+    ) -> StreamIx {
+        let mut stream = Stream::new(origin, incarnation, have, next_message, now);
+        if let Some((buried, have, next)) = self.tombstones.remove(&origin)
+            && buried == incarnation
+        {
+            (stream.have, stream.next_message) = (have, next);
+        }
+        let ix = if self.list.len() < config.max_streams {
+            self.list.push(stream);
+            self.list.len() - 1
+        } else {
+            let ix = self.longest_silent();
+            self.bury(ix, config);
+            self.list[ix] = stream;
+            ix
+        };
+        self.index.insert(origin, ix);
+        ix
+    }
+
+    fn longest_silent(&self) -> StreamIx {
+        (1..self.list.len()).min_by_key(|ix| self.list[*ix].touched).unwrap_or(OWN)
+    }
+
+    fn bury(&mut self, ix: StreamIx, config: &Config) {
+        let stream = &mut self.list[ix];
+        self.ring_total -= stream.ring.clear();
+        self.partial_total -= stream.partial.take().map_or(0, |partial| partial.data.len());
+        let (origin, rest) = (stream.origin, (stream.incarnation, stream.have, stream.next_message));
+        self.index.remove(&origin);
+        self.tombstones.insert(origin, rest);
+        self.tombstone_order.push_back(origin);
+        if self.tombstone_order.len() > config.max_tombstones
+            && let Some(oldest) = self.tombstone_order.pop_front()
+        {
+            self.tombstones.remove(&oldest);
+        }
+    }
+
+    /// Starts the stream over as a newer incarnation of its writer. A message cut off by the change is a gap.
+    pub(crate) fn restart(&mut self, ix: StreamIx, incarnation: u64, now: Instant, out: &mut Vec<Delivery>) {
+        self.drop_partial(ix, out);
+        let stream = &mut self.list[ix];
+        self.ring_total -= stream.ring.clear();
+        *stream = Stream::new(stream.origin, incarnation, 0, Some(1), now);
+    }
+
+    pub(crate) fn set_newer(&mut self, ix: StreamIx, newer: Option<(u64, Instant)>) {
+        self.list[ix].newer = newer;
+    }
+
+    /// Takes a segment if it is the stream's next one.
+    pub(crate) fn accept(
+        &mut self,
+        ix: StreamIx,
+        segment: &Arc<Segment>,
+        now: Instant,
+        config: &Config,
+        out: &mut Vec<Delivery>,
+    ) -> Verdict {
+        let stream = &mut self.list[ix];
+        stream.touched = now;
+        if segment.seq <= stream.have {
+            return Verdict::Duplicate;
+        }
+        if segment.seq > stream.have + 1 {
+            return Verdict::Ahead;
+        }
+        self.store(ix, Arc::clone(segment), now, config);
+        if ix == OWN {
+            self.list[ix].next_message = Some(segment.first_message + 1);
+        } else {
+            self.deliver(ix, segment, config, out);
+        }
+        Verdict::New
+    }
+
+    fn store(&mut self, ix: StreamIx, segment: Arc<Segment>, now: Instant, config: &Config) {
+        let stream = &mut self.list[ix];
+        stream.have = segment.seq;
+        let before = stream.ring.bytes();
+        stream.ring.push(segment, now);
+        while stream.ring.bytes() > config.ring_bytes {
+            stream.ring.pop();
+        }
+        self.ring_total = self.ring_total + self.list[ix].ring.bytes() - before;
+        while self.ring_total > config.ring_total {
+            let Some(largest) = self.list.iter_mut().max_by_key(|stream| stream.ring.bytes()) else { break };
+            self.ring_total -= largest.ring.pop();
+        }
+    }
+
+    fn deliver(&mut self, ix: StreamIx, segment: &Segment, config: &Config, out: &mut Vec<Delivery>) {
+        match segment.kind {
+            SegmentKind::Whole => {
+                self.begin(ix, segment.first_message, out);
+                let stream = &mut self.list[ix];
+                for data in whole_messages(&segment.body).unwrap_or_default() {
+                    let seq = stream.next_message.unwrap_or(segment.first_message);
+                    stream.next_message = Some(seq + 1);
+                    out.push(Delivery::Message { from: stream.origin, seq, data });
+                }
+            }
+            SegmentKind::Fragment { first, last } => {
+                if first {
+                    self.begin(ix, segment.first_message, out);
+                    let number = self.list[ix].next_message.unwrap_or(segment.first_message);
+                    self.list[ix].partial = Some(Partial { number, data: BytesMut::new() });
+                }
+                self.append(ix, segment, last, config, out);
+            }
+        }
+    }
+
+    /// A message begins here; whatever should have come before it is a gap.
+    fn begin(&mut self, ix: StreamIx, number: u64, out: &mut Vec<Delivery>) {
+        let expected = self.list[ix].next_message.unwrap_or(number);
+        if number > expected {
+            self.forget_partial(ix);
+            out.push(Delivery::Gap { from: self.list[ix].origin, missed: number - expected });
+        } else {
+            self.drop_partial(ix, out);
+        }
+        let stream = &mut self.list[ix];
+        stream.next_message = Some(stream.next_message.unwrap_or(number).max(number));
+    }
+
+    fn append(
+        &mut self,
+        ix: StreamIx,
+        segment: &Segment,
+        last: bool,
+        config: &Config,
+        out: &mut Vec<Delivery>,
+    ) {
+        let room = config.partial_total - self.partial_total;
+        let stream = &mut self.list[ix];
+        let Some(partial) = &mut stream.partial else {
+            // Its head was skipped, or lies before a late joiner's start; the latter is no loss.
+            let expected = stream.next_message.unwrap_or(segment.first_message + 1);
+            if segment.first_message >= expected {
+                let missed = segment.first_message + 1 - expected;
+                out.push(Delivery::Gap { from: stream.origin, missed });
+            }
+            stream.next_message = Some(expected.max(segment.first_message + 1));
+            return;
+        };
+        let more = segment.body.len();
+        if partial.data.len() + more > config.max_message || more > room {
+            self.drop_partial(ix, out);
+            return;
+        }
+        partial.data.extend_from_slice(&segment.body);
+        self.partial_total += more;
+        if last && let Some(done) = stream.partial.take() {
+            self.partial_total -= done.data.len();
+            stream.next_message = Some(done.number + 1);
+            out.push(Delivery::Message { from: stream.origin, seq: done.number, data: done.data.freeze() });
+        }
+    }
+
+    /// Gives up the range before `floor`, which nobody retains, and says so.
+    pub(crate) fn skip(&mut self, ix: StreamIx, floor: u64, floor_message: u64, out: &mut Vec<Delivery>) {
+        self.forget_partial(ix);
+        let stream = &mut self.list[ix];
+        self.ring_total -= stream.ring.clear();
+        stream.have = floor - 1;
+        if let Some(expected) = stream.next_message
+            && floor_message > expected
+        {
+            stream.next_message = Some(floor_message);
+            out.push(Delivery::Gap { from: stream.origin, missed: floor_message - expected });
+        }
+    }
+
+    /// Frees what is too old. A message that began long ago and never ended is a gap.
+    pub(crate) fn expire(&mut self, now: Instant, config: &Config, out: &mut Vec<Delivery>) {
+        for ix in 0..self.list.len() {
+            let stream = &mut self.list[ix];
+            self.ring_total -= stream.ring.expire(now, config.ring_age);
+            if now - stream.touched > config.ring_age {
+                self.drop_partial(ix, out);
+            }
+        }
+    }
+
+    fn drop_partial(&mut self, ix: StreamIx, out: &mut Vec<Delivery>) {
+        if let Some(number) = self.forget_partial(ix) {
+            self.list[ix].next_message = Some(number + 1);
+            out.push(Delivery::Gap { from: self.list[ix].origin, missed: 1 });
+        }
+    }
+
+    fn forget_partial(&mut self, ix: StreamIx) -> Option<u64> {
+        let partial = self.list[ix].partial.take()?;
+        self.partial_total -= partial.data.len();
+        Some(partial.number)
+    }
+}
+
+#[cfg(test)]
+mod tests;

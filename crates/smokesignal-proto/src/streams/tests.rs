@@ -1,0 +1,149 @@
+//! Streams by the rules of design A: in order, at most once, what is skipped is counted.
+
+use super::*;
+
+const WRITER: NodeId = NodeId::from_bytes([1; 32]);
+
+struct Bench {
+    streams: Streams,
+    config: Config,
+    out: Vec<Delivery>,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        let mut streams = Streams::new(NodeId::from_bytes([0; 32]), 1, Instant::ZERO);
+        streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &config);
+        Self { streams, config, out: Vec::new() }
+    }
+
+    fn feed(&mut self, segment: Segment) -> Verdict {
+        self.streams.accept(1, &Arc::new(segment), Instant::ZERO, &self.config, &mut self.out)
+    }
+
+    fn deliveries(&mut self) -> Vec<String> {
+        let text = |delivery| match delivery {
+            Delivery::Message { seq, data, .. } => format!("{seq}:{}", String::from_utf8_lossy(&data)),
+            Delivery::Gap { missed, .. } => format!("gap {missed}"),
+        };
+        self.out.drain(..).map(text).collect()
+    }
+}
+
+fn whole(seq: u64, first_message: u64, messages: &[&str]) -> Segment {
+    let mut body = Vec::new();
+    for message in messages {
+        body.push(message.len() as u8);
+        body.extend_from_slice(message.as_bytes());
+    }
+    segment(seq, first_message, SegmentKind::Whole, body)
+}
+
+fn piece(seq: u64, message: u64, first: bool, last: bool, body: &str) -> Segment {
+    segment(seq, message, SegmentKind::Fragment { first, last }, body.into())
+}
+
+fn segment(seq: u64, first_message: u64, kind: SegmentKind, body: Vec<u8>) -> Segment {
+    Segment { origin: WRITER, incarnation: 1, seq, first_message, kind, body: body.into() }
+}
+
+/// "Every node delivers the messages of one writer in order, each at most once" (design A, 3.1).
+#[test]
+fn only_the_next_segment_advances_a_stream() {
+    let mut bench = Bench::new(Config::default());
+    assert_eq!(bench.feed(whole(2, 2, &["b"])), Verdict::Ahead);
+    assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::New);
+    assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::Duplicate);
+    assert_eq!(bench.feed(whole(2, 2, &["b", "c"])), Verdict::New);
+    assert_eq!(bench.deliveries(), ["1:a", "2:b", "3:c"]);
+}
+
+/// "Identical payloads are different messages" (interface, 1).
+#[test]
+fn identical_payloads_are_different_messages() {
+    let mut bench = Bench::new(Config::default());
+    bench.feed(whole(1, 1, &["x", "x"]));
+    bench.feed(whole(2, 3, &["x"]));
+    assert_eq!(bench.deliveries(), ["1:x", "2:x", "3:x"]);
+}
+
+#[test]
+fn fragments_become_one_message_again() {
+    let mut bench = Bench::new(Config::default());
+    bench.feed(piece(1, 1, true, false, "one "));
+    assert!(bench.out.is_empty());
+    bench.feed(piece(2, 1, false, true, "message"));
+    bench.feed(whole(3, 2, &["next"]));
+    assert_eq!(bench.deliveries(), ["1:one message", "2:next"]);
+}
+
+/// "Whatever is skipped is reported as a Gap naming exactly the missing range" (design A, 3.1).
+#[test]
+fn a_skip_counts_messages_not_segments() {
+    let mut bench = Bench::new(Config::default());
+    bench.feed(whole(1, 1, &["a"]));
+    bench.streams.skip(1, 5, 40, &mut bench.out);
+    bench.feed(whole(5, 40, &["z"]));
+    assert_eq!(bench.deliveries(), ["1:a", "gap 38", "40:z"]);
+}
+
+#[test]
+fn a_message_whose_head_or_middle_was_skipped_is_counted_once() {
+    let mut bench = Bench::new(Config::default());
+    bench.feed(piece(1, 1, true, false, "lost "));
+    bench.streams.skip(1, 3, 1, &mut bench.out);
+    bench.feed(piece(3, 1, false, false, "tail"));
+    bench.feed(piece(4, 1, false, true, "tail"));
+    bench.feed(whole(5, 2, &["whole"]));
+    assert_eq!(bench.deliveries(), ["gap 1", "2:whole"]);
+}
+
+/// "A node that joins starts with what is written from then on" (interface, 1).
+#[test]
+fn a_late_joiner_in_the_middle_of_a_large_message_reports_no_gap() {
+    let mut bench = Bench::new(Config::default());
+    let late = NodeId::from_bytes([2; 32]);
+    let ix = bench.streams.admit(late, 1, 9, None, Instant::ZERO, &bench.config);
+    for part in [piece(10, 7, false, false, "t"), piece(11, 7, false, true, "t"), whole(12, 8, &["mine"])] {
+        bench.streams.accept(ix, &Arc::new(part), Instant::ZERO, &bench.config, &mut bench.out);
+    }
+    assert_eq!(bench.deliveries(), ["8:mine"]);
+}
+
+#[test]
+fn a_message_above_the_limit_is_a_gap_and_frees_its_memory() {
+    let mut bench = Bench::new(Config { max_message: 6, ..Config::default() });
+    bench.feed(piece(1, 1, true, false, "1234"));
+    bench.feed(piece(2, 1, false, false, "5678"));
+    bench.feed(piece(3, 1, false, true, "9"));
+    bench.feed(whole(4, 2, &["ok"]));
+    assert_eq!(bench.deliveries(), ["gap 1", "2:ok"]);
+    assert_eq!(bench.streams.partial_total, 0);
+}
+
+/// "all rings 64 MiB (evict from the largest origin first)" (design A, 3.7).
+#[test]
+fn rings_stay_within_their_limits_and_the_oldest_loses() {
+    let mut bench = Bench::new(Config { ring_bytes: 1000, ring_total: 1500, ..Config::default() });
+    for seq in 1..=20 {
+        bench.feed(whole(seq, seq, &["0123456789"]));
+    }
+    let stream = bench.streams.get(1);
+    assert!(stream.ring.bytes() <= 1000);
+    assert_eq!(stream.mark().floor, stream.floor());
+    assert!(stream.ring.get(20).is_some() && stream.ring.get(1).is_none());
+    assert_eq!(bench.streams.ring_total, bench.streams.get(1).ring.bytes());
+}
+
+/// "tombstones cover idle streams" (design A, trap 10).
+#[test]
+fn a_forgotten_stream_is_not_read_twice() {
+    let mut bench = Bench::new(Config { max_streams: 2, ..Config::default() });
+    bench.feed(whole(1, 1, &["a"]));
+    let other = NodeId::from_bytes([2; 32]);
+    assert_eq!(bench.streams.admit(other, 1, 0, Some(1), Instant::ZERO, &bench.config), 1);
+    assert_eq!(bench.streams.find(&WRITER), None);
+    bench.streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &bench.config);
+    assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::Duplicate);
+    assert_eq!(bench.deliveries(), ["1:a"]);
+}

@@ -1,0 +1,112 @@
+//! What the application wrote and the network has not been given yet.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::codec::put_varint;
+use crate::config::MAX_SEGMENT;
+use crate::message::SegmentKind;
+
+/// A varint of a length up to 64 KiB, at most.
+const LENGTH: usize = 3;
+
+/// Turns messages into the bodies of segments: small ones together, large ones in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    pending: VecDeque<Bytes>,
+    bytes: usize,
+    /// How much of the front message has left as fragments.
+    offset: usize,
+    /// Messages that have left whole.
+    written: u64,
+}
+
+impl Writer {
+    /// Bytes waiting.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages waiting, the half-sent one included.
+    pub(crate) fn messages(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Queues a message and tells its number in this incarnation.
+    pub(crate) fn push(&mut self, message: Bytes) -> u64 {
+        self.bytes += message.len();
+        self.pending.push_back(message);
+        self.written + self.pending.len() as u64
+    }
+
+    /// The next segment's kind, first message number and body; `None` when nothing waits.
+    pub(crate) fn next(&mut self) -> Option<(SegmentKind, u64, Bytes)> {
+        let first_message = self.written + 1;
+        if self.offset > 0 || self.pending.front()?.len() + LENGTH > MAX_SEGMENT {
+            let (kind, body) = self.fragment();
+            return Some((kind, first_message, body));
+        }
+        let mut body = BytesMut::new();
+        while let Some(message) = self.pending.front() {
+            if body.len() + LENGTH + message.len() > MAX_SEGMENT {
+                break;
+            }
+            body.reserve(LENGTH + message.len());
+            put_varint(&mut body, message.len() as u64);
+            body.put_slice(message);
+            self.bytes -= message.len();
+            self.written += 1;
+            self.pending.pop_front();
+        }
+        Some((SegmentKind::Whole, first_message, body.freeze()))
+    }
+
+    fn fragment(&mut self) -> (SegmentKind, Bytes) {
+        let message = &self.pending[0];
+        let end = message.len().min(self.offset + MAX_SEGMENT);
+        let body = message.slice(self.offset..end);
+        let kind = SegmentKind::Fragment { first: self.offset == 0, last: end == message.len() };
+        self.bytes -= body.len();
+        self.offset = end;
+        if end == message.len() {
+            self.offset = 0;
+            self.written += 1;
+            self.pending.pop_front();
+        }
+        (kind, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::whole_messages;
+
+    #[test]
+    fn small_messages_share_a_segment_and_keep_their_bounds() {
+        let mut writer = Writer::default();
+        for message in ["a", "", "ccc"] {
+            writer.push(message.into());
+        }
+        let (kind, first, body) = writer.next().unwrap();
+        assert_eq!((kind, first), (SegmentKind::Whole, 1));
+        assert_eq!(whole_messages(&body).unwrap(), ["a", "", "ccc"]);
+        assert!(writer.next().is_none());
+    }
+
+    #[test]
+    fn a_large_message_travels_in_pieces_between_its_neighbours() {
+        let mut writer = Writer::default();
+        writer.push("before".into());
+        assert_eq!(writer.push(vec![7; 2 * MAX_SEGMENT + 1].into()), 2);
+        writer.push("after".into());
+        let parts: Vec<_> = std::iter::from_fn(|| writer.next()).collect();
+        let numbers: Vec<_> = parts.iter().map(|part| part.1).collect();
+        assert_eq!(numbers, [1, 2, 2, 2, 3]);
+        assert_eq!(parts[1].0, SegmentKind::Fragment { first: true, last: false });
+        assert_eq!(parts[3].0, SegmentKind::Fragment { first: false, last: true });
+        assert_eq!(parts[1..4].iter().map(|part| part.2.len()).sum::<usize>(), 2 * MAX_SEGMENT + 1);
+        assert_eq!((writer.bytes(), writer.messages()), (0, 0));
+    }
+}

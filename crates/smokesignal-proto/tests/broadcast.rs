@@ -1,0 +1,217 @@
+//! The promise of broadcast (design, section 3.1), on real nodes in virtual time.
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::World;
+use smokesignal_proto::Config;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn gathered(seed: u64, n: usize, config: &Config) -> World {
+    let mut world = World::new(seed);
+    world.gather(n, config);
+    world.until("gathered", SECOND * 10, |world| {
+        world.nodes.keys().all(|ix| world.degree(*ix) >= 3.min(n - 1)) && world.one_component()
+    });
+    world.run(SECOND);
+    world
+}
+
+fn text(writer: usize, number: usize) -> Bytes {
+    format!("message {number} of {writer}").into()
+}
+
+fn everyone_has(world: &World, writer: usize, expected: &[Bytes]) -> bool {
+    world.nodes.keys().all(|reader| *reader == writer || world.has_read(*reader, writer, expected))
+}
+
+/// "Every node delivers the messages of one writer in order, each at most once."
+#[test]
+fn everyone_reads_everyone_in_order_and_once() {
+    for seed in 0..5 {
+        let mut world = gathered(seed, 12, &Config::default());
+        for number in 0..50 {
+            for writer in 0..12 {
+                world.write(writer, text(writer, number)).unwrap();
+            }
+            world.run(Duration::from_millis(5));
+        }
+        for writer in 0..12 {
+            let expected: Vec<_> = (0..50).map(|number| text(writer, number)).collect();
+            world.until("read", SECOND * 5, |world| everyone_has(world, writer, &expected));
+            let own = world.id(writer);
+            assert!(!world.read.contains_key(&(writer, own)), "your own writes do not come back to you");
+        }
+        assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+    }
+}
+
+/// "If node and writer stay connected through live nodes ... every message is delivered." Goal R2.
+#[test]
+fn half_of_the_nodes_die_in_mid_stream_and_the_survivors_miss_nothing() {
+    for seed in 0..10 {
+        let mut world = gathered(seed, 16, &Config::default());
+        let writers = [9, 12, 15];
+        let mut written = vec![Vec::new(); 16];
+        for number in 0..400 {
+            for writer in writers {
+                // A writer that has lost all its links keeps what it is given.
+                world.write(writer, text(writer, number)).unwrap();
+                written[writer].push(text(writer, number));
+            }
+            world.run(Duration::from_millis(20));
+            if number == 100 {
+                (0..8).for_each(|ix| world.kill(ix));
+            }
+        }
+        for writer in writers {
+            world.until("all read", SECOND * 20, |world| everyone_has(world, writer, &written[writer]));
+        }
+        assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+        assert!(world.nodes.keys().all(|ix| world.degree(*ix) >= 3), "{}", world.picture());
+    }
+}
+
+/// "A node that joins starts with what is written from then on", and that is no gap.
+#[test]
+fn a_late_joiner_starts_at_now() {
+    let mut world = gathered(3, 8, &Config::default());
+    for number in 0..100 {
+        world.write(2, text(2, number));
+    }
+    world.run(SECOND * 2);
+    world.start(8, Config::default(), &[0]);
+    world.until("joined", SECOND * 10, |world| world.degree(8) >= 3);
+    world.run(SECOND);
+    world.write(2, "from now on");
+    let writer = world.id(2);
+    let now_on = |world: &World| world.read.get(&(8, writer)).cloned().unwrap_or_default();
+    world.until("read", SECOND * 5, |world| !now_on(world).is_empty());
+    assert_eq!(now_on(&world), [(101, Bytes::from("from now on"))]);
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+/// "Writing before the first peer is there waits (bounded), it does not vanish."
+#[test]
+fn what_is_written_before_the_first_peer_waits_for_it() {
+    let mut world = World::new(5);
+    world.start(0, Config::default(), &[]);
+    world.start(1, Config::default(), &[0]);
+    let early: Vec<_> = (0..5).map(|number| text(0, number)).collect();
+    early.iter().for_each(|message| assert!(world.write(0, message.clone()).is_some()));
+    assert!(world.write(1, text(1, 0)).is_some());
+    world.until("0 has read 1", SECOND * 5, |world| world.has_read(0, 1, &[text(1, 0)]));
+    world.until("1 has read 0", SECOND * 5, |world| world.has_read(1, 0, &early));
+    let big = vec![0; 900 * 1024];
+    let mut lonely = World::new(5);
+    lonely.start(0, Config::default(), &[]);
+    assert!(lonely.write(0, big.clone()).is_some());
+    assert!(lonely.write(0, big).is_none(), "bounded");
+}
+
+/// "Any size up to max_message"; "one write is one message at every reader".
+#[test]
+fn large_messages_arrive_whole_between_small_ones() {
+    let mut world = gathered(6, 6, &Config::default());
+    let large = Bytes::from((0..3_000_000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+    let expected = vec![Bytes::from("before"), large.clone(), Bytes::new(), "after".into()];
+    for message in &expected {
+        let mut waited = Duration::ZERO;
+        while world.write(4, message.clone()).is_none() {
+            world.run(Duration::from_millis(1));
+            waited += Duration::from_millis(1);
+            assert!(waited < SECOND * 10);
+        }
+    }
+    world.until("read", SECOND * 20, |world| everyone_has(world, 4, &expected));
+    assert!(world.gaps.is_empty());
+}
+
+/// "Whatever is skipped is reported as a gap that names writer and count": here the ring is tiny and a frozen
+/// node misses more than it holds.
+#[test]
+fn what_nobody_retains_any_more_is_counted_exactly() {
+    let config = Config { ring_bytes: 20_000, ..Config::default() };
+    let mut world = gathered(7, 6, &config);
+    world.write(0, "first");
+    world.run(SECOND);
+    world.freeze(5);
+    world.run(SECOND * 5);
+    let mut total = 1;
+    for number in 0..1000 {
+        total += usize::from(world.write(0, text(0, number)).is_some());
+        world.run(Duration::from_millis(2));
+    }
+    world.thaw(5);
+    world.until("back", SECOND * 20, |world| world.degree(5) >= 3);
+    world.run(SECOND * 15);
+    let writer = world.id(0);
+    let read = world.read[&(5, writer)].len();
+    let missed: u64 = world
+        .gaps
+        .iter()
+        .map(|(at, from, missed)| {
+            assert_eq!((*at, *from), (5, writer));
+            *missed
+        })
+        .sum();
+    assert!(missed > 0);
+    assert_eq!(read + missed as usize, total);
+}
+
+/// "nothing of an old incarnation may follow the first of a new one" (design A, 3.5)
+#[test]
+fn a_restarted_writer_is_read_from_its_beginning() {
+    let mut world = gathered(8, 8, &Config::default());
+    let mut expected = Vec::new();
+    for start in 1..=3 {
+        if start > 1 {
+            world.kill(7);
+            world.start(7, Config { incarnation: start, ..Config::default() }, &[0]);
+            world.until("joined", SECOND * 20, |world| world.degree(7) >= 1);
+        }
+        for number in 0..20 {
+            let message = text(start as usize, number);
+            world.write(7, message.clone()).unwrap();
+            expected.push(message);
+        }
+        world.until("read", SECOND * 20, |world| everyone_has(world, 7, &expected));
+    }
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+/// "`stop` flushes what was accepted to the neighbours."
+#[test]
+fn a_leaving_node_hands_over_what_it_accepted() {
+    let mut world = gathered(9, 5, &Config::default());
+    let large = Bytes::from(vec![9; 900_000]);
+    world.write(3, large.clone()).unwrap();
+    world.with(3, |node, now| node.leave(now));
+    world.until("left", SECOND * 6, |world| world.left.contains(&3));
+    world.run(SECOND);
+    world.kill(3);
+    world.until("read", SECOND * 5, |world| everyone_has(world, 3, std::slice::from_ref(&large)));
+}
+
+/// Interface, 1: "A slow reader or a frozen peer costs others at most 5 %".
+#[test]
+fn a_frozen_neighbour_does_not_hold_up_the_writer() {
+    let write_all = |frozen: bool| {
+        let mut world = gathered(10, 5, &Config::default());
+        if frozen {
+            world.freeze(4);
+        }
+        let begin = world.now;
+        for _ in 0..400 {
+            while world.write(0, vec![1; 100_000]).is_none() {
+                world.run(Duration::from_millis(1));
+            }
+        }
+        world.now - begin
+    };
+    let (free, held) = (write_all(false), write_all(true));
+    assert!(held < free + Duration::from_millis(600), "{held:?} with a frozen peer, {free:?} without");
+}

@@ -1,0 +1,317 @@
+//! A world in which real [`Node`]s meet: virtual time, delays between 1 ms and 20 ms, one seed.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smokesignal_proto::*;
+
+pub struct World {
+    pub now: Instant,
+    pub nodes: BTreeMap<usize, Node>,
+    queue: BTreeMap<(Instant, u64), Event>,
+    order: u64,
+    chance: u64,
+    links: u64,
+    /// Who is at the two ends of a connection.
+    ends: BTreeMap<LinkId, (usize, usize)>,
+    addresses: BTreeMap<SocketAddr, usize>,
+    frozen: BTreeSet<usize>,
+    /// Last delivery time per connection and direction: links are FIFO.
+    latest: BTreeMap<(LinkId, usize), Instant>,
+    /// What each node read of each writer: `(seq, payload)`.
+    pub read: BTreeMap<(usize, NodeId), Vec<(u64, Bytes)>>,
+    pub gaps: Vec<(usize, NodeId, u64)>,
+    pub requested: Vec<(usize, RequestId, Result<NodeId, RequestFailure>)>,
+    pub left: BTreeSet<usize>,
+    pub trace: String,
+    pub data_messages: u64,
+}
+
+enum Event {
+    Connected { link: LinkId, at: usize, peer: usize, dial: Option<DialId> },
+    DialFailed { at: usize, dial: DialId },
+    Message { link: LinkId, at: usize, message: Message },
+    Closed { link: LinkId, at: usize },
+}
+
+pub fn keypair(ix: usize) -> Keypair {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&(ix as u64 + 1).to_le_bytes());
+    Keypair::from_seed(&seed)
+}
+
+pub fn address(ix: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 10_000 + ix as u16))
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        println!("seed {seed}");
+        Self {
+            now: Instant::ZERO,
+            nodes: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            order: 0,
+            chance: seed.wrapping_mul(2).wrapping_add(1),
+            links: 0,
+            ends: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            frozen: BTreeSet::new(),
+            latest: BTreeMap::new(),
+            read: BTreeMap::new(),
+            gaps: Vec::new(),
+            requested: Vec::new(),
+            left: BTreeSet::new(),
+            trace: String::new(),
+            data_messages: 0,
+        }
+    }
+
+    pub fn start(&mut self, ix: usize, config: Config, seeds: &[usize]) {
+        let rng_seed = self.random();
+        let mut node = Node::new(keypair(ix), config, rng_seed, self.now);
+        node.set_addresses(vec![address(ix)]);
+        for seed in seeds {
+            node.join(address(*seed).to_string(), self.now);
+        }
+        self.addresses.insert(address(ix), ix);
+        self.nodes.insert(ix, node);
+    }
+
+    /// Node 0 and `n - 1` others that know only its address.
+    pub fn gather(&mut self, n: usize, config: &Config) {
+        for ix in 0..n {
+            self.start(ix, config.clone(), if ix == 0 { &[] } else { &[0] });
+        }
+    }
+
+    /// As `kill -9`: the connections of the dead break at once.
+    pub fn kill(&mut self, ix: usize) {
+        self.nodes.remove(&ix);
+        self.addresses.remove(&address(ix));
+        let links: Vec<_> =
+            self.ends.iter().filter(|(_, e)| e.0 == ix || e.1 == ix).map(|(l, _)| *l).collect();
+        for link in links {
+            self.close(link, ix);
+        }
+    }
+
+    /// As `kill -STOP`: nothing answers and nothing breaks.
+    pub fn freeze(&mut self, ix: usize) {
+        self.frozen.insert(ix);
+    }
+
+    pub fn thaw(&mut self, ix: usize) {
+        self.frozen.remove(&ix);
+    }
+
+    pub fn write(&mut self, ix: usize, payload: impl Into<Bytes>) -> Option<u64> {
+        let seq = self.nodes.get_mut(&ix)?.broadcast(payload.into()).ok();
+        self.settle(ix);
+        seq
+    }
+
+    pub fn with<T>(&mut self, ix: usize, act: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        let now = self.now;
+        let result = act(self.nodes.get_mut(&ix).unwrap(), now);
+        self.settle(ix);
+        result
+    }
+
+    pub fn degree(&self, ix: usize) -> usize {
+        self.nodes[&ix].peers().count()
+    }
+
+    pub fn id(&self, ix: usize) -> NodeId {
+        keypair(ix).id()
+    }
+
+    pub fn peers(&self, ix: usize) -> BTreeSet<NodeId> {
+        self.nodes[&ix].peers().map(|(_, peer)| peer).collect()
+    }
+
+    /// Runs until `done`, and panics with the state of all nodes when it takes longer than `limit`.
+    pub fn until(&mut self, what: &str, limit: Duration, mut done: impl FnMut(&World) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.now < end, "{what}: not within {limit:?}\n{}", self.picture());
+            self.step();
+        }
+    }
+
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let wake = self.nodes.iter().filter(|(ix, _)| !self.frozen.contains(ix));
+        let timer = wake.map(|(ix, node)| (node.poll_timeout(), *ix)).min();
+        let event = self.queue.first_key_value().map(|(key, _)| key.0);
+        match (timer, event) {
+            (Some((at, ix)), event) if event.is_none_or(|event| at <= event) => {
+                self.now = self.now.max(at);
+                self.with(ix, |node, now| node.handle_timeout(now));
+            }
+            (_, Some(at)) => {
+                self.now = self.now.max(at);
+                let (_, event) = self.queue.pop_first().unwrap();
+                self.happen(event);
+            }
+            _ => panic!("nothing is left to happen"),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let at = match &event {
+            Event::Connected { at, .. }
+            | Event::DialFailed { at, .. }
+            | Event::Message { at, .. }
+            | Event::Closed { at, .. } => *at,
+        };
+        if self.frozen.contains(&at) {
+            self.post(self.now + Duration::from_millis(100), event);
+            return;
+        }
+        if !self.nodes.contains_key(&at) {
+            return;
+        }
+        match event {
+            Event::Connected { link, at, peer, dial } => {
+                let peer = self.id(peer);
+                self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
+            }
+            Event::DialFailed { at, dial } => self.with(at, |node, now| node.handle_dial_failed(dial, now)),
+            Event::Closed { link, at } => self.with(at, |node, now| node.handle_disconnected(link, now)),
+            Event::Message { link, at, message } => {
+                let from = self.ends.get(&link).map(|ends| if ends.0 == at { ends.1 } else { ends.0 });
+                let cost = message.cost();
+                self.with(at, |node, now| node.handle_message(link, message, now));
+                if let Some(from) = from.filter(|from| self.nodes.contains_key(from)) {
+                    self.with(from, |node, now| node.handle_sent(link, cost, now));
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, ix: usize) {
+        loop {
+            let now = self.now;
+            let Some(output) = self.nodes.get_mut(&ix).and_then(|node| node.poll_output(now)) else { return };
+            let short = match &output {
+                Output::Send { link, message } => format!("send {link:?} {}", message.cost()),
+                other => format!("{other:?}"),
+            };
+            writeln!(self.trace, "{:?} {ix} {short}", self.now).unwrap();
+            self.perform(ix, output);
+        }
+    }
+
+    fn perform(&mut self, ix: usize, output: Output) {
+        match output {
+            Output::Send { link, message } => {
+                let Some(ends) = self.ends.get(&link).copied() else { return };
+                let at = if ends.0 == ix { ends.1 } else { ends.0 };
+                self.data_messages += u64::from(matches!(message, Message::Data(_)));
+                // Through the codec, as on the wire.
+                let mut bytes = Vec::new();
+                encode(&message, &mut bytes);
+                let message = decode(bytes.into()).unwrap();
+                self.post_on_link(link, ix, Event::Message { link, at, message });
+            }
+            Output::Dial { dial, target, expect } => {
+                let address = match target {
+                    Target::Name(name) => name.parse().unwrap(),
+                    Target::Address(address) => address,
+                };
+                let peer = self.addresses.get(&address).copied();
+                let peer = peer.filter(|peer| expect.is_none_or(|id| id == self.id(*peer)));
+                let (later, sooner) = (self.now + self.delay() + self.delay(), self.now + self.delay());
+                let Some(peer) = peer.filter(|peer| !self.frozen.contains(peer)) else {
+                    return self.post(later, Event::DialFailed { at: ix, dial });
+                };
+                self.links += 1;
+                let link = LinkId(self.links);
+                if peer != ix {
+                    self.ends.insert(link, (ix, peer));
+                    self.post(sooner, Event::Connected { link, at: peer, peer: ix, dial: None });
+                }
+                self.latest.insert((link, ix), later);
+                self.latest.insert((link, peer), later);
+                self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
+            }
+            Output::Close { link, .. } => self.close(link, ix),
+            Output::Deliver { from, seq, data } => self.read.entry((ix, from)).or_default().push((seq, data)),
+            Output::Gap { from, missed } => self.gaps.push((ix, from, missed)),
+            Output::Requested { request, outcome } => self.requested.push((ix, request, outcome)),
+            Output::Left { .. } => {
+                self.left.insert(ix);
+            }
+            Output::PeerUp { .. } | Output::PeerDown { .. } => {}
+        }
+    }
+
+    fn close(&mut self, link: LinkId, by: usize) {
+        if let Some(ends) = self.ends.remove(&link) {
+            let at = if ends.0 == by { ends.1 } else { ends.0 };
+            self.post_on_link(link, by, Event::Closed { link, at });
+        }
+    }
+
+    fn post_on_link(&mut self, link: LinkId, from: usize, event: Event) {
+        let at = (self.now + self.delay()).max(self.latest.get(&(link, from)).copied().unwrap_or_default());
+        self.latest.insert((link, from), at);
+        self.post(at, event);
+    }
+
+    fn post(&mut self, at: Instant, event: Event) {
+        self.order += 1;
+        self.queue.insert((at, self.order), event);
+    }
+
+    fn delay(&mut self) -> Duration {
+        Duration::from_micros(1000 + self.random() % 19_000)
+    }
+
+    fn random(&mut self) -> u64 {
+        self.chance =
+            self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.chance >> 24
+    }
+
+    pub fn picture(&self) -> String {
+        let mut text = format!("at {:?}\n", self.now);
+        for (ix, node) in &self.nodes {
+            writeln!(text, "  {ix} {:?}: {:?}", node.id(), self.peers(*ix)).unwrap();
+        }
+        text
+    }
+
+    /// Whether `reader` read exactly `expected` of `writer`, in this order.
+    pub fn has_read(&self, reader: usize, writer: usize, expected: &[Bytes]) -> bool {
+        let read = self.read.get(&(reader, self.id(writer)));
+        read.map_or(expected.is_empty(), |read| read.iter().map(|(_, data)| data).eq(expected))
+    }
+
+    pub fn one_component(&self) -> bool {
+        let Some(first) = self.nodes.values().next() else { return true };
+        let mut seen = BTreeSet::from([first.id()]);
+        let mut queue = vec![first.id()];
+        while let Some(id) = queue.pop() {
+            let Some(node) = self.nodes.values().find(|node| node.id() == id) else { continue };
+            for (_, peer) in node.peers() {
+                if seen.insert(peer) {
+                    queue.push(peer);
+                }
+            }
+        }
+        self.nodes.values().all(|node| seen.contains(&node.id()))
+    }
+}

@@ -1,0 +1,196 @@
+//! One small error per operation. Each text names the value and what to do about it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use smokesignal_proto::NodeId;
+
+/// [`Builder::build`](crate::Builder::build) refused the options. Nothing was opened or started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// `max_peers` below 2 cannot hold a network together: a node with one peer passes nothing on.
+    #[error("max_peers is {0}, but a network needs at least 2 peers per node; use 2 or more")]
+    MaxPeersTooSmall(usize),
+    /// `min_peers` is larger than `max_peers`.
+    #[error("min_peers {min} is above max_peers {max}; lower min_peers or raise max_peers")]
+    MinAboveMax {
+        /// The `min_peers` given.
+        min: usize,
+        /// The `max_peers` given.
+        max: usize,
+    },
+    /// `min_peers` is 0.
+    #[error("min_peers is 0, but a node without peers is no network; use 1 or more")]
+    MinPeersZero,
+    /// A seed is not of the form `HOST:PORT`.
+    #[error("`{0}` is not a seed address; write HOST:PORT, for example 192.168.2.100:8495 or [::1]:8495")]
+    BadSeed(String),
+    /// `ping_timeout` is outside 100 ms to 1 h.
+    #[error("ping_timeout {0:?} is outside 100 ms to 1 h; 3 s is the default")]
+    BadPingTimeout(std::time::Duration),
+    /// `max_message` is 0 or above 1 GiB.
+    #[error("max_message {0} is outside 1 byte to 1 GiB; 16 MiB is the default")]
+    BadMaxMessage(usize),
+    /// The network secret is shorter than 16 bytes.
+    #[error("the network secret has {0} bytes; use at least 16, better 32 random ones")]
+    SecretTooShort(usize),
+}
+
+/// [`Node::start`](crate::Node::start) failed. The node is stopped and may be started again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another program listens there.
+    #[error("{0} is in use by another program; choose another port, or 0 for any free one")]
+    PortInUse(SocketAddr),
+    /// The address is not one of this machine's.
+    #[error("{0} is not an address of this machine; `smokesignal localip SUBNET` prints one that is")]
+    NotLocal(IpAddr),
+    /// Listening failed for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The node runs already.
+    #[error("the node runs already; call stop() first")]
+    AlreadyRunning,
+}
+
+/// A connection to a node could not be made. The peer list is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The text is not `HOST:PORT`.
+    #[error("`{0}` is not an address; write HOST:PORT")]
+    BadAddress(String),
+    /// The host name has no address.
+    #[error("the host name in {address} could not be resolved ({cause}); is it spelt right?")]
+    Resolve {
+        /// What was to be reached.
+        address: String,
+        /// What the resolver said.
+        cause: String,
+    },
+    /// Nothing listens there.
+    #[error("{0} refused the connection; is a node running there?")]
+    Refused(String),
+    /// No answer.
+    #[error("{0} did not answer in time; is the address right, and does a firewall let it through?")]
+    TimedOut(String),
+    /// The address was reached, but the handshake failed.
+    #[error("{address} is not a smokesignal node of this network ({cause})")]
+    Handshake {
+        /// What was reached.
+        address: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// The other side holds another network secret, or only one side has one.
+    #[error("{0} holds a different network secret, or none; give both nodes the same secret file")]
+    WrongSecret(String),
+    /// Another node answered at the address.
+    #[error("expected node {expected} at {address}, reached {found}")]
+    WrongNode {
+        /// What was dialled.
+        address: String,
+        /// Who should have answered.
+        expected: NodeId,
+        /// Who did.
+        found: NodeId,
+    },
+    /// The address is the node's own.
+    #[error("{0} is this node itself; name another node")]
+    Myself(String),
+    /// The node answered but has no room (it holds `max_peers` and two more).
+    #[error("{0} has no room for another peer; raise its max_peers or try again later")]
+    Full(String),
+    /// The connection broke while the link was being made.
+    #[error("{0} closed the connection; try again")]
+    Closed(String),
+    /// The local node is not running.
+    #[error("the node is not running; call start() first")]
+    NotRunning,
+    /// Another failure of the network.
+    #[error("cannot reach {address}: {cause}")]
+    Io {
+        /// What was to be reached.
+        address: String,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// A write was refused. Nothing of it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The message is larger than `max_message`.
+    #[error("the message has {size} bytes, the limit is {limit}; split it, or raise max_message on every node")]
+    TooLarge {
+        /// Bytes in the message.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The node was stopped or dropped, or (for a peer) the link is gone.
+    #[error("the stream is closed: the node was stopped or the peer has gone")]
+    Closed,
+}
+
+/// A write that may not wait was refused. Nothing of it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// The node's links are full. The message is handed back.
+    #[error("the node's links are full; wait with send(), or try later")]
+    Full(Bytes),
+    /// As for [`SendError`].
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// [`local_ip`](crate::local_ip()) found no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalIpError {
+    /// The text is neither an address nor a subnet.
+    #[error("`{0}` is not a subnet; write 192.168.2.0/24, 192.168.2.1/255.255.255.0, fd00::/8 or one address")]
+    BadSubnet(String),
+    /// No interface of this machine has an address in the subnet.
+    #[error("no address of this machine is in {subnet}; it has {found}")]
+    NoneFound {
+        /// The subnet asked for.
+        subnet: String,
+        /// The addresses there are.
+        found: String,
+    },
+    /// The interfaces could not be listed.
+    #[error("cannot list this machine's network interfaces: {0}")]
+    Interfaces(String),
+}
+
+/// A key file could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// Reading or writing the file failed.
+    #[error("cannot use the key file {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{path} is not a key file: expected one line of 64 hex digits; delete it to have a new one made")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,24 @@
+//! A small, plain peer-to-peer network that you can write to.
+
+mod broadcast;
+mod error;
+mod event;
+mod identity;
+mod local_ip;
+mod node;
+mod options;
+mod peer;
+mod peers;
+mod tls;
+pub mod transport;
+
+pub use broadcast::{Broadcast, BroadcastSender, Incoming};
+pub use error::{BuildError, ConnectError, IdentityError, LocalIpError, SendError, StartError, TrySendError};
+pub use event::{Event, Events};
+pub use identity::Identity;
+pub use local_ip::local_ip;
+pub use node::Node;
+pub use options::Builder;
+pub use peer::Peer;
+pub use peers::Peers;
+pub use smokesignal_proto::{NodeId, ParseNodeIdError};

@@ -1,0 +1,547 @@
+//! Carrying bytes between two nodes that know each other's id.
+//!
+//! A [`Transport`] binds an address and gives an [`Endpoint`], which dials and accepts [`Connection`]s. What the bytes
+//! mean is none of its business. There are two: [`TcpTransport`] for real networks and [`MemoryNetwork`] for tests.
+//! To write another one, carry the bytes and let [`Credentials::connect`] and [`Credentials::accept`] find out who is
+//! at the other end.
+
+mod memory;
+mod tcp;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ring::hmac;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+use crate::tls::{Secured, Tls, TlsError};
+use crate::{Identity, NodeId};
+
+pub use memory::MemoryNetwork;
+pub use tcp::TcpTransport;
+
+/// A future on the heap, so that transports can be exchanged while the program runs.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A way to carry bytes between nodes.
+pub trait Transport: Send + Sync + fmt::Debug + 'static {
+    /// Starts to listen at `address` as the node `me`. Port 0 means any free port.
+    ///
+    /// An address that is taken gives [`AddrInUse`](io::ErrorKind::AddrInUse), one that is not this machine's
+    /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
+    fn bind(&self, address: SocketAddr, me: Credentials) -> BoxFuture<'_, io::Result<Arc<dyn Endpoint>>>;
+}
+
+/// One node's place in a network: where it is reached, and how it reaches others. Dropping it closes it.
+pub trait Endpoint: Send + Sync + fmt::Debug + 'static {
+    /// Where it listens, with the port that was chosen.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// The next connection somebody made to this node, its other end known. `None` after [`close`](Self::close).
+    ///
+    /// Strangers and broken handshakes are dropped inside and never seen here. Nothing is lost if the future is dropped.
+    fn accept(&self) -> BoxFuture<'_, Option<Connection>>;
+
+    /// Connects to the node at `address`, and gives up in a few seconds. Works after [`close`](Self::close) too.
+    ///
+    /// If a node other than `expect` answers, it is told nothing and the result is [`DialError::WrongNode`].
+    fn dial(
+        &self,
+        address: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> BoxFuture<'static, Result<Connection, DialError>>;
+
+    /// Stops listening. The address is free at once; open connections stay.
+    fn close(&self);
+}
+
+/// An open connection to a node whose id is proven.
+///
+/// The two halves may be used by different tasks. Written bytes leave for certain only with a flush. To part without
+/// losing any: `writer.shutdown()`, then read until the end. The end of an orderly parting is an end of file; where the
+/// other side has died it may be an error instead.
+pub struct Connection {
+    /// Who is at the other end.
+    pub peer: NodeId,
+    /// The other end's address. On an inbound connection its port is not the one where that node listens.
+    pub remote: SocketAddr,
+    /// Bytes from the other side.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// Bytes to the other side.
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({:?} at {})", self.peer, self.remote)
+    }
+}
+
+/// A connection could not be made. Nothing is left open.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nothing listens there.
+    #[error("it refused the connection")]
+    Refused,
+    /// No answer, or too slow an answer.
+    #[error("it did not answer in time")]
+    TimedOut,
+    /// Another node answered.
+    #[error("expected node {expected}, reached {found}")]
+    WrongNode {
+        /// Who should have answered.
+        expected: NodeId,
+        /// Who did.
+        found: NodeId,
+    },
+    /// The other side holds another network secret, or only one side has one.
+    #[error("it holds a different network secret, or none")]
+    WrongSecret,
+    /// Something answered, but not a node that speaks the same protocol. The text says what went wrong.
+    #[error("{0}")]
+    Handshake(String),
+    /// The system said no. The text is its own.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// What a node shows and asks for when it meets another: its identity and, if the network has one, the network secret.
+#[derive(Clone)]
+pub struct Credentials {
+    identity: Identity,
+    secret: Option<hmac::Key>,
+    tls: Arc<Tls>,
+}
+
+impl Credentials {
+    /// Nodes refuse each other unless both have the same `secret`, or both have none.
+    ///
+    /// Use 32 random bytes: a secret that can be guessed can also be found by trying, offline, by whoever was
+    /// connected once.
+    pub fn new(identity: Identity, secret: Option<&[u8]>) -> Self {
+        let secret = secret.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes));
+        let tls = Arc::new(Tls::new(&identity));
+        Self { identity, secret, tls }
+    }
+
+    /// Whose they are.
+    pub fn id(&self) -> NodeId {
+        self.identity.id()
+    }
+
+    /// Authenticates both sides of `stream`, which we opened to `remote`. The caller sets the deadline.
+    pub async fn connect<S>(
+        &self,
+        stream: S,
+        remote: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> Result<Connection, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let secured = self.tls.connect(Metered::new(stream), expect).await?;
+        self.exchange_hellos(secured, Role::Dialler, remote).await
+    }
+
+    /// Authenticates both sides of `stream`, which `remote` opened to us. The caller sets the deadline.
+    pub async fn accept<S>(&self, stream: S, remote: SocketAddr) -> Result<Connection, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let secured = self.tls.accept(Metered::new(stream)).await?;
+        self.exchange_hellos(secured, Role::Acceptor, remote).await
+    }
+
+    async fn exchange_hellos<S>(
+        &self,
+        mut secured: Secured<Metered<S>>,
+        role: Role,
+        remote: SocketAddr,
+    ) -> Result<Connection, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut theirs = [0; HELLO_BYTES];
+        let ours = self.hello(role, &secured.exporter);
+        secured.stream.write_all(&ours).await.map_err(TlsError::from)?;
+        secured.stream.flush().await.map_err(TlsError::from)?;
+        secured.stream.read_exact(&mut theirs).await.map_err(TlsError::from)?;
+        if let Err(refusal) = self.check_hello(&theirs, role.other(), &secured.exporter) {
+            // An orderly end, so that our HELLO arrives and tells the other side why.
+            if let Err(error) = secured.stream.shutdown().await {
+                tracing::debug!(%remote, %error, "refused, and could not say so");
+            }
+            return Err(refusal);
+        }
+        secured.carrier().lift();
+        let peer = secured.peer;
+        let (reader, writer) = tokio::io::split(secured.stream);
+        Ok(Connection { peer, remote, reader: Box::new(reader), writer: Box::new(writer) })
+    }
+
+    /// Whether the other holds the same secret, or neither holds one.
+    fn same_secret(&self, other: &Self) -> bool {
+        match (&self.secret, &other.secret) {
+            (None, None) => true,
+            (Some(a), Some(b)) => hmac::verify(a, PROOF_LABEL, hmac::sign(b, PROOF_LABEL).as_ref()).is_ok(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = if self.secret.is_some() { "with" } else { "without" };
+        write!(f, "Credentials({:?}, {secret} a network secret)", self.id())
+    }
+}
+
+impl From<TlsError> for DialError {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::WrongNode { expected, found } => Self::WrongNode { expected, found },
+            TlsError::Handshake(cause) => Self::Handshake(cause),
+            TlsError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
+// HELLO, the first bytes inside TLS. Both sides send theirs at once, without waiting for the other's:
+//
+//   byte  0       the format, 1
+//   byte  1       flags; bit 0: the sender holds a network secret. The other bits are sent as 0 and not looked at.
+//   bytes 2..34   the proof of the secret, or zeros without one:
+//                 HMAC-SHA256(secret, "smokesignal network secret" ‖ role ‖ exporter)
+//                 role: one byte, 0 the dialler, 1 the acceptor, so that nobody can send a proof back to its maker;
+//                 exporter: 32 bytes of TLS exporter (RFC 8446, section 7.5) for the label
+//                 "EXPORTER-smokesignal-secret" without context, so that a proof is worth nothing on another connection.
+//
+// Nothing else is sent before the other's HELLO has been read and found right.
+
+const HELLO_BYTES: usize = 34;
+const HELLO_FORMAT: u8 = 1;
+const FLAG_SECRET: u8 = 1;
+const PROOF_LABEL: &[u8] = b"smokesignal network secret";
+
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Dialler = 0,
+    Acceptor = 1,
+}
+
+impl Role {
+    fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Acceptor,
+            Self::Acceptor => Self::Dialler,
+        }
+    }
+}
+
+impl Credentials {
+    fn hello(&self, role: Role, exporter: &[u8; 32]) -> [u8; HELLO_BYTES] {
+        let mut hello = [0; HELLO_BYTES];
+        hello[0] = HELLO_FORMAT;
+        if let Some(secret) = &self.secret {
+            hello[1] = FLAG_SECRET;
+            hello[2..].copy_from_slice(hmac::sign(secret, &proven(role, exporter)).as_ref());
+        }
+        hello
+    }
+
+    fn check_hello(
+        &self,
+        hello: &[u8; HELLO_BYTES],
+        from: Role,
+        exporter: &[u8; 32],
+    ) -> Result<(), DialError> {
+        if hello[0] != HELLO_FORMAT {
+            return Err(DialError::Handshake(format!("it sent a HELLO of the unknown format {}", hello[0])));
+        }
+        let proves = hello[1] & FLAG_SECRET != 0;
+        let right = match &self.secret {
+            None => !proves,
+            Some(secret) => proves && hmac::verify(secret, &proven(from, exporter), &hello[2..]).is_ok(),
+        };
+        right.then_some(()).ok_or(DialError::WrongSecret)
+    }
+}
+
+fn proven(role: Role, exporter: &[u8; 32]) -> Vec<u8> {
+    [PROOF_LABEL, &[role as u8], exporter].concat()
+}
+
+/// Bytes read from a connection before its other end is known. 4 KiB: an honest handshake needs less than 1 KiB.
+const UNAUTHENTICATED_MAX: usize = 4096;
+
+/// Reads at most [`UNAUTHENTICATED_MAX`] bytes of `stream` until the limit is lifted.
+struct Metered<S> {
+    stream: S,
+    left: Option<usize>,
+}
+
+impl<S> Metered<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, left: Some(UNAUTHENTICATED_MAX) }
+    }
+
+    fn lift(&mut self) {
+        self.left = None;
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(left) = self.left else {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        };
+        if left == 0 {
+            let text = format!("it sent more than {UNAUTHENTICATED_MAX} bytes without saying who it is");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
+        let room = buf.remaining().min(left);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+        let read = part.filled().len();
+        buf.advance(read);
+        self.left = Some(left - read);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What every transport has to keep, checked for each of them.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: &str = "127.0.0.1:0";
+
+    fn transports() -> [Arc<dyn Transport>; 2] {
+        [Arc::new(TcpTransport::new()), Arc::new(MemoryNetwork::new())]
+    }
+
+    fn credentials(seed: u8, secret: Option<&[u8]>) -> Credentials {
+        Credentials::new(Identity::from_seed([seed; 32]), secret)
+    }
+
+    async fn bind(transport: &dyn Transport, seed: u8, secret: Option<&[u8]>) -> Arc<dyn Endpoint> {
+        transport.bind(ANY.parse().unwrap(), credentials(seed, secret)).await.unwrap()
+    }
+
+    fn id(seed: u8) -> NodeId {
+        Identity::from_seed([seed; 32]).id()
+    }
+
+    async fn connect(a: &dyn Endpoint, b: &dyn Endpoint) -> (Connection, Connection) {
+        let (dialled, accepted) = tokio::join!(a.dial(b.local_addr(), None), b.accept());
+        (dialled.unwrap(), accepted.unwrap())
+    }
+
+    async fn send(connection: &mut Connection, bytes: &[u8]) {
+        connection.writer.write_all(bytes).await.unwrap();
+        connection.writer.flush().await.unwrap();
+    }
+
+    async fn receive(connection: &mut Connection, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        connection.reader.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn both_sides_know_each_other_and_bytes_go_both_ways() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            let (mut dialled, mut accepted) = connect(&*a, &*b).await;
+            assert_eq!((dialled.peer, accepted.peer), (id(2), id(1)));
+            assert_eq!(dialled.remote, b.local_addr());
+            assert_eq!(accepted.remote.ip(), a.local_addr().ip());
+            send(&mut dialled, b"ping").await;
+            assert_eq!(receive(&mut accepted, 4).await, b"ping");
+            send(&mut accepted, b"pong").await;
+            assert_eq!(receive(&mut dialled, 4).await, b"pong");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_megabyte_arrives_whole_while_the_other_direction_is_used_too() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            let (dialled, accepted) = connect(&*a, &*b).await;
+            let sent: Vec<u8> = (0..1 << 20).map(|i: u32| (i % 251) as u8).collect();
+            let mut tasks = tokio::task::JoinSet::new();
+            for connection in [dialled, accepted] {
+                let (mut reader, mut writer, sent) = (connection.reader, connection.writer, sent.clone());
+                tasks.spawn(async move {
+                    let mut received = Vec::new();
+                    let write = async {
+                        writer.write_all(&sent).await?;
+                        writer.shutdown().await
+                    };
+                    tokio::try_join!(write, reader.read_to_end(&mut received)).unwrap();
+                    assert!(received == sent);
+                });
+            }
+            tasks.join_all().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shut_down_writer_is_an_end_of_file_and_the_other_direction_lives_on() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            let (mut dialled, mut accepted) = connect(&*a, &*b).await;
+            dialled.writer.write_all(b"last words").await.unwrap();
+            dialled.writer.shutdown().await.unwrap();
+            let mut heard = Vec::new();
+            accepted.reader.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"last words");
+            send(&mut accepted, b"heard").await;
+            assert_eq!(receive(&mut dialled, 5).await, b"heard");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dialled_id_that_does_not_match_is_refused_with_both_names() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            let error = a.dial(b.local_addr(), Some(id(3))).await.unwrap_err();
+            assert_eq!(error, DialError::WrongNode { expected: id(3), found: id(2) });
+            let (dialled, accepted) = tokio::join!(a.dial(b.local_addr(), Some(id(2))), b.accept());
+            assert_eq!((dialled.unwrap().peer, accepted.unwrap().peer), (id(2), id(1)));
+        }
+    }
+
+    #[tokio::test]
+    async fn only_nodes_with_the_same_secret_meet() {
+        let (right, wrong) =
+            (Some(&b"the secret of our network"[..]), Some(&b"the secret of another one"[..]));
+        for transport in transports() {
+            let secret = bind(&*transport, 1, right).await;
+            let open = bind(&*transport, 2, None).await;
+            for (stranger, target) in [(wrong, &secret), (None, &secret), (wrong, &open)] {
+                let stranger = bind(&*transport, 3, stranger).await;
+                let error = stranger.dial(target.local_addr(), None).await.unwrap_err();
+                assert_eq!(error, DialError::WrongSecret);
+            }
+            // The first that the acceptor hears of anybody is the friend.
+            let friend = bind(&*transport, 4, right).await;
+            let (dialled, accepted) = connect(&*friend, &*secret).await;
+            assert_eq!((dialled.peer, accepted.peer), (id(1), id(4)));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_the_connection_is_refused() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            b.close();
+            assert_eq!(a.dial(b.local_addr(), None).await.unwrap_err(), DialError::Refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_an_error() {
+        for transport in transports() {
+            let a = bind(&*transport, 1, None).await;
+            let error = transport.bind(a.local_addr(), credentials(2, None)).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_frees_the_address_at_once_and_keeps_open_connections() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            let (mut dialled, mut accepted) = connect(&*a, &*b).await;
+            b.close();
+            let again = transport.bind(b.local_addr(), credentials(3, None)).await.unwrap();
+            assert!(b.accept().await.is_none());
+            b.close();
+            send(&mut dialled, b"still here").await;
+            assert_eq!(receive(&mut accepted, 10).await, b"still here");
+            let (to_new, _) = connect(&*a, &*again).await;
+            assert_eq!(to_new.peer, id(3));
+            let address = again.local_addr();
+            drop(again);
+            assert_eq!(a.dial(address, None).await.unwrap_err(), DialError::Refused);
+        }
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_connection_may_be_given_up_and_taken_up_again() {
+        for transport in transports() {
+            let (a, b) = (bind(&*transport, 1, None).await, bind(&*transport, 2, None).await);
+            let given_up = tokio::time::timeout(std::time::Duration::ZERO, b.accept()).await;
+            assert!(given_up.is_err());
+            let dial = tokio::spawn(a.dial(b.local_addr(), Some(id(2))));
+            assert_eq!(b.accept().await.unwrap().peer, id(1));
+            dial.await.unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_proof_is_good_for_one_sender_and_one_connection() {
+        let node = credentials(1, Some(b"the secret of our network"));
+        let hello = node.hello(Role::Dialler, &[5; 32]);
+        assert_eq!(node.check_hello(&hello, Role::Dialler, &[5; 32]), Ok(()));
+        assert_eq!(node.check_hello(&hello, Role::Acceptor, &[5; 32]), Err(DialError::WrongSecret));
+        assert_eq!(node.check_hello(&hello, Role::Dialler, &[6; 32]), Err(DialError::WrongSecret));
+        let mut later_format = hello;
+        later_format[0] = 2;
+        let error = node.check_hello(&later_format, Role::Dialler, &[5; 32]).unwrap_err();
+        assert!(error.to_string().contains("unknown format 2"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let text = format!("{:?}", credentials(1, Some(b"the secret of our network")));
+        assert!(text.contains("with a network secret") && !text.contains("our network"), "{text}");
+    }
+}
