@@ -49,7 +49,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     match message {
         Message::Control(control) => {
             out.push(CONTROL);
-            let bytes = postcard::to_allocvec(control).expect("writing plain data to memory cannot fail");
+            let bytes = postcard::to_allocvec(&**control).expect("writing plain data to memory cannot fail");
             out.extend_from_slice(&bytes);
         }
         Message::Data(segment) => {
@@ -78,7 +78,7 @@ pub fn decode(mut frame: Bytes) -> Result<Message, CodecError> {
         return Err(CodecError::Malformed("empty message"));
     }
     match frame.get_u8() {
-        CONTROL => decode_control(&frame).map(Message::Control),
+        CONTROL => decode_control(&frame).map(Message::from),
         DATA => decode_segment(frame).map(|segment| Message::Data(Arc::new(segment))),
         _ => Err(CodecError::Malformed("message kind")),
     }

@@ -16,8 +16,8 @@ pub const MAX_MARKS: usize = 256;
 /// One message over one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Anything but a segment.
-    Control(Control),
+    /// Anything but a segment. Boxed, so that segments, which are many, move as one pointer.
+    Control(Box<Control>),
     /// The next segment of a stream. Sent to every neighbour not known to have it.
     Data(Arc<Segment>),
 }
@@ -230,25 +230,26 @@ pub enum SegmentKind {
 impl Message {
     /// What this message counts for in the link's window, in bytes; close to its size on the wire.
     pub fn cost(&self) -> usize {
-        match self {
-            Self::Data(segment) => 64 + segment.body.len(),
-            Self::Control(Control::Digest { marks, .. }) => 16 + 64 * marks.len(),
-            Self::Control(
-                Control::Welcome { records }
-                | Control::Refuse { records }
-                | Control::Disconnect { records, .. }
-                | Control::Shuffle { records, .. }
-                | Control::ShuffleReply { records, .. },
-            ) => 16 + 128 * records.len(),
-            Self::Control(Control::Ping { .. } | Control::Active) => 8,
-            Self::Control(_) => 192,
+        let control = match self {
+            Self::Data(segment) => return 64 + segment.body.len(),
+            Self::Control(control) => &**control,
+        };
+        match control {
+            Control::Digest { marks, .. } => 16 + 64 * marks.len(),
+            Control::Welcome { records }
+            | Control::Refuse { records }
+            | Control::Disconnect { records, .. }
+            | Control::Shuffle { records, .. }
+            | Control::ShuffleReply { records, .. } => 16 + 128 * records.len(),
+            Control::Ping { .. } | Control::Active => 8,
+            _ => 192,
         }
     }
 
     /// The records this message carries, all of which must be checked before one is believed.
     pub(crate) fn records(&self) -> Vec<&Record> {
         let Self::Control(control) = self else { return Vec::new() };
-        match control {
+        match &**control {
             Control::Join { record, .. }
             | Control::Walk { record, .. }
             | Control::Neighbor { record, .. }
@@ -268,6 +269,6 @@ impl Message {
 
 impl From<Control> for Message {
     fn from(control: Control) -> Self {
-        Self::Control(control)
+        Self::Control(Box::new(control))
     }
 }

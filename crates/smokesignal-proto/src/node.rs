@@ -267,11 +267,13 @@ impl Node {
         }
         match message {
             Message::Data(segment) => self.on_segment(link, &segment, now),
-            Message::Control(Control::Digest { marks, end }) => self.on_digest(link, &marks, end, now),
-            Message::Control(Control::Graft { origin, incarnation, from }) => {
-                self.on_graft(link, &origin, incarnation, from);
-            }
-            Message::Control(control) => self.membership.handle(link, control, now),
+            Message::Control(control) => match *control {
+                Control::Digest { marks, end } => self.on_digest(link, &marks, end, now),
+                Control::Graft { origin, incarnation, from } => {
+                    self.on_graft(link, &origin, incarnation, from);
+                }
+                control => self.membership.handle(link, control, now),
+            },
         }
         self.pass_on(now);
     }
@@ -332,7 +334,7 @@ impl Node {
 
     fn perform(&mut self, effect: Effect, now: Instant) {
         match effect {
-            Effect::Send(link, control) => self.send(link, control.into(), now),
+            Effect::Send(link, message) => self.send(link, message, now),
             Effect::Dial { dial, target, expect } => {
                 self.out.push_back(Output::Dial { dial, target, expect });
             }

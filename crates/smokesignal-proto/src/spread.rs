@@ -376,7 +376,7 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     }
     let done = to == streams.len();
     link.digest_next = (!done).then_some(to);
-    Message::Control(Control::Digest { marks, end: done.then_some(DigestEnd { settled }) })
+    Control::Digest { marks, end: done.then_some(DigestEnd { settled }) }.into()
 }
 
 fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message>) {
@@ -393,7 +393,7 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message
         let Some(segment) = stream.ring.get(next) else {
             // The neighbour fell out of the ring: say from where on it can have the stream.
             column.sent = stream.floor() - 1;
-            out.push(Message::Control(Control::Digest { marks: vec![stream.mark()], end: None }));
+            out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
             continue;
         };
         if segment.body.len() > column.deficit {

@@ -1,34 +1,421 @@
-//! The broadcast stream.
-use crate::{NodeId, SendError, TrySendError};
-use bytes::Bytes;
+//! The broadcast stream: what you write reaches everyone, what you read is what everyone else wrote.
 
-/// What `recv` yields.
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::PollSemaphore;
+
+use crate::{NodeId, SendError, TrySendError};
+
+/// Bytes written and not yet taken by the node's links. Enough for a link's round trip, small enough to wait early.
+const OUTBOX: usize = 1024 * 1024;
+/// What a queued message counts for beyond its payload, in bytes.
+const OVERHEAD: usize = 96;
+
+/// What [`Broadcast::recv`] yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// One message, whole.
-    Message { /** writer */ from: NodeId, /** number */ seq: u64, /** payload */ data: Bytes },
-    /// This many messages of this writer could not be had.
-    Gap { /** writer */ from: NodeId, /** how many */ missed: u64 },
+    /// One message, exactly as it was written.
+    Message {
+        /// Who wrote it.
+        from: NodeId,
+        /// Its number: 1, 2, 3, … in each start of the writer.
+        seq: u64,
+        /// The payload.
+        data: Bytes,
+    },
+    /// Messages of this writer that could not be had: it outran the network, or this reader was too slow.
+    Gap {
+        /// Whose messages.
+        from: NodeId,
+        /// How many.
+        missed: u64,
+    },
 }
-/// The broadcast stream: AsyncRead + AsyncWrite and message-wise.
+
+/// The network as a duplex stream, from [`Node::broadcast`](crate::Node::broadcast).
+///
+/// Every node reads the messages of one writer in the order written, each at most once. If reader and writer stay
+/// connected through live nodes and the writer does not outrun what the network retains, every message arrives.
+/// Whatever is skipped is reported as a gap that names writer and count. There is no order between different writers.
+///
+/// [`send`](Self::send) and [`recv`](Self::recv) keep message bounds; [`AsyncRead`] and [`AsyncWrite`] see plain bytes
+/// (each write is one message all the same). A gap shows as one read error; reading goes on after it.
+///
+/// Reading begins when the handle is made: hold it from the start if nothing may be missed. A handle not read keeps the
+/// latest 32 MiB (or two messages of the largest size); to write only, use [`sender`](Self::sender) and drop it.
 #[derive(Debug)]
-pub struct Broadcast {}
-impl Broadcast {
-    /// Waits while the node's links are full.
-    pub async fn send(&self, _data: impl Into<Bytes>) -> Result<(), SendError> { todo!() }
-    /// Does not wait.
-    pub fn try_send(&self, _data: impl Into<Bytes>) -> Result<(), TrySendError> { todo!() }
-    /// Next message or gap; None when the node stopped
-    pub async fn recv(&mut self) -> Option<Incoming> { todo!() }
-    /// A writing half that can be cloned.
-    pub fn sender(&self) -> BroadcastSender { todo!() }
+pub struct Broadcast {
+    reader: Arc<Reader>,
+    sender: BroadcastSender,
+    /// The rest of a message read by bytes.
+    rest: Bytes,
+    permits: Option<PollSemaphore>,
 }
-/// The writing half.
+
+impl Broadcast {
+    pub(crate) fn new(hub: &Arc<Hub>) -> Self {
+        let reader = Arc::new(Reader::default());
+        let mut state = hub.lock();
+        state.readers.retain(|reader| reader.strong_count() > 0);
+        state.readers.push(Arc::downgrade(&reader));
+        drop(state);
+        Self { reader, sender: BroadcastSender { hub: Arc::clone(hub) }, rest: Bytes::new(), permits: None }
+    }
+
+    /// Writes one message to everyone. Waits while the node's links are full, and for the first peer.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] above `max_message`, [`SendError::Closed`] once the node is stopped.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        self.sender.send(data).await
+    }
+
+    /// Writes one message to everyone if there is room right now.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] gives the message back; the others are those of [`send`](Self::send).
+    pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
+        self.sender.try_send(data)
+    }
+
+    /// The next message or gap; `None` once the node is stopped and all is read. Nothing is lost if the future is
+    /// dropped.
+    pub async fn recv(&mut self) -> Option<Incoming> {
+        std::future::poll_fn(|cx| self.reader.poll(cx)).await
+    }
+
+    /// The next message or gap if one is there already.
+    pub fn try_recv(&mut self) -> Option<Incoming> {
+        self.reader.lock().pop()
+    }
+
+    /// The writing half, which can be cloned and outlives this handle.
+    pub fn sender(&self) -> BroadcastSender {
+        self.sender.clone()
+    }
+}
+
+/// The writing half of [`Broadcast`].
 #[derive(Debug, Clone)]
-pub struct BroadcastSender {}
+pub struct BroadcastSender {
+    hub: Arc<Hub>,
+}
+
 impl BroadcastSender {
-    /// Waits while the node's links are full.
-    pub async fn send(&self, _data: impl Into<Bytes>) -> Result<(), SendError> { todo!() }
-    /// Does not wait.
-    pub fn try_send(&self, _data: impl Into<Bytes>) -> Result<(), TrySendError> { todo!() }
+    /// As [`Broadcast::send`].
+    ///
+    /// # Errors
+    /// As [`Broadcast::send`].
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        let data = data.into();
+        self.hub.check(&data)?;
+        let room = self.hub.room();
+        let permit = room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?;
+        permit.forget();
+        self.hub.push(data);
+        Ok(())
+    }
+
+    /// As [`Broadcast::try_send`].
+    ///
+    /// # Errors
+    /// As [`Broadcast::try_send`].
+    pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
+        let data = data.into();
+        self.hub.check(&data)?;
+        let room = self.hub.room();
+        match room.try_acquire_many(cost(&data)) {
+            Ok(permit) => permit.forget(),
+            Err(tokio::sync::TryAcquireError::NoPermits) => return Err(TrySendError::Full(data)),
+            Err(tokio::sync::TryAcquireError::Closed) => return Err(SendError::Closed.into()),
+        }
+        self.hub.push(data);
+        Ok(())
+    }
+}
+
+fn cost(data: &Bytes) -> u32 {
+    (data.len() + OVERHEAD).min(OUTBOX) as u32
+}
+
+impl AsyncRead for Broadcast {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.rest.is_empty() {
+            match ready!(self.reader.poll(cx)) {
+                Some(Incoming::Message { data, .. }) => self.rest = data,
+                Some(Incoming::Gap { from, missed }) => {
+                    let text = format!("{missed} messages of {from} could not be had");
+                    return Poll::Ready(Err(io::Error::other(text)));
+                }
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let part = self.rest.len().min(buf.remaining());
+        buf.put_slice(&self.rest.split_to(part));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Broadcast {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let data = &buf[..buf.len().min(self.sender.hub.max_message)];
+        let room = self.sender.hub.room();
+        // A node that was started again has new room.
+        let same = self.permits.as_ref().is_some_and(|permits| Arc::ptr_eq(&permits.clone_inner(), &room));
+        if !same {
+            self.permits = Some(PollSemaphore::new(room));
+        }
+        let Some(permits) = &mut self.permits else { return Poll::Ready(Err(closed())) };
+        let cost = (data.len() + OVERHEAD).min(OUTBOX) as u32;
+        match ready!(permits.poll_acquire_many(cx, cost)) {
+            Some(permit) => permit.forget(),
+            None => return Poll::Ready(Err(closed())),
+        }
+        self.sender.hub.push(Bytes::copy_from_slice(data));
+        Poll::Ready(Ok(data.len()))
+    }
+
+    /// Written messages are on their way already.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends nothing: the network goes on. [`Node::stop`](crate::Node::stop) flushes and leaves.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, SendError::Closed)
+}
+
+/// What one handle has not read yet. When full the oldest loses and is counted.
+#[derive(Debug, Default)]
+struct Reader(Mutex<Inbox>);
+
+#[derive(Debug, Default)]
+struct Inbox {
+    queue: VecDeque<Incoming>,
+    bytes: usize,
+    /// Messages dropped from the front, by writer: older than all that is queued.
+    dropped: BTreeMap<NodeId, u64>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Reader {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        let mut inbox = self.lock();
+        if let Some(incoming) = inbox.pop() {
+            return Poll::Ready(Some(incoming));
+        }
+        if inbox.ended {
+            return Poll::Ready(None);
+        }
+        inbox.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Inbox {
+    fn pop(&mut self) -> Option<Incoming> {
+        if let Some((from, missed)) = self.dropped.pop_first() {
+            return Some(Incoming::Gap { from, missed });
+        }
+        let incoming = self.queue.pop_front()?;
+        self.bytes -= size(&incoming);
+        Some(incoming)
+    }
+
+    fn push(&mut self, incoming: Incoming, limit: usize) {
+        self.bytes += size(&incoming);
+        self.queue.push_back(incoming);
+        while self.bytes > limit
+            && let Some(oldest) = self.queue.pop_front()
+        {
+            self.bytes -= size(&oldest);
+            let (from, missed) = match oldest {
+                Incoming::Message { from, .. } => (from, 1),
+                Incoming::Gap { from, missed } => (from, missed),
+            };
+            *self.dropped.entry(from).or_default() += missed;
+        }
+    }
+}
+
+fn size(incoming: &Incoming) -> usize {
+    match incoming {
+        Incoming::Message { data, .. } => OVERHEAD + data.len(),
+        Incoming::Gap { .. } => OVERHEAD,
+    }
+}
+
+/// Where the application's handles and the node's driver meet.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    state: Mutex<HubState>,
+    /// Tells the driver that something was written.
+    pub(crate) written: Notify,
+    max_message: usize,
+    inbox_limit: usize,
+}
+
+#[derive(Debug)]
+struct HubState {
+    outbox: VecDeque<Bytes>,
+    /// Bytes of room in the outbox. A new one for each start of the node, closed when it stops.
+    room: Arc<Semaphore>,
+    readers: Vec<Weak<Reader>>,
+}
+
+impl Hub {
+    pub(crate) fn new(max_message: usize) -> Self {
+        let room = Arc::new(Semaphore::new(OUTBOX));
+        let state = HubState { outbox: VecDeque::new(), room, readers: Vec::new() };
+        let inbox_limit = (32 * 1024 * 1024).max(2 * max_message);
+        Self { state: Mutex::new(state), written: Notify::new(), max_message, inbox_limit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HubState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.lock().room)
+    }
+
+    fn check(&self, data: &Bytes) -> Result<(), SendError> {
+        if data.len() > self.max_message {
+            return Err(SendError::TooLarge { size: data.len(), limit: self.max_message });
+        }
+        Ok(())
+    }
+
+    fn push(&self, data: Bytes) {
+        self.lock().outbox.push_back(data);
+        self.written.notify_one();
+    }
+
+    /// The next written message if `fits` takes it.
+    pub(crate) fn take(&self, fits: impl Fn(usize) -> bool) -> Option<Bytes> {
+        let mut state = self.lock();
+        if !fits(state.outbox.front()?.len()) {
+            return None;
+        }
+        let data = state.outbox.pop_front()?;
+        state.room.add_permits(cost(&data) as usize);
+        Some(data)
+    }
+
+    pub(crate) fn has_written(&self) -> usize {
+        self.lock().outbox.len()
+    }
+
+    /// Hands a batch to every reader.
+    pub(crate) fn deliver(&self, batch: &[Incoming]) {
+        let readers: Vec<_> = self.lock().readers.iter().filter_map(Weak::upgrade).collect();
+        for reader in readers {
+            let mut inbox = reader.lock();
+            batch.iter().for_each(|incoming| inbox.push(incoming.clone(), self.inbox_limit));
+            let waker = inbox.waker.take();
+            drop(inbox);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// The node starts (again): handles made before work on.
+    pub(crate) fn open(&self) {
+        let mut state = self.lock();
+        if state.room.is_closed() {
+            state.room = Arc::new(Semaphore::new(OUTBOX));
+        }
+        for reader in state.readers.iter().filter_map(Weak::upgrade) {
+            reader.lock().ended = false;
+        }
+    }
+
+    /// No more writes are taken.
+    pub(crate) fn refuse_writes(&self) {
+        self.lock().room.close();
+    }
+
+    /// The node has stopped: writes fail, reads end. Says how many messages were still waiting.
+    pub(crate) fn close(&self) -> usize {
+        let mut state = self.lock();
+        state.room.close();
+        let lost = state.outbox.len();
+        state.outbox.clear();
+        for reader in state.readers.iter().filter_map(Weak::upgrade) {
+            let mut inbox = reader.lock();
+            inbox.ended = true;
+            let waker = inbox.waker.take();
+            drop(inbox);
+            waker.into_iter().for_each(Waker::wake);
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(seq: u64, len: usize) -> Incoming {
+        Incoming::Message { from: NodeId::from_bytes([1; 32]), seq, data: vec![0; len].into() }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_how_much_it_missed() {
+        let hub = Arc::new(Hub::new(1000));
+        let mut slow = Broadcast::new(&hub);
+        for seq in 1..=100 {
+            hub.deliver(&[message(seq, 1024 * 1024)]);
+        }
+        let Some(Incoming::Gap { missed, .. }) = slow.recv().await else { panic!("a gap comes first") };
+        let Some(Incoming::Message { seq, .. }) = slow.recv().await else { panic!("then the rest") };
+        assert_eq!(seq, missed + 1);
+        hub.close();
+        let mut read = 1;
+        while slow.recv().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(missed + read, 100);
+    }
+
+    #[test]
+    fn writes_are_bounded_and_come_out_in_order() {
+        let hub = Arc::new(Hub::new(OUTBOX));
+        let stream = Broadcast::new(&hub);
+        let mut accepted = 0;
+        while stream.try_send(vec![accepted; 100_000]).is_ok() {
+            accepted += 1;
+        }
+        assert_eq!(accepted, 10);
+        assert_eq!(hub.take(|_| true).unwrap()[0], 0);
+        stream.try_send(vec![10; 100_000]).unwrap();
+        assert!(hub.take(|size| size < 100).is_none());
+        let error = stream.try_send(vec![0; OUTBOX + 1]).unwrap_err();
+        assert_eq!(error, SendError::TooLarge { size: OUTBOX + 1, limit: OUTBOX }.into());
+        hub.close();
+        assert_eq!(stream.try_send("late"), Err(SendError::Closed.into()));
+    }
 }

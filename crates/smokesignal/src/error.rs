@@ -131,7 +131,9 @@ pub enum ConnectError {
 #[non_exhaustive]
 pub enum SendError {
     /// The message is larger than `max_message`.
-    #[error("the message has {size} bytes, the limit is {limit}; split it, or raise max_message on every node")]
+    #[error(
+        "the message has {size} bytes, the limit is {limit}; split it, or raise max_message on every node"
+    )]
     TooLarge {
         /// Bytes in the message.
         size: usize,
@@ -160,7 +162,9 @@ pub enum TrySendError {
 #[non_exhaustive]
 pub enum LocalIpError {
     /// The text is neither an address nor a subnet.
-    #[error("`{0}` is not a subnet; write 192.168.2.0/24, 192.168.2.1/255.255.255.0, fd00::/8 or one address")]
+    #[error(
+        "`{0}` is not a subnet; write 192.168.2.0/24, 192.168.2.1/255.255.255.0, fd00::/8 or one address"
+    )]
     BadSubnet(String),
     /// No interface of this machine has an address in the subnet.
     #[error("no address of this machine is in {subnet}; it has {found}")]

@@ -1,6 +1,16 @@
 //! What happens to the node, as a stream of events.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+
 use crate::{ConnectError, Peer};
+
+/// Events kept for one reader; the oldest loses and is counted in [`Event::Missed`].
+const LIMIT: usize = 1024;
 
 /// Something that happened to the node. More kinds may be added.
 #[derive(Debug, Clone)]
@@ -8,7 +18,7 @@ use crate::{ConnectError, Peer};
 pub enum Event {
     /// The first peer is there: the node is part of the network.
     Connect,
-    /// The last peer has gone. The node keeps trying its seeds.
+    /// The last peer has gone. The node keeps trying its seeds and whom it knows.
     Disconnect,
     /// A link to this peer was made.
     PeerAdded(Peer),
@@ -25,13 +35,131 @@ pub enum Event {
     Missed(u64),
 }
 
-/// The events of a node, from [`Node::events`](crate::Node::events).
+/// The events of a node, from [`Node::events`](crate::Node::events): read with [`recv`](Self::recv) or as a [`Stream`].
 #[derive(Debug)]
-pub struct Events {}
+pub struct Events(Arc<Mutex<Queue>>);
 
 impl Events {
-    /// The next event; `None` once the node is dropped.
+    /// The next event; `None` once the node is dropped. Nothing is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Event> {
-        todo!()
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut queue = lock(&self.0);
+        match queue.pop() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if queue.ended => Poll::Ready(None),
+            None => {
+                queue.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll(cx)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    missed: u64,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    fn push(&mut self, event: Event) {
+        self.events.push_back(event);
+        if self.events.len() > LIMIT {
+            self.events.pop_front();
+            self.missed += 1;
+        }
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        match std::mem::take(&mut self.missed) {
+            0 => self.events.pop_front(),
+            missed => Some(Event::Missed(missed)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where events go: to every reader, and until there is a first one, to a queue kept for it.
+#[derive(Debug)]
+pub(crate) struct Bus(Mutex<BusState>);
+
+#[derive(Debug)]
+struct BusState {
+    /// The queue of the first reader, before it is there.
+    first: Option<Arc<Mutex<Queue>>>,
+    readers: Vec<Weak<Mutex<Queue>>>,
+}
+
+impl Bus {
+    pub(crate) fn new() -> Self {
+        let first = Arc::new(Mutex::new(Queue::default()));
+        let readers = vec![Arc::downgrade(&first)];
+        Self(Mutex::new(BusState { first: Some(first), readers }))
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        let mut state = lock(&self.0);
+        if let Some(first) = state.first.take() {
+            return Events(first);
+        }
+        let queue = Arc::new(Mutex::new(Queue::default()));
+        state.readers.retain(|reader| reader.strong_count() > 0);
+        state.readers.push(Arc::downgrade(&queue));
+        Events(queue)
+    }
+
+    pub(crate) fn emit(&self, event: &Event) {
+        for reader in lock(&self.0).readers.iter().filter_map(Weak::upgrade) {
+            lock(&reader).push(event.clone());
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        for reader in lock(&self.0).readers.iter().filter_map(Weak::upgrade) {
+            let mut queue = lock(&reader);
+            queue.ended = true;
+            queue.waker.take().into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_reader_misses_nothing_and_a_slow_one_is_told() {
+        let bus = Bus::new();
+        bus.emit(&Event::Connect);
+        let mut first = bus.subscribe();
+        let mut second = bus.subscribe();
+        assert!(matches!(first.recv().await, Some(Event::Connect)));
+        for _ in 0..LIMIT + 5 {
+            bus.emit(&Event::Disconnect);
+        }
+        assert!(matches!(second.recv().await, Some(Event::Missed(5))));
+        bus.close();
+        let mut rest = 0;
+        while second.recv().await.is_some() {
+            rest += 1;
+        }
+        assert_eq!(rest, LIMIT);
     }
 }

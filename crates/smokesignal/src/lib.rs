@@ -1,14 +1,18 @@
 //! A small, plain peer-to-peer network that you can write to.
 
 mod broadcast;
+mod driver;
 mod error;
 mod event;
+mod frame;
 mod identity;
+mod link;
 mod local_ip;
 mod node;
 mod options;
 mod peer;
 mod peers;
+mod stream;
 mod tls;
 pub mod transport;
 

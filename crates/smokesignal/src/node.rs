@@ -1,26 +1,230 @@
-//! node
-use crate::*;
-use std::net::SocketAddr;
-/// A node of the network. Clones are the same node; when the last one is dropped without stop(), the node ends abruptly (as if killed).
+//! A node of the network.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ring::{hmac, rand::SecureRandom as _};
+use smokesignal_proto::{self as proto, Config, Keypair, MAX_ADDRESSES};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::broadcast::Hub;
+use crate::driver::{Command, Driver, Shared};
+use crate::event::Bus;
+use crate::options::{Builder, Secret, is_host_and_port};
+use crate::transport::{Credentials, Endpoint};
+use crate::{Broadcast, ConnectError, Events, Identity, NodeId, Peer, Peers, StartError};
+
+/// A node of the network. Clones are the same node.
+///
+/// Stop it with [`stop`](Self::stop). When the last clone is dropped without that, the node ends at once, as if it had
+/// been killed: nothing is flushed, and its peers see a broken connection.
 #[derive(Debug, Clone)]
-pub struct Node {}
+pub struct Node(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: Builder,
+    identity: Identity,
+    credentials: Credentials,
+    shared: Shared,
+    running: Mutex<Option<Running>>,
+    /// The same, for those that cannot wait.
+    commands: std::sync::Mutex<Option<(mpsc::UnboundedSender<Command>, SocketAddr)>>,
+    last_incarnation: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Running {
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.bus.close();
+    }
+}
+
 impl Node {
-    /// options
-    pub fn builder() -> Builder { todo!() }
-    /// Binds and enters the network. Returns once it listens.
-    pub async fn start(&self) -> Result<(), StartError> { todo!() }
-    /// Flushes what was accepted, leaves properly, closes. May be started again.
-    pub async fn stop(&self) { todo!() }
-    /// id
-    pub fn id(&self) -> NodeId { todo!() }
-    /// Where it listens, None while stopped
-    pub fn local_addr(&self) -> Option<SocketAddr> { todo!() }
-    /// A new independent reader+writer: reads what arrives from this call on.
-    pub fn broadcast(&self) -> Broadcast { todo!() }
-    /// peers
-    pub fn peers(&self) -> Peers { todo!() }
-    /// A new subscriber. The first subscriber gets everything since build().
-    pub fn events(&self) -> Events { todo!() }
-    /// Connects to the node at HOST:PORT.
-    pub async fn add_peer(&self, _addr: impl Into<String>) -> Result<Peer, ConnectError> { todo!() }
+    /// A builder with the default options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(options: Builder) -> Self {
+        let identity = options.identity.clone().unwrap_or_else(Identity::generate);
+        let secret = options.secret.as_ref().map(|Secret(secret)| secret.as_slice());
+        let credentials = Credentials::new(identity.clone(), secret);
+        let hub = Arc::new(Hub::new(options.max_message));
+        let shared = Shared { hub, bus: Arc::new(Bus::new()), peers: Peers::default() };
+        let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
+        let last_incarnation = AtomicU64::new(0);
+        Self(Arc::new(Inner { options, identity, credentials, shared, running, commands, last_incarnation }))
+    }
+
+    /// Listens and enters the network. Returns once it listens; the first peer is announced by
+    /// [`Event::Connect`](crate::Event::Connect), and what is written meanwhile waits for it.
+    ///
+    /// # Errors
+    /// The text names address and cause. The node is stopped then and may be started again.
+    pub async fn start(&self) -> Result<(), StartError> {
+        let mut running = self.0.running.lock().await;
+        if running.as_ref().is_some_and(|running| !running.task.is_finished()) {
+            return Err(StartError::AlreadyRunning);
+        }
+        let options = &self.0.options;
+        let address = SocketAddr::new(options.address, options.port);
+        let bound = options.transport.bind(address, self.0.credentials.clone()).await;
+        let endpoint = bound.map_err(|error| explain(address, error))?;
+        let local = endpoint.local_addr();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let driver = self.driver(endpoint, (sender.downgrade(), receiver))?;
+        self.0.shared.hub.open();
+        *self.commands() = Some((sender, local));
+        *running = Some(Running { task: tokio::spawn(driver.run()) });
+        tracing::info!(id = ?self.id(), %local, "listening");
+        Ok(())
+    }
+
+    fn driver(
+        &self,
+        endpoint: Arc<dyn Endpoint>,
+        commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
+    ) -> Result<Driver, StartError> {
+        let options = &self.0.options;
+        let epoch = Instant::now();
+        let keypair = Keypair::from_seed(self.0.identity.seed());
+        let local = endpoint.local_addr();
+        let mut random = [0; 8];
+        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| StartError::Listen {
+            address: local,
+            source: io::Error::other("the system gives no random numbers"),
+        })?;
+        let mut core =
+            proto::Node::new(keypair, self.config(), u64::from_ne_bytes(random), proto::Instant::ZERO);
+        core.set_addresses(reachable_at(local));
+        for seed in &options.seeds {
+            core.join(seed.clone(), proto::Instant::ZERO);
+        }
+        let (shared, seeds) = (self.0.shared.clone(), options.seeds.clone());
+        Ok(Driver::new(core, epoch, shared, endpoint, seeds, options.max_message, commands))
+    }
+
+    fn config(&self) -> Config {
+        let options = &self.0.options;
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let last = self.0.last_incarnation.load(Ordering::Relaxed);
+        let incarnation = unix.max(last + 1);
+        self.0.last_incarnation.store(incarnation, Ordering::Relaxed);
+        let mut config = Config {
+            incarnation,
+            min_peers: options.min_peers,
+            max_peers: options.max_peers,
+            ping_timeout: options.ping_timeout,
+            max_message: options.max_message,
+            ..Config::default()
+        };
+        config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
+        config.ring_total = config.ring_total.max(2 * config.ring_bytes);
+        config.partial_total = config.partial_total.max(4 * options.max_message);
+        if let Some(Secret(secret)) = &options.secret {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            config.network.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
+        }
+        config
+    }
+
+    /// Hands what was written to the peers, says goodbye and closes. Nothing happens if the node is stopped already.
+    /// Takes a few round trips, and at most 8 s where a peer takes nothing. [`start`](Self::start) works again after.
+    pub async fn stop(&self) {
+        let mut running = self.0.running.lock().await;
+        let Some(Running { task }) = running.take() else { return };
+        let (done, stopped) = oneshot::channel();
+        let sent =
+            self.commands().as_ref().is_some_and(|(commands, _)| commands.send(Command::Stop(done)).is_ok());
+        if sent && stopped.await.is_err() {
+            tracing::debug!("the node ended while it was being stopped");
+        }
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the node's task failed");
+        }
+        *self.commands() = None;
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.0.identity.id()
+    }
+
+    /// Where the node listens; `None` while it is stopped.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.commands().as_ref().map(|(_, address)| *address)
+    }
+
+    /// The network as a duplex stream. Each handle reads everything that arrives after it was made.
+    pub fn broadcast(&self) -> Broadcast {
+        Broadcast::new(&self.0.shared.hub)
+    }
+
+    /// The present neighbours.
+    pub fn peers(&self) -> Peers {
+        self.0.shared.peers.clone()
+    }
+
+    /// What happens from now on; the first reader gets all that has happened since the node was built.
+    pub fn events(&self) -> Events {
+        self.0.shared.bus.subscribe()
+    }
+
+    /// Makes a link to the node at `HOST:PORT`, if need be beyond `max_peers` (by two at most). Such a link is never
+    /// given up for others.
+    ///
+    /// # Errors
+    /// The text names the address and what to do. The peer list is as before.
+    pub async fn add_peer(&self, address: impl Into<String>) -> Result<Peer, ConnectError> {
+        let address = address.into();
+        if !is_host_and_port(&address) {
+            return Err(ConnectError::BadAddress(address));
+        }
+        let (answer, answered) = oneshot::channel();
+        let command = Command::AddPeer { address: address.clone(), answer };
+        let sent = self.commands().as_ref().is_some_and(|(commands, _)| commands.send(command).is_ok());
+        if !sent {
+            return Err(ConnectError::NotRunning);
+        }
+        answered.await.unwrap_or(Err(ConnectError::Closed(address)))
+    }
+
+    fn commands(&self) -> std::sync::MutexGuard<'_, Option<(mpsc::UnboundedSender<Command>, SocketAddr)>> {
+        self.0.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn explain(address: SocketAddr, source: io::Error) -> StartError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse(address),
+        io::ErrorKind::AddrNotAvailable => StartError::NotLocal(address.ip()),
+        _ => StartError::Listen { address, source },
+    }
+}
+
+/// What others may dial: the address itself, or for 0.0.0.0 and `::` those of this machine, far-reaching ones first.
+fn reachable_at(local: SocketAddr) -> Vec<SocketAddr> {
+    if !local.ip().is_unspecified() {
+        return vec![local];
+    }
+    let fits = |ip: &IpAddr| local.is_ipv6() || ip.is_ipv4();
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot list this machine's addresses; others will know the loopback one only");
+        Vec::new()
+    });
+    let mut addresses: Vec<_> = interfaces.iter().map(if_addrs::Interface::ip).filter(fits).collect();
+    addresses.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
+    if addresses.is_empty() {
+        addresses.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    addresses.into_iter().take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, local.port())).collect()
 }

@@ -1,29 +1,201 @@
-//! builder
-use crate::*;
-use std::net::IpAddr;
+//! A node's options.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
-/// Options
+
+use crate::transport::{TcpTransport, Transport};
+use crate::{BuildError, Identity, Node};
+
+const MIB: usize = 1024 * 1024;
+
+/// Options of a node, from [`Node::builder`]. All have a default.
 #[derive(Debug, Clone)]
-pub struct Builder {}
+#[must_use]
+pub struct Builder {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) min_peers: usize,
+    pub(crate) max_peers: usize,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) max_message: usize,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+/// Does not show itself in a log.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            seeds: Vec::new(),
+            min_peers: 3,
+            max_peers: 5,
+            ping_timeout: Duration::from_secs(3),
+            max_message: 16 * MIB,
+            identity: None,
+            secret: None,
+            transport: Arc::new(TcpTransport::new()),
+        }
+    }
+}
+
 impl Builder {
-    /// Default 127.0.0.1
-    pub fn address(self, _a: IpAddr) -> Self { todo!() }
-    /// Default 0
-    pub fn port(self, _p: u16) -> Self { todo!() }
-    /// HOST:PORT, repeatable
-    pub fn seed(self, _s: impl Into<String>) -> Self { todo!() }
-    /// default 3
-    pub fn min_peers(self, _n: usize) -> Self { todo!() }
-    /// default 5; usize::MAX: no limit
-    pub fn max_peers(self, _n: usize) -> Self { todo!() }
-    /// default 3 s
-    pub fn ping_timeout(self, _d: Duration) -> Self { todo!() }
-    /// default: a new random one
-    pub fn identity(self, _i: Identity) -> Self { todo!() }
-    /// both sides must hold the same
-    pub fn network_secret(self, _s: impl AsRef<[u8]>) -> Self { todo!() }
-    /// default 16 MiB
-    pub fn max_message(self, _n: usize) -> Self { todo!() }
-    /// check and make
-    pub fn build(self) -> Result<Node, BuildError> { todo!() }
+    /// Where to listen. Default 127.0.0.1; [`local_ip`](crate::local_ip()) finds the address in a subnet. With
+    /// 0.0.0.0 or `::` the node tells others all addresses of this machine, loopback ones last.
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// On which port. Default 0: any free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// A node to enter the network through, as `HOST:PORT`; repeatable. Seeds are tried for ever.
+    pub fn seed(mut self, seed: impl Into<String>) -> Self {
+        self.seeds.push(seed.into());
+        self
+    }
+
+    /// Below this many peers the node looks for more. Default 3.
+    pub fn min_peers(mut self, count: usize) -> Self {
+        self.min_peers = count;
+        self
+    }
+
+    /// Peers at most. Default 5; `usize::MAX` means no limit. Two more may be there while a joiner is let in, or
+    /// because a user asked for them.
+    pub fn max_peers(mut self, count: usize) -> Self {
+        self.max_peers = count;
+        self
+    }
+
+    /// A peer that is silent for this long is dead. Default 3 s.
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.ping_timeout = timeout;
+        self
+    }
+
+    /// Bytes of one message at most. Default 16 MiB. Nodes with a lower limit report larger messages as gaps.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// The node's key pair. Default: a new one, and so a new id, for each node built.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Only nodes that prove to hold the same secret are let in. At least 16 bytes, better 32 random ones.
+    pub fn network_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.secret = Some(Secret(secret.as_ref().to_vec()));
+        self
+    }
+
+    /// Another way to carry bytes, for example [`MemoryNetwork`](crate::transport::MemoryNetwork). Default: TCP and TLS.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Arc::new(transport);
+        self
+    }
+
+    /// Checks the options and makes the node, which does nothing yet.
+    ///
+    /// # Errors
+    /// One for each option that makes no sense; the text names the value and the cure.
+    pub fn build(self) -> Result<Node, BuildError> {
+        if self.max_peers < 2 {
+            return Err(BuildError::MaxPeersTooSmall(self.max_peers));
+        }
+        if self.min_peers == 0 {
+            return Err(BuildError::MinPeersZero);
+        }
+        if self.min_peers > self.max_peers {
+            return Err(BuildError::MinAboveMax { min: self.min_peers, max: self.max_peers });
+        }
+        if let Some(bad) = self.seeds.iter().find(|seed| !is_host_and_port(seed)) {
+            return Err(BuildError::BadSeed(bad.clone()));
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.ping_timeout) {
+            return Err(BuildError::BadPingTimeout(self.ping_timeout));
+        }
+        if !(1..=1024 * MIB).contains(&self.max_message) {
+            return Err(BuildError::BadMaxMessage(self.max_message));
+        }
+        if let Some(Secret(secret)) = self.secret.as_ref().filter(|Secret(secret)| secret.len() < 16) {
+            return Err(BuildError::SecretTooShort(secret.len()));
+        }
+        Ok(Node::new(self))
+    }
+}
+
+/// `HOST:PORT` with a port from 1; an IPv6 address stands in brackets.
+pub(crate) fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_fits = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    host_fits && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senseless_options_are_refused_with_value_and_cure() {
+        let refused = |builder: Builder, words: &[&str]| {
+            let error = builder.build().unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        };
+        refused(Node::builder().max_peers(1).min_peers(1), &["max_peers is 1", "2 or more"]);
+        refused(Node::builder().min_peers(6), &["min_peers 6", "max_peers 5", "lower", "raise"]);
+        refused(Node::builder().min_peers(0), &["min_peers is 0", "1 or more"]);
+        refused(Node::builder().seed("nowhere"), &["`nowhere`", "HOST:PORT"]);
+        refused(Node::builder().ping_timeout(Duration::ZERO), &["0ns", "100 ms"]);
+        refused(Node::builder().max_message(0), &["max_message 0"]);
+        refused(Node::builder().network_secret("short"), &["5 bytes", "at least 16"]);
+        assert!(Node::builder().max_peers(usize::MAX).seed("host.example:1").build().is_ok());
+    }
+
+    #[test]
+    fn seeds_are_host_and_port() {
+        for good in ["10.0.0.1:1", "a-b.example:65535", "[::1]:8495", "localhost:13"] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:+1",
+            ":1",
+            "::1:1",
+            "[::1]",
+            "a b:1",
+            "[x]:1",
+        ] {
+            assert!(!is_host_and_port(bad), "{bad}");
+        }
+    }
 }

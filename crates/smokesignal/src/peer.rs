@@ -1,21 +1,121 @@
-//! peer
-use crate::*;
-use bytes::Bytes;
+//! A direct neighbour, and the duplex stream to it.
+
+use std::io;
 use std::net::SocketAddr;
-/// A direct neighbour: AsyncRead + AsyncWrite (through &mut self) and chunk-wise. Clones are the same stream.
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, watch};
+
+use crate::driver::Command;
+use crate::stream::Stream;
+use crate::{NodeId, SendError};
+
+/// A direct neighbour, which is a duplex stream, too.
+///
+/// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and [`AsyncWrite`] see plain
+/// bytes. Both directions have back-pressure: what is not read stays with its writer and delays nothing else.
+///
+/// Clones are the same stream. `shutdown` ends one direction; dropping handles ends nothing. The stream ends with its
+/// link: in good order (`close`, or the other node stops) as an end of file, otherwise as `ConnectionReset`.
 #[derive(Debug, Clone)]
-pub struct Peer {}
+pub struct Peer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: NodeId,
+    address: SocketAddr,
+    stream: Arc<Stream>,
+    closed: watch::Receiver<bool>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    max_message: usize,
+}
+
 impl Peer {
-    /// id
-    pub fn id(&self) -> NodeId { todo!() }
-    /// Where it listens
-    pub fn remote_addr(&self) -> SocketAddr { todo!() }
-    /// Writes one chunk: arrives as one chunk at the other side's recv(). Waits for credit.
-    pub async fn send(&self, _data: impl Into<Bytes>) -> Result<(), SendError> { todo!() }
-    /// Next chunk, whole; None at the end of the stream
-    pub async fn recv(&self) -> Option<Bytes> { todo!() }
-    /// Ends the link
-    pub fn close(&self) { todo!() }
-    /// Resolves when the link is gone
-    pub async fn closed(&self) { todo!() }
+    pub(crate) fn new(
+        id: NodeId,
+        address: SocketAddr,
+        stream: Arc<Stream>,
+        closed: watch::Receiver<bool>,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        max_message: usize,
+    ) -> Self {
+        Self(Arc::new(Inner { id, address, stream, closed, commands, max_message }))
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> NodeId {
+        self.0.id
+    }
+
+    /// Where it listens.
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
+    /// slowly. If the future is dropped half way, a part of the chunk may have been sent.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`] above `max_message`; [`SendError::Closed`] when the link is gone.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        let mut data = data.into();
+        let (size, limit) = (data.len(), self.0.max_message);
+        if size > limit {
+            return Err(SendError::TooLarge { size, limit });
+        }
+        std::future::poll_fn(|cx| self.0.stream.poll_send(cx, &mut data)).await
+    }
+
+    /// The next chunk, whole; `None` at the end of the stream. Nothing is lost if the future is dropped.
+    pub async fn recv(&self) -> Option<Bytes> {
+        std::future::poll_fn(|cx| self.0.stream.poll_recv(cx, self.0.max_message)).await
+    }
+
+    /// Ends the link. What was written before is sent first; the two nodes leave each other alone for half a minute.
+    pub fn close(&self) {
+        self.0.stream.finish();
+        if let Some(commands) = self.0.commands.upgrade()
+            && commands.send(Command::ClosePeer(self.0.id)).is_err()
+        {
+            tracing::debug!(peer = ?self.0.id, "closed after the node had stopped");
+        }
+    }
+
+    /// Resolves when the link is gone.
+    pub async fn closed(&self) {
+        let mut closed = self.0.closed.clone();
+        // An error means that the link's task is gone, and the link with it.
+        let gone = closed.wait_for(|closed| *closed).await;
+        drop(gone);
+    }
+
+    /// Whether the link is gone.
+    pub fn is_closed(&self) -> bool {
+        *self.0.closed.borrow() || self.0.closed.has_changed().is_err()
+    }
+}
+
+impl AsyncRead for Peer {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.stream.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.stream.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.stream.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.stream.finish();
+        self.0.stream.poll_flush(cx)
+    }
 }

@@ -1,17 +1,54 @@
-//! peers
-use crate::*;
-/// live view of the peer list
-#[derive(Debug, Clone)]
-pub struct Peers {}
+//! The peer list.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{NodeId, Peer};
+
+/// The node's neighbours, from [`Node::peers`](crate::Node::peers). Always shows the present ones.
+#[derive(Debug, Clone, Default)]
+pub struct Peers(Arc<Mutex<BTreeMap<NodeId, Peer>>>);
+
 impl Peers {
-    /// all
-    pub fn list(&self) -> Vec<Peer> { todo!() }
-    /// whether
-    pub fn contains(&self, _id: &NodeId) -> bool { todo!() }
-    /// one
-    pub fn get(&self, _id: &NodeId) -> Option<Peer> { todo!() }
-    /// count
-    pub fn len(&self) -> usize { todo!() }
-    /// none
-    pub fn is_empty(&self) -> bool { todo!() }
+    /// All neighbours, in the order of their ids.
+    pub fn list(&self) -> Vec<Peer> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Whether this node is a neighbour.
+    pub fn contains(&self, id: &NodeId) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    /// This neighbour.
+    pub fn get(&self, id: &NodeId) -> Option<Peer> {
+        self.lock().get(id).cloned()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is the first one.
+    pub(crate) fn add(&self, peer: Peer) -> bool {
+        let mut peers = self.lock();
+        peers.insert(peer.id(), peer);
+        peers.len() == 1
+    }
+
+    /// Whether it was the last one.
+    pub(crate) fn remove(&self, id: &NodeId) -> bool {
+        let mut peers = self.lock();
+        peers.remove(id).is_some() && peers.is_empty()
+    }
 }

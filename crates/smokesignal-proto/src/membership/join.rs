@@ -1,6 +1,6 @@
 //! Joining: a contact welcomes, walks look for places, the joiner dials. Nobody else dials anybody for it.
 
-use super::{Conn, Effect, Membership, Phase, Purpose};
+use super::{Conn, Membership, Phase, Purpose};
 use crate::message::{Control, Priority};
 use crate::node::{LinkId, Target};
 use crate::record::Record;
@@ -120,7 +120,7 @@ impl Membership {
         let contact = conn.purpose == Purpose::None || matches!(conn.purpose, Purpose::Contact(_));
         let rejoining =
             contact && conn.phase == Phase::Session && self.committed() < self.config.automatic_max();
-        if (self.committed() >= self.config.min_peers && !rejoining)
+        if (self.standing() >= self.config.min_peers && !rejoining)
             || self.dials.len() >= self.config.max_dials
         {
             return;
@@ -200,7 +200,7 @@ impl Membership {
         if asker != self.me {
             let mut reply = self.sample(3, 12, &asker);
             reply.push(self.record.clone());
-            self.out.push(Effect::Send(from, Control::ShuffleReply { walk, records: reply }));
+            self.send(from, Control::ShuffleReply { walk, records: reply });
         }
         self.learn(&records);
     }

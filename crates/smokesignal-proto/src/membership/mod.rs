@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::id::{Keypair, NodeId};
-use crate::message::{Control, Priority};
+use crate::message::{Control, Message, Priority};
 use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
 use crate::passive::Passive;
 use crate::record::Record;
@@ -25,7 +25,7 @@ use crate::time::Instant;
 /// What membership wants done. `node.rs` passes it on.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    Send(LinkId, Control),
+    Send(LinkId, Message),
     Dial { dial: DialId, target: Target, expect: Option<NodeId> },
     Close(LinkId, &'static str),
     Up(LinkId),
@@ -224,6 +224,12 @@ impl Membership {
         conns + self.dials.values().filter(is_link).count()
     }
 
+    /// Links that both sides want. Requests to others do not count against an offer: when all are full most
+    /// requests are refused, and a place in hand is better.
+    fn standing(&self) -> usize {
+        self.conns.values().filter(|conn| matches!(conn.phase, Phase::Accepted | Phase::Active)).count()
+    }
+
     fn link_to(&self, peer: &NodeId) -> Option<(LinkId, &Conn)> {
         self.conns.iter().find(|(_, c)| c.peer == *peer && c.phase != Phase::Session).map(|(id, c)| (*id, c))
     }
@@ -235,7 +241,7 @@ impl Membership {
     }
 
     fn send(&mut self, link: LinkId, control: Control) {
-        self.out.push(Effect::Send(link, control));
+        self.out.push(Effect::Send(link, control.into()));
     }
 
     /// Believes only what is signed for this network. `node.rs` has closed the link of whoever sent another.

@@ -100,10 +100,7 @@ impl Membership {
         now: Instant,
     ) {
         let taken = self.is_known_link(&end.id) || self.is_known_link(&other.id) || end.id == other.id;
-        // Requests to other full nodes do not count: most of them are refused, and a place in hand is better.
-        let standing =
-            self.conns.values().filter(|conn| matches!(conn.phase, Phase::Accepted | Phase::Active));
-        let room = standing.count() + 2 * self.betweens.len() + 2 <= self.config.automatic_max();
+        let room = self.standing() + 2 * self.betweens.len() + 2 <= self.config.automatic_max();
         if taken || !room || self.betweens.len() >= MAX_SPLITS {
             return;
         }

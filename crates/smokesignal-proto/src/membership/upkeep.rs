@@ -40,12 +40,11 @@ impl Membership {
     /// Messages that only a link may carry, and claims that the transport has refuted.
     pub(crate) fn is_allowed(&self, link: LinkId, message: &Message) -> bool {
         let Some(conn) = self.conns.get(&link) else { return false };
-        match message {
-            Message::Control(
-                Control::Join { record, .. }
-                | Control::Neighbor { record, .. }
-                | Control::Accept { record, .. },
-            ) => record.id == conn.peer,
+        let Message::Control(control) = message else { return true };
+        match &**control {
+            Control::Join { record, .. } | Control::Neighbor { record, .. } | Control::Accept { record, .. } => {
+                record.id == conn.peer
+            }
             _ => true,
         }
     }

@@ -1,0 +1,423 @@
+//! The one task that owns the protocol's state: inputs in, outputs out. It never waits for one peer.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smokesignal_proto::{self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::broadcast::{Hub, Incoming};
+use crate::event::Bus;
+use crate::link::{self, LinkHandle, Report};
+use crate::transport::{Connection, DialError, Endpoint};
+use crate::{ConnectError, Event, Peer, Peers};
+
+/// Batches from all links that wait for the driver; a link's reader waits when there are more.
+const REPORTS: usize = 64;
+/// Addresses of one host name that are tried.
+const MAX_RESOLVED: usize = 4;
+/// Closed links may finish for this long when the node stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the application wants of the running node. All else goes through the [`Hub`] and the streams.
+#[derive(Debug)]
+pub(crate) enum Command {
+    AddPeer { address: String, answer: oneshot::Sender<Result<Peer, ConnectError>> },
+    ClosePeer(NodeId),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What the driver shares with the application's handles.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) peers: Peers,
+}
+
+pub(crate) struct Driver {
+    core: proto::Node,
+    shared: Shared,
+    endpoint: Arc<dyn Endpoint>,
+    seeds: Vec<String>,
+    max_message: usize,
+    epoch: Instant,
+    links: HashMap<LinkId, Link>,
+    next_link: u64,
+    next_request: u64,
+    requests: HashMap<RequestId, Request>,
+    /// Why a dial failed, until the core has been asked about it.
+    failures: HashMap<DialId, ConnectError>,
+    /// The last trouble with each seed, to be told once.
+    troubles: HashMap<String, ConnectError>,
+    dial_tasks: JoinSet<(DialId, Target, Result<Connection, ConnectError>)>,
+    link_tasks: JoinSet<()>,
+    reports: (mpsc::Sender<(LinkId, Report)>, mpsc::Receiver<(LinkId, Report)>),
+    commands: mpsc::UnboundedReceiver<Command>,
+    own_commands: mpsc::WeakUnboundedSender<Command>,
+    stopping: Vec<oneshot::Sender<()>>,
+    left: bool,
+}
+
+struct Link {
+    handle: LinkHandle,
+    remote: SocketAddr,
+    id: NodeId,
+    peer: Option<(Peer, watch::Sender<bool>)>,
+}
+
+struct Request {
+    address: String,
+    answer: oneshot::Sender<Result<Peer, ConnectError>>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: proto::Node,
+        epoch: Instant,
+        shared: Shared,
+        endpoint: Arc<dyn Endpoint>,
+        seeds: Vec<String>,
+        max_message: usize,
+        commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
+    ) -> Self {
+        Self {
+            core,
+            shared,
+            endpoint,
+            seeds,
+            max_message,
+            epoch,
+            links: HashMap::new(),
+            next_link: 0,
+            next_request: 0,
+            requests: HashMap::new(),
+            failures: HashMap::new(),
+            troubles: HashMap::new(),
+            dial_tasks: JoinSet::new(),
+            link_tasks: JoinSet::new(),
+            reports: mpsc::channel(REPORTS),
+            commands: commands.1,
+            own_commands: commands.0,
+            stopping: Vec::new(),
+            left: false,
+        }
+    }
+
+    /// Runs until the node has left, or its last handle is gone: then it ends at once, as if killed.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.take_written();
+            self.perform_all();
+            if self.left {
+                return self.finish().await;
+            }
+            let wake = self.epoch + Duration::from_micros(self.core.poll_timeout().as_micros());
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return self.vanish(),
+                },
+                Some((link, report)) = self.reports.1.recv() => self.batch(link, report),
+                Some(connection) = self.endpoint.accept(), if self.stopping.is_empty() => {
+                    self.connected(connection, None);
+                }
+                Some(Ok((dial, target, outcome))) = self.dial_tasks.join_next() => self.dialled(dial, &target, outcome),
+                Some(_) = self.link_tasks.join_next() => {}
+                () = self.shared.hub.written.notified() => {}
+                () = tokio::time::sleep_until(wake) => self.core.handle_timeout(self.now()),
+            }
+        }
+    }
+
+    fn now(&self) -> proto::Instant {
+        proto::Instant::from_micros(self.epoch.elapsed().as_micros() as u64)
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::AddPeer { address, answer } => {
+                self.next_request += 1;
+                let request = RequestId(self.next_request);
+                self.requests.insert(request, Request { address: address.clone(), answer });
+                self.core.request_peer(request, address, now);
+            }
+            Command::ClosePeer(id) => self.core.close_peer(&id, now),
+            Command::Stop(done) => {
+                if self.stopping.is_empty() {
+                    self.shared.hub.refuse_writes();
+                    self.endpoint.close();
+                }
+                self.stopping.push(done);
+            }
+        }
+    }
+
+    /// One report, and whatever else is there already: one round of outputs for all of them.
+    fn batch(&mut self, link: LinkId, report: Report) {
+        let now = self.now();
+        self.report(link, report, now);
+        for _ in 0..REPORTS {
+            let Ok((link, report)) = self.reports.1.try_recv() else { break };
+            self.report(link, report, now);
+        }
+    }
+
+    fn report(&mut self, link: LinkId, report: Report, now: proto::Instant) {
+        if !self.links.contains_key(&link) {
+            return; // We closed it; what it still says is of no interest.
+        }
+        match report {
+            Report::Messages(messages) => {
+                self.core.handle_heard(link, now);
+                for message in messages {
+                    self.core.handle_message(link, message, now);
+                }
+            }
+            Report::Sent(cost) => self.core.handle_sent(link, cost, now),
+            Report::Violation(reason) => {
+                tracing::warn!(peer = ?self.links[&link].id, reason, "dropped a peer that broke the rules");
+                self.core.violation(link, "it sent malformed frames", now);
+            }
+            Report::Gone => {
+                self.core.handle_disconnected(link, now);
+                self.perform_all();
+                self.forget(link);
+            }
+        }
+    }
+
+    fn connected(&mut self, connection: Connection, dial: Option<DialId>) {
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        let (id, remote) = (connection.peer, connection.remote);
+        let (handle, run) = link::open(link, connection, self.reports.0.clone());
+        self.link_tasks.spawn(run);
+        self.links.insert(link, Link { handle, remote, id, peer: None });
+        self.core.handle_connected(link, id, dial, self.now());
+    }
+
+    fn dialled(&mut self, dial: DialId, target: &Target, outcome: Result<Connection, ConnectError>) {
+        match outcome {
+            Ok(connection) => {
+                if let Target::Name(name) = target {
+                    self.troubles.remove(name);
+                }
+                self.connected(connection, Some(dial));
+            }
+            Err(error) => {
+                self.report_trouble(target, &error);
+                self.failures.insert(dial, error);
+                self.core.handle_dial_failed(dial, self.now());
+                self.perform_all();
+                self.failures.remove(&dial);
+            }
+        }
+    }
+
+    fn report_trouble(&mut self, target: &Target, error: &ConnectError) {
+        tracing::debug!(?target, %error, "cannot connect");
+        let Target::Name(seed) = target else { return };
+        if self.seeds.contains(seed) && self.troubles.get(seed) != Some(error) {
+            self.troubles.insert(seed.clone(), error.clone());
+            self.shared.bus.emit(&Event::SeedUnreachable { seed: seed.clone(), error: error.clone() });
+        }
+    }
+
+    /// Gives the core what the application wrote, as far as it takes it; then, if the node is to stop, the wish to leave.
+    fn take_written(&mut self) {
+        while let Some(data) = self.shared.hub.take(|size| self.core.can_write(size)) {
+            if self.core.broadcast(data).is_err() {
+                tracing::error!("the core refused a message that it had room for");
+            }
+        }
+        if !self.stopping.is_empty() && self.shared.hub.has_written() == 0 {
+            self.core.leave(self.now());
+        }
+    }
+
+    fn perform_all(&mut self) {
+        let mut delivered = Vec::new();
+        let now = self.now();
+        let mut outputs = VecDeque::new();
+        loop {
+            outputs.extend(std::iter::from_fn(|| self.core.poll_output(now)));
+            let Some(output) = outputs.pop_front() else { break };
+            match output {
+                Output::Deliver { from, seq, data } => delivered.push(Incoming::Message { from, seq, data }),
+                Output::Gap { from, missed } => {
+                    tracing::warn!(?from, missed, "messages could not be had");
+                    delivered.push(Incoming::Gap { from, missed });
+                }
+                output => self.perform(output),
+            }
+        }
+        if !delivered.is_empty() {
+            self.shared.hub.deliver(&delivered);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { link, message } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.handle.send(message);
+                }
+            }
+            Output::Dial { dial, target, expect } => {
+                let endpoint = Arc::clone(&self.endpoint);
+                self.dial_tasks.spawn(async move {
+                    let outcome = connect(&*endpoint, &target, expect).await;
+                    (dial, target, outcome)
+                });
+            }
+            Output::Close { link, reason } => {
+                if let Some(link) = self.links.get(&link) {
+                    tracing::debug!(peer = ?link.id, reason, "closing a connection");
+                }
+                self.forget(link);
+            }
+            Output::PeerUp { link, peer, address } => self.peer_up(link, peer, address),
+            Output::PeerDown { link, reason } => self.peer_down(link, reason),
+            Output::Requested { request, outcome } => self.answer(request, outcome),
+            Output::Left { unsent } => {
+                if unsent > 0 {
+                    tracing::warn!(unsent, "left without a peer to hand the last messages to: they are lost");
+                }
+                self.left = true;
+            }
+            Output::Deliver { .. } | Output::Gap { .. } => {} // Taken as a batch in `perform_all`.
+        }
+    }
+
+    fn peer_up(&mut self, link: LinkId, id: NodeId, address: Option<SocketAddr>) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        let (closed, watch) = watch::channel(false);
+        let stream = Arc::clone(&entry.handle.stream);
+        let address = address.unwrap_or(entry.remote);
+        let peer = Peer::new(id, address, stream, watch, self.own_commands.clone(), self.max_message);
+        entry.peer = Some((peer.clone(), closed));
+        tracing::info!(peer = ?id, %address, "peer added");
+        if self.shared.peers.add(peer.clone()) {
+            self.shared.bus.emit(&Event::Connect);
+        }
+        self.shared.bus.emit(&Event::PeerAdded(peer));
+    }
+
+    fn peer_down(&mut self, link: LinkId, reason: &'static str) {
+        let Some((peer, closed)) = self.links.get_mut(&link).and_then(|entry| entry.peer.take()) else {
+            return;
+        };
+        tracing::info!(peer = ?peer.id(), reason, "peer removed");
+        closed.send_replace(true);
+        let last = self.shared.peers.remove(&peer.id());
+        self.shared.bus.emit(&Event::PeerRemoved(peer));
+        if last {
+            self.shared.bus.emit(&Event::Disconnect);
+        }
+    }
+
+    /// Drops the driver's end of a link; its tasks write what is queued and close.
+    fn forget(&mut self, link: LinkId) {
+        self.peer_down(link, "the connection was closed");
+        self.links.remove(&link);
+    }
+
+    fn answer(&mut self, request: RequestId, outcome: Result<NodeId, RequestFailure>) {
+        let Some(Request { address, answer }) = self.requests.remove(&request) else { return };
+        let outcome = match outcome {
+            Ok(id) => self.shared.peers.get(&id).ok_or(ConnectError::Closed(address)),
+            Err(RequestFailure::Dial(dial)) => {
+                Err(self.failures.get(&dial).cloned().unwrap_or(ConnectError::TimedOut(address)))
+            }
+            Err(RequestFailure::Myself) => Err(ConnectError::Myself(address)),
+            Err(RequestFailure::Full) => Err(ConnectError::Full(address)),
+            Err(RequestFailure::Closed) => Err(ConnectError::Closed(address)),
+        };
+        if answer.send(outcome).is_err() {
+            tracing::debug!("nobody waits for the answer to add_peer any more");
+        }
+    }
+
+    /// After leaving: lets the links write out what they hold and close.
+    async fn finish(mut self) {
+        let links: Vec<_> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|link| self.forget(link));
+        self.dial_tasks.abort_all();
+        let reports = &mut self.reports.1;
+        let tasks = &mut self.link_tasks;
+        let closing = async {
+            loop {
+                tokio::select! {
+                    done = tasks.join_next() => if done.is_none() { return },
+                    _ = reports.recv() => {} // Nobody is interested any more, but nobody shall wait either.
+                }
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+            tracing::debug!("some connections did not close in time");
+        }
+        let lost = self.shared.hub.close();
+        if lost > 0 {
+            tracing::warn!(lost, "stopped before the last messages could be sent: they are lost");
+        }
+        for done in self.stopping.drain(..) {
+            if done.send(()).is_err() {
+                tracing::debug!("nobody waits for the node to stop any more");
+            }
+        }
+    }
+
+    /// The last handle is gone: nothing is flushed, all connections break.
+    fn vanish(mut self) {
+        self.endpoint.close();
+        self.link_tasks.abort_all();
+        let links: Vec<_> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|link| self.forget(link));
+        self.shared.hub.close();
+        self.shared.bus.close();
+    }
+}
+
+async fn connect(
+    endpoint: &dyn Endpoint,
+    target: &Target,
+    expect: Option<NodeId>,
+) -> Result<Connection, ConnectError> {
+    let (name, addresses) = match target {
+        Target::Address(address) => (address.to_string(), vec![*address]),
+        Target::Name(name) => (name.clone(), resolve(name).await?),
+    };
+    let mut failure = ConnectError::Resolve { address: name.clone(), cause: "it has no address".into() };
+    for address in addresses {
+        match endpoint.dial(address, expect).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failure = explain(&name, error),
+        }
+    }
+    Err(failure)
+}
+
+async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
+    match tokio::net::lookup_host(name).await {
+        Ok(found) => Ok(found.take(MAX_RESOLVED).collect()),
+        Err(error) => Err(ConnectError::Resolve { address: name.to_owned(), cause: error.to_string() }),
+    }
+}
+
+fn explain(address: &str, error: DialError) -> ConnectError {
+    let address = address.to_owned();
+    match error {
+        DialError::Refused => ConnectError::Refused(address),
+        DialError::TimedOut => ConnectError::TimedOut(address),
+        DialError::WrongNode { expected, found } => ConnectError::WrongNode { address, expected, found },
+        DialError::WrongSecret => ConnectError::WrongSecret(address),
+        DialError::Handshake(cause) => ConnectError::Handshake { address, cause },
+        DialError::Io(cause) => ConnectError::Io { address, cause },
+    }
+}

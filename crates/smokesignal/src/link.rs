@@ -1,0 +1,197 @@
+//! One connection: frames in batches to the driver, bounded queues of frames out. Two tasks, neither of which waits for
+//! the driver's state or for another link.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use smokesignal_proto::{LinkId, Message};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
+
+use crate::frame::{self, Frame, FrameError};
+use crate::stream::Stream;
+use crate::transport::Connection;
+
+/// One read takes this much at most, and so does one batch: 128 KiB, two full segments.
+const READ_BUFFER: usize = 128 * 1024;
+/// Stream data in one write, after the overlay's messages: 64 KiB.
+const STREAM_TURN: usize = 64 * 1024;
+/// The driver hears of a link that carries only stream data this often.
+const HEARD_EVERY: Duration = Duration::from_millis(200);
+/// After our last byte we read on for this long, so that closing does not destroy what the other side has not read.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a link tells the driver.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// These messages arrived; none: only stream data did.
+    Messages(Vec<Message>),
+    /// Messages of this cost were written.
+    Sent(usize),
+    /// The other side broke the rules.
+    Violation(String),
+    /// The connection is gone.
+    Gone,
+}
+
+/// The driver's end of a link. Dropping it closes the connection in good order.
+#[derive(Debug)]
+pub(crate) struct LinkHandle {
+    out: Arc<Outgoing>,
+    pub(crate) stream: Arc<Stream>,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    queue: Mutex<Queue>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: Vec<Message>,
+    closing: bool,
+}
+
+impl Outgoing {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LinkHandle {
+    /// Queues a message. The core bounds what it hands out, see `Config::link_window`.
+    pub(crate) fn send(&self, message: Message) {
+        self.out.lock().messages.push(message);
+        self.out.wake.notify_one();
+    }
+}
+
+impl Drop for LinkHandle {
+    fn drop(&mut self) {
+        self.out.lock().closing = true;
+        self.out.wake.notify_one();
+    }
+}
+
+/// Makes the link's handle and the future that runs it until the connection is gone.
+pub(crate) fn open(
+    link: LinkId,
+    connection: Connection,
+    reports: mpsc::Sender<(LinkId, Report)>,
+) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
+    let wake = Arc::new(Notify::new());
+    let stream = Arc::new(Stream::new(Arc::clone(&wake)));
+    let out = Arc::new(Outgoing { queue: Mutex::default(), wake });
+    let handle = LinkHandle { out: Arc::clone(&out), stream: Arc::clone(&stream) };
+    let run = async move {
+        let Connection { reader, writer, .. } = connection;
+        let reading = read(link, reader, Arc::clone(&stream), reports.clone());
+        let writing = write(link, writer, out, Arc::clone(&stream), reports.clone());
+        tokio::pin!(reading, writing);
+        // Whichever ends first: a broken reader ends both; a writer that was told to close lets the reader drain.
+        tokio::select! {
+            () = &mut reading => {}
+            in_order = &mut writing => {
+                if in_order && timeout(LINGER, &mut reading).await.is_err() {
+                    tracing::debug!(?link, "the other side did not close in time");
+                }
+            }
+        }
+        stream.cut();
+        // The driver may have gone first.
+        let told = reports.send((link, Report::Gone)).await;
+        drop(told);
+    };
+    (handle, run)
+}
+
+async fn read(
+    link: LinkId,
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    stream: Arc<Stream>,
+    reports: mpsc::Sender<(LinkId, Report)>,
+) {
+    let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+    let mut told = Instant::now();
+    loop {
+        buffer.reserve(READ_BUFFER / 4);
+        match reader.read_buf(&mut buffer).await {
+            Ok(1..) => {}
+            Ok(0) => return,
+            Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
+        }
+        let messages = match batch(&mut buffer, &stream) {
+            Ok(messages) => messages,
+            Err(error) => {
+                let told = reports.send((link, Report::Violation(error.to_string()))).await;
+                return drop(told);
+            }
+        };
+        if messages.is_empty() && told.elapsed() < HEARD_EVERY {
+            continue;
+        }
+        told = Instant::now();
+        if reports.send((link, Report::Messages(messages))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// All whole frames in the buffer; the stream's go to the stream.
+fn batch(buffer: &mut BytesMut, stream: &Stream) -> Result<Vec<Message>, FrameError> {
+    let mut messages = Vec::new();
+    while let Some(frame) = frame::take(buffer)? {
+        match frame {
+            Frame::Message(message) => messages.push(message),
+            frame => {
+                if !stream.receive(frame) {
+                    return Err(FrameError::BadStream);
+                }
+            }
+        }
+    }
+    Ok(messages)
+}
+
+/// Writes until told to close (true) or the connection breaks (false).
+async fn write(
+    link: LinkId,
+    mut writer: Box<dyn AsyncWrite + Send + Unpin>,
+    out: Arc<Outgoing>,
+    stream: Arc<Stream>,
+    reports: mpsc::Sender<(LinkId, Report)>,
+) -> bool {
+    let mut buffer = Vec::with_capacity(READ_BUFFER);
+    loop {
+        let (messages, closing) = {
+            let mut queue = out.lock();
+            (std::mem::take(&mut queue.messages), queue.closing)
+        };
+        let cost: usize = messages.iter().map(Message::cost).sum();
+        messages.into_iter().for_each(|message| frame::put(&Frame::Message(message), &mut buffer));
+        stream.take(STREAM_TURN).iter().for_each(|frame| frame::put(frame, &mut buffer));
+        if buffer.is_empty() {
+            if closing {
+                return writer.shutdown().await.is_ok();
+            }
+            out.wake.notified().await;
+            continue;
+        }
+        let written = async {
+            writer.write_all(&buffer).await?;
+            writer.flush().await
+        };
+        if let Err(error) = written.await {
+            tracing::debug!(?link, %error, "cannot write to the connection");
+            return false;
+        }
+        buffer.clear();
+        buffer.shrink_to(2 * READ_BUFFER);
+        if cost > 0 && reports.send((link, Report::Sent(cost))).await.is_err() && !closing {
+            return false;
+        }
+    }
+}
