@@ -56,7 +56,8 @@ pub(crate) struct Driver {
     troubles: HashMap<String, ConnectError>,
     dial_tasks: JoinSet<(DialId, Target, Result<Connection, ConnectError>)>,
     link_tasks: JoinSet<()>,
-    reports: (mpsc::Sender<(LinkId, Report)>, mpsc::Receiver<(LinkId, Report)>),
+    report_sender: mpsc::Sender<(LinkId, Report)>,
+    reports: mpsc::Receiver<(LinkId, Report)>,
     commands: mpsc::UnboundedReceiver<Command>,
     own_commands: mpsc::WeakUnboundedSender<Command>,
     stopping: Vec<oneshot::Sender<()>>,
@@ -85,6 +86,7 @@ impl Driver {
         max_message: usize,
         commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     ) -> Self {
+        let (report_sender, reports) = mpsc::channel(REPORTS);
         Self {
             core,
             shared,
@@ -100,7 +102,8 @@ impl Driver {
             troubles: HashMap::new(),
             dial_tasks: JoinSet::new(),
             link_tasks: JoinSet::new(),
-            reports: mpsc::channel(REPORTS),
+            report_sender,
+            reports,
             commands: commands.1,
             own_commands: commands.0,
             stopping: Vec::new(),
@@ -122,7 +125,7 @@ impl Driver {
                     Some(command) => self.command(command),
                     None => return self.vanish(),
                 },
-                Some((link, report)) = self.reports.1.recv() => self.batch(link, report),
+                Some((link, report)) = self.reports.recv() => self.batch(link, report),
                 Some(connection) = self.endpoint.accept(), if self.stopping.is_empty() => {
                     self.connected(connection, None);
                 }
@@ -163,7 +166,7 @@ impl Driver {
         let now = self.now();
         self.report(link, report, now);
         for _ in 0..REPORTS {
-            let Ok((link, report)) = self.reports.1.try_recv() else { break };
+            let Ok((link, report)) = self.reports.try_recv() else { break };
             self.report(link, report, now);
         }
     }
@@ -196,7 +199,7 @@ impl Driver {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let (id, remote) = (connection.peer, connection.remote);
-        let (handle, run) = link::open(link, connection, self.reports.0.clone());
+        let (handle, run) = link::open(link, connection, self.report_sender.clone());
         self.link_tasks.spawn(run);
         self.links.insert(link, Link { handle, remote, id, peer: None });
         self.core.handle_connected(link, id, dial, self.now());
@@ -349,7 +352,7 @@ impl Driver {
         let links: Vec<_> = self.links.keys().copied().collect();
         links.into_iter().for_each(|link| self.forget(link));
         self.dial_tasks.abort_all();
-        let reports = &mut self.reports.1;
+        let reports = &mut self.reports;
         let tasks = &mut self.link_tasks;
         let closing = async {
             loop {
