@@ -109,7 +109,7 @@ pub enum Control {
         /// Others to take in its place.
         records: Vec<Record>,
     },
-    /// "I live." Sent when nothing else was sent for a third of the ping timeout.
+    /// "I live." Sent when nothing else was sent for a quarter of the ping timeout.
     Ping {
         /// Peers of the sender, so that a full node knows whom it may displace.
         degree: u16,

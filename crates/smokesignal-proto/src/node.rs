@@ -262,7 +262,7 @@ impl Node {
         if !self.membership.is_allowed(link, &message) {
             return self.violation(link, "it spoke for another node", now);
         }
-        if message.records().iter().any(|record| !record.verify(&self.config.network)) {
+        if message.records().iter().any(|record| !self.membership.believes(record)) {
             return self.violation(link, "it sent a record with a wrong signature", now);
         }
         match message {

@@ -29,6 +29,11 @@ impl Passive {
         self.known.len()
     }
 
+    /// Whether exactly this record was learnt before, and so has been verified.
+    pub(crate) fn has(&self, record: &Record) -> bool {
+        self.known.get(&record.id).is_some_and(|known| known.record == *record)
+    }
+
     /// Remembers a node, or its newer record. When full a random entry loses.
     pub(crate) fn learn(&mut self, record: &Record, rng: &mut Rng, config: &Config) {
         if let Some(known) = self.known.get_mut(&record.id) {

@@ -1,4 +1,4 @@
-//! A small, plain peer-to-peer network that you can write to.
+#![doc = include_str!("../../../README.md")]
 
 mod broadcast;
 mod driver;

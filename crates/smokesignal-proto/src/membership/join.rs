@@ -82,7 +82,9 @@ impl Membership {
         let hop = self.next_hop(from, &record.id);
         match hop {
             Some(hop) if ttl > 0 && (linked || !hungry) => {
-                self.remember_walk(walk, from, now);
+                if record.id != self.me {
+                    self.remember_walk(walk, from, now);
+                }
                 self.send(hop, Control::Walk { walk, ttl: ttl.min(32) - 1, record });
             }
             _ if !linked => self.end_walk(from, walk, record, now),
@@ -194,7 +196,9 @@ impl Membership {
         if ttl > 0
             && let Some(hop) = self.next_hop(from, &asker)
         {
-            self.remember_walk(walk, from, now);
+            if asker != self.me {
+                self.remember_walk(walk, from, now);
+            }
             return self.send(hop, Control::Shuffle { walk, ttl: ttl.min(32) - 1, records });
         }
         if asker != self.me {

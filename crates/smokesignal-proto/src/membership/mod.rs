@@ -244,6 +244,12 @@ impl Membership {
         self.out.push(Effect::Send(link, control.into()));
     }
 
+    /// Whether the record is its owner's word in this network. A signature costs far more to check than to compare.
+    pub(crate) fn believes(&self, record: &Record) -> bool {
+        let linked = || self.conns.values().any(|conn| conn.record.as_ref() == Some(record));
+        *record == self.record || self.passive.has(record) || linked() || record.verify(&self.config.network)
+    }
+
     /// Believes only what is signed for this network. `node.rs` has closed the link of whoever sent another.
     fn learn(&mut self, records: &[Record]) {
         for record in records {
@@ -264,7 +270,11 @@ impl Membership {
         records
     }
 
+    /// Keeps the way back of a walk. The first one: a walk that comes by twice would lead its answer in circles.
     fn remember_walk(&mut self, walk: u64, back: LinkId, now: Instant) {
+        if self.walks.contains_key(&walk) {
+            return;
+        }
         self.walks.insert(walk, back);
         self.walk_order.push_back((walk, now + self.config.walk_timeout));
         if self.walk_order.len() > self.config.max_walks

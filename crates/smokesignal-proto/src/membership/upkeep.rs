@@ -42,9 +42,9 @@ impl Membership {
         let Some(conn) = self.conns.get(&link) else { return false };
         let Message::Control(control) = message else { return true };
         match &**control {
-            Control::Join { record, .. } | Control::Neighbor { record, .. } | Control::Accept { record, .. } => {
-                record.id == conn.peer
-            }
+            Control::Join { record, .. }
+            | Control::Neighbor { record, .. }
+            | Control::Accept { record, .. } => record.id == conn.peer,
             _ => true,
         }
     }

@@ -206,7 +206,9 @@ impl World {
             let now = self.now;
             let Some(output) = self.nodes.get_mut(&ix).and_then(|node| node.poll_output(now)) else { return };
             let short = match &output {
-                Output::Send { link, message } => format!("send {link:?} {}", message.cost()),
+                Output::Send { link, message } => {
+                    format!("send {link:?} {message:.0?}").chars().take(300).collect()
+                }
                 other => format!("{other:?}"),
             };
             writeln!(self.trace, "{:?} {ix} {short}", self.now).unwrap();

@@ -101,7 +101,8 @@ impl Demo {
             self.nodes.push(Member { node, reader });
         }
         let (count, links) = (self.count, self.wait_for_peers("gathering").await?);
-        let text = format!("{count} nodes with one seed have {links} links, {} or more each", self.min_peers());
+        let text =
+            format!("{count} nodes with one seed have {links} links, {} or more each", self.min_peers());
         self.done("gather", text, begun);
         Ok(())
     }
@@ -134,14 +135,21 @@ impl Demo {
         self.done("kill", text, begun);
         let begun = Instant::now();
         let links = self.wait_for_peers("the network refills").await?;
-        self.done("heal", format!("{} nodes have {links} links, {} or more each", self.nodes.len(), self.min_peers()), begun);
+        self.done(
+            "heal",
+            format!("{} nodes have {links} links, {} or more each", self.nodes.len(), self.min_peers()),
+            begun,
+        );
         Ok(())
     }
 
     async fn everyone_writes_again(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         for ix in 0..self.nodes.len() {
-            self.write(ix, 2 * ROUND + 1, 3 * ROUND).await.map_err(Failure::failed)?.map_err(Failure::failed)?;
+            self.write(ix, 2 * ROUND + 1, 3 * ROUND)
+                .await
+                .map_err(Failure::failed)?
+                .map_err(Failure::failed)?;
         }
         let read = self.wait_until_read("everyone writes again", 3 * ROUND).await?;
         self.done("broadcast", format!("{read} messages read in all, 0 gaps, 0 doubles"), begun);
@@ -164,7 +172,12 @@ impl Demo {
         3.min(self.nodes.len() - 1)
     }
 
-    fn write(&self, ix: usize, from: u64, to: u64) -> tokio::task::JoinHandle<Result<(), smokesignal::SendError>> {
+    fn write(
+        &self,
+        ix: usize,
+        from: u64,
+        to: u64,
+    ) -> tokio::task::JoinHandle<Result<(), smokesignal::SendError>> {
         let sender = self.nodes[ix].node.broadcast().sender();
         tokio::spawn(async move {
             for number in from..=to {
@@ -177,7 +190,8 @@ impl Demo {
 
     /// Until each node has its peers; how many links there are then.
     async fn wait_for_peers(&self, what: &'static str) -> Result<usize, Failure> {
-        let mut watched: Vec<_> = self.nodes.iter().map(|member| (member.node.peers(), member.node.events())).collect();
+        let mut watched: Vec<_> =
+            self.nodes.iter().map(|member| (member.node.peers(), member.node.events())).collect();
         self.begin(what, self.nodes.len() as u64);
         let waiting = async {
             for (peers, events) in &mut watched {
@@ -191,7 +205,9 @@ impl Demo {
         };
         if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
             let counts: Vec<_> = self.nodes.iter().map(|member| member.node.peers().len()).collect();
-            return Err(Failure::Failed(format!("{what}: not all have peers after {DEADLINE:?}: {counts:?}")));
+            return Err(Failure::Failed(format!(
+                "{what}: not all have peers after {DEADLINE:?}: {counts:?}"
+            )));
         }
         Ok(self.nodes.iter().map(|member| member.node.peers().len()).sum::<usize>() / 2)
     }
@@ -223,8 +239,11 @@ impl Demo {
             return Err(Failure::Failed(format!("{what}: {wrong}")));
         }
         if !in_time {
-            let read: u64 = pairs.iter().map(|pair| state.upto.get(pair).copied().unwrap_or(0).min(upto)).sum();
-            return Err(Failure::Failed(format!("{what}: {read} of {goal} messages read after {DEADLINE:?}")));
+            let read: u64 =
+                pairs.iter().map(|pair| state.upto.get(pair).copied().unwrap_or(0).min(upto)).sum();
+            return Err(Failure::Failed(format!(
+                "{what}: {read} of {goal} messages read after {DEADLINE:?}"
+            )));
         }
         Ok(goal)
     }

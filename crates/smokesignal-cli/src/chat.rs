@@ -16,7 +16,8 @@ use crate::options::{self, Failure, JoinArgs};
 const MAX_NAMES: usize = 1000;
 /// Characters of a name at most.
 const MAX_NAME: usize = 32;
-const HELP: &str = "/peers  who is linked to you    /msg NAME|ID TEXT  to one neighbour    /quit  leave    /help  this";
+const HELP: &str =
+    "/peers  who is linked to you    /msg NAME|ID TEXT  to one neighbour    /quit  leave    /help  this";
 
 /// Options of `chat`.
 #[derive(Debug, clap::Args)]
@@ -87,7 +88,11 @@ struct Chat {
 impl Chat {
     fn greet(&self, screen: &Screen) {
         if let Some(address) = self.node.local_addr() {
-            screen.note(&format!("you are {} ({}), listening on {address}", self.name, self.node.id().short()));
+            screen.note(&format!(
+                "you are {} ({}), listening on {address}",
+                self.name,
+                self.node.id().short()
+            ));
             screen.note(&format!("others join with: smokesignal chat --seed {address}"));
             screen.note(HELP);
         }
@@ -130,7 +135,9 @@ impl Chat {
         let Some((who, text)) = rest.trim().split_once(' ') else {
             return screen.note("write /msg NAME|ID TEXT");
         };
-        let fits = |id: NodeId| id.to_string().starts_with(who) || self.names.get(&id).is_some_and(|name| name == who);
+        let fits = |id: NodeId| {
+            id.to_string().starts_with(who) || self.names.get(&id).is_some_and(|name| name == who)
+        };
         let found: Vec<_> = self.node.peers().list().into_iter().filter(|peer| fits(peer.id())).collect();
         match found.as_slice() {
             [peer] => {

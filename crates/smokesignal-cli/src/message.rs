@@ -13,16 +13,38 @@ pub(crate) const MAX_LINE: usize = 16 * 1024 * 1024 / 3 * 4 * 5 / 4 + 4096;
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Out {
-    Listening { id: String, address: String, port: u16 },
+    Listening {
+        id: String,
+        address: String,
+        port: u16,
+    },
     Connect,
     Disconnect,
     PeerAdded(PeerInfo),
-    PeerRemoved { id: String },
-    Message { from: String, seq: u64, #[serde(flatten)] payload: Payload },
-    Gap { from: String, missed: u64 },
-    Direct { from: String, #[serde(flatten)] payload: Payload },
-    Peers { peers: Vec<PeerInfo> },
-    Error { message: String },
+    PeerRemoved {
+        id: String,
+    },
+    Message {
+        from: String,
+        seq: u64,
+        #[serde(flatten)]
+        payload: Payload,
+    },
+    Gap {
+        from: String,
+        missed: u64,
+    },
+    Direct {
+        from: String,
+        #[serde(flatten)]
+        payload: Payload,
+    },
+    Peers {
+        peers: Vec<PeerInfo>,
+    },
+    Error {
+        message: String,
+    },
 }
 
 /// A neighbour.
@@ -142,7 +164,10 @@ mod tests {
         let parse = |line: &str| In::parse(line.as_bytes()).unwrap();
         assert_eq!(parse(r#"{"cmd":"broadcast","data":"hi"}"#), In::Broadcast("hi".into()));
         assert_eq!(parse(r#"{"cmd":"broadcast","base64":"AP8="}"#), In::Broadcast(vec![0, 255].into()));
-        assert_eq!(parse(r#"{"cmd":"direct","to":"x","data":""}"#), In::Direct { to: "x".into(), data: Bytes::new() });
+        assert_eq!(
+            parse(r#"{"cmd":"direct","to":"x","data":""}"#),
+            In::Direct { to: "x".into(), data: Bytes::new() }
+        );
         let peer = In::AddPeer { address: "::1".into(), port: 7 };
         assert_eq!(parse(r#"{"cmd":"add_peer","address":"::1","port":7}"#), peer);
         assert_eq!(parse(r#"{"cmd":"stop"}"#), In::Stop);

@@ -144,7 +144,9 @@ async fn send_all(args: &Args, way: &Way) -> Result<bool, Failure> {
             match line {
                 Line::Text(text) => way.send(text.into()).await.map_err(Failure::failed)?,
                 Line::TooLong(length) => {
-                    eprintln!("smokesignal: line {number} has {length} bytes, the limit is {MAX_LINE}; it is skipped");
+                    eprintln!(
+                        "smokesignal: line {number} has {length} bytes, the limit is {MAX_LINE}; it is skipped"
+                    );
                 }
             }
         }
@@ -170,7 +172,9 @@ async fn receive(mut broadcast: Broadcast, lines: bool, stdout: &Stdout) {
                     return;
                 }
             }
-            Incoming::Gap { from, missed } => eprintln!("smokesignal: {missed} messages of {from} were missed"),
+            Incoming::Gap { from, missed } => {
+                eprintln!("smokesignal: {missed} messages of {from} were missed")
+            }
         }
     }
 }

@@ -119,7 +119,9 @@ async fn obey(node: &Node, stdout: &Stdout) {
         let (command, shown) = match &line {
             Line::Text(text) if text.trim_ascii().is_empty() => continue,
             Line::Text(text) => (In::parse(text), excerpt(text)),
-            Line::TooLong(length) => (Err(format!("it has {length} bytes, the limit is {MAX_LINE}")), String::new()),
+            Line::TooLong(length) => {
+                (Err(format!("it has {length} bytes, the limit is {MAX_LINE}")), String::new())
+            }
         };
         let problem = match command {
             Ok(In::Stop) => return,
@@ -147,12 +149,14 @@ async fn obey(node: &Node, stdout: &Stdout) {
             stdout.write(Out::Error { message: format!("line {number}: {problem}") }.line()).await;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn neighbour(node: &Node, id: &str) -> Result<Peer, String> {
     let known: NodeId = id.parse().map_err(|error: smokesignal::ParseNodeIdError| error.to_string())?;
-    node.peers().get(&known).ok_or_else(|| format!("{id} is not a neighbour now; `peers` lists those who are"))
+    node.peers()
+        .get(&known)
+        .ok_or_else(|| format!("{id} is not a neighbour now; `peers` lists those who are"))
 }
 
 fn add_peer(node: Node, address: &str, port: u16, number: u64, stdout: Stdout) {
@@ -190,7 +194,9 @@ impl Directs {
         let queue = self.queues.entry(peer.id()).or_insert_with(|| open_queue(peer, stdout));
         let size = data.len();
         if queue.waiting.load(Ordering::Relaxed) + size > DIRECT_QUEUE {
-            return Some(format!("{to} reads too slowly: {DIRECT_QUEUE} bytes wait for it already; try again later"));
+            return Some(format!(
+                "{to} reads too slowly: {DIRECT_QUEUE} bytes wait for it already; try again later"
+            ));
         }
         queue.waiting.fetch_add(size, Ordering::Relaxed);
         queue.sender.send(data).is_err().then(|| format!("the link to {to} is gone"))
@@ -205,7 +211,8 @@ fn open_queue(peer: Peer, stdout: Stdout) -> Queue {
         while let Some(data) = receiver.recv().await {
             let size = data.len();
             if let Err(error) = to.send(data).await {
-                let message = format!("a direct message of {size} bytes to {} was not sent: {error}", to.id());
+                let message =
+                    format!("a direct message of {size} bytes to {} was not sent: {error}", to.id());
                 stdout.write(Out::Error { message }.line()).await;
             }
             left.fetch_sub(size, Ordering::Relaxed);

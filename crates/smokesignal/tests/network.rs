@@ -1,0 +1,278 @@
+//! The library as its users see it, over real TCP and TLS on loopback and over the in-memory transport.
+
+use std::time::Duration;
+
+use smokesignal::transport::MemoryNetwork;
+use smokesignal::{
+    Broadcast, Builder, ConnectError, Event, Events, Incoming, Node, Peer, SendError, StartError,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+/// Nothing here takes longer unless it hangs.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"))
+}
+
+async fn started(builder: Builder) -> Node {
+    let node = builder.build().unwrap();
+    node.start().await.unwrap();
+    node
+}
+
+fn seeded(seed: &Node) -> Builder {
+    Node::builder().seed(seed.local_addr().unwrap().to_string())
+}
+
+async fn next_peer(events: &mut Events) -> Peer {
+    loop {
+        match soon("a peer", events.recv()).await {
+            Some(Event::PeerAdded(peer)) => return peer,
+            Some(_) => {}
+            None => panic!("the events ended"),
+        }
+    }
+}
+
+/// Two nodes, and each one's end of the stream between them.
+async fn pair() -> (Node, Peer, Node, Peer) {
+    let a = started(Node::builder()).await;
+    let b = started(seeded(&a)).await;
+    let (to_b, to_a) = (next_peer(&mut a.events()).await, next_peer(&mut b.events()).await);
+    (a, to_b, b, to_a)
+}
+
+async fn message(broadcast: &mut Broadcast) -> (smokesignal::NodeId, u64, Vec<u8>) {
+    match soon("a message", broadcast.recv()).await {
+        Some(Incoming::Message { from, seq, data }) => (from, seq, data.to_vec()),
+        other => panic!("expected a message, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_one_writes_the_others_read_and_not_the_writer() {
+    let a = started(Node::builder()).await;
+    let (b, c) = (started(seeded(&a)).await, started(seeded(&a)).await);
+    let mut readers = [a.broadcast(), b.broadcast(), c.broadcast()];
+    for node in [&a, &b, &c] {
+        next_peer(&mut node.events()).await;
+    }
+    readers[1].send("hello").await.unwrap();
+    readers[1].send("hello").await.unwrap();
+    for reader in [0, 2] {
+        assert_eq!(message(&mut readers[reader]).await, (b.id(), 1, b"hello".to_vec()));
+        assert_eq!(message(&mut readers[reader]).await, (b.id(), 2, b"hello".to_vec()));
+    }
+    readers[0].send("back").await.unwrap();
+    assert_eq!(message(&mut readers[1]).await, (a.id(), 1, b"back".to_vec()));
+}
+
+#[tokio::test]
+async fn the_same_over_memory() {
+    let net = MemoryNetwork::new();
+    let a = started(Node::builder().transport(net.clone())).await;
+    let b = started(seeded(&a).transport(net.clone())).await;
+    let mut reader = b.broadcast();
+    next_peer(&mut a.events()).await;
+    a.broadcast().send("hello").await.unwrap();
+    assert_eq!(message(&mut reader).await.2, b"hello");
+}
+
+#[tokio::test]
+async fn broadcast_is_a_stream_of_bytes_too() {
+    let (a, _, b, _) = pair().await;
+    let (mut writer, mut reader) = (a.broadcast(), b.broadcast());
+    writer.write_all(b"one ").await.unwrap();
+    writer.write_all(b"two").await.unwrap();
+    let mut read = [0; 7];
+    soon("bytes", reader.read_exact(&mut read)).await.unwrap();
+    assert_eq!(&read, b"one two");
+}
+
+#[tokio::test]
+async fn large_messages_arrive_whole_and_larger_ones_are_refused() {
+    let (a, _, b, _) = pair().await;
+    let mut reader = b.broadcast();
+    let large: Vec<u8> = (0..16 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
+    a.broadcast().send(large.clone()).await.unwrap();
+    assert!(message(&mut reader).await.2 == large);
+    let (size, limit) = (large.len() + 1, large.len());
+    let error = a.broadcast().send(vec![0; size]).await.unwrap_err();
+    assert_eq!(error, SendError::TooLarge { size, limit });
+}
+
+#[tokio::test]
+async fn a_peer_is_a_duplex_stream_with_an_end() {
+    let (_a, mut to_b, _b, mut to_a) = pair().await;
+    to_b.write_all(b"ping").await.unwrap();
+    let mut four = [0; 4];
+    soon("ping", to_a.read_exact(&mut four)).await.unwrap();
+    assert_eq!(&four, b"ping");
+    to_a.write_all(b"pong").await.unwrap();
+    to_a.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    soon("the end", to_b.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"pong");
+    to_b.send("still open this way").await.unwrap();
+    assert_eq!(soon("a chunk", to_a.recv()).await.unwrap(), "still open this way");
+    assert!(to_a.write_all(b"late").await.is_err());
+}
+
+#[tokio::test]
+async fn one_send_to_a_peer_is_one_chunk() {
+    let (_a, to_b, _b, to_a) = pair().await;
+    let large = vec![5; 3_000_000];
+    let (sender, copy) = (to_b.clone(), large.clone());
+    let sending = tokio::spawn(async move {
+        for chunk in [b"a".to_vec(), Vec::new(), copy, b"z".to_vec()] {
+            sender.send(chunk).await.unwrap();
+        }
+    });
+    for expected in [b"a".to_vec(), Vec::new(), large, b"z".to_vec()] {
+        assert!(soon("a chunk", to_a.recv()).await.unwrap() == expected);
+    }
+    sending.await.unwrap();
+}
+
+/// "an unread stream never delays overlay traffic on the same connection"
+#[tokio::test]
+async fn an_unread_stream_delays_nothing_else() {
+    let (a, to_b, b, to_a) = pair().await;
+    let flood = tokio::spawn(async move { to_b.send(vec![0; 16_000_000]).await });
+    let mut reader = b.broadcast();
+    for number in 0..200_u32 {
+        a.broadcast().send(number.to_string()).await.unwrap();
+        assert_eq!(message(&mut reader).await.2, number.to_string().into_bytes());
+    }
+    assert!(!flood.is_finished(), "nobody has read the stream, so its writer waits");
+    assert_eq!(soon("the chunk", to_a.recv()).await.unwrap().len(), 16_000_000);
+    soon("the writer", flood).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn closing_a_peer_ends_its_stream_in_good_order() {
+    let (a, to_b, b, mut to_a) = pair().await;
+    to_b.send("last words").await.unwrap();
+    to_b.close();
+    let mut rest = Vec::new();
+    soon("the end", to_a.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"last words");
+    soon("closed here", to_b.closed()).await;
+    soon("closed there", to_a.closed()).await;
+    assert!(a.peers().is_empty() && b.peers().is_empty());
+    assert_eq!(to_a.send("late").await, Err(SendError::Closed));
+}
+
+#[tokio::test]
+async fn a_node_that_is_dropped_breaks_its_streams() {
+    let (a, to_b, b, mut to_a) = pair().await;
+    let mut events = b.events();
+    drop((a, to_b));
+    let mut rest = Vec::new();
+    let error = soon("the break", to_a.read_to_end(&mut rest)).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    while !matches!(soon("the loss", events.recv()).await, Some(Event::Disconnect)) {}
+}
+
+#[tokio::test]
+async fn stop_hands_over_what_was_written_and_start_works_again() {
+    let (a, _, b, _) = pair().await;
+    let mut reader = b.broadcast();
+    for number in 0..1000_u32 {
+        a.broadcast().send(vec![number as u8; 5000]).await.unwrap();
+    }
+    a.stop().await;
+    assert!(a.local_addr().is_none());
+    for number in 0..1000_u32 {
+        assert_eq!(message(&mut reader).await.2, vec![number as u8; 5000]);
+    }
+    assert_eq!(a.broadcast().send("stopped").await, Err(SendError::Closed));
+    a.start().await.unwrap();
+    b.add_peer(a.local_addr().unwrap().to_string()).await.unwrap();
+    a.broadcast().send("again").await.unwrap();
+    assert_eq!(message(&mut reader).await, (a.id(), 1, b"again".to_vec()));
+    assert!(matches!(a.start().await, Err(StartError::AlreadyRunning)));
+}
+
+#[tokio::test]
+async fn what_is_written_before_the_first_peer_waits_for_it() {
+    let a = Node::builder().build().unwrap();
+    a.broadcast().send("before start").await.unwrap();
+    a.start().await.unwrap();
+    a.broadcast().send("before the first peer").await.unwrap();
+    let b = seeded(&a).build().unwrap();
+    let mut reader = b.broadcast();
+    b.start().await.unwrap();
+    assert_eq!(message(&mut reader).await.2, b"before start");
+    assert_eq!(message(&mut reader).await.2, b"before the first peer");
+}
+
+#[tokio::test]
+async fn errors_of_add_peer_name_the_address_and_the_cure() {
+    let (a, _, b, _) = pair().await;
+    assert!(a.add_peer(b.local_addr().unwrap().to_string()).await.is_ok(), "already there is fine");
+    let own = a.local_addr().unwrap().to_string();
+    assert_eq!(a.add_peer(own.clone()).await.unwrap_err(), ConnectError::Myself(own));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let error = a.add_peer(free.clone()).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{free} refused the connection; is a node running there?"));
+    assert!(matches!(a.add_peer("nonsense").await, Err(ConnectError::BadAddress(_))));
+    a.stop().await;
+    assert_eq!(a.add_peer(free).await.unwrap_err(), ConnectError::NotRunning);
+}
+
+#[tokio::test]
+async fn a_seed_that_is_not_there_is_said_once_and_found_later() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let node = started(Node::builder().seed(format!("localhost:{}", address.port()))).await;
+    let mut events = node.events();
+    let Some(Event::SeedUnreachable { error, .. }) = soon("the trouble", events.recv()).await else {
+        panic!()
+    };
+    assert!(error.to_string().contains("is a node running there?"), "{error}");
+    let _seed = started(Node::builder().port(address.port())).await;
+    assert!(matches!(soon("the seed", events.recv()).await, Some(Event::Connect)));
+}
+
+#[tokio::test]
+async fn only_nodes_with_the_same_secret_meet() {
+    let secret = |builder: Builder, text: &str| builder.network_secret(text);
+    let a = started(secret(Node::builder(), "a secret of 16 bytes or more")).await;
+    let address = a.local_addr().unwrap().to_string();
+    let right = started(secret(seeded(&a), "a secret of 16 bytes or more")).await;
+    next_peer(&mut right.events()).await;
+    for wrong in
+        [started(Node::builder()).await, started(secret(Node::builder(), "some other secret, too")).await]
+    {
+        assert_eq!(
+            wrong.add_peer(address.clone()).await.unwrap_err(),
+            ConnectError::WrongSecret(address.clone())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_and_a_foreign_address_are_told() {
+    let a = started(Node::builder()).await;
+    let address = a.local_addr().unwrap();
+    let error = Node::builder().port(address.port()).build().unwrap().start().await.unwrap_err();
+    assert!(matches!(error, StartError::PortInUse(found) if found == address), "{error}");
+    let foreign = "203.0.113.7".parse().unwrap();
+    let error = Node::builder().address(foreign).build().unwrap().start().await.unwrap_err();
+    assert!(matches!(error, StartError::NotLocal(found) if found == foreign), "{error}");
+}
+
+#[tokio::test]
+async fn ipv6_works_the_same() {
+    let localhost = "::1".parse().unwrap();
+    let a = Node::builder().address(localhost).build().unwrap();
+    if let Err(error) = a.start().await {
+        return eprintln!("skipped: this machine has no IPv6 loopback ({error})");
+    }
+    let b = started(seeded(&a).address(localhost)).await;
+    assert_eq!(next_peer(&mut b.events()).await.remote_addr(), a.local_addr().unwrap());
+}
