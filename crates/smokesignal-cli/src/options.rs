@@ -70,7 +70,7 @@ pub(crate) struct JoinArgs {
     max_peers: usize,
     /// A peer silent for this long is dead.
     #[arg(long, env = "SMOKESIGNAL_PING_TIMEOUT", default_value = "3s", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = ping_timeout)]
     ping_timeout: Duration,
     /// The node's key; made if it is not there. Without it each start is a new node.
     #[arg(long, env = "SMOKESIGNAL_KEY", value_name = "FILE")]
@@ -81,6 +81,13 @@ pub(crate) struct JoinArgs {
     /// Say more on stderr: -v what happens, -vv details, -vvv everything.
     #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = ArgAction::Count)]
     verbose: u8,
+}
+
+fn ping_timeout(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let timeout =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 3s or 500ms"))?;
+    if allowed.contains(&timeout) { Ok(timeout) } else { Err("it is outside 100ms to 1h".to_owned()) }
 }
 
 fn limit(text: &str) -> Result<usize, String> {
