@@ -173,7 +173,7 @@ async fn receive(mut broadcast: Broadcast, lines: bool, stdout: &Stdout) {
                 }
             }
             Incoming::Gap { from, missed } => {
-                eprintln!("smokesignal: {missed} messages of {from} were missed")
+                eprintln!("smokesignal: {missed} messages of {from} were missed");
             }
         }
     }

@@ -189,7 +189,7 @@ fn a_leaving_node_hands_over_what_it_accepted() {
     let mut world = gathered(9, 5, &Config::default());
     let large = Bytes::from(vec![9; 900_000]);
     world.write(3, large.clone()).unwrap();
-    world.with(3, |node, now| node.leave(now));
+    world.with(3, smokesignal_proto::Node::leave);
     world.until("left", SECOND * 6, |world| world.left.contains(&3));
     world.run(SECOND);
     world.kill(3);

@@ -1,5 +1,7 @@
 //! The library as its users see it, over real TCP and TLS on loopback and over the in-memory transport.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::time::Duration;
 
 use smokesignal::transport::MemoryNetwork;

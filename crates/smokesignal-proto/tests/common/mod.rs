@@ -1,6 +1,6 @@
 //! A world in which real [`Node`]s meet: virtual time, delays between 1 ms and 20 ms, one seed.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -158,7 +158,7 @@ impl World {
         match (timer, event) {
             (Some((at, ix)), event) if event.is_none_or(|event| at <= event) => {
                 self.now = self.now.max(at);
-                self.with(ix, |node, now| node.handle_timeout(now));
+                self.with(ix, smokesignal_proto::Node::handle_timeout);
             }
             (_, Some(at)) => {
                 self.now = self.now.max(at);
