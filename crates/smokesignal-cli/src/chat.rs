@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde::{Deserialize, Serialize};
@@ -128,7 +129,7 @@ impl Chat {
         for peer in &peers {
             screen.note(&format!("{} at {}", self.shown(peer.id()), peer.remote_addr()));
         }
-        screen.note(&format!("{} peers", peers.len()));
+        screen.note(&format!("{} in all", peers.len()));
     }
 
     async fn whisper(&self, rest: &str, screen: &Screen) {
@@ -206,7 +207,7 @@ enum Typed {
 
 /// Where things are shown: above the prompt of a terminal, or plainly on stdout and stderr.
 enum Screen {
-    Terminal(std::sync::Mutex<Box<dyn rustyline::ExternalPrinter + Send>>),
+    Terminal(std::sync::Mutex<Box<dyn rustyline::ExternalPrinter + Send>>, Option<Termios>),
     Plain(Stdout, io::Written),
 }
 
@@ -227,6 +228,7 @@ impl Screen {
             let (stdout, written) = Stdout::open();
             return Ok((Self::Plain(stdout, written), receiver));
         }
+        let before = tcgetattr(std::io::stdin()).ok();
         let mut editor = DefaultEditor::new().map_err(Failure::failed)?;
         let printer = editor.create_external_printer().map_err(Failure::failed)?;
         std::thread::spawn(move || {
@@ -246,13 +248,13 @@ impl Screen {
                 }
             }
         });
-        Ok((Self::Terminal(std::sync::Mutex::new(Box::new(printer))), receiver))
+        Ok((Self::Terminal(std::sync::Mutex::new(Box::new(printer)), before), receiver))
     }
 
     /// Something that was said.
     async fn say(&mut self, text: String) {
         match self {
-            Self::Terminal(_) => self.above(text),
+            Self::Terminal(..) => self.above(text),
             Self::Plain(stdout, _) => {
                 stdout.write(format!("{text}\n").into_bytes()).await;
             }
@@ -262,13 +264,13 @@ impl Screen {
     /// Something about the network.
     fn note(&self, text: &str) {
         match self {
-            Self::Terminal(_) => self.above(format!("* {text}")),
+            Self::Terminal(..) => self.above(format!("* {text}")),
             Self::Plain(..) => eprintln!("* {text}"),
         }
     }
 
     fn above(&self, text: String) {
-        let Self::Terminal(printer) = self else { return };
+        let Self::Terminal(printer, _) = self else { return };
         let mut printer = printer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Err(error) = printer.print(format!("{text}\n")) {
             tracing::debug!(%error, "cannot print above the prompt");
@@ -277,15 +279,25 @@ impl Screen {
 
     async fn closed(&self) {
         match self {
-            Self::Terminal(_) => std::future::pending().await,
+            Self::Terminal(..) => std::future::pending().await,
             Self::Plain(stdout, _) => stdout.closed().await,
         }
     }
 
+    /// The editor may be in the middle of a line: the terminal gets back the state it was found in.
     async fn finish(self) {
-        if let Self::Plain(stdout, written) = self {
-            drop(stdout);
-            written.wait().await;
+        match self {
+            Self::Terminal(_, Some(before)) => {
+                if let Err(error) = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &before) {
+                    tracing::warn!(%error, "cannot restore the terminal; `reset` does");
+                }
+                eprintln!();
+            }
+            Self::Terminal(..) => {}
+            Self::Plain(stdout, written) => {
+                drop(stdout);
+                written.wait().await;
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    allow_open_files();
     let mut demo = Demo::new(usize::from(args.nodes), args.headless);
     let outcome = tokio::select! {
         outcome = demo.play() => outcome,
@@ -37,6 +38,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     demo.picture.finish_and_clear();
     demo.summary(outcome.is_ok())?;
     outcome
+}
+
+/// Many nodes in one process need more open files than a shell allows by default.
+fn allow_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// The phases so far, and the network.

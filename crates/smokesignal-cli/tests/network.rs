@@ -116,7 +116,9 @@ fn a_seventh_joins_a_full_group_of_six() {
             reader.wait_heard(&writer.id, 1);
             assert_all_heard(reader, &writer.id, &[format!("from {}", writer.id)]);
         }
-        assert!(reader.state().peers.len() <= 5, "more than --max-peers");
+        // Room is made before a link breaks: up to two more for a moment.
+        assert!(reader.state().most_peers <= 7, "far more than --max-peers");
+        reader.wait_until("no more than --max-peers", |state| state.peers.len() <= 5);
     }
 }
 

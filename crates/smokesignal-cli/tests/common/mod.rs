@@ -93,6 +93,8 @@ pub struct State {
     pub events: Vec<Value>,
     /// Ids added and not removed.
     pub peers: BTreeSet<String>,
+    /// The largest number of peers at any time.
+    pub most_peers: usize,
     /// Payloads by writer, in the order of arrival; long ones as digests.
     pub heard: BTreeMap<String, Vec<String>>,
     /// Sequence numbers by writer, in the order of arrival.
@@ -157,6 +159,7 @@ impl State {
             },
             _ => {}
         }
+        self.most_peers = self.most_peers.max(self.peers.len());
         self.events.push(event);
     }
 }
