@@ -1,4 +1,4 @@
-//! Strangers on the port, frozen greetings, wrong secrets: they are shown the door, the others notice nothing.
+//! Strangers on the port, frozen processes, wrong secrets: the others notice nothing.
 #![cfg(unix)]
 
 mod common;

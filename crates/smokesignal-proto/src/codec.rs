@@ -125,10 +125,11 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     };
     // Numbers near the end of the range would overflow in later sums; nobody writes 2^62 segments.
     let sane = 1..1 << 62;
-    if !sane.contains(&seq) || !sane.contains(&first_message) || frame.len() > MAX_SEGMENT {
+    let numbers = [seq, first_message, incarnation];
+    if !numbers.iter().all(|number| sane.contains(number)) || frame.len() > MAX_SEGMENT {
         return Err(malformed());
     }
-    if kind == SegmentKind::Whole && whole_messages(&frame).is_none() {
+    if kind == SegmentKind::Whole && count_messages(&frame).is_none() {
         return Err(malformed());
     }
     Ok(Segment { origin: NodeId::from_bytes(origin), incarnation, seq, first_message, kind, body: frame })
@@ -146,6 +147,22 @@ pub(crate) fn whole_messages(body: &Bytes) -> Option<Vec<Bytes>> {
         messages.push(rest.split_to(length));
     }
     (!messages.is_empty()).then_some(messages)
+}
+
+/// How many messages the body of a [`SegmentKind::Whole`] segment holds; `None` if it is not made of whole ones.
+/// Allocates nothing: a body of 64 KiB may be 65 536 empty messages.
+pub(crate) fn count_messages(body: &Bytes) -> Option<usize> {
+    let mut rest = body.clone();
+    let mut count = 0;
+    while !rest.is_empty() {
+        let length = usize::try_from(get_varint(&mut rest)?).ok()?;
+        if length > rest.len() {
+            return None;
+        }
+        rest.advance(length);
+        count += 1;
+    }
+    (count > 0).then_some(count)
 }
 
 /// Appends `value` as 7-bit groups, low first, with the high bit on all but the last.

@@ -65,6 +65,10 @@ pub struct Config {
     /// Joins answered per second; a burst of twice as many passes. Default 100.
     pub joins_per_second: u32,
 
+    /// Walks, joins and the like heeded from one connection per tick; what comes on top is dropped, and whoever asked
+    /// asks again. Default 50 (a guess: 200 joins a second through one seed send about as many to a neighbour).
+    pub favours_per_tick: u32,
+
     /// A link with data waiting and no progress is closed after this long. Default 3 s.
     pub stall_timeout: Duration,
     /// Bytes handed to one link and not yet written by it. Default 128 KiB: more would put control
@@ -98,7 +102,9 @@ pub struct Config {
     /// Wait before a range that nobody retains is reported as a gap: with enough peers, and with fewer than
     /// `min_peers`. Default 2 s (design A, T_gap) and 10 s (a new link may still bring it).
     pub gap_after: (Duration, Duration),
-    /// A node counts as new for this long at most; writers met meanwhile start at now. Default 3 s.
+    /// A node counts as new until a neighbour that is not new has told it all streams, or for this long after its first
+    /// link; writers met meanwhile start at now. Default 1 s: several round trips, and what two nodes wait that are each
+    /// other's only seed.
     pub settle_after: Duration,
     /// A writer's former incarnation may finish for this long once a newer one is seen. Default 5 s.
     pub drain_timeout: Duration,
@@ -136,6 +142,7 @@ impl Default for Config {
             shuffle: (s(8), s(12)),
             pair_backoff: s(30),
             joins_per_second: 100,
+            favours_per_tick: 50,
             stall_timeout: s(3),
             link_window: 128 * KIB,
             control_window: 256 * KIB,
@@ -151,7 +158,7 @@ impl Default for Config {
             graft_after: ms(150),
             graft_again: ms(300),
             gap_after: (s(2), s(10)),
-            settle_after: s(3),
+            settle_after: s(1),
             drain_timeout: s(5),
             leave_timeout: s(5),
         }

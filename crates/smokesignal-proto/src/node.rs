@@ -76,6 +76,8 @@ pub enum Output {
         link: LinkId,
         /// Why, for the log.
         reason: &'static str,
+        /// The other side broke the rules.
+        violation: bool,
     },
     /// A link to a neighbour stands.
     PeerUp {
@@ -145,6 +147,8 @@ pub struct Node {
     last_write_check: Instant,
     next_expiry: Instant,
     out: VecDeque<Output>,
+    /// New peers, told once this node is settled: what is written after a node says that it is connected, it reads.
+    held: Vec<Output>,
 }
 
 impl Node {
@@ -165,6 +169,7 @@ impl Node {
             next_expiry: now,
             config,
             out: VecDeque::new(),
+            held: Vec::new(),
         }
     }
 
@@ -258,6 +263,9 @@ impl Node {
 
     /// A message arrived.
     pub fn handle_message(&mut self, link: LinkId, message: Message, now: Instant) {
+        if !self.membership.conns.contains_key(&link) {
+            return; // It was closed a moment ago.
+        }
         self.handle_heard(link, now);
         if !self.membership.is_allowed(link, &message) {
             return self.violation(link, "it spoke for another node", now);
@@ -281,15 +289,18 @@ impl Node {
     /// The bytes that arrived are no message, or break a rule: the connection ends.
     pub fn violation(&mut self, link: LinkId, reason: &'static str, now: Instant) {
         self.membership.disconnected(link, reason, now);
-        self.out.push_back(Output::Close { link, reason });
+        self.out.push_back(Output::Close { link, reason, violation: true });
         self.pass_on(now);
     }
 
     /// Time has passed. Call it at [`Node::poll_timeout`], and as often as you like.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.membership.tick(now);
+        if self.membership.tick(now) {
+            self.spread.forgive(now);
+        }
         for link in self.spread.stalled(now, &self.config) {
-            self.violation(link, "it takes no data", now);
+            self.membership.disconnected(link, "it takes no data", now);
+            self.out.push_back(Output::Close { link, reason: "it takes no data", violation: false });
         }
         if now >= self.next_expiry {
             self.next_expiry = now + Duration::from_secs(1);
@@ -299,7 +310,10 @@ impl Node {
             self.switch_incarnations(now);
         }
         if self.first_link.is_some_and(|first| now - first > self.config.settle_after) {
-            self.settled = true;
+            self.settle(now);
+        }
+        if !self.settled && !self.membership.has_seeds() {
+            self.settle(now); // All seeds are this node itself: it begins the network.
         }
         self.repair(now);
         self.pass_on(now);
@@ -338,21 +352,46 @@ impl Node {
             Effect::Dial { dial, target, expect } => {
                 self.out.push_back(Output::Dial { dial, target, expect });
             }
-            Effect::Close(link, reason) => self.out.push_back(Output::Close { link, reason }),
+            Effect::Close(link, reason) => {
+                self.out.push_back(Output::Close { link, reason, violation: false });
+            }
             Effect::Up(link) => {
                 self.spread.link_up(link, now);
                 self.first_link.get_or_insert(now);
                 let Some(conn) = self.membership.conns.get(&link) else { return };
                 let address = conn.record.as_ref().and_then(|record| record.addresses.first().copied());
-                self.out.push_back(Output::PeerUp { link, peer: conn.peer, address });
+                let up = Output::PeerUp { link, peer: conn.peer, address };
+                self.tell(up);
             }
             Effect::Down(link, reason) => {
                 self.spread.link_down(link, now);
-                self.out.push_back(Output::PeerDown { link, reason });
+                let untold =
+                    |held: &Output| matches!(held, Output::PeerUp { link: held, .. } if *held == link);
+                match self.held.iter().position(untold) {
+                    Some(at) => drop(self.held.remove(at)),
+                    None => self.out.push_back(Output::PeerDown { link, reason }),
+                }
             }
             Effect::Requested(request, outcome) => {
-                self.out.push_back(Output::Requested { request, outcome });
+                self.tell(Output::Requested { request, outcome });
             }
+        }
+    }
+
+    fn tell(&mut self, output: Output) {
+        if self.settled { self.out.push_back(output) } else { self.held.push(output) }
+    }
+
+    /// From here on a writer that was never heard of is new to all, and read from its first message on.
+    fn settle(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        self.out.extend(std::mem::take(&mut self.held));
+        let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
+        for link in links {
+            let end = Some(DigestEnd { settled: true });
+            self.send(link, Control::Digest { marks: Vec::new(), end }.into(), now);
         }
     }
 
@@ -394,7 +433,7 @@ impl Node {
         now: Instant,
     ) -> Option<StreamIx> {
         let Some(ix) = self.streams.find(origin) else {
-            let ix = self.streams.admit(*origin, incarnation, have, next_message, now, &self.config);
+            let ix = self.streams.admit(*origin, incarnation, have, next_message, now, &self.config)?;
             self.spread.forget_stream(ix);
             return Some(ix);
         };
@@ -403,8 +442,8 @@ impl Node {
             return Some(ix);
         }
         if incarnation > stream.incarnation {
-            let since = stream.newer.map_or(now, |(_, since)| since);
-            self.streams.set_newer(ix, Some((incarnation, since)));
+            let (newest, since) = stream.newer.unwrap_or((incarnation, now));
+            self.streams.set_newer(ix, Some((newest.max(incarnation), since)));
             self.switch_if_drained(ix, now);
             return (self.streams.get(ix).incarnation == incarnation).then_some(ix);
         }
@@ -415,11 +454,16 @@ impl Node {
     fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
-        let drained = !self.spread.is_behind(ix, stream.have);
+        let (lead, from) = (self.spread.lead(ix, stream.have), stream.origin);
+        let drained = lead == 0 && self.spread.all_served(ix, stream.have);
         if !drained && now - since < self.config.drain_timeout {
             return;
         }
         let mut deliveries = Vec::new();
+        if lead > 0 {
+            // How many messages were in the missing segments died with the writer's former start: one each, at a guess.
+            deliveries.push(Delivery::Gap { from, missed: lead });
+        }
         self.streams.restart(ix, incarnation, now, &mut deliveries);
         self.deliver(deliveries);
         self.spread.forget_stream(ix);
@@ -441,7 +485,11 @@ impl Node {
         if !self.membership.is_active(link) {
             return;
         }
-        for mark in marks.iter().filter(|mark| mark.have < 1 << 62 && mark.floor <= mark.have + 1) {
+        for mark in marks.iter().filter(|mark| is_sane(mark)) {
+            if mark.origin == self.me {
+                self.on_own_mark(link, mark, now);
+                continue;
+            }
             let known = self.streams.find(&mark.origin);
             if known.is_none() && mark.have == 0 {
                 continue; // It knows the writer, but nothing has been written.
@@ -453,7 +501,24 @@ impl Node {
         }
         if let Some(end) = end {
             self.spread.digest_ended(link, &self.streams);
-            self.settled |= end.settled;
+            if end.settled {
+                self.settle(now);
+            }
+        }
+    }
+
+    /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of this node may
+    /// have had a higher incarnation, because the clock was set back since: then ours goes above it (as SWIM refutes a
+    /// rumour), before anything was written, because writing waits for a neighbour's first digest.
+    fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
+        let own = self.streams.get(OWN);
+        if mark.incarnation == own.incarnation {
+            let have = mark.have.min(own.have);
+            self.spread.mark(link, OWN, &Mark { have, ..*mark });
+        } else if mark.incarnation > own.incarnation && own.have == 0 {
+            self.config.incarnation = mark.incarnation + 1;
+            self.streams.restart(OWN, mark.incarnation + 1, now, &mut Vec::new());
+            self.spread.forget_stream(OWN);
         }
     }
 
@@ -533,4 +598,12 @@ impl Node {
             self.out.push_back(Output::Left { unsent });
         }
     }
+}
+
+/// Numbers near the end of the range would overflow in later sums; nobody writes 2^62 segments.
+fn is_sane(mark: &Mark) -> bool {
+    let sane = 1..1 << 62;
+    mark.have < 1 << 62
+        && [mark.incarnation, mark.floor, mark.floor_message].iter().all(|number| sane.contains(number))
+        && mark.floor <= mark.have + 1
 }

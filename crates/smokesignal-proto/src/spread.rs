@@ -4,6 +4,7 @@
 //! first digest and from what it sends us. A relay never waits: a neighbour too slow for the ring is told so
 //! by a mark and asks elsewhere. (Eager and lazy links, the economical trees, need only `push` to change.)
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use crate::time::Instant;
 
 /// Bytes a stream may send in one turn of a link. Streams take turns so that a busy one delays no other.
 const QUANTUM: usize = 16 * 1024;
+/// Missing ranges asked for at once, and the wait before the next ones: 6 400 a second, 12 KiB of grafts at a time.
+const REPAIRS: usize = 64;
+const REPAIR_PAUSE: Duration = Duration::from_millis(10);
 /// A claim to be ahead that was not made good this often is void.
 const MAX_FAILED_CLAIMS: u8 = 3;
 
@@ -244,6 +248,22 @@ impl Spread {
         self.ahead(ix, have).next().is_some()
     }
 
+    /// How many segments more than `have` some neighbour claims.
+    pub(crate) fn lead(&self, ix: StreamIx, have: u64) -> u64 {
+        self.ahead(ix, have).map(|(_, column)| column.peer_have - have).max().unwrap_or(0)
+    }
+
+    /// Whether every neighbour was sent the stream up to `have`.
+    pub(crate) fn all_served(&self, ix: StreamIx, have: u64) -> bool {
+        let columns = self.links.values().filter_map(|link| link.columns.get(ix));
+        columns.filter(|column| column.push).all(|column| column.sent.max(column.peer_have) >= have)
+    }
+
+    /// The node itself had stopped for a while: nobody is to blame for the time that passed.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.links.values_mut().for_each(|link| link.progress = now);
+    }
+
     fn ahead(&self, ix: StreamIx, have: u64) -> impl Iterator<Item = (LinkId, &Column)> {
         self.links
             .iter()
@@ -263,7 +283,14 @@ impl Spread {
         now: Instant,
         config: &Config,
     ) -> Vec<Repair> {
-        let due: Vec<_> = self.wants.iter().filter(|(_, want)| want.at <= now).map(|(ix, _)| *ix).collect();
+        let mut due: Vec<_> =
+            self.wants.iter().filter(|(_, want)| want.at <= now).map(|(ix, _)| *ix).collect();
+        // A digest of thousands of streams must not become thousands of grafts at once (design A, trap 3).
+        for ix in due.drain(due.len().min(REPAIRS)..) {
+            if let Some(want) = self.wants.get_mut(&ix) {
+                want.at = now + REPAIR_PAUSE;
+            }
+        }
         due.into_iter().filter_map(|ix| self.repair(ix, streams.get(ix).have, lonely, now, config)).collect()
     }
 
@@ -317,8 +344,9 @@ impl Spread {
             self.wants.insert(ix, want);
             return None;
         }
-        let nearest =
-            self.ahead(ix, have).map(|(_, column)| (column.peer_floor, column.peer_floor_message)).min()?;
+        // Of equal floors the larger message number: a late joiner may not know it and say 1.
+        let floors = self.ahead(ix, have).map(|(_, column)| (column.peer_floor, column.peer_floor_message));
+        let nearest = floors.min_by_key(|(floor, message)| (*floor, Reverse(*message)))?;
         self.wants.insert(ix, Want { at: now, have: nearest.0 - 1, nobody_since: None, asked: None });
         Some(Repair::Skip { ix, floor: nearest.0, floor_message: nearest.1 })
     }
@@ -328,7 +356,8 @@ impl Spread {
     pub(crate) fn may_write(&mut self, streams: &Streams, elapsed: Duration, config: &Config) -> bool {
         let own = streams.get(OWN);
         let mut lags = Vec::new();
-        for (id, link) in self.links.iter().filter(|(_, link)| link.digest_next.is_none()) {
+        // Not before a neighbour has told what it has: it may know a later incarnation of ours (see node.rs).
+        for (id, link) in self.links.iter().filter(|(_, link)| link.digest_next.is_none() && link.ended) {
             let seen = link.columns.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
             lags.push((*id, own.ring.bytes_after(seen)));
         }
@@ -396,12 +425,13 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message
             out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
             continue;
         };
-        if segment.body.len() > column.deficit {
+        let message = Message::Data(Arc::clone(segment));
+        if message.cost() > column.deficit {
             break;
         }
-        column.deficit -= segment.body.len();
+        column.deficit -= message.cost();
         column.sent = next;
-        out.push(Message::Data(Arc::clone(segment)));
+        out.push(message);
     }
     link.make_ready(ix);
 }

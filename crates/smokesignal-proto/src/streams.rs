@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::codec::whole_messages;
+use crate::codec::{count_messages, whole_messages};
 use crate::config::Config;
 use crate::id::NodeId;
 use crate::message::{Mark, Segment, SegmentKind};
@@ -75,6 +75,15 @@ impl Stream {
     }
 }
 
+/// How far a forgotten stream was read.
+#[derive(Debug)]
+struct Tombstone {
+    incarnation: u64,
+    have: u64,
+    next_message: Option<u64>,
+    burial: u64,
+}
+
 /// All streams this node knows, its own included.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -82,8 +91,10 @@ pub(crate) struct Streams {
     index: BTreeMap<NodeId, StreamIx>,
     ring_total: usize,
     partial_total: usize,
-    tombstones: BTreeMap<NodeId, (u64, u64, Option<u64>)>,
-    tombstone_order: VecDeque<NodeId>,
+    tombstones: BTreeMap<NodeId, Tombstone>,
+    /// In the order of burial; an entry whose number is not the tombstone's own is stale.
+    tombstone_order: VecDeque<(NodeId, u64)>,
+    burials: u64,
 }
 
 /// The node's own stream is always the first.
@@ -98,6 +109,7 @@ impl Streams {
             partial_total: 0,
             tombstones: BTreeMap::new(),
             tombstone_order: VecDeque::new(),
+            burials: 0,
         }
     }
 
@@ -114,7 +126,7 @@ impl Streams {
     }
 
     /// Makes room for a new writer's stream, read from after segment `have`. `next_message` is `None` for a
-    /// late joiner. Says where, and whether another stream lost that place.
+    /// late joiner. `None` if that incarnation is known to be over.
     pub(crate) fn admit(
         &mut self,
         origin: NodeId,
@@ -123,13 +135,16 @@ impl Streams {
         next_message: Option<u64>,
         now: Instant,
         config: &Config,
-    ) -> StreamIx {
+    ) -> Option<StreamIx> {
         let mut stream = Stream::new(origin, incarnation, have, next_message, now);
-        if let Some((buried, have, next)) = self.tombstones.remove(&origin)
-            && buried == incarnation
-        {
-            (stream.have, stream.next_message) = (have, next);
+        match self.tombstones.get(&origin) {
+            Some(buried) if buried.incarnation > incarnation => return None,
+            Some(buried) if buried.incarnation == incarnation => {
+                (stream.have, stream.next_message) = (buried.have, buried.next_message);
+            }
+            _ => {}
         }
+        self.tombstones.remove(&origin);
         let ix = if self.list.len() < config.max_streams {
             self.list.push(stream);
             self.list.len() - 1
@@ -140,7 +155,7 @@ impl Streams {
             ix
         };
         self.index.insert(origin, ix);
-        ix
+        Some(ix)
     }
 
     fn longest_silent(&self) -> StreamIx {
@@ -151,12 +166,15 @@ impl Streams {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         self.partial_total -= stream.partial.take().map_or(0, |partial| partial.data.len());
-        let (origin, rest) = (stream.origin, (stream.incarnation, stream.have, stream.next_message));
+        let Stream { origin, incarnation, have, next_message, .. } = *stream;
         self.index.remove(&origin);
-        self.tombstones.insert(origin, rest);
-        self.tombstone_order.push_back(origin);
+        self.burials += 1;
+        let burial = self.burials;
+        self.tombstones.insert(origin, Tombstone { incarnation, have, next_message, burial });
+        self.tombstone_order.push_back((origin, burial));
         if self.tombstone_order.len() > config.max_tombstones
-            && let Some(oldest) = self.tombstone_order.pop_front()
+            && let Some((oldest, burial)) = self.tombstone_order.pop_front()
+            && self.tombstones.get(&oldest).is_some_and(|tombstone| tombstone.burial == burial)
         {
             self.tombstones.remove(&oldest);
         }
@@ -193,7 +211,11 @@ impl Streams {
         }
         self.store(ix, Arc::clone(segment), now, config);
         if ix == OWN {
-            self.list[ix].next_message = Some(segment.first_message + 1);
+            let ended = match segment.kind {
+                SegmentKind::Whole => count_messages(&segment.body).unwrap_or(1) as u64,
+                SegmentKind::Fragment { last, .. } => u64::from(last),
+            };
+            self.list[ix].next_message = Some(segment.first_message + ended);
         } else {
             self.deliver(ix, segment, config, out);
         }

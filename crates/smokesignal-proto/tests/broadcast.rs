@@ -94,6 +94,36 @@ fn a_late_joiner_starts_at_now() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
+/// The same, seen from the joiner: what is written once it says that it is connected, it reads. Found by a test of
+/// real processes: the digest of a second link took a new writer's first message for an old one.
+#[test]
+fn what_is_written_once_a_joiner_is_connected_reaches_it() {
+    for seed in 0..60 {
+        let config = Config { min_peers: 5, ..Config::default() };
+        let mut world = gathered(seed, 6, &config);
+        world.start(6, config, &[0]);
+        world.until("connected", SECOND * 10, |world| world.connected.contains(&6));
+        (0..6).for_each(|writer| assert!(world.write(writer, text(writer, 0)).is_some()));
+        for writer in 0..6 {
+            world.until("read", SECOND * 10, |world| world.has_read(6, writer, &[text(writer, 0)]));
+        }
+        assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+    }
+}
+
+/// A node whose clock was set back since its last start is read all the same.
+#[test]
+fn a_writer_whose_clock_was_set_back_is_read() {
+    let mut world = gathered(4, 6, &Config { incarnation: 1000, ..Config::default() });
+    world.write(5, "before");
+    world.until("read", SECOND * 5, |world| everyone_has(world, 5, &["before".into()]));
+    world.kill(5);
+    world.start(5, Config { incarnation: 7, ..Config::default() }, &[0]);
+    world.write(5, "after");
+    world.until("read", SECOND * 20, |world| everyone_has(world, 5, &["before".into(), "after".into()]));
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
 /// "Writing before the first peer is there waits (bounded), it does not vanish."
 #[test]
 fn what_is_written_before_the_first_peer_waits_for_it() {
@@ -213,5 +243,6 @@ fn a_frozen_neighbour_does_not_hold_up_the_writer() {
         world.now - begin
     };
     let (free, held) = (write_all(false), write_all(true));
-    assert!(held < free + Duration::from_millis(600), "{held:?} with a frozen peer, {free:?} without");
+    // The budget of 500 ms, and the round trips of one more window.
+    assert!(held < free + Duration::from_millis(700), "{held:?} with a frozen peer, {free:?} without");
 }

@@ -184,8 +184,8 @@ impl Driver {
             }
             Report::Sent(cost) => self.core.handle_sent(link, cost, now),
             Report::Violation(reason) => {
-                tracing::warn!(peer = ?self.links[&link].id, reason, "dropped a peer that broke the rules");
-                self.core.violation(link, "it sent malformed frames", now);
+                tracing::warn!(peer = ?self.links[&link].id, reason, "malformed bytes");
+                self.core.violation(link, "it sent malformed bytes", now);
             }
             Report::Gone => {
                 self.core.handle_disconnected(link, now);
@@ -279,9 +279,13 @@ impl Driver {
                     (dial, target, outcome)
                 });
             }
-            Output::Close { link, reason } => {
-                if let Some(link) = self.links.get(&link) {
-                    tracing::debug!(peer = ?link.id, reason, "closing a connection");
+            Output::Close { link, reason, violation } => {
+                match self.links.get(&link) {
+                    Some(link) if violation => {
+                        tracing::warn!(peer = ?link.id, reason, "dropped a peer that broke the rules");
+                    }
+                    Some(link) => tracing::debug!(peer = ?link.id, reason, "closing a connection"),
+                    None => {}
                 }
                 self.forget(link);
             }

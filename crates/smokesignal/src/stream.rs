@@ -91,18 +91,19 @@ impl Stream {
     pub(crate) fn poll_read(&self, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         let before = buf.filled().len();
+        let mut consumed = 0;
         while buf.remaining() > 0
             && let Some((data, end)) = state.incoming.pop_front()
         {
             let part = data.len().min(buf.remaining());
             buf.put_slice(&data[..part]);
+            consumed += cost(part);
             if part < data.len() {
                 state.incoming.push_front((data.slice(part..), end));
             }
         }
-        let read = buf.filled().len() - before;
-        if read > 0 || buf.remaining() == 0 {
-            self.consume(&mut state, read);
+        self.consume(&mut state, consumed);
+        if buf.filled().len() > before || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         match state.incoming_end {
@@ -117,7 +118,7 @@ impl Stream {
         let mut state = self.lock();
         let mut consumed = 0;
         while let Some((data, end)) = state.incoming.pop_front() {
-            consumed += data.len();
+            consumed += cost(data.len());
             if end && state.partial.is_empty() {
                 self.consume(&mut state, consumed);
                 return Poll::Ready(Some(data));
@@ -171,12 +172,13 @@ impl Stream {
             return Poll::Ready(Err(SendError::Closed));
         }
         let room = SEND_BUFFER.saturating_sub(state.outgoing_bytes);
+        if room == 0 {
+            return pending(&mut state.writers, cx);
+        }
         let part = data.split_to(data.len().min(room));
         let done = data.is_empty();
-        if !part.is_empty() || done {
-            state.queue(part, done);
-            self.wake.notify_one();
-        }
+        state.queue(part, done);
+        self.wake.notify_one();
         if done { Poll::Ready(Ok(())) } else { pending(&mut state.writers, cx) }
     }
 
@@ -206,15 +208,11 @@ impl Stream {
         let mut state = self.lock();
         match frame {
             Frame::Data { data, end } => {
-                // An empty frame costs no credit, so only one that ends a write may be queued, and few of these.
-                let cost = data.len().max(1);
+                let cost = cost(data.len());
                 if cost > state.allowed || state.incoming_end != End::Open {
                     return false;
                 }
-                state.allowed -= data.len();
-                if state.incoming.len() > WINDOW {
-                    return false;
-                }
+                state.allowed -= cost;
                 state.incoming.push_back((data, end));
                 wake(&mut state.readers);
             }
@@ -248,7 +246,6 @@ impl Stream {
             && let Some((mut data, end)) = state.outgoing.pop_front()
         {
             let part = data.len().min(MAX_STREAM_DATA).min(state.credit);
-            // Even an empty write waits for some credit, so that its end cannot overtake the rule in `receive`.
             if state.credit == 0 {
                 state.outgoing.push_front((data, end));
                 break;
@@ -258,9 +255,9 @@ impl Stream {
             if !done {
                 state.outgoing.push_front((data, end));
             }
-            state.credit -= part;
-            state.outgoing_bytes -= part;
-            taken += part.max(1);
+            state.credit -= cost(part);
+            state.outgoing_bytes -= cost(part);
+            taken += cost(part);
             frames.push(Frame::Data { data: head, end: end && done });
         }
         if state.outgoing.is_empty() && state.fin == Fin::Wanted {
@@ -287,9 +284,14 @@ impl Stream {
 
 impl State {
     fn queue(&mut self, data: Bytes, end: bool) {
-        self.outgoing_bytes += data.len();
+        self.outgoing_bytes += cost(data.len());
         self.outgoing.push_back((data, end));
     }
+}
+
+/// What a piece of data takes of the window. An empty write takes a byte, or there could be any number of them.
+fn cost(length: usize) -> usize {
+    length.max(1)
 }
 
 fn cut() -> io::Error {

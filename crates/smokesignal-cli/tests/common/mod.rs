@@ -1,4 +1,4 @@
-//! Spawns the built program and waits for what it says. Nothing here sleeps: every reader thread rings one bell,
+//! Spawns the built program and waits for what it says. Nothing here sleeps: all reader threads ring one bell,
 //! and whoever waits looks again when the bell rings.
 #![allow(dead_code, unreachable_pub)]
 

@@ -85,7 +85,8 @@ impl Membership {
                 if record.id != self.me {
                     self.remember_walk(walk, from, now);
                 }
-                self.send(hop, Control::Walk { walk, ttl: ttl.min(32) - 1, record });
+                let ttl = ttl.min(self.config.walk_ttl + 3) - 1;
+                self.send(hop, Control::Walk { walk, ttl, record });
             }
             _ if !linked => self.end_walk(from, walk, record, now),
             _ => {}
@@ -199,7 +200,8 @@ impl Membership {
             if asker != self.me {
                 self.remember_walk(walk, from, now);
             }
-            return self.send(hop, Control::Shuffle { walk, ttl: ttl.min(32) - 1, records });
+            let ttl = ttl.min(self.config.walk_ttl + 3) - 1;
+            return self.send(hop, Control::Shuffle { walk, ttl, records });
         }
         if asker != self.me {
             let mut reply = self.sample(3, 12, &asker);

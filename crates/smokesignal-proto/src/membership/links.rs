@@ -75,6 +75,7 @@ impl Membership {
             purpose: purpose.clone(),
             explicit: false,
             degree: 0,
+            favours: self.config.favours_per_tick,
             heard: now,
             spoke: now,
         };
@@ -223,6 +224,17 @@ impl Membership {
             return;
         }
         (conn.record, conn.incarnation) = (Some(record), incarnation);
+        let bound = match conn.purpose {
+            Purpose::Link { token: None, .. } if !conn.explicit => self.config.automatic_max(),
+            _ => self.config.hard_max(),
+        };
+        if self.standing() >= bound {
+            // Several were asked at once, and enough of them agreed before this one.
+            if let Some(conn) = self.conns.get_mut(&link) {
+                (conn.phase, conn.since) = (Phase::Session, now);
+            }
+            return self.drop_link(link, "there are peers enough by now", now);
+        }
         self.send(link, Control::Active);
         self.activate(link, now);
     }

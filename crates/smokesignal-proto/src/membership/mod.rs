@@ -46,7 +46,8 @@ pub(crate) struct Conn {
     purpose: Purpose,
     explicit: bool,
     degree: usize,
-    /// This node asked to join through it and has not been welcomed yet.
+    /// How many more walks, joins and the like from it are heeded until the next tick.
+    favours: u32,
     pub(crate) heard: Instant,
     pub(crate) spoke: Instant,
 }
@@ -202,6 +203,11 @@ impl Membership {
         let seed = Seed { address, peer: None, failures: 0, not_before: now, own: false, lost: false };
         self.seeds.push(seed);
         self.next_tick = self.next_tick.min(now);
+    }
+
+    /// Whether there is a seed that is not this node itself.
+    pub(crate) fn has_seeds(&self) -> bool {
+        self.seeds.iter().any(|seed| !seed.own)
     }
 
     /// Links that both sides agree on.

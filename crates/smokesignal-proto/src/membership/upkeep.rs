@@ -8,9 +8,15 @@ use crate::message::{Control, Farewell, Message, Priority};
 use crate::node::{LinkId, RequestFailure};
 use crate::time::Instant;
 
+/// What a connection that is no link is granted per tick: enough to join, too little to fill memory with answers.
+const SESSION_FAVOURS: u32 = 4;
+
 impl Membership {
     /// One control message. Its records have been verified.
     pub(crate) fn handle(&mut self, link: LinkId, control: Control, now: Instant) {
+        if !self.afford(link, &control) {
+            return;
+        }
         match control {
             Control::Join { record, want } => self.on_join(link, record, want, now),
             Control::Welcome { records } => self.learn(&records),
@@ -37,7 +43,22 @@ impl Membership {
         }
     }
 
-    /// Messages that only a link may carry, and claims that the transport has refuted.
+    /// Messages that make this node work for others: only so many of them are heeded, and walks only from links.
+    fn afford(&mut self, link: LinkId, control: &Control) -> bool {
+        let Some(conn) = self.conns.get_mut(&link) else { return false };
+        let from_links_only = match control {
+            Control::Walk { .. } | Control::Shuffle { .. } | Control::SplitPrepare { .. } => true,
+            Control::Join { .. } | Control::Neighbor { .. } => false,
+            _ => return true,
+        };
+        if conn.favours == 0 || (from_links_only && conn.phase != Phase::Active) {
+            return false;
+        }
+        conn.favours -= 1;
+        true
+    }
+
+    /// Claims that the transport has refuted.
     pub(crate) fn is_allowed(&self, link: LinkId, message: &Message) -> bool {
         let Some(conn) = self.conns.get(&link) else { return false };
         let Message::Control(control) = message else { return true };
@@ -53,19 +74,24 @@ impl Membership {
         self.next_tick
     }
 
-    pub(crate) fn tick(&mut self, now: Instant) {
-        let late = now - self.next_tick;
+    /// True: this node itself had stopped for a while.
+    pub(crate) fn tick(&mut self, now: Instant) -> bool {
+        let slept = now - self.next_tick > self.config.ping_timeout / 2;
         if now < self.next_tick {
-            return;
+            return false;
         }
         let elapsed = now - self.last_tick;
         self.last_tick = now;
         self.next_tick = now + self.rng.duration(self.config.tick * 7 / 10, self.config.tick * 13 / 10);
-        if late > self.config.ping_timeout / 2 {
+        if slept {
             // We slept (suspended, or starved of CPU), not they. Hear them out first (Lifeguard, 2018).
             self.conns.values_mut().for_each(|conn| conn.heard = now);
         }
         let refill = (self.config.joins_per_second as f64 * elapsed.as_secs_f64()).ceil() as u32;
+        self.conns.values_mut().for_each(|conn| {
+            let session = conn.phase == Phase::Session;
+            conn.favours = if session { SESSION_FAVOURS } else { self.config.favours_per_tick };
+        });
         self.join_tokens = (self.join_tokens + refill).min(2 * self.config.joins_per_second);
         self.expire(now);
         self.keep_alive(now);
@@ -74,6 +100,7 @@ impl Membership {
             self.refill(now);
             self.shuffle(now);
         }
+        slept
     }
 
     fn expire(&mut self, now: Instant) {

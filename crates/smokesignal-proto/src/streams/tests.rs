@@ -103,7 +103,7 @@ fn a_message_whose_head_or_middle_was_skipped_is_counted_once() {
 fn a_late_joiner_in_the_middle_of_a_large_message_reports_no_gap() {
     let mut bench = Bench::new(Config::default());
     let late = NodeId::from_bytes([2; 32]);
-    let ix = bench.streams.admit(late, 1, 9, None, Instant::ZERO, &bench.config);
+    let ix = bench.streams.admit(late, 1, 9, None, Instant::ZERO, &bench.config).unwrap();
     for part in [piece(10, 7, false, false, "t"), piece(11, 7, false, true, "t"), whole(12, 8, &["mine"])] {
         bench.streams.accept(ix, &Arc::new(part), Instant::ZERO, &bench.config, &mut bench.out);
     }
@@ -141,8 +141,9 @@ fn a_forgotten_stream_is_not_read_twice() {
     let mut bench = Bench::new(Config { max_streams: 2, ..Config::default() });
     bench.feed(whole(1, 1, &["a"]));
     let other = NodeId::from_bytes([2; 32]);
-    assert_eq!(bench.streams.admit(other, 1, 0, Some(1), Instant::ZERO, &bench.config), 1);
+    assert_eq!(bench.streams.admit(other, 1, 0, Some(1), Instant::ZERO, &bench.config), Some(1));
     assert_eq!(bench.streams.find(&WRITER), None);
+    assert_eq!(bench.streams.admit(WRITER, 0, 0, Some(1), Instant::ZERO, &bench.config), None);
     bench.streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &bench.config);
     assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::Duplicate);
     assert_eq!(bench.deliveries(), ["1:a"]);

@@ -28,6 +28,8 @@ pub struct World {
     pub gaps: Vec<(usize, NodeId, u64)>,
     pub requested: Vec<(usize, RequestId, Result<NodeId, RequestFailure>)>,
     pub left: BTreeSet<usize>,
+    /// Nodes that were told of a peer.
+    pub connected: BTreeSet<usize>,
     pub trace: String,
     pub data_messages: u64,
 }
@@ -67,6 +69,7 @@ impl World {
             gaps: Vec::new(),
             requested: Vec::new(),
             left: BTreeSet::new(),
+            connected: BTreeSet::new(),
             trace: String::new(),
             data_messages: 0,
         }
@@ -256,7 +259,10 @@ impl World {
             Output::Left { .. } => {
                 self.left.insert(ix);
             }
-            Output::PeerUp { .. } | Output::PeerDown { .. } => {}
+            Output::PeerUp { .. } => {
+                self.connected.insert(ix);
+            }
+            Output::PeerDown { .. } => {}
         }
     }
 
