@@ -1,67 +1,76 @@
-//! `smokesignal`: a small peer-to-peer network on the command line.
+//! `smokesignal` on the command line. This file is the table of contents: one command, one file.
+//!
+//! Data goes to stdout, everything for people to stderr. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+
+// First, because the others use its macro.
+#[macro_use]
+mod notice;
 
 mod chat;
+mod completions;
 mod demo;
-mod io;
-mod message;
-mod options;
+mod id;
+mod localip;
 mod pipe;
 mod run;
-mod tools;
 
-use std::process::ExitCode;
+// What the commands share.
+mod input;
+mod leave;
+mod lines;
+mod log;
+mod options;
+mod outbox;
+mod outcome;
+mod output;
+mod queue;
+mod signals;
+mod terminal;
 
 use clap::{Parser, Subcommand};
 
-use crate::options::Failure;
+use crate::outcome::{Exit, Failure};
 
-/// A small, plain peer-to-peer network: what you write reaches everyone.
-///
-/// Give a node the address of one other, and it finds the rest. stdout carries data only, all else goes to stderr.
-/// Exit status: 0 done, 1 failed, 2 usage, 130 interrupted.
+/// A small peer-to-peer network: nodes find each other, everyone can write to everyone.
 #[derive(Debug, Parser)]
-#[command(name = "smokesignal", version, arg_required_else_help = true)]
-pub(crate) struct Cli {
+#[command(name = "smokesignal", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Chat with everyone in the network.
     Chat(chat::Args),
-    /// Copy stdin to everyone, and what everyone else writes to stdout.
     Pipe(pipe::Args),
-    /// Be a node for a program in any language: JSON lines in and out.
     Run(run::Args),
-    /// Show a network in this process: gather, broadcast, kill some, heal.
     Demo(demo::Args),
-    /// Print the id of a key file, which is made if need be.
-    Id(tools::IdArgs),
-    /// Print this machine's address in a subnet.
-    Localip(tools::LocalIpArgs),
-    /// Print shell completions.
-    Completions(tools::CompletionArgs),
+    Id(id::Args),
+    Localip(localip::Args),
+    Completions(completions::Args),
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = match cli.command {
-        Command::Chat(args) => options::block_on(chat::run(args)),
-        Command::Pipe(args) => options::block_on(pipe::run(args)),
-        Command::Run(args) => options::block_on(run::run(args)),
-        Command::Demo(args) => options::block_on(demo::run(args)),
-        Command::Id(args) => tools::id(&args),
-        Command::Localip(args) => tools::local_ip(&args),
-        Command::Completions(args) => tools::completions(&args),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+fn main() {
+    let code = match run(Cli::parse().command) {
+        Ok(exit) => exit.code(),
         Err(failure) => {
-            if !matches!(failure, Failure::Interrupted) {
-                eprintln!("smokesignal: {failure}");
-            }
-            ExitCode::from(failure.code())
+            notice!("{failure}");
+            failure.code()
         }
+    };
+    terminal::restore();
+    // Not a plain return: a thread may still wait for stdin, and nothing can wake it.
+    std::process::exit(code);
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Chat(args) => chat::run(args),
+        Command::Pipe(args) => pipe::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Id(args) => id::run(&args),
+        Command::Localip(args) => localip::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }

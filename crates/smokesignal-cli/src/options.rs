@@ -1,197 +1,193 @@
-//! What all commands that join a network share: options, start, signals, failures.
+//! What every command that joins a network takes, from the command line or from `SMOKESIGNAL_...` variables.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
-use smokesignal::{Builder, Event, Identity, LocalIpError, Node};
-use tokio::signal::unix::{SignalKind, signal};
+use smokesignal::{Event, Identity, Node};
 
-/// Why a command ends without success.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Exit 1.
-    Failed(String),
-    /// Exit 2.
-    Usage(String),
-    /// Exit 130.
-    Interrupted,
-}
+use crate::log;
+use crate::outcome::Failure;
 
-impl Failure {
-    pub(crate) fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
-    }
+/// Bytes in one message at most: 16 MiB, the library's default.
+pub(crate) const MAX_MESSAGE: usize = 16 << 20;
+/// Bytes in a network secret: below 16 it could be guessed, above 1 KiB it is some other file.
+const SECRET_MIN: usize = 16;
+const SECRET_MAX: usize = 1024;
 
-    pub(crate) fn code(&self) -> u8 {
-        match self {
-            Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Interrupted => 130,
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed(text) | Self::Usage(text) => f.write_str(text),
-            Self::Interrupted => f.write_str("interrupted"),
-        }
-    }
-}
-
-/// Runs a command to its end. Whatever then still hangs (a read of stdin) is left behind.
-pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    let outcome = runtime.block_on(command);
-    runtime.shutdown_background();
-    outcome
-}
-
-/// How to join a network. Each option is also an environment variable.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Network")]
 pub(crate) struct JoinArgs {
-    /// Where to listen: an address, or a subnet such as 192.168.2.0/24 or 192.168.2.0/255.255.255.0.
-    #[arg(long, env = "SMOKESIGNAL_ADDRESS", default_value = "127.0.0.1", value_name = "IP|SUBNET")]
-    address: String,
-    /// On which port; 0 is any free one.
-    #[arg(long, env = "SMOKESIGNAL_PORT", default_value_t = 0, value_name = "N")]
-    port: u16,
-    /// A node to enter the network through; repeatable (in the variable: separated by commas).
-    #[arg(long = "seed", env = "SMOKESIGNAL_SEED", value_delimiter = ',', value_name = "HOST:PORT")]
-    seeds: Vec<String>,
-    /// Look for more peers below this number.
-    #[arg(long, env = "SMOKESIGNAL_MIN_PEERS", default_value_t = 3, value_name = "N")]
-    min_peers: usize,
-    /// Peers at most.
-    #[arg(long, env = "SMOKESIGNAL_MAX_PEERS", default_value = "5", value_name = "N|none", value_parser = limit)]
-    max_peers: usize,
-    /// A peer silent for this long is dead.
-    #[arg(long, env = "SMOKESIGNAL_PING_TIMEOUT", default_value = "3s", value_name = "TIME",
+    /// Listen here: an address of this machine, or a subnet it has an address in (192.168.2.0/24)
+    #[arg(long, value_name = "IP|SUBNET", env = "SMOKESIGNAL_ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) address: String,
+    /// Listen on this port; 0 is any free one
+    #[arg(long, value_name = "N", env = "SMOKESIGNAL_PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// A node to join through, repeatable; in the variable separated by commas
+    #[arg(long = "seed", value_name = "HOST:PORT", env = "SMOKESIGNAL_SEED", value_delimiter = ',')]
+    pub(crate) seeds: Vec<String>,
+    /// Look for more peers below this number
+    #[arg(long, value_name = "N", env = "SMOKESIGNAL_MIN_PEERS", default_value_t = 3)]
+    pub(crate) min_peers: usize,
+    /// Keep at most this many peers, 2 or more; `none` is no limit
+    #[arg(long, value_name = "N|none", env = "SMOKESIGNAL_MAX_PEERS", default_value = "5",
+          value_parser = number_or_none)]
+    pub(crate) max_peers: usize,
+    /// A peer that is silent for so long is taken for dead
+    #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_PING_TIMEOUT", default_value = "3s",
           value_parser = ping_timeout)]
-    ping_timeout: Duration,
-    /// The node's key; made if it is not there. Without it each start is a new node.
-    #[arg(long, env = "SMOKESIGNAL_KEY", value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// Only nodes with the same secret in such a file are let in (16 bytes at least).
-    #[arg(long, env = "SMOKESIGNAL_NETWORK_SECRET_FILE", value_name = "FILE")]
-    network_secret_file: Option<PathBuf>,
-    /// Say more on stderr: -v what happens, -vv details, -vvv everything.
-    #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = ArgAction::Count)]
-    verbose: u8,
+    pub(crate) ping_timeout: Duration,
+    /// The file with this node's key, made if it is not there; without it the id is new each time
+    #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// The file with the secret that all nodes of a private network share
+    #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_NETWORK_SECRET_FILE")]
+    pub(crate) network_secret_file: Option<PathBuf>,
+    /// Log more to stderr: -v what happens, -vv details, -vvv everything
+    #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
 }
 
+/// Checked here too, so that the error names the time as it was written.
 fn ping_timeout(text: &str) -> Result<Duration, String> {
     let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
     let timeout =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 3s or 500ms"))?;
-    if allowed.contains(&timeout) { Ok(timeout) } else { Err("it is outside 100ms to 1h".to_owned()) }
-}
-
-fn limit(text: &str) -> Result<usize, String> {
-    if text == "none" {
-        return Ok(usize::MAX);
-    }
-    text.parse().map_err(|_| "expected a number of at least 2, or `none` for no limit".to_owned())
+    if allowed.contains(&timeout) { Ok(timeout) } else { Err("outside 100ms to 1h".to_owned()) }
 }
 
 impl JoinArgs {
-    /// The node these options describe, not started.
+    /// Starts the log and makes the node, which is not started yet.
     pub(crate) fn node(&self) -> Result<Node, Failure> {
-        log_to_stderr(self.verbose);
+        log::start(self.verbose);
         let mut builder = Node::builder()
-            .address(address(&self.address)?)
+            .address(listening_address(&self.address)?)
             .port(self.port)
             .min_peers(self.min_peers)
             .max_peers(self.max_peers)
-            .ping_timeout(self.ping_timeout);
-        for seed in self.seeds.iter().filter(|seed| !seed.is_empty()) {
+            .ping_timeout(self.ping_timeout)
+            .max_message(MAX_MESSAGE);
+        for seed in &self.seeds {
             builder = builder.seed(seed);
         }
-        if let Some(path) = &self.key {
-            builder = builder.identity(Identity::load_or_create(path).map_err(Failure::failed)?);
+        if let Some(file) = &self.key {
+            builder = builder.identity(Identity::load_or_create(file)?);
         }
-        if let Some(path) = &self.network_secret_file {
-            builder = with_secret(builder, path)?;
+        if let Some(file) = &self.network_secret_file {
+            builder = builder.network_secret(read_secret(file)?);
         }
-        builder.build().map_err(|error| Failure::Usage(error.to_string()))
+        Ok(builder.build()?)
     }
 }
 
-fn with_secret(builder: Builder, path: &Path) -> Result<Builder, Failure> {
-    let file = path.display();
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure::Failed(format!("cannot read the network secret file {file}: {error}")))?;
-    let secret = bytes.trim_ascii_end();
-    if secret.len() < 16 {
-        let length = secret.len();
-        return Err(Failure::Failed(format!(
-            "the network secret in {file} has {length} bytes; at least 16 are needed, better 32 random ones \
-             (head -c 32 /dev/urandom | base64 > {file})"
-        )));
-    }
-    Ok(builder.network_secret(secret))
+/// Where a started node listens.
+pub(crate) fn listening(node: &Node) -> Result<SocketAddr, Failure> {
+    node.local_addr().ok_or_else(|| Failure::Failed("the node stopped by itself".to_owned()))
 }
 
-fn address(text: &str) -> Result<IpAddr, Failure> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    smokesignal::local_ip(text).map_err(|error| match error {
-        LocalIpError::BadSubnet(_) => Failure::Usage(error.to_string()),
-        error => Failure::failed(error),
-    })
-}
-
-fn log_to_stderr(verbose: u8) {
-    let default = match verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact();
-    if log.try_init().is_err() {
-        eprintln!("smokesignal: a log was set up before; that one is used");
+/// What people want to know besides data: seeds that do not answer, lost events.
+pub(crate) fn tell_trouble(event: &Event) {
+    match event {
+        Event::SeedUnreachable { seed, error } => notice!("{}", seed_unreachable(seed, error)),
+        Event::Missed(count) => notice!("{}", events_missed(*count)),
+        _ => {}
     }
 }
 
-/// Starts the node and says where it listens.
-pub(crate) async fn start(node: &Node) -> Result<(), Failure> {
-    node.start().await.map_err(Failure::failed)?;
-    if let Some(address) = node.local_addr() {
-        eprintln!("smokesignal: listening on {address} as {}", node.id());
+/// "seed 10.0.0.9:13 refused the connection; is a node running there? (trying again until it answers)"
+pub(crate) fn seed_unreachable(seed: &str, error: &impl fmt::Display) -> String {
+    let error = error.to_string();
+    let named = if error.starts_with(seed) { String::new() } else { format!("{seed}: ") };
+    format!("seed {named}{error} (trying again until it answers)")
+}
+
+pub(crate) fn events_missed(count: u64) -> String {
+    format!("{count} events came faster than they could be shown and were dropped")
+}
+
+fn number_or_none(text: &str) -> Result<usize, String> {
+    match text {
+        "none" => Ok(usize::MAX),
+        _ => text.parse().map_err(|_| "write a number, or `none` for no limit".to_owned()),
     }
-    Ok(())
 }
 
-/// Resolves at the first SIGINT or SIGTERM. A second one ends the process at once.
-pub(crate) async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::warn!("signals cannot be handled here; the node will not leave properly when interrupted");
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    tokio::spawn(async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        std::process::exit(130);
-    });
+fn listening_address(text: &str) -> Result<IpAddr, Failure> {
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => Ok(smokesignal::local_ip(text)?),
+    }
 }
 
-/// What people should hear of an event, if anything.
-pub(crate) fn describe(event: &Event) -> Option<String> {
-    Some(match event {
-        Event::PeerAdded(peer) => format!("peer {} at {} is there", peer.id().short(), peer.remote_addr()),
-        Event::PeerRemoved(peer) => format!("peer {} is gone", peer.id().short()),
-        Event::Disconnect => "no peers left; trying to get back".to_owned(),
-        Event::SeedUnreachable { error, .. } => format!("{error} (trying again)"),
-        Event::Missed(count) => format!("{count} events were missed"),
-        _ => return None,
-    })
+/// The file's content without the newline at its end.
+fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |text: String| Failure::Failed(format!("the network secret file {} {text}", file.display()));
+    let mut secret = Vec::new();
+    // Room for one byte too many and for the newline; never more, whatever the file is.
+    let limit = SECRET_MAX as u64 + 3;
+    File::open(file)
+        .and_then(|content| content.take(limit).read_to_end(&mut secret))
+        .map_err(|error| failed(format!("cannot be read: {error}; name a file you may read")))?;
+    if secret.last() == Some(&b'\n') {
+        secret.pop();
+        if secret.last() == Some(&b'\r') {
+            secret.pop();
+        }
+    }
+    let cure = "write one line of 32 random bytes, for example from `openssl rand -hex 32`";
+    match secret.len() {
+        0 => Err(failed(format!("is empty; {cure}"))),
+        size if size < SECRET_MIN => {
+            Err(failed(format!("holds {size} bytes, at least {SECRET_MIN} are needed; {cure}")))
+        }
+        size if size > SECRET_MAX => Err(failed(format!("holds more than {SECRET_MAX} bytes; {cure}"))),
+        _ => Ok(secret),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_has_a_word() {
+        assert_eq!(number_or_none("none"), Ok(usize::MAX));
+        assert_eq!(number_or_none("7"), Ok(7));
+        assert!(number_or_none("many").unwrap_err().contains("none"));
+    }
+
+    #[test]
+    fn a_seed_is_named_once() {
+        let refused = "10.0.0.9:13 refused the connection";
+        assert!(seed_unreachable("10.0.0.9:13", &refused).starts_with("seed 10.0.0.9:13 refused"));
+        assert!(seed_unreachable("10.0.0.9:13", &"no route").starts_with("seed 10.0.0.9:13: no route"));
+    }
+
+    #[test]
+    fn a_secret_is_one_line_without_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        for end in ["", "\n", "\r\n"] {
+            std::fs::write(&file, format!("0123456789abcdef{end}")).unwrap();
+            assert_eq!(read_secret(&file), Ok(b"0123456789abcdef".to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_useless_secret_is_refused_with_its_file_and_the_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let long = "x".repeat(2000);
+        for (content, why) in [("\n", "is empty"), ("short\n", "5 bytes"), (&long, "more than 1024")] {
+            std::fs::write(&file, content).unwrap();
+            let Err(Failure::Failed(text)) = read_secret(&file) else { panic!("{content} was accepted") };
+            assert!(text.contains(why) && text.contains("secret") && text.contains("openssl"), "{text}");
+        }
+        let Err(Failure::Failed(text)) = read_secret(&folder.path().join("absent")) else { panic!() };
+        assert!(text.contains("absent") && text.contains("cannot be read"), "{text}");
+    }
 }

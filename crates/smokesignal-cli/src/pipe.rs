@@ -1,197 +1,157 @@
-//! `pipe`: stdin to everyone, everyone to stdout.
+//! `smokesignal pipe`: stdin to everyone (or one node), everyone (or that node) to stdout.
 
-use bytes::Bytes;
-use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming, Node, NodeId, Peer, SendError};
+mod everyone;
+mod one;
 
-use crate::io::{self, Line, Stdout};
-use crate::options::{self, Failure, JoinArgs};
+use std::io;
 
-/// A line above this is refused: the largest message.
-const MAX_LINE: usize = 16 * 1024 * 1024;
+use smokesignal::NodeId;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinHandle;
 
-/// Options of `pipe`.
+use crate::input;
+use crate::leave;
+use crate::lines::Line;
+use crate::options::{self, JoinArgs, MAX_MESSAGE};
+use crate::outcome::{Exit, Failure, block_on};
+use crate::output::Output;
+use crate::signals::Signals;
+
+/// Send stdin to everyone and print what everyone sends
+///
+/// Reads stdin only once connected. Leaves at the end of the input when all of it is sent; without any input
+/// (</dev/null) it goes on to listen.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     join: JoinArgs,
-    /// One line is one message, and one message is printed as one line.
+    /// One line is one message; without it bytes are passed on as they come
     #[arg(long)]
     lines: bool,
-    /// Talk to this node instead of everyone. It has to be a neighbour; the command waits for it.
+    /// Write to and read from this node only; it has to be a neighbour
     #[arg(long, value_name = "ID")]
     to: Option<NodeId>,
-    /// Stay after the end of input. Without it the command then hands over what it read, leaves and exits; only a
-    /// command without any input stays as a listener.
+    /// Go on to listen after the end of the input
     #[arg(long)]
     keep: bool,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    block_on(pipe(args))
+}
+
+async fn pipe(args: Args) -> Result<Exit, Failure> {
+    let mut signals = Signals::install()?;
     let node = args.join.node()?;
-    if args.to == Some(node.id()) {
-        return Err(Failure::Usage(format!("--to {} is this node itself; name another node", node.id())));
-    }
-    let (mut events, broadcast) = (node.events(), node.broadcast());
-    options::start(&node).await?;
-    let (stdout, written) = Stdout::open();
-    let outcome = {
-        let interrupted = options::interrupted();
-        tokio::select! {
-            outcome = copy(&args, &node, &mut events, broadcast, &stdout) => outcome,
-            () = interrupted => Err(Failure::Interrupted),
-            () = stdout.closed() => Ok(()),
-        }
+    let (events, broadcast) = (node.events(), node.broadcast());
+    node.start().await?;
+    let output = Output::stdout();
+    notice!("listening on {} as {}", options::listening(&node)?, node.id());
+
+    let style = Style { lines: args.lines };
+    let (reading, writing) = match args.to {
+        None => everyone::start(broadcast, events, style, output.clone()),
+        Some(id) => one::start(id, node.peers(), events, style, output.clone()),
     };
-    node.stop().await;
-    drop(stdout);
-    written.wait().await;
+    let outcome = tokio::select! {
+        () = signals.next() => Ok(Exit::Interrupted),
+        closed = output.closed() => closed.map(|()| Exit::Done),
+        sent = until_sent(writing, args.keep) => sent.map(|()| Exit::Done),
+    };
+    // Also after a failure: the others are told.
+    leave::leave(&node, &mut signals).await;
+    // Without the node the events end, and with them whoever waits for a peer.
+    drop(node);
+    let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
+    if exit == Exit::Done {
+        signals.or_exit(reading.until_end()).await;
+    }
+    leave::flush(&output, exit, &mut signals).await;
     outcome
 }
 
-/// Both directions, until the end of input or of the stream.
-async fn copy(
-    args: &Args,
-    node: &Node,
-    events: &mut Events,
-    broadcast: Broadcast,
-    stdout: &Stdout,
-) -> Result<(), Failure> {
-    let Some(to) = args.to else {
-        let sender = Way::Everyone(broadcast.sender());
-        let sending = async {
-            wait_for(events, None).await;
-            tokio::select! {
-                outcome = send_all(args, &sender) => outcome,
-                () = notices(events) => Ok(false),
+/// Resolves when the program has done its work: the input has ended, and there was some.
+async fn until_sent(writing: JoinHandle<Result<Sent, Failure>>, keep: bool) -> Result<(), Failure> {
+    let sent =
+        writing.await.map_err(|error| Failure::Failed(format!("the writing task failed: {error}")))??;
+    if keep || (sent.messages == 0 && sent.too_long == 0) {
+        notice!("end of input; listening until interrupted");
+        return std::future::pending().await;
+    }
+    match sent.too_long {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!(
+            "{count} lines were longer than the limit of {MAX_MESSAGE} bytes and were not sent; split them"
+        ))),
+    }
+}
+
+/// What was done with stdin.
+#[derive(Debug, Default)]
+struct Sent {
+    messages: u64,
+    /// Lines longer than a message may be; they were skipped.
+    too_long: u64,
+}
+
+/// The task that prints what arrives.
+struct Reading(JoinHandle<()>);
+
+impl Reading {
+    /// It ends when the node has stopped and all that had arrived is handed to the output.
+    async fn until_end(self) {
+        if let Err(error) = self.0.await {
+            notice!("the reading task failed: {error}");
+        }
+    }
+}
+
+/// Whether a message is a line.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    lines: bool,
+}
+
+impl Style {
+    fn printed(self, data: &[u8]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(data.len() + 1);
+        text.extend_from_slice(data);
+        if self.lines {
+            text.push(b'\n');
+        }
+        text
+    }
+
+    /// Starts to read stdin.
+    fn input(self) -> Input {
+        if self.lines { Input::Lines(input::lines(MAX_MESSAGE)) } else { Input::Chunks(input::chunks()) }
+    }
+}
+
+enum Input {
+    Lines(Receiver<io::Result<Vec<Line>>>),
+    Chunks(Receiver<io::Result<Vec<u8>>>),
+}
+
+impl Input {
+    /// The messages that come next, `None` at the end. Lines that are too long are counted and left out.
+    async fn next(&mut self, sent: &mut Sent) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+        let failed = |error| Failure::Failed(format!("cannot read stdin: {error}"));
+        let lines = match self {
+            Self::Lines(lines) => lines.recv().await.transpose().map_err(failed)?,
+            Self::Chunks(chunks) => {
+                let chunk = chunks.recv().await.transpose().map_err(failed)?;
+                return Ok(chunk.map(|chunk| vec![chunk]));
             }
         };
-        return both(args, sending, receive(broadcast, args.lines, stdout)).await;
-    };
-    drop(broadcast); // What is said to everyone is not asked for.
-    eprintln!("smokesignal: waiting for {} to be a neighbour", to.short());
-    let Some(peer) = node.peers().get(&to).or(wait_for(events, Some(to)).await) else { return Ok(()) };
-    let way = Way::One(peer.clone());
-    tokio::select! {
-        outcome = both(args, send_all(args, &way), receive_from(&peer, args.lines, stdout)) => outcome,
-        () = notices(events) => Ok(()),
-    }
-}
-
-/// The command ends with its input, if there was any, or when nothing more can come.
-async fn both(
-    args: &Args,
-    sending: impl Future<Output = Result<bool, Failure>>,
-    receiving: impl Future<Output = ()>,
-) -> Result<(), Failure> {
-    tokio::pin!(sending, receiving);
-    tokio::select! {
-        sent = &mut sending => {
-            if !sent? || args.keep {
-                receiving.await;
+        let whole = |line| match line {
+            Line::Whole { bytes, .. } => Some(bytes),
+            Line::TooLong { number, .. } => {
+                sent.too_long += 1;
+                notice!("line {number} is longer than the limit of {MAX_MESSAGE} bytes; it was skipped");
+                None
             }
-        }
-        () = &mut receiving => {}
+        };
+        Ok(lines.map(|lines| lines.into_iter().filter_map(whole).collect()))
     }
-    Ok(())
-}
-
-/// Waits for the first peer, or for this one.
-async fn wait_for(events: &mut Events, to: Option<NodeId>) -> Option<Peer> {
-    while let Some(event) = events.recv().await {
-        if let Some(text) = options::describe(&event) {
-            eprintln!("smokesignal: {text}");
-        }
-        match (event, to) {
-            (Event::PeerAdded(peer), Some(to)) if peer.id() == to => return Some(peer),
-            (Event::PeerAdded(peer), None) => return Some(peer),
-            _ => {}
-        }
-    }
-    None
-}
-
-async fn notices(events: &mut Events) {
-    while let Some(event) = events.recv().await {
-        if let Some(text) = options::describe(&event) {
-            eprintln!("smokesignal: {text}");
-        }
-    }
-}
-
-enum Way {
-    Everyone(BroadcastSender),
-    One(Peer),
-}
-
-impl Way {
-    async fn send(&self, data: Bytes) -> Result<(), SendError> {
-        match self {
-            Self::Everyone(sender) => sender.send(data).await,
-            Self::One(peer) => peer.send(data).await,
-        }
-    }
-}
-
-/// Sends all of stdin and says whether there was anything.
-async fn send_all(args: &Args, way: &Way) -> Result<bool, Failure> {
-    let mut any = false;
-    if args.lines {
-        let mut lines = io::stdin_lines(MAX_LINE);
-        let mut number = 0_u64;
-        while let Some(line) = lines.recv().await {
-            number += 1;
-            any = true;
-            match line {
-                Line::Text(text) => way.send(text.into()).await.map_err(Failure::failed)?,
-                Line::TooLong(length) => {
-                    eprintln!(
-                        "smokesignal: line {number} has {length} bytes, the limit is {MAX_LINE}; it is skipped"
-                    );
-                }
-            }
-        }
-    } else {
-        let mut chunks = io::stdin_chunks();
-        while let Some(chunk) = chunks.recv().await {
-            any = true;
-            way.send(chunk.into()).await.map_err(Failure::failed)?;
-        }
-    }
-    if let (Way::One(peer), true) = (way, any) {
-        let mut peer = peer.clone();
-        tokio::io::AsyncWriteExt::flush(&mut peer).await.map_err(Failure::failed)?;
-    }
-    Ok(any)
-}
-
-async fn receive(mut broadcast: Broadcast, lines: bool, stdout: &Stdout) {
-    while let Some(incoming) = broadcast.recv().await {
-        match incoming {
-            Incoming::Message { data, .. } => {
-                if !print(&data, lines, stdout).await {
-                    return;
-                }
-            }
-            Incoming::Gap { from, missed } => {
-                eprintln!("smokesignal: {missed} messages of {from} were missed");
-            }
-        }
-    }
-}
-
-async fn receive_from(peer: &Peer, lines: bool, stdout: &Stdout) {
-    while let Some(data) = peer.recv().await {
-        if !print(&data, lines, stdout).await {
-            return;
-        }
-    }
-    eprintln!("smokesignal: the stream with {} has ended", peer.id().short());
-}
-
-async fn print(data: &[u8], lines: bool, stdout: &Stdout) -> bool {
-    let mut bytes = data.to_vec();
-    if lines {
-        bytes.push(b'\n');
-    }
-    stdout.write(bytes).await
 }

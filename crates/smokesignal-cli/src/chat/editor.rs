@@ -1,0 +1,113 @@
+//! Where lines come from: a line editor on a terminal, plain stdin otherwise.
+
+use std::io::{self, Write};
+use std::thread;
+
+use rustyline::error::ReadlineError;
+use rustyline::{DefaultEditor, ExternalPrinter};
+use tokio::sync::mpsc::{Sender, channel};
+
+use super::{Console, Input};
+use crate::input;
+use crate::lines::Line;
+use crate::notice::{print_above_prompt, print_to_stderr};
+use crate::outcome::Failure;
+use crate::output::Output;
+use crate::terminal;
+
+const PROMPT: &str = "> ";
+/// Bytes in a line at most. Nobody types more.
+const LINE: usize = 1 << 20;
+/// Lines that wait to be worked on; then the editor waits. A guess.
+const WAITING: usize = 16;
+
+/// The line editor; everything else appears above its prompt.
+pub(super) fn start() -> Result<Console, Failure> {
+    let failed = |error| Failure::Failed(format!("cannot start the line editor: {error}"));
+    terminal::remember();
+    let mut editor = DefaultEditor::new().map_err(failed)?;
+    let mut notices = editor.create_external_printer().map_err(failed)?;
+    let output = Output::to(AbovePrompt(editor.create_external_printer().map_err(failed)?));
+    print_above_prompt(move |text| {
+        // The terminal is gone; so is who would read the error.
+        drop(notices.print(text));
+    });
+    let (sender, receiver) = channel(WAITING);
+    thread::spawn(move || edit(editor, &sender));
+    Ok((receiver, output))
+}
+
+/// Lines of stdin, incoming lines to stdout.
+pub(super) fn plain() -> Console {
+    let (sender, receiver) = channel(WAITING);
+    tokio::spawn(read_plain(sender));
+    (receiver, Output::stdout())
+}
+
+fn edit(mut editor: DefaultEditor, lines: &Sender<Input>) {
+    loop {
+        let input = match editor.readline(PROMPT) {
+            Ok(line) => {
+                if !line.trim().is_empty()
+                    && let Err(error) = editor.add_history_entry(line.as_str())
+                {
+                    tracing::debug!(%error, "the line is not in the history");
+                }
+                Input::Line(line)
+            }
+            Err(ReadlineError::Eof) => Input::End,
+            Err(ReadlineError::Interrupted) => Input::Interrupt,
+            Err(error) => Input::Failed(error.to_string()),
+        };
+        let last = !matches!(input, Input::Line(_));
+        if last {
+            print_to_stderr();
+        }
+        if lines.blocking_send(input).is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn read_plain(lines: Sender<Input>) {
+    let mut input = input::lines(LINE);
+    while let Some(batch) = input.recv().await {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                // Nobody listens any more when the program ends: the same below.
+                let _ended = lines.send(Input::Failed(error.to_string())).await;
+                return;
+            }
+        };
+        for line in batch {
+            match line {
+                Line::Whole { bytes, .. } => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let text = text.strip_suffix('\r').unwrap_or(&text).to_owned();
+                    if lines.send(Input::Line(text)).await.is_err() {
+                        return;
+                    }
+                }
+                Line::TooLong { number, .. } => {
+                    notice!("line {number} is longer than {LINE} bytes; it was not sent");
+                }
+            }
+        }
+    }
+    let _ended = lines.send(Input::End).await;
+}
+
+/// Writes whole lines above the prompt.
+struct AbovePrompt<P>(P);
+
+impl<P: ExternalPrinter> Write for AbovePrompt<P> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.print(String::from_utf8_lossy(lines).into_owned()).map_err(io::Error::other)?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

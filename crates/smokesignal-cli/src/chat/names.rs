@@ -1,0 +1,113 @@
+//! Who calls itself what. Names are claims: two nodes may have the same, only the id is proved.
+
+use std::collections::HashMap;
+
+use smokesignal::NodeId;
+
+/// Names remembered; then the one not heard of for longest is forgotten and shown as its id. A guess.
+const REMEMBERED: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    known: HashMap<NodeId, Known>,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    heard: u64,
+}
+
+/// Whom a text like `ann` or `3fa9` means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    One(NodeId),
+    Nobody,
+    Several(Vec<NodeId>),
+}
+
+impl Names {
+    /// Returns whether this is news.
+    pub(super) fn learn(&mut self, id: NodeId, name: &str) -> bool {
+        self.clock += 1;
+        let heard = self.clock;
+        let before = self.known.insert(id, Known { name: name.to_owned(), heard });
+        if self.known.len() > REMEMBERED {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.heard).map(|(id, _)| *id);
+            oldest.and_then(|id| self.known.remove(&id));
+        }
+        before.is_none_or(|before| before.name != name)
+    }
+
+    /// The name; with the short id where others have the same; the short id alone where there is none.
+    pub(super) fn show(&self, id: NodeId) -> String {
+        let Some(Known { name, .. }) = self.known.get(&id) else { return id.short() };
+        let others = self.known.iter().any(|(other, known)| *other != id && known.name == *name);
+        if others { format!("{name} ({})", id.short()) } else { name.clone() }
+    }
+
+    /// Looks among these nodes for a name, else for the beginning of an id.
+    pub(super) fn find(&self, text: &str, among: &[NodeId]) -> Found {
+        let named = |id: &NodeId| self.known.get(id).is_some_and(|known| known.name == text);
+        let mut found: Vec<NodeId> = among.iter().copied().filter(named).collect();
+        if found.is_empty() && !text.is_empty() {
+            let prefix = text.to_ascii_lowercase();
+            found = among.iter().copied().filter(|id| id.to_string().starts_with(&prefix)).collect();
+        }
+        match found[..] {
+            [] => Found::Nobody,
+            [one] => Found::One(one),
+            _ => Found::Several(found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(first: u8) -> NodeId {
+        NodeId::from_bytes([first; 32])
+    }
+
+    #[test]
+    fn two_with_one_name_are_told_apart_by_their_ids() {
+        let mut names = Names::default();
+        assert!(names.learn(id(0xaa), "ann"));
+        assert_eq!(names.show(id(0xaa)), "ann");
+        assert!(names.learn(id(0xbb), "ann"));
+        assert_eq!(names.show(id(0xaa)), "ann (aaaaaaaaaa)");
+        assert!(names.learn(id(0xbb), "bob"));
+        assert!(!names.learn(id(0xbb), "bob"), "no news");
+        assert_eq!(names.show(id(0xaa)), "ann");
+        assert_eq!(names.show(id(0xcc)), "cccccccccc");
+    }
+
+    #[test]
+    fn a_node_is_found_by_name_or_by_the_beginning_of_its_id() {
+        let mut names = Names::default();
+        let all = [id(0xaa), id(0xab), id(0xcc)];
+        names.learn(id(0xaa), "ann");
+        names.learn(id(0xcc), "ann");
+        names.learn(id(0xab), "bob");
+        assert_eq!(names.find("bob", &all), Found::One(id(0xab)));
+        assert_eq!(names.find("ann", &all), Found::Several(vec![id(0xaa), id(0xcc)]));
+        assert_eq!(names.find("CC", &all), Found::One(id(0xcc)));
+        assert_eq!(names.find("a", &all), Found::Several(vec![id(0xaa), id(0xab)]));
+        assert_eq!(names.find("", &all), Found::Nobody);
+        assert_eq!(names.find("bob", &[id(0xaa)]), Found::Nobody);
+    }
+
+    #[test]
+    fn of_too_many_names_the_oldest_is_forgotten() {
+        let mut names = Names::default();
+        for n in 0..=REMEMBERED {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            names.learn(NodeId::from_bytes(bytes), "x");
+        }
+        assert_eq!(names.known.len(), REMEMBERED);
+        assert!(!names.known.contains_key(&id(0)));
+    }
+}

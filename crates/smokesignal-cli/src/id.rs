@@ -1,0 +1,26 @@
+//! `smokesignal id`: the id that belongs to a key file.
+
+use std::path::PathBuf;
+
+use smokesignal::Identity;
+
+use crate::outcome::{Exit, Failure};
+use crate::output::print;
+
+/// Print the node id of a key file; a missing file is made
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The key file
+    #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_KEY")]
+    key: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let is_new = !args.key.exists();
+    let identity = Identity::load_or_create(&args.key)?;
+    if is_new {
+        notice!("made the key file {}; keep it secret, it is what proves this id", args.key.display());
+    }
+    print(&format!("{}\n", identity.id()))?;
+    Ok(Exit::Done)
+}

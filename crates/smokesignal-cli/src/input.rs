@@ -1,0 +1,50 @@
+//! stdin, read in a thread of its own: a read that never returns cannot hold up the end of the process.
+
+use std::io::{self, ErrorKind, Read as _};
+use std::thread;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::lines::{Line, LineReader};
+
+/// Batches (of lines or of bytes) that wait to be worked on; then the thread stops reading. A guess.
+const WAITING: usize = 2;
+/// Bytes in one piece of raw input at most: the unit that goes over the wire.
+const CHUNK: usize = 64 << 10;
+
+/// stdin as lines of at most `limit` bytes. The channel closes at the end of the input or after an error.
+pub(crate) fn lines(limit: usize) -> Receiver<io::Result<Vec<Line>>> {
+    let mut reader = LineReader::new(io::stdin(), limit);
+    read_in_thread(move || reader.next_batch())
+}
+
+/// stdin as pieces of raw bytes, as they come. The channel closes at the end of the input or after an error.
+pub(crate) fn chunks() -> Receiver<io::Result<Vec<u8>>> {
+    let mut buffer = vec![0; CHUNK];
+    read_in_thread(move || {
+        loop {
+            match io::stdin().read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(0) => return Ok(None),
+                Ok(size) => return Ok(Some(buffer[..size].to_vec())),
+            }
+        }
+    })
+}
+
+fn read_in_thread<T: Send + 'static>(
+    mut next: impl FnMut() -> io::Result<Option<T>> + Send + 'static,
+) -> Receiver<io::Result<T>> {
+    let (sender, receiver): (Sender<io::Result<T>>, _) = channel(WAITING);
+    thread::spawn(move || {
+        while let Some(item) = next().transpose() {
+            let failed = item.is_err();
+            let nobody_listens = sender.blocking_send(item).is_err();
+            if failed || nobody_listens {
+                return;
+            }
+        }
+    });
+    receiver
+}

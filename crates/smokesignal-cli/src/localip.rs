@@ -1,0 +1,17 @@
+//! `smokesignal localip`: which of this machine's addresses is in a subnet.
+
+use crate::outcome::{Exit, Failure};
+use crate::output::print;
+
+/// Print this machine's address in a subnet
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// For example 192.168.2.0/24, 192.168.2.1/255.255.255.0 or fd00::/8
+    subnet: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let address = smokesignal::local_ip(&args.subnet)?;
+    print(&format!("{address}\n"))?;
+    Ok(Exit::Done)
+}

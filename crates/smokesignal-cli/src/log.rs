@@ -1,0 +1,51 @@
+//! What the library reports while it works, for `-v` and `RUST_LOG`.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::notice;
+
+/// Writes the log to stderr. `RUST_LOG` wins over `-v`.
+pub(crate) fn start(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    // The names of the library and of the protocol crate both begin with `smokesignal`.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,smokesignal={level}")));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_writer(Notices)
+        .try_init();
+    if log.is_err() {
+        notice!("another logger is installed already; -v has no effect");
+    }
+}
+
+/// The log takes the way of all notices, so that it does not write into a prompt.
+struct Notices;
+
+impl MakeWriter<'_> for Notices {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+impl io::Write for Notices {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        notice::write(String::from_utf8_lossy(line).into_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! A queue bounded in bytes, not in items: a thousand short messages or one long one.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+/// What even an empty item costs, in bytes: a guess of what the queue itself needs for it.
+const ITEM: usize = 64;
+
+/// The writing half; clones write into the same queue.
+#[derive(Debug)]
+pub(crate) struct Sender<T> {
+    items: UnboundedSender<Queued<T>>,
+    room: Arc<Semaphore>,
+    limit: usize,
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub(crate) struct Receiver<T> {
+    items: UnboundedReceiver<Queued<T>>,
+}
+
+/// An item from the queue. Its bytes count as queued until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Queued<T> {
+    pub(crate) item: T,
+    pub(crate) _room: OwnedSemaphorePermit,
+}
+
+/// The reader is gone. The item is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// The item was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TrySendError {
+    Full,
+    Closed,
+}
+
+/// A queue of at most `limit` bytes. An item larger than that has the queue for itself.
+pub(crate) fn queue<T>(limit: usize) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = unbounded_channel();
+    let limit = limit.min(Semaphore::MAX_PERMITS);
+    (Sender { items: sender, room: Arc::new(Semaphore::new(limit)), limit }, Receiver { items: receiver })
+}
+
+impl<T> Sender<T> {
+    /// Waits for room.
+    pub(crate) async fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
+        let room = Arc::clone(&self.room).acquire_many_owned(self.weight(bytes)).await;
+        let room = room.map_err(|_| Closed)?;
+        self.items.send(Queued { item, _room: room }).map_err(|_| Closed)
+    }
+
+    /// Does not wait.
+    pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), TrySendError> {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes));
+        let room = room.map_err(|error| match error {
+            TryAcquireError::NoPermits => TrySendError::Full,
+            TryAcquireError::Closed => TrySendError::Closed,
+        })?;
+        self.items.send(Queued { item, _room: room }).map_err(|_| TrySendError::Closed)
+    }
+
+    /// Whether the reader is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.items.is_closed()
+    }
+
+    /// Bytes queued or in work, with what the queue itself needs.
+    pub(crate) fn queued(&self) -> usize {
+        self.limit - self.room.available_permits()
+    }
+
+    fn weight(&self, bytes: usize) -> u32 {
+        u32::try_from((bytes + ITEM).min(self.limit)).unwrap_or(u32::MAX)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { items: self.items.clone(), room: Arc::clone(&self.room), limit: self.limit }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next item; `None` once all senders are gone and the queue is empty.
+    pub(crate) async fn recv(&mut self) -> Option<Queued<T>> {
+        self.items.recv().await
+    }
+
+    /// For threads outside the event loop.
+    pub(crate) fn blocking_recv(&mut self) -> Option<Queued<T>> {
+        self.items.blocking_recv()
+    }
+
+    /// Takes no more items; what is queued can still be read.
+    pub(crate) fn close(&mut self) {
+        self.items.close();
+    }
+
+    /// The next item if there is one now.
+    pub(crate) fn try_recv(&mut self) -> Option<Queued<T>> {
+        self.items.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_limit_counts_bytes_until_an_item_is_done_with() {
+        let (sender, mut receiver) = queue(1000);
+        assert_eq!(sender.try_send('a', 800), Ok(()));
+        assert_eq!(sender.try_send('b', 800), Err(TrySendError::Full));
+        let first = receiver.recv().await.unwrap();
+        assert_eq!(sender.try_send('b', 800), Err(TrySendError::Full), "the first is still in work");
+        drop(first);
+        assert_eq!(sender.try_send('b', 800), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_item_larger_than_the_limit_has_the_queue_for_itself() {
+        let (sender, mut receiver) = queue(1000);
+        assert_eq!(sender.try_send('a', 5000), Ok(()));
+        assert_eq!(sender.try_send('b', 0), Err(TrySendError::Full));
+        assert_eq!(receiver.recv().await.unwrap().item, 'a');
+        assert_eq!(sender.try_send('b', 0), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_sender_is_told_when_the_reader_goes() {
+        let (sender, receiver) = queue(100);
+        sender.send('a', 100).await.unwrap();
+        let waiting = tokio::spawn(async move { sender.send('b', 100).await });
+        drop(receiver);
+        assert_eq!(waiting.await.unwrap(), Err(Closed));
+    }
+}

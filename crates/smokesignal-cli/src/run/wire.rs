@@ -1,0 +1,305 @@
+//! The JSON lines of `run --json`: their fields and the order of these are a promise to other programs.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use smokesignal::{NodeId, Peer};
+
+use crate::output::Output;
+
+/// Characters of a bad line that its error quotes.
+const QUOTED: usize = 80;
+
+/// A line to the program that started us.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Report<'a> {
+    Listening {
+        id: String,
+        address: IpAddr,
+        port: u16,
+    },
+    Connect,
+    Disconnect,
+    PeerAdded(PeerInfo),
+    PeerRemoved {
+        id: String,
+    },
+    Message {
+        from: String,
+        seq: u64,
+        #[serde(flatten)]
+        payload: Payload<'a>,
+    },
+    Gap {
+        from: String,
+        missed: u64,
+    },
+    Direct {
+        from: String,
+        #[serde(flatten)]
+        payload: Payload<'a>,
+    },
+    Peers {
+        peers: Vec<PeerInfo>,
+    },
+    Error {
+        message: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PeerInfo {
+    id: String,
+    address: IpAddr,
+    port: u16,
+}
+
+impl PeerInfo {
+    pub(super) fn of(peer: &Peer) -> Self {
+        let address = peer.remote_addr();
+        Self { id: peer.id().to_string(), address: address.ip(), port: address.port() }
+    }
+}
+
+/// `data` where the bytes are UTF-8, else `base64`.
+#[derive(Debug)]
+pub(super) enum Payload<'a> {
+    Data(&'a str),
+    Base64(String),
+}
+
+impl<'a> Payload<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        std::str::from_utf8(bytes).map_or_else(|_| Self::Base64(BASE64_STANDARD.encode(bytes)), Self::Data)
+    }
+}
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::Data(text) => map.serialize_entry("data", text)?,
+            Self::Base64(text) => map.serialize_entry("base64", text)?,
+        }
+        map.end()
+    }
+}
+
+/// Writes reports to stdout, one line each.
+#[derive(Debug, Clone)]
+pub(super) struct Emitter(Output);
+
+impl Emitter {
+    pub(super) fn to(output: Output) -> Self {
+        Self(output)
+    }
+
+    /// Waits while the reader of our stdout is slow.
+    pub(super) async fn emit(&self, report: &Report<'_>) {
+        match serde_json::to_vec(report) {
+            Ok(mut line) => {
+                line.push(b'\n');
+                self.0.write(line).await;
+            }
+            Err(error) => notice!("cannot write {report:?} as JSON: {error}"),
+        }
+    }
+
+    pub(super) async fn error(&self, message: impl Into<String>) {
+        self.emit(&Report::Error { message: message.into() }).await;
+    }
+}
+
+/// A line from the program that started us.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Broadcast(Bytes),
+    Direct { to: NodeId, data: Bytes },
+    AddPeer { address: String },
+    ClosePeer { id: NodeId },
+    Peers,
+    Stop,
+}
+
+/// All fields there are. Unknown ones are let pass: later versions may have more.
+#[derive(Deserialize)]
+struct Fields {
+    cmd: Option<String>,
+    data: Option<String>,
+    base64: Option<String>,
+    to: Option<String>,
+    address: Option<String>,
+    port: Option<u16>,
+    id: Option<String>,
+}
+
+impl Command {
+    /// The error says what is wrong, without the line.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+        let line = std::str::from_utf8(line).map_err(|_| "not UTF-8; send bytes as \"base64\"".to_owned())?;
+        // Without this, serde would also take an array of all fields.
+        if !line.trim_start().starts_with('{') {
+            return Err("not a JSON object".to_owned());
+        }
+        let mut fields: Fields = serde_json::from_str(line).map_err(|error| {
+            // It is always "line 1" of this one line, which only confuses.
+            format!("not a JSON object as expected: {}", error.to_string().replace("line 1 ", ""))
+        })?;
+        let command = fields.cmd.take().ok_or("\"cmd\" is missing")?;
+        match command.as_str() {
+            "broadcast" => Ok(Self::Broadcast(fields.payload()?)),
+            "direct" => Ok(Self::Direct { to: node_id("to", fields.to.take())?, data: fields.payload()? }),
+            "add_peer" => Ok(Self::AddPeer { address: fields.socket_address()? }),
+            "close_peer" => Ok(Self::ClosePeer { id: node_id("id", fields.id)? }),
+            "peers" => Ok(Self::Peers),
+            "stop" => Ok(Self::Stop),
+            other => {
+                let other: String = other.chars().take(QUOTED).collect();
+                Err(format!(
+                    "unknown command `{other}`; there are broadcast, direct, add_peer, close_peer, peers and stop"
+                ))
+            }
+        }
+    }
+}
+
+impl Fields {
+    fn payload(self) -> Result<Bytes, String> {
+        match (self.data, self.base64) {
+            (Some(text), None) => Ok(text.into()),
+            (None, Some(text)) => Ok(BASE64_STANDARD
+                .decode(text)
+                .map_err(|error| format!("\"base64\" is not standard base64 with padding: {error}"))?
+                .into()),
+            (None, None) => Err("\"data\" or \"base64\" is missing".to_owned()),
+            (Some(_), Some(_)) => Err("both \"data\" and \"base64\" are there; send one of them".to_owned()),
+        }
+    }
+
+    /// IPv6 addresses get their brackets.
+    fn socket_address(self) -> Result<String, String> {
+        let address = self.address.ok_or("\"address\" is missing")?;
+        let port = self.port.ok_or("\"port\" is missing")?;
+        let bare_v6 = address.contains(':') && !address.starts_with('[');
+        Ok(if bare_v6 { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
+    }
+}
+
+fn node_id(field: &str, text: Option<String>) -> Result<NodeId, String> {
+    let text = text.ok_or_else(|| format!("\"{field}\" is missing"))?;
+    text.parse().map_err(|error| format!("\"{field}\": {error}"))
+}
+
+/// The beginning of a line, fit for an error message.
+pub(super) fn quote(line: &[u8]) -> String {
+    // A character has at most four bytes.
+    let start = String::from_utf8_lossy(&line[..line.len().min(4 * QUOTED)]);
+    let mut quoted: String = start.chars().take(QUOTED).collect();
+    if quoted.len() < line.len() {
+        quoted.push('…');
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(report: &Report<'_>) -> String {
+        serde_json::to_string(report).unwrap()
+    }
+
+    #[test]
+    fn reports_have_the_promised_fields_in_the_promised_order() {
+        let from = "ab".repeat(32);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let cases = [
+            (
+                Report::Listening { id: from.clone(), address, port: 8495 },
+                format!(r#"{{"event":"listening","id":"{from}","address":"127.0.0.1","port":8495}}"#),
+            ),
+            (Report::Connect, r#"{"event":"connect"}"#.to_owned()),
+            (
+                Report::PeerAdded(PeerInfo { id: from.clone(), address, port: 7 }),
+                format!(r#"{{"event":"peer_added","id":"{from}","address":"127.0.0.1","port":7}}"#),
+            ),
+            (
+                Report::Message { from: from.clone(), seq: 3, payload: Payload::of("grüß\n".as_bytes()) },
+                format!(r#"{{"event":"message","from":"{from}","seq":3,"data":"grüß\n"}}"#),
+            ),
+            (
+                Report::Direct { from: from.clone(), payload: Payload::of(&[0xff, 0]) },
+                format!(r#"{{"event":"direct","from":"{from}","base64":"/wA="}}"#),
+            ),
+            (
+                Report::Gap { from: from.clone(), missed: 2 },
+                format!(r#"{{"event":"gap","from":"{from}","missed":2}}"#),
+            ),
+            (Report::Peers { peers: Vec::new() }, r#"{"event":"peers","peers":[]}"#.to_owned()),
+            (Report::Error { message: "no".to_owned() }, r#"{"event":"error","message":"no"}"#.to_owned()),
+        ];
+        for (report, expected) in cases {
+            assert_eq!(json(&report), expected);
+        }
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let id = "ab".repeat(32);
+        let to = id.parse().unwrap();
+        let cases = [
+            (r#"{"cmd":"broadcast","data":"hi"}"#.to_owned(), Command::Broadcast("hi".into())),
+            (r#"{"base64":"/wA=","cmd":"broadcast"}"#.to_owned(), Command::Broadcast(vec![0xff, 0].into())),
+            (
+                format!(r#"{{"cmd":"direct","to":"{id}","data":""}}"#),
+                Command::Direct { to, data: Bytes::new() },
+            ),
+            (
+                r#"{"cmd":"add_peer","address":"::1","port":80}"#.to_owned(),
+                Command::AddPeer { address: "[::1]:80".to_owned() },
+            ),
+            (
+                r#"{"cmd":"add_peer","address":"host","port":80}"#.to_owned(),
+                Command::AddPeer { address: "host:80".to_owned() },
+            ),
+            (format!(r#"{{"cmd":"close_peer","id":"{id}"}}"#), Command::ClosePeer { id: to }),
+            (r#"{"cmd":"peers","later":[1]}"#.to_owned(), Command::Peers),
+            (r#"{"cmd":"stop"}"#.to_owned(), Command::Stop),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(Command::parse(line.as_bytes()), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_is_told_what_is_wrong_with_it() {
+        let cases: [(&[u8], &str); 11] = [
+            (b"", "not a JSON object"),
+            (b"hello", "not a JSON object"),
+            (b"[]", "not a JSON object"),
+            (b"{}", "\"cmd\" is missing"),
+            (b"\xff", "not UTF-8"),
+            (br#"{"cmd":"sing"}"#, "unknown command `sing`"),
+            (br#"{"cmd":"broadcast"}"#, "\"data\" or \"base64\" is missing"),
+            (br#"{"cmd":"broadcast","data":"a","base64":"YQ=="}"#, "both"),
+            (br#"{"cmd":"broadcast","base64":"YQ"}"#, "base64"),
+            (br#"{"cmd":"direct","to":"me","data":"a"}"#, "64 hex digits"),
+            (br#"{"cmd":"add_peer","address":"a","port":70000}"#, "70000"),
+        ];
+        for (line, why) in cases {
+            let error = Command::parse(line).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_quote_is_bounded() {
+        assert_eq!(quote(b"short"), "short");
+        assert_eq!(quote("ä".repeat(1000).as_bytes()).chars().count(), QUOTED + 1);
+        assert!(quote(&[0xff; 1000]).chars().count() <= QUOTED + 1);
+    }
+}

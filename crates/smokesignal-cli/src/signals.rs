@@ -1,0 +1,58 @@
+//! Ctrl-C and SIGTERM: the first one asks to leave properly, the second one ends the process at once.
+
+use std::future::Future;
+
+use crate::outcome::{Exit, Failure};
+use crate::terminal;
+
+/// Waits for the signals that end a program.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    pub(crate) fn install() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let catch = |kind| signal(kind).map_err(|e| Failure::Failed(format!("cannot catch signals: {e}")));
+        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn install() -> Result<Self, Failure> {
+        Ok(Self {})
+    }
+
+    /// Resolves at the next signal.
+    #[cfg(unix)]
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => {}
+            Some(()) = self.terminate.recv() => {}
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Resolves at the next signal.
+    #[cfg(not(unix))]
+    pub(crate) async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Runs the work to its end; a signal meanwhile ends the process at once.
+    pub(crate) async fn or_exit<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            () = self.next() => {
+                terminal::restore();
+                std::process::exit(Exit::Interrupted.code())
+            }
+        }
+    }
+}
