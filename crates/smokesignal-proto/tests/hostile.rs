@@ -1,0 +1,242 @@
+//! One node and hand-made neighbours: what lies, storms and awkward moments do to it. Each was a fault once.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smokesignal_proto::*;
+
+/// The node under test and what it has said.
+struct Bench {
+    node: Node,
+    now: Instant,
+}
+
+fn key(n: u16) -> Keypair {
+    let mut seed = [7; 32];
+    seed[..2].copy_from_slice(&n.to_le_bytes());
+    Keypair::from_seed(&seed)
+}
+
+fn record(n: u16) -> Record {
+    let address = format!("127.0.0.1:{}", 1000 + n).parse().unwrap();
+    Record::sign(&key(n), &[0; 32], vec![address], 1)
+}
+
+fn mark(origin: u16, incarnation: u64, have: u64, floor: u64, floor_message: u64) -> Mark {
+    Mark { origin: key(origin).id(), incarnation, have, floor, floor_message }
+}
+
+fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body: Bytes) -> Message {
+    let origin = key(origin).id();
+    Message::Data(Arc::new(Segment { origin, incarnation, seq, first_message: seq, kind, body }))
+}
+
+fn tiny(origin: u16, incarnation: u64, seq: u64) -> Message {
+    segment(origin, incarnation, seq, SegmentKind::Whole, Bytes::from_static(b"\x01a"))
+}
+
+impl Bench {
+    /// Node 1 with these neighbours, which have told it that they know no streams.
+    fn new(neighbours: &[u16]) -> Self {
+        let mut node = Node::new(key(1), Config::default(), 1, Instant::ZERO);
+        node.set_addresses(vec!["127.0.0.1:9".parse().unwrap()]);
+        let mut bench = Self { node, now: Instant::ZERO };
+        for n in neighbours {
+            bench.link_and_drain(*n);
+        }
+        bench
+    }
+
+    fn link(&mut self, n: u16, marks: Vec<Mark>) {
+        let (link, peer) = (LinkId(n.into()), key(n).id());
+        self.node.handle_connected(link, peer, None, self.now);
+        let (record, priority) = (record(n), Priority::Need);
+        self.tell(n, Control::Neighbor { record, incarnation: 1, priority, token: None });
+        self.tell(n, Control::Active);
+        self.tell(n, Control::Digest { marks, end: Some(DigestEnd { settled: true }) });
+    }
+
+    /// The same, and the node has said what it has to say to it.
+    fn link_and_drain(&mut self, n: u16) {
+        self.link(n, Vec::new());
+        self.drain(None);
+    }
+
+    fn tell(&mut self, n: u16, message: impl Into<Message>) {
+        self.node.handle_message(LinkId(n.into()), message.into(), self.now);
+    }
+
+    fn marks(&mut self, n: u16, marks: Vec<Mark>) {
+        self.tell(n, Control::Digest { marks, end: None });
+    }
+
+    /// All outputs; what is sent counts as written at once, except to `stuck`.
+    fn drain(&mut self, stuck: Option<u16>) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        while let Some(output) = self.node.poll_output(self.now) {
+            if let Output::Send { link, message } = &output
+                && stuck.is_none_or(|n| *link != LinkId(n.into()))
+            {
+                self.node.handle_sent(*link, message.cost(), self.now);
+            }
+            outputs.push(output);
+        }
+        outputs
+    }
+
+    /// Lets time pass; the neighbours named stay alive.
+    fn pass(&mut self, seconds: u64, alive: &[u16]) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for _ in 0..seconds * 4 {
+            self.now = self.now + std::time::Duration::from_millis(250);
+            alive.iter().for_each(|n| self.tell(*n, Control::Ping { degree: 4 }));
+            self.node.handle_timeout(self.now);
+            outputs.extend(self.drain(None));
+        }
+        outputs
+    }
+}
+
+fn closed(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| matches!(output, Output::Close { .. } | Output::PeerDown { .. }))
+}
+
+fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {
+    let numbers = |output: &Output| match output {
+        Output::Send { link, message: Message::Data(segment) } if *link == LinkId(n.into()) => {
+            Some((segment.incarnation, segment.seq))
+        }
+        _ => None,
+    };
+    outputs.iter().filter_map(numbers).collect()
+}
+
+/// Design A, trap 3: "Graft storm".
+#[test]
+fn a_digest_of_thousands_of_streams_is_asked_for_in_portions() {
+    let mut bench = Bench::new(&[2]);
+    for chunk in 0..10 {
+        bench.marks(2, (0..256).map(|n| mark(1000 + chunk * 256 + n, 1, 1, 1, 1)).collect());
+    }
+    let outputs = bench.pass(2, &[2]);
+    assert!(!closed(&outputs));
+    let grafts = |output: &&Output| matches!(output, Output::Send { message: Message::Control(c), .. } if matches!(**c, Control::Graft { .. }));
+    assert!(outputs.iter().filter(grafts).count() >= 150);
+}
+
+/// Trap 7: "never let claims move `have`", here that of the own stream.
+#[test]
+fn nobody_moves_a_node_in_its_own_stream() {
+    let mut bench = Bench::new(&[2]);
+    bench.node.broadcast("a".into()).unwrap();
+    assert_eq!(data(&bench.drain(None), 2), [(1, 1)]);
+    bench.marks(2, vec![mark(1, 9, 0, 1, 1), mark(1, 1, (1 << 62) - 1, (1 << 62) - 1, 5)]);
+    let outputs = bench.pass(12, &[2]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
+    bench.node.broadcast("b".into()).unwrap();
+    assert_eq!(data(&bench.drain(None), 2), [(1, 2)]);
+}
+
+#[test]
+fn numbers_at_the_end_of_the_range_are_not_believed() {
+    let mut bench = Bench::new(&[2]);
+    let top = u64::MAX;
+    for lie in
+        [mark(50, 1, 10, 5, top), mark(50, top, 10, 5, 1), mark(50, 1, top, 5, 1), mark(50, 1, 10, 0, 1)]
+    {
+        bench.marks(2, vec![lie]);
+        bench.pass(3, &[2]);
+    }
+    bench.tell(2, tiny(50, 1, 1));
+    let delivered = |output: &Output| matches!(output, Output::Deliver { seq: 1, .. });
+    assert!(bench.drain(None).iter().any(delivered), "the writer is read as if nothing had been said");
+    for from in [0, 1, top] {
+        bench.tell(2, Control::Graft { origin: key(50).id(), incarnation: 1, from });
+        bench.drain(None);
+    }
+}
+
+/// Many small segments count for more than their bodies.
+#[test]
+fn catching_up_on_tiny_segments_stays_within_the_window() {
+    let mut bench = Bench::new(&[2]);
+    (1..=9000).for_each(|seq| bench.tell(2, tiny(50, 1, seq)));
+    bench.drain(None);
+    bench.link(3, Vec::new());
+    bench.marks(3, vec![mark(50, 1, 0, 1, 1)]);
+    let outputs = bench.drain(Some(3));
+    let cost = |output: &Output| match output {
+        Output::Send { link: LinkId(3), message } => message.cost(),
+        _ => 0,
+    };
+    let unsent: usize = outputs.iter().map(cost).sum();
+    assert!(unsent < 2 * Config::default().link_window, "{unsent}");
+    bench.tell(3, Control::Ping { degree: 1 });
+    assert!(!closed(&bench.drain(Some(3))));
+}
+
+/// "C2 deg <= max + 2 always": a lonely node asks many at once, and all agree.
+#[test]
+fn a_lonely_node_that_everyone_accepts_takes_no_more_than_it_may() {
+    let mut bench = Bench::new(&[2]);
+    let records = (20..40).map(record).collect();
+    bench.tell(2, Control::ShuffleReply { walk: 9, records });
+    bench.node.handle_disconnected(LinkId(2), bench.now);
+    let mut next = 100;
+    for _ in 0..40 {
+        bench.now = bench.now + std::time::Duration::from_millis(250);
+        bench.node.handle_timeout(bench.now);
+        for output in bench.drain(None) {
+            let Output::Dial { dial, expect: Some(peer), .. } = output else { continue };
+            next += 1;
+            let n = (20..40).find(|n| key(*n).id() == peer).unwrap_or(2);
+            bench.node.handle_connected(LinkId(next), peer, Some(dial), bench.now);
+            let accept = Control::Accept { record: record(n), incarnation: 1 };
+            bench.node.handle_message(LinkId(next), accept.into(), bench.now);
+        }
+        assert!(bench.node.peers().count() <= 5, "{}", bench.node.peers().count());
+    }
+    assert!(bench.node.peers().count() >= 3);
+}
+
+/// "missed" counts messages, also where many shared a segment that is no longer retained.
+#[test]
+fn an_expired_segment_is_remembered_by_its_messages() {
+    let mut bench = Bench::new(&[2]);
+    for seq in 1..=3 {
+        assert_eq!(bench.node.broadcast("a".into()), Ok(seq));
+    }
+    bench.drain(None);
+    bench.pass(65, &[2]);
+    bench.link(3, Vec::new());
+    let digest = bench.drain(None).into_iter().find_map(|output| match output {
+        Output::Send { link: LinkId(3), message: Message::Control(c) } => match *c {
+            Control::Digest { marks, .. } => marks.first().copied(),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(digest, Some(mark(1, 1, 1, 2, 4)));
+}
+
+/// "Nothing of an old incarnation may follow the first of a new one", and nothing of it is dropped silently.
+#[test]
+fn a_restarted_writer_waits_until_slow_neighbours_have_its_former_words() {
+    let mut bench = Bench::new(&[2, 3]);
+    let whole = SegmentKind::Fragment { first: true, last: true };
+    (1..=50).for_each(|seq| bench.tell(2, segment(50, 1, seq, whole, vec![0; 60_000].into())));
+    let before = data(&bench.drain(Some(3)), 3);
+    assert!(before.len() < 50, "neighbour 3 is slow");
+    bench.tell(2, tiny(50, 2, 1));
+    let mut after = before;
+    for _ in 0..100 {
+        bench.node.handle_sent(LinkId(3), 1 << 20, bench.now);
+        after.extend(data(&bench.drain(Some(3)), 3));
+    }
+    assert_eq!(after, (1..=50).map(|seq| (1, seq)).collect::<Vec<_>>());
+    bench.pass(2, &[2, 3]);
+    bench.tell(2, tiny(50, 2, 1));
+    assert_eq!(data(&bench.drain(None), 3), [(2, 1)]);
+}
