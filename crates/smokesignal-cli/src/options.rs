@@ -71,7 +71,7 @@ impl JoinArgs {
             .max_peers(self.max_peers)
             .ping_timeout(self.ping_timeout)
             .max_message(MAX_MESSAGE);
-        for seed in &self.seeds {
+        for seed in self.seeds.iter().filter(|seed| !seed.is_empty()) {
             builder = builder.seed(seed);
         }
         if let Some(file) = &self.key {

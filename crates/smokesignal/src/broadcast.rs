@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, Semaphore};
-use tokio_util::sync::PollSemaphore;
 
 use crate::{NodeId, SendError, TrySendError};
 
@@ -56,7 +55,6 @@ pub struct Broadcast {
     sender: BroadcastSender,
     /// The rest of a message read by bytes.
     rest: Bytes,
-    permits: Option<PollSemaphore>,
 }
 
 impl Broadcast {
@@ -66,7 +64,7 @@ impl Broadcast {
         state.readers.retain(|reader| reader.strong_count() > 0);
         state.readers.push(Arc::downgrade(&reader));
         drop(state);
-        Self { reader, sender: BroadcastSender { hub: Arc::clone(hub) }, rest: Bytes::new(), permits: None }
+        Self { reader, sender: BroadcastSender { hub: Arc::clone(hub) }, rest: Bytes::new() }
     }
 
     /// Writes one message to everyone. Waits while the node's links are full, and for the first peer.
@@ -119,8 +117,7 @@ impl BroadcastSender {
         let room = self.hub.room();
         let permit = room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?;
         permit.forget();
-        self.hub.push(data);
-        Ok(())
+        self.hub.push(&room, data)
     }
 
     /// As [`Broadcast::try_send`].
@@ -136,8 +133,7 @@ impl BroadcastSender {
             Err(tokio::sync::TryAcquireError::NoPermits) => return Err(TrySendError::Full(data)),
             Err(tokio::sync::TryAcquireError::Closed) => return Err(SendError::Closed.into()),
         }
-        self.hub.push(data);
-        Ok(())
+        Ok(self.hub.push(&room, data)?)
     }
 }
 
@@ -168,25 +164,26 @@ impl AsyncRead for Broadcast {
 }
 
 impl AsyncWrite for Broadcast {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let data = &buf[..buf.len().min(self.sender.hub.max_message)];
-        let room = self.sender.hub.room();
-        // A node that was started again has new room.
-        let same = self.permits.as_ref().is_some_and(|permits| Arc::ptr_eq(&permits.clone_inner(), &room));
-        if !same {
-            self.permits = Some(PollSemaphore::new(room));
+        let hub = &self.sender.hub;
+        let length = buf.len().min(hub.max_message);
+        let mut data = Bytes::copy_from_slice(&buf[..length]);
+        // The second try is for room that came between the first one and the registration. Nothing is reserved: a
+        // write that is given up must not stand in the way of others.
+        for last in [false, true] {
+            match self.sender.try_send(data) {
+                Ok(()) => return Poll::Ready(Ok(length)),
+                Err(TrySendError::Full(back)) => data = back,
+                Err(TrySendError::Send(_)) => return Poll::Ready(Err(closed())),
+            }
+            if !last {
+                hub.lock().writers.push(cx.waker().clone());
+            }
         }
-        let Some(permits) = &mut self.permits else { return Poll::Ready(Err(closed())) };
-        let cost = (data.len() + OVERHEAD).min(OUTBOX) as u32;
-        match ready!(permits.poll_acquire_many(cx, cost)) {
-            Some(permit) => permit.forget(),
-            None => return Poll::Ready(Err(closed())),
-        }
-        self.sender.hub.push(Bytes::copy_from_slice(data));
-        Poll::Ready(Ok(data.len()))
+        Poll::Pending
     }
 
     /// Written messages are on their way already.
@@ -285,12 +282,14 @@ struct HubState {
     /// Bytes of room in the outbox. A new one for each start of the node, closed when it stops.
     room: Arc<Semaphore>,
     readers: Vec<Weak<Reader>>,
+    /// Byte-wise writers that wait for room.
+    writers: Vec<Waker>,
 }
 
 impl Hub {
     pub(crate) fn new(max_message: usize) -> Self {
         let room = Arc::new(Semaphore::new(OUTBOX));
-        let state = HubState { outbox: VecDeque::new(), room, readers: Vec::new() };
+        let state = HubState { outbox: VecDeque::new(), room, readers: Vec::new(), writers: Vec::new() };
         let inbox_limit = (32 * 1024 * 1024).max(2 * max_message);
         Self { state: Mutex::new(state), written: Notify::new(), max_message, inbox_limit }
     }
@@ -310,9 +309,15 @@ impl Hub {
         Ok(())
     }
 
-    fn push(&self, data: Bytes) {
-        self.lock().outbox.push_back(data);
+    /// Queues a message that has its room, unless the node was stopped meanwhile.
+    fn push(&self, room: &Arc<Semaphore>, data: Bytes) -> Result<(), SendError> {
+        let mut state = self.lock();
+        if room.is_closed() || !Arc::ptr_eq(room, &state.room) {
+            return Err(SendError::Closed);
+        }
+        state.outbox.push_back(data);
         self.written.notify_one();
+        Ok(())
     }
 
     /// The next written message if `fits` takes it.
@@ -323,6 +328,7 @@ impl Hub {
         }
         let data = state.outbox.pop_front()?;
         state.room.add_permits(cost(&data) as usize);
+        state.writers.drain(..).for_each(Waker::wake);
         Some(data)
     }
 
@@ -355,13 +361,16 @@ impl Hub {
 
     /// No more writes are taken.
     pub(crate) fn refuse_writes(&self) {
-        self.lock().room.close();
+        let mut state = self.lock();
+        state.room.close();
+        state.writers.drain(..).for_each(Waker::wake);
     }
 
     /// The node has stopped: writes fail, reads end. Says how many messages were still waiting.
     pub(crate) fn close(&self) -> usize {
         let mut state = self.lock();
         state.room.close();
+        state.writers.drain(..).for_each(Waker::wake);
         let lost = state.outbox.len();
         state.outbox.clear();
         for reader in state.readers.iter().filter_map(Weak::upgrade) {

@@ -20,6 +20,8 @@ use crate::{ConnectError, Event, Peer, Peers};
 const REPORTS: usize = 64;
 /// Addresses of one host name that are tried.
 const MAX_RESOLVED: usize = 4;
+/// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Closed links may finish for this long when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -61,6 +63,8 @@ pub(crate) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     own_commands: mpsc::WeakUnboundedSender<Command>,
     stopping: Vec<oneshot::Sender<()>>,
+    /// What was written and not taken by then is given up.
+    stop_by: Instant,
     left: bool,
 }
 
@@ -107,6 +111,7 @@ impl Driver {
             commands: commands.1,
             own_commands: commands.0,
             stopping: Vec::new(),
+            stop_by: epoch,
             left: false,
         }
     }
@@ -154,6 +159,8 @@ impl Driver {
             Command::Stop(done) => {
                 if self.stopping.is_empty() {
                     self.shared.hub.refuse_writes();
+                    let patience = if self.shared.peers.is_empty() { Duration::ZERO } else { STOP_TIMEOUT };
+                    self.stop_by = Instant::now() + patience;
                     self.endpoint.close();
                 }
                 self.stopping.push(done);
@@ -239,7 +246,8 @@ impl Driver {
                 tracing::error!("the core refused a message that it had room for");
             }
         }
-        if !self.stopping.is_empty() && self.shared.hub.has_written() == 0 {
+        let overdue = || Instant::now() >= self.stop_by || self.shared.peers.is_empty();
+        if !self.stopping.is_empty() && (self.shared.hub.has_written() == 0 || overdue()) {
             self.core.leave(self.now());
         }
     }

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use smokesignal_proto::{LinkId, Message};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::frame::{self, Frame, FrameError};
 use crate::stream::Stream;
@@ -47,6 +47,8 @@ pub(crate) struct LinkHandle {
 struct Outgoing {
     queue: Mutex<Queue>,
     wake: Arc<Notify>,
+    /// The driver has dropped its end.
+    closing: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +75,7 @@ impl Drop for LinkHandle {
     fn drop(&mut self) {
         self.out.lock().closing = true;
         self.out.wake.notify_one();
+        self.out.closing.notify_one();
     }
 }
 
@@ -84,28 +87,45 @@ pub(crate) fn open(
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let wake = Arc::new(Notify::new());
     let stream = Arc::new(Stream::new(Arc::clone(&wake)));
-    let out = Arc::new(Outgoing { queue: Mutex::default(), wake });
+    let out = Arc::new(Outgoing { queue: Mutex::default(), wake, closing: Notify::new() });
     let handle = LinkHandle { out: Arc::clone(&out), stream: Arc::clone(&stream) };
+    let cut = CutOnDrop(Arc::clone(&stream));
     let run = async move {
+        let cut = cut;
         let Connection { reader, writer, .. } = connection;
         let reading = read(link, reader, Arc::clone(&stream), reports.clone());
-        let writing = write(link, writer, out, Arc::clone(&stream), reports.clone());
+        let writing = write(link, writer, Arc::clone(&out), stream, reports.clone());
+        // A link that was given up may not live on because the other side takes nothing.
+        let overdue = async {
+            out.closing.notified().await;
+            sleep(LINGER).await;
+        };
         tokio::pin!(reading, writing);
         // Whichever ends first: a broken reader ends both; a writer that was told to close lets the reader drain.
         tokio::select! {
             () = &mut reading => {}
+            () = overdue => tracing::debug!(?link, "the other side took nothing more"),
             in_order = &mut writing => {
                 if in_order && timeout(LINGER, &mut reading).await.is_err() {
                     tracing::debug!(?link, "the other side did not close in time");
                 }
             }
         }
-        stream.cut();
+        drop(cut);
         // The driver may have gone first.
         let told = reports.send((link, Report::Gone)).await;
         drop(told);
     };
     (handle, run)
+}
+
+/// Ends the link's stream with the link, also where its task is aborted before it has begun.
+struct CutOnDrop(Arc<Stream>);
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
 }
 
 async fn read(

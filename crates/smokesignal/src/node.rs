@@ -138,10 +138,11 @@ impl Node {
     }
 
     /// Hands what was written to the peers, says goodbye and closes. Nothing happens if the node is stopped already.
-    /// Takes a few round trips, and at most 8 s where a peer takes nothing. [`start`](Self::start) works again after.
+    /// Takes a few round trips, and at most 13 s where a peer takes nothing. [`start`](Self::start) works again after.
     pub async fn stop(&self) {
         let mut running = self.0.running.lock().await;
-        let Some(Running { task }) = running.take() else { return };
+        // Taken out only at the end: a stop that is given up half way can be called again.
+        let Some(Running { task }) = running.as_mut() else { return };
         let (done, stopped) = oneshot::channel();
         let sent =
             self.commands().as_ref().is_some_and(|(commands, _)| commands.send(Command::Stop(done)).is_ok());
@@ -151,6 +152,7 @@ impl Node {
         if let Err(error) = task.await {
             tracing::error!(%error, "the node's task failed");
         }
+        *running = None;
         *self.commands() = None;
     }
 

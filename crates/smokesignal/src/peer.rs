@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +14,9 @@ use tokio::sync::{mpsc, watch};
 use crate::driver::Command;
 use crate::stream::Stream;
 use crate::{NodeId, SendError};
+
+/// What was written before a close may take this long to leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A direct neighbour, which is a duplex stream, too.
 ///
@@ -57,7 +61,7 @@ impl Peer {
     }
 
     /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
-    /// slowly. If the future is dropped half way, a part of the chunk may have been sent.
+    /// slowly. Chunks of several senders do not mix; if the future is dropped, nothing was sent.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] above `max_message`; [`SendError::Closed`] when the link is gone.
@@ -78,10 +82,22 @@ impl Peer {
     /// Ends the link. What was written before is sent first; the two nodes leave each other alone for half a minute.
     pub fn close(&self) {
         self.0.stream.finish();
-        if let Some(commands) = self.0.commands.upgrade()
-            && commands.send(Command::ClosePeer(self.0.id)).is_err()
-        {
-            tracing::debug!(peer = ?self.0.id, "closed after the node had stopped");
+        let peer = self.clone();
+        let close = async move {
+            let finished = std::future::poll_fn(|cx| peer.0.stream.poll_finished(cx));
+            if tokio::time::timeout(CLOSE_TIMEOUT, finished).await.is_err() {
+                tracing::warn!(peer = ?peer.id(), "closed before the other side took all that was written to it");
+            }
+            let sent = peer.0.commands.upgrade().map(|commands| commands.send(Command::ClosePeer(peer.id())));
+            if !matches!(sent, Some(Ok(()))) {
+                tracing::debug!(peer = ?peer.id(), "closed after the node had stopped");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(close)),
+            Err(_) => {
+                tracing::error!("Peer::close has to be called within the runtime that the node runs in");
+            }
         }
     }
 

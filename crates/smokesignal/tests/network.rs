@@ -142,7 +142,10 @@ async fn one_send_to_a_peer_is_one_chunk() {
 #[tokio::test]
 async fn an_unread_stream_delays_nothing_else() {
     let (a, to_b, b, to_a) = pair().await;
-    let flood = tokio::spawn(async move { to_b.send(vec![0; 16_000_000]).await });
+    let flood = tokio::spawn(async move {
+        to_b.send(vec![0; 16_000_000]).await?;
+        to_b.send("once there is room").await
+    });
     let mut reader = b.broadcast();
     for number in 0..200_u32 {
         a.broadcast().send(number.to_string()).await.unwrap();
@@ -165,6 +168,52 @@ async fn closing_a_peer_ends_its_stream_in_good_order() {
     soon("closed there", to_a.closed()).await;
     assert!(a.peers().is_empty() && b.peers().is_empty());
     assert_eq!(to_a.send("late").await, Err(SendError::Closed));
+}
+
+#[tokio::test]
+async fn closing_sends_first_what_was_written() {
+    let (_a, mut to_b, _b, mut to_a) = pair().await;
+    let writing = tokio::spawn(async move {
+        to_b.write_all(&vec![3; 5_000_000]).await.unwrap();
+        to_b.close();
+    });
+    let mut all = Vec::new();
+    soon("the end", to_a.read_to_end(&mut all)).await.unwrap();
+    assert_eq!(all.len(), 5_000_000);
+    writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn chunks_of_several_senders_do_not_mix() {
+    let (_a, to_b, _b, to_a) = pair().await;
+    for letter in 0..4_u8 {
+        let peer = to_b.clone();
+        tokio::spawn(async move { peer.send(vec![letter; 1_000_000]).await });
+    }
+    for _ in 0..4 {
+        let chunk = soon("a chunk", to_a.recv()).await.unwrap();
+        assert!(chunk.len() == 1_000_000 && chunk.iter().all(|byte| *byte == chunk[0]));
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_peers_stops_with_a_full_outbox() {
+    let alone = started(Node::builder()).await;
+    while alone.broadcast().try_send(vec![0; 100_000]).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let mut given_up = alone.broadcast();
+    let waiting = timeout(Duration::from_millis(10), given_up.write_all(&[0; 100_000])).await;
+    assert!(waiting.is_err(), "there is no room");
+    soon("the stop", alone.stop()).await;
+}
+
+#[tokio::test]
+async fn reads_end_when_the_own_node_is_dropped() {
+    let (a, to_b, _b, _to_a) = pair().await;
+    let reading = tokio::spawn(async move { to_b.recv().await });
+    drop(a);
+    assert_eq!(soon("the end", reading).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `pipe --to ID`: stdin to one neighbour, what it writes to us is printed.
 
 use smokesignal::{Event, Events, NodeId, Peer, Peers, SendError};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -85,6 +86,10 @@ async fn write(id: NodeId, mut link: watch::Receiver<Option<Peer>>, style: Style
             })?;
             sent.messages += 1;
         }
+    }
+    if sent.messages > 0 {
+        // The end of the stream goes out after all that was written; leaving at once would cut it off.
+        peer.shutdown().await.map_err(|_| gone(id, &sent))?;
     }
     Ok(sent)
 }

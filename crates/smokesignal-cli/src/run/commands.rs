@@ -92,6 +92,16 @@ impl<'a> Commands<'a> {
         match command {
             Command::Broadcast(data) => {
                 check_size(&data)?;
+                if self.node.peers().is_empty() {
+                    // Waiting for room would keep the next command from being read, `add_peer` perhaps.
+                    let refused = |error: TrySendError| match error {
+                        TrySendError::Full => {
+                            "no peers, and too much waits for the first one; send it again later"
+                        }
+                        TrySendError::Closed => "the node has stopped",
+                    };
+                    return self.everyone.try_send(line, data).map_err(|error| refused(error).to_owned());
+                }
                 self.everyone.send(line, data).await.map_err(|_| "the node has stopped".to_owned())
             }
             Command::Direct { to, data } => {
