@@ -1,6 +1,6 @@
 //! The one task that owns the protocol's state: inputs in, outputs out. It never waits for one peer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,10 +255,7 @@ impl Driver {
     fn perform_all(&mut self) {
         let mut delivered = Vec::new();
         let now = self.now();
-        let mut outputs = VecDeque::new();
-        loop {
-            outputs.extend(std::iter::from_fn(|| self.core.poll_output(now)));
-            let Some(output) = outputs.pop_front() else { break };
+        while let Some(output) = self.core.poll_output(now) {
             match output {
                 Output::Deliver { from, seq, data } => delivered.push(Incoming::Message { from, seq, data }),
                 Output::Gap { from, missed } => {

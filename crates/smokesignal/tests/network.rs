@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use smokesignal::transport::MemoryNetwork;
+use smokesignal::transport::{Credentials, MemoryNetwork, TcpTransport, Transport as _};
 use smokesignal::{
-    Broadcast, Builder, ConnectError, Event, Events, Incoming, Node, Peer, SendError, StartError,
+    Broadcast, Builder, ConnectError, Event, Events, Identity, Incoming, Node, Peer, SendError, StartError,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -326,4 +326,25 @@ async fn ipv6_works_the_same() {
     }
     let b = started(seeded(&a).address(localhost)).await;
     assert_eq!(next_peer(&mut b.events()).await.remote_addr(), a.local_addr().unwrap());
+}
+
+/// "Malformed frames from a peer: that peer is dropped with a reason in the log, nothing else happens."
+#[tokio::test]
+async fn whoever_sends_malformed_frames_is_dropped_and_nobody_else() {
+    let (a, _, b, _) = pair().await;
+    let mut reader = b.broadcast();
+    let me = Credentials::new(Identity::generate(), None);
+    let stranger = TcpTransport::new().bind("127.0.0.1:0".parse().unwrap(), me).await.unwrap();
+    // An unknown kind, a length above the limit, a message that is none, a stream that is none.
+    for bytes in [&[9, 0, 0, 0][..], &[0, 0xff, 0xff, 0xff], &[0, 0, 0, 1, 7], &[4, 0, 0, 4, 0, 0, 0, 1]] {
+        let mut connection = stranger.dial(a.local_addr().unwrap(), Some(a.id())).await.unwrap();
+        connection.writer.write_all(bytes).await.unwrap();
+        connection.writer.flush().await.unwrap();
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(5), connection.reader.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "{bytes:?} is not closed");
+    }
+    a.broadcast().send("unharmed").await.unwrap();
+    assert_eq!(message(&mut reader).await.2, b"unharmed");
+    assert_eq!((a.peers().len(), b.peers().len()), (1, 1));
 }
