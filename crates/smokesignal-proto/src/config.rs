@@ -6,6 +6,18 @@ use std::time::Duration;
 /// holds up others on a link for longer than one segment takes.
 pub const MAX_SEGMENT: usize = 64 * 1024;
 
+/// Where a node that joins starts to read the streams it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At now.
+    #[default]
+    Live,
+    /// So many messages of each writer before now, as far as its neighbours retain them.
+    Backlog(u64),
+    /// With the oldest that its neighbours retain.
+    All,
+}
+
 /// The numbers a node runs by. [`Config::default`] is what the library ships.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -15,6 +27,11 @@ pub struct Config {
     /// Which network the records belong to; records of another one are not believed. Default zeros; the
     /// library derives it from the network secret.
     pub network: [u8; 32],
+    /// Segments carry their writer's signature, checked by every node before it believes, delivers or passes on. The
+    /// same in all nodes of a network. Default true; false saves two ed25519 operations a segment where all members are trusted.
+    pub signed: bool,
+    /// Where a joiner starts to read. Default [`Start::Live`].
+    pub start: Start,
     /// Peers below which the node looks for more. Default 3 (the npm package's `minPeerNo`).
     pub min_peers: usize,
     /// Peers at most, not counting up to two for the moment of a link split or for explicit ones.
@@ -99,6 +116,14 @@ pub struct Config {
     pub graft_after: Duration,
     /// Wait before it is asked for elsewhere. Default 300 ms (design A, T2).
     pub graft_again: Duration,
+    /// Both waits grow with the link's round trip, up to this. Default 1 s.
+    pub graft_latest: Duration,
+    /// A neighbour that is not sent a stream is told how far it is after two round trips, but not sooner or later than
+    /// this. Default 20 ms and 200 ms (design A).
+    pub digest_delay: (Duration, Duration),
+    /// A link that brings a stream sooner than its parent takes the parent's place, but not more often than this.
+    /// Default 1 s.
+    pub switch_after: Duration,
     /// Wait before a range that nobody retains is reported as a gap: with enough peers, and with fewer than
     /// `min_peers`. Default 2 s (design A, T_gap) and 10 s (a new link may still bring it).
     pub gap_after: (Duration, Duration),
@@ -121,6 +146,8 @@ impl Default for Config {
         Self {
             incarnation: 1,
             network: [0; 32],
+            signed: true,
+            start: Start::Live,
             min_peers: 3,
             max_peers: 5,
             ping_timeout: s(3),
@@ -157,6 +184,9 @@ impl Default for Config {
             max_tombstones: 65_536,
             graft_after: ms(150),
             graft_again: ms(300),
+            graft_latest: s(1),
+            digest_delay: (ms(20), ms(200)),
+            switch_after: s(1),
             gap_after: (s(2), s(10)),
             settle_after: s(1),
             drain_timeout: s(5),

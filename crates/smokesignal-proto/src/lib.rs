@@ -40,11 +40,11 @@ mod time;
 mod writer;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode};
-pub use config::{Config, MAX_SEGMENT};
-pub use id::{Keypair, NodeId, ParseNodeIdError};
+pub use config::{Config, MAX_SEGMENT, Start};
+pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use message::{
-    Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, Mark, Message, Priority, Segment, SegmentKind,
+    Ask, Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, Mark, Message, Priority, Segment, SegmentKind,
 };
 pub use node::{DialId, Full, LinkId, Node, Output, RequestFailure, RequestId, Target};
-pub use record::{MAX_ADDRESSES, Record};
+pub use record::{MAX_ADDRESSES, Record, Statement};
 pub use time::Instant;

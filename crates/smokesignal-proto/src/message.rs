@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::id::{Keypair, NodeId, Signature, hash};
 use crate::record::Record;
 
 /// Records in one message at most.
 pub const MAX_RECORDS: usize = 32;
-/// Marks in one digest at most; longer digests come in parts.
+/// Marks in one digest, or asks in one graft, at most; longer ones come in parts.
 pub const MAX_MARKS: usize = 256;
 
 /// One message over one connection.
@@ -131,23 +131,39 @@ pub enum Control {
         /// A sample of what the end knows.
         records: Vec<Record>,
     },
-    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a link
-    /// comes up, and for one stream when the receiver fell out of the sender's ring.
+    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a link comes up; to
+    /// neighbours that are not sent a stream, when it has grown; and when the receiver fell out of the sender's ring.
     Digest {
         /// One for each stream, at most [`MAX_MARKS`].
         marks: Vec<Mark>,
         /// Present in the last part of a link's first digest.
         end: Option<DigestEnd>,
     },
-    /// "Send me this stream from this segment on." Sent to a neighbour whose mark is ahead of ours.
+    /// "Send me these streams from these segments on, and go on doing so." Sent to a neighbour that is ahead, or that
+    /// is to be a stream's source from now on.
     Graft {
+        /// At most [`MAX_MARKS`].
+        asks: Vec<Ask>,
+    },
+    /// "I have this stream from somebody else; tell me now and then how far you are." Sent to a neighbour that
+    /// brought a segment second.
+    Prune {
         /// Whose stream.
         origin: NodeId,
         /// Which incarnation.
         incarnation: u64,
-        /// First segment wanted.
-        from: u64,
     },
+}
+
+/// One stream that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Whose stream.
+    pub origin: NodeId,
+    /// Which incarnation.
+    pub incarnation: u64,
+    /// First segment wanted.
+    pub from: u64,
 }
 
 /// How badly a link is wanted, which decides what a full node does about it.
@@ -187,6 +203,8 @@ pub struct Mark {
     pub floor: u64,
     /// Number of the message in which segment `floor` begins.
     pub floor_message: u64,
+    /// Number of the message that begins, or goes on, after segment `have`; 0 when not known.
+    pub next_message: u64,
 }
 
 /// The end of a link's first digest.
@@ -211,6 +229,34 @@ pub struct Segment {
     pub kind: SegmentKind,
     /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
     pub body: Bytes,
+    /// The writer's word for all of it; `None` in a network whose members trust each other.
+    pub signature: Option<Signature>,
+}
+
+impl Segment {
+    /// Signs it with the writer's key, for this network.
+    pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32]) {
+        self.signature = Some(Signature::new(keypair.sign(&self.signed_text(network))));
+    }
+
+    /// Whether its writer wrote it, in this network.
+    pub fn verify(&self, network: &[u8; 32]) -> bool {
+        let Some(signature) = &self.signature else { return false };
+        signature.verify(&self.origin, network, || self.signed_text(network))
+    }
+
+    /// The body's hash stands for the body, because ed25519 reads its text twice.
+    fn signed_text(&self, network: &[u8; 32]) -> Vec<u8> {
+        let mut text = b"smokesignal segment 1\0".to_vec();
+        text.extend_from_slice(network);
+        text.extend_from_slice(self.origin.as_bytes());
+        for number in [self.incarnation, self.seq, self.first_message] {
+            text.extend_from_slice(&number.to_be_bytes());
+        }
+        text.push(self.kind.bits());
+        text.extend_from_slice(&hash(&self.body));
+        text
+    }
 }
 
 /// What a segment's body holds.
@@ -227,15 +273,26 @@ pub enum SegmentKind {
     },
 }
 
+impl SegmentKind {
+    /// Bit 0 fragment, bit 1 its first, bit 2 its last.
+    pub(crate) fn bits(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Fragment { first, last } => 1 | u8::from(first) << 1 | u8::from(last) << 2,
+        }
+    }
+}
+
 impl Message {
     /// What this message counts for in the link's window, in bytes; close to its size on the wire.
     pub fn cost(&self) -> usize {
         let control = match self {
-            Self::Data(segment) => return 64 + segment.body.len(),
+            Self::Data(segment) => return 128 + segment.body.len(),
             Self::Control(control) => &**control,
         };
         match control {
             Control::Digest { marks, .. } => 16 + 64 * marks.len(),
+            Control::Graft { asks } => 16 + 48 * asks.len(),
             Control::Welcome { records }
             | Control::Refuse { records }
             | Control::Disconnect { records, .. }

@@ -1,6 +1,8 @@
 //! Connections become links in two steps, so that a link exists on both sides or on neither:
 //! `Neighbor`, `Accept`, `Active`.
 
+use std::time::Duration;
+
 use super::{Conn, Effect, Membership, Phase, Purpose};
 use crate::id::NodeId;
 use crate::message::{Control, Farewell, Priority};
@@ -76,6 +78,7 @@ impl Membership {
             explicit: false,
             degree: 0,
             favours: self.config.favours_per_tick,
+            rtt: Duration::ZERO,
             heard: now,
             spoke: now,
         };
@@ -247,7 +250,7 @@ impl Membership {
 
     fn activate(&mut self, link: LinkId, now: Instant) {
         let Some(conn) = self.conns.get_mut(&link) else { return };
-        (conn.phase, conn.since) = (Phase::Active, now);
+        (conn.phase, conn.since, conn.rtt) = (Phase::Active, now, now - conn.since);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.forget(&peer);
         self.refill_wait = self.config.refill_backoff.0;

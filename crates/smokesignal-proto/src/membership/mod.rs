@@ -11,6 +11,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -48,6 +49,8 @@ pub(crate) struct Conn {
     degree: usize,
     /// How many more walks, joins and the like from it are heeded until the next tick.
     favours: u32,
+    /// From asking for the link, or agreeing to it, to the answer.
+    pub(crate) rtt: Duration,
     pub(crate) heard: Instant,
     pub(crate) spoke: Instant,
 }
@@ -131,7 +134,7 @@ struct Between {
 #[derive(Debug)]
 pub(crate) struct Membership {
     me: NodeId,
-    keypair: Keypair,
+    keypair: Arc<Keypair>,
     config: Config,
     rng: Rng,
     addresses: Vec<SocketAddr>,
@@ -161,7 +164,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(crate) fn new(keypair: Keypair, config: Config, rng_seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(keypair: Arc<Keypair>, config: Config, rng_seed: u64, now: Instant) -> Self {
         let record = Record::sign(&keypair, &config.network, Vec::new(), config.incarnation);
         Self {
             me: keypair.id(),

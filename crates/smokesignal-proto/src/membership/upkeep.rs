@@ -39,7 +39,7 @@ impl Membership {
             }
             Control::Shuffle { walk, ttl, records } => self.on_shuffle(link, walk, ttl, records, now),
             Control::ShuffleReply { walk, records } => self.on_shuffle_reply(walk, records),
-            Control::Digest { .. } | Control::Graft { .. } => {} // Of the broadcast; see node.rs.
+            Control::Digest { .. } | Control::Graft { .. } | Control::Prune { .. } => {} // Of the broadcast; see node.rs.
         }
     }
 
