@@ -11,7 +11,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::config::MAX_SEGMENT;
 use crate::id::{NodeId, Signature};
-use crate::message::{Control, MAX_MARKS, MAX_RECORDS, Message, Segment, SegmentKind};
+use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Segment, SegmentKind};
 
 /// Bytes of one encoded message at most: a full segment and its header.
 pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
@@ -94,9 +94,12 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         | Control::Refuse { records }
         | Control::Disconnect { records, .. }
         | Control::Shuffle { records, .. }
+        | Control::Bridge { records, .. }
         | Control::ShuffleReply { records, .. } => ("records", records.len(), MAX_RECORDS),
         Control::Digest { marks, .. } => ("marks", marks.len(), MAX_MARKS),
         Control::Graft { asks } => ("asks", asks.len(), MAX_MARKS),
+        Control::Ping { seeds, .. } => ("seeds", seeds.len(), MAX_SEEDS),
+        Control::Beacon { beat, .. } => ("seeds", beat.seeds.len(), MAX_SEEDS),
         _ => ("items", 0, 0),
     };
     if count > limit {
@@ -217,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::id::Keypair;
-    use crate::message::{Ask, DigestEnd, Farewell, Mark, Priority};
+    use crate::message::{Ask, Beat, DigestEnd, Farewell, Mark, Priority, SeedReport, SeedState, SeedStatus};
     use crate::record::Record;
 
     fn record() -> Record {
@@ -229,6 +232,11 @@ mod tests {
         let id = NodeId::from_bytes([3; 32]);
         let mark =
             Mark { origin: id, incarnation: 1, have: 9, floor: 4, floor_message: 77, next_message: 90 };
+        let report = SeedReport { seed: 1 << 63, present: false, unreachable: 2, other_size: Some(70_000) };
+        let states =
+            [SeedState::Present, SeedState::Absent, SeedState::Lost, SeedState::Elsewhere { size: 9 }];
+        let seeds = states.iter().map(|state| SeedStatus { seed: 5, state: *state }).collect();
+        let beat = Beat::sign(&Keypair::from_seed(&[1; 32]), &[0; 32], 7, 8, 9, seeds);
         let segment = |kind, body: &'static [u8]| {
             let body = Bytes::from_static(body);
             let mut segment = Segment {
@@ -259,7 +267,10 @@ mod tests {
             Control::Refuse { records: vec![] }.into(),
             Control::Active.into(),
             Control::Disconnect { reason: Farewell::Leaving, records: vec![record()] }.into(),
-            Control::Ping { degree: 4 }.into(),
+            Control::Ping { degree: 4, child: Some(1 << 31), subtree: 9, seeds: vec![report] }.into(),
+            Control::Beacon { beat: Arc::new(beat), age_ms: 1700, hops: 3 }.into(),
+            Control::Probe.into(),
+            Control::Bridge { ttl: 6, records: vec![record()] }.into(),
             Control::Shuffle { walk: 2, ttl: 3, records: vec![record()] }.into(),
             Control::ShuffleReply { walk: 2, records: vec![] }.into(),
             Control::Digest { marks: vec![mark; MAX_MARKS], end: Some(DigestEnd { settled: true }) }.into(),
@@ -327,7 +338,7 @@ mod tests {
         }
 
         #[test]
-        fn flipped_bits_in_real_messages_never_panic(which in 0..20usize, at in any::<u16>(), value in any::<u8>()) {
+        fn flipped_bits_in_real_messages_never_panic(which in 0..23usize, at in any::<u16>(), value in any::<u8>()) {
             let mut bytes = encoded(&samples()[which]).to_vec();
             let at = usize::from(at) % bytes.len();
             bytes[at] = value;

@@ -42,6 +42,20 @@ pub struct Config {
     /// Bytes of one message at most. Default 16 MiB.
     pub max_message: usize,
 
+    /// A neighbour that was told nothing for this long is sent a ping. Default half the ping timeout.
+    pub keepalive: Duration,
+    /// A component's root beats this often, give or take 5 %. Default 1.65 s: with a ping timeout of 3 s an idle link
+    /// then carries less than 200 B/s, headers included.
+    pub beat_period: Duration,
+    /// A root without a beat for this long is dead. Default 5 s: two beats may be late.
+    pub root_max_age: Duration,
+    /// A component sends out three probes in such a time. Default 5 s (design B: 4.2).
+    pub probe_period: Duration,
+    /// While a seed is missing and nobody knows why, this much. Default 1 s.
+    pub probe_hurry: Duration,
+    /// A link that joins two components is not given up for others for this long. Default 60 s.
+    pub bridge_hold: Duration,
+
     /// Upkeep runs this often, give or take 30 %. Default 250 ms (design C: fixed rhythm, not
     /// reaction, so that a mass failure makes no herd).
     pub tick: Duration,
@@ -151,6 +165,12 @@ impl Default for Config {
             min_peers: 3,
             max_peers: 5,
             ping_timeout: s(3),
+            keepalive: ms(1500),
+            beat_period: ms(1650),
+            root_max_age: s(5),
+            probe_period: s(5),
+            probe_hurry: s(1),
+            bridge_hold: s(60),
             max_message: 16 * MIB,
             tick: ms(250),
             contact_stagger: ms(250),
@@ -196,6 +216,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The same with another ping timeout, and all that has to fit to it.
+    pub fn with_ping_timeout(self, timeout: Duration) -> Self {
+        let (keepalive, beat_period, root_max_age) = (timeout / 2, timeout * 11 / 20, timeout * 5 / 3);
+        Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, ..self }
+    }
+
     /// Links that come about by themselves at most. With "no limit" (`usize::MAX`) every joiner's first link
     /// would go to its seed and make it the centre of a star, so it is twice `min_peers` then, 8 at least;
     /// links that a user asks for come on top.

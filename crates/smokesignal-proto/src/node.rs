@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::config::{Config, Start};
 use crate::id::{Keypair, NodeId};
 use crate::membership::{Effect, Membership};
-use crate::message::{Ask, Control, DigestEnd, Mark, Message, Segment};
+use crate::message::{Ask, Beat, Control, DigestEnd, Mark, Message, Segment};
+use crate::netsplit::{Netsplit, News, Report};
 use crate::spread::{Advice, Repair, Spread};
 use crate::streams::{Delivery, OWN, StreamIx, Streams, Verdict};
 use crate::time::Instant;
@@ -111,6 +112,25 @@ pub enum Output {
         /// How many.
         missed: u64,
     },
+    /// A seed that was part of this node's component is so no more, and dialling it does not reach it either.
+    /// [`Output::NetsplitResolved`] follows before there is another.
+    Netsplit {
+        /// Which seed.
+        seed: NodeId,
+        /// Nodes on this side, this one included.
+        size: u32,
+        /// Nodes in the component when it was whole.
+        size_before: u32,
+        /// Nodes on the side of the seed, if it could be asked.
+        other_size: Option<u32>,
+    },
+    /// All seeds that were lost are part of this node's component again.
+    NetsplitResolved {
+        /// Since the seed was last known to be part of the component.
+        duration: Duration,
+        /// Nodes in the component now, as far as they have been counted.
+        size: u32,
+    },
     /// The answer to [`Node::request_peer`].
     Requested {
         /// Which wish.
@@ -137,6 +157,7 @@ pub struct Node {
     keypair: Arc<Keypair>,
     config: Config,
     membership: Membership,
+    netsplit: Netsplit,
     streams: Streams,
     spread: Spread,
     writer: Writer,
@@ -160,7 +181,8 @@ impl Node {
             me,
             keypair: Arc::clone(&keypair),
             streams: Streams::new(me, config.incarnation, now),
-            membership: Membership::new(keypair, config.clone(), rng_seed, now),
+            membership: Membership::new(Arc::clone(&keypair), config.clone(), rng_seed, now),
+            netsplit: Netsplit::new(keypair, config.clone(), !rng_seed, now),
             spread: Spread::default(),
             writer: Writer::default(),
             settled: true,
@@ -183,6 +205,11 @@ impl Node {
     /// The node's neighbours and the connections to them.
     pub fn peers(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
         self.membership.active().map(|(link, conn)| (link, conn.peer))
+    }
+
+    /// Nodes in this node's component, itself included, by the last count; it follows the truth within seconds.
+    pub fn size_estimate(&self) -> u32 {
+        self.netsplit.size()
     }
 
     // The user's wishes.
@@ -239,9 +266,16 @@ impl Node {
         self.pass_on(now);
     }
 
-    /// A connection could not be made.
+    /// A connection could not be made: there was no answer, or a wrong one.
     pub fn handle_dial_failed(&mut self, dial: DialId, now: Instant) {
-        self.membership.dial_failed(dial, now);
+        self.membership.dial_failed(dial, false, now);
+        self.pass_on(now);
+    }
+
+    /// A connection could not be made: the host answered that nobody listens at that port. So it can be reached, and
+    /// what does not run there is no netsplit.
+    pub fn handle_dial_refused(&mut self, dial: DialId, now: Instant) {
+        self.membership.dial_failed(dial, true, now);
         self.pass_on(now);
     }
 
@@ -281,7 +315,11 @@ impl Node {
                 Control::Digest { marks, end } => self.on_digest(link, &marks, end, now),
                 Control::Graft { asks } => self.on_graft(link, &asks),
                 Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
-                control => self.membership.handle(link, control, now),
+                Control::Beacon { beat, age_ms, hops } => self.on_beacon(link, &beat, age_ms, hops, now),
+                control => {
+                    self.on_whether_whole(link, &control, now);
+                    self.membership.handle(link, control, now);
+                }
             },
         }
         self.pass_on(now);
@@ -296,8 +334,12 @@ impl Node {
 
     /// Time has passed. Call it at [`Node::poll_timeout`], and as often as you like.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let due = now >= self.membership.next_tick();
         if self.membership.tick(now) {
             self.spread.forgive(now);
+        }
+        if due {
+            self.look_around(now);
         }
         for link in self.spread.stalled(now, &self.config) {
             self.membership.disconnected(link, "it takes no data", now);
@@ -344,6 +386,7 @@ impl Node {
             for effect in std::mem::take(&mut self.membership.out) {
                 self.perform(effect, now);
             }
+            self.tell_news(now);
         }
     }
 
@@ -359,6 +402,7 @@ impl Node {
             Effect::Up(link) => {
                 let rtt = self.membership.conns.get(&link).map_or(Duration::ZERO, |conn| conn.rtt);
                 self.spread.link_up(link, rtt, now);
+                self.netsplit.link_up(link, now);
                 self.first_link.get_or_insert(now);
                 let Some(conn) = self.membership.conns.get(&link) else { return };
                 let address = conn.record.as_ref().and_then(|record| record.addresses.first().copied());
@@ -367,12 +411,17 @@ impl Node {
             }
             Effect::Down(link, reason) => {
                 self.spread.link_down(link, now);
+                self.netsplit.link_down(link);
                 let untold =
                     |held: &Output| matches!(held, Output::PeerUp { link: held, .. } if *held == link);
                 match self.held.iter().position(untold) {
                     Some(at) => drop(self.held.remove(at)),
                     None => self.out.push_back(Output::PeerDown { link, reason }),
                 }
+            }
+            Effect::Quiet(link) => {
+                let Report { child, subtree, seeds } = self.netsplit.report_for(link);
+                self.send(link, Control::Ping { degree: 0, child, subtree, seeds }.into(), now);
             }
             Effect::Requested(request, outcome) => {
                 self.tell(Output::Requested { request, outcome });
@@ -397,7 +446,12 @@ impl Node {
         }
     }
 
-    fn send(&mut self, link: LinkId, message: Message, now: Instant) {
+    fn send(&mut self, link: LinkId, mut message: Message, now: Instant) {
+        if let Message::Control(control) = &mut message
+            && let Control::Ping { degree, .. } = &mut **control
+        {
+            *degree = self.membership.degree().min(usize::from(u16::MAX)) as u16;
+        }
         if let Some(conn) = self.membership.conns.get_mut(&link) {
             conn.spoke = now;
         }
@@ -405,6 +459,70 @@ impl Node {
             return self.violation(link, "it takes no control messages", now);
         }
         self.out.push_back(Output::Send { link, message });
+    }
+
+    /// The parts of control messages that the beacon is about.
+    fn on_whether_whole(&mut self, link: LinkId, control: &Control, now: Instant) {
+        match control {
+            Control::Ping { child, subtree, seeds, .. } => {
+                let report = Report { child: *child, subtree: *subtree, seeds: seeds.clone() };
+                self.netsplit.on_report(link, report);
+            }
+            Control::Probe => {
+                let beacon = self.netsplit.beacon(now);
+                self.send(link, beacon.into(), now);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_beacon(&mut self, link: LinkId, beat: &Arc<Beat>, age_ms: u32, hops: u8, now: Instant) {
+        if self.membership.is_active(link) {
+            if !self.netsplit.on_beacon(link, beat, age_ms, hops, now) {
+                return self.violation(link, "it sent a beat that its root has not signed", now);
+            }
+        } else if self.membership.is_probe(link) {
+            if self.netsplit.is_other(beat, age_ms, now) {
+                self.membership.found_others(link, beat.size, now);
+            } else if beat.root == self.netsplit.root() {
+                self.membership.found_one_of_us(link, now);
+            }
+        }
+        self.tell_news(now);
+    }
+
+    /// Once in a tick: the beacon, and whether there is anybody outside of our component.
+    fn look_around(&mut self, now: Instant) {
+        let facts = self.membership.seed_facts(now);
+        self.netsplit.tick(facts, now);
+        self.tell_news(now);
+        let (membership, netsplit, config) = (&mut self.membership, &self.netsplit, &self.config);
+        let is_missing = |id: &NodeId| !netsplit.has_seed(id);
+        // Whoever feels a cut first looks for the seeds at once: a few of all who feel it.
+        let silent = membership.take_silent() > 0 && membership.lot(netsplit.probers().div_ceil(3));
+        if silent {
+            membership.probe_missing_seeds(|_| true, now);
+        }
+        let period = if netsplit.misses_a_seed(now) { config.probe_hurry } else { config.probe_period };
+        if membership.is_probing(netsplit.probers(), period, now) {
+            membership.probe(is_missing, now);
+        }
+        self.pass_on(now);
+    }
+
+    fn tell_news(&mut self, now: Instant) {
+        for news in std::mem::take(&mut self.netsplit.news) {
+            match news {
+                News::Send(link, control) => self.send(link, control.into(), now),
+                News::Netsplit { seed, size, size_before, other_size } => {
+                    self.out.push_back(Output::Netsplit { seed, size, size_before, other_size });
+                }
+                News::Resolved { duration, size } => {
+                    self.out.push_back(Output::NetsplitResolved { duration, size });
+                }
+                News::Merged => self.membership.mix(now),
+            }
+        }
     }
 
     fn on_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {

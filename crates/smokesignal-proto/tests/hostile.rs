@@ -94,7 +94,9 @@ impl Bench {
         let mut outputs = Vec::new();
         for _ in 0..seconds * 4 {
             self.now = self.now + std::time::Duration::from_millis(250);
-            alive.iter().for_each(|n| self.tell(*n, Control::Ping { degree: 4 }));
+            alive.iter().for_each(|n| {
+                self.tell(*n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() })
+            });
             self.node.handle_timeout(self.now);
             outputs.extend(self.drain(None));
         }
@@ -183,7 +185,7 @@ fn catching_up_on_tiny_segments_stays_within_the_window() {
     };
     let unsent: usize = outputs.iter().map(cost).sum();
     assert!(unsent < 2 * Config::default().link_window, "{unsent}");
-    bench.tell(3, Control::Ping { degree: 1 });
+    bench.tell(3, Control::Ping { degree: 1, child: None, subtree: 0, seeds: Vec::new() });
     assert!(!closed(&bench.drain(Some(3))));
 }
 

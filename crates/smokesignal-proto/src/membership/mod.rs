@@ -6,6 +6,7 @@
 
 mod join;
 mod links;
+mod probe;
 mod split;
 mod upkeep;
 
@@ -27,11 +28,17 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) enum Effect {
     Send(LinkId, Message),
-    Dial { dial: DialId, target: Target, expect: Option<NodeId> },
+    Dial {
+        dial: DialId,
+        target: Target,
+        expect: Option<NodeId>,
+    },
     Close(LinkId, &'static str),
     Up(LinkId),
     Down(LinkId, &'static str),
     Requested(RequestId, Result<NodeId, RequestFailure>),
+    /// Nothing was said to this neighbour for a while.
+    Quiet(LinkId),
 }
 
 /// One connection, link or not.
@@ -46,6 +53,10 @@ pub(crate) struct Conn {
     /// What to do once the connection is up, or why it was made.
     purpose: Purpose,
     explicit: bool,
+    /// It joins two components: not given up for others until then.
+    bridge_until: Instant,
+    /// The first link between the two: its ends see to it that there are more.
+    bridge_first: bool,
     degree: usize,
     /// How many more walks, joins and the like from it are heeded until the next tick.
     favours: u32,
@@ -78,6 +89,8 @@ enum Purpose {
         priority: Priority,
         token: Option<u64>,
     },
+    /// A known node, to look around out of band.
+    Probe,
     /// The user asked.
     Explicit(RequestId),
 }
@@ -100,6 +113,8 @@ struct Seed {
     own: bool,
     /// The link to it was lost: it must be reached again even if there are peers enough.
     lost: bool,
+    /// What dialling it has shown lately.
+    seen: probe::Seen,
 }
 
 /// A link being split for a joiner, seen from one of its two ends.
@@ -159,6 +174,9 @@ pub(crate) struct Membership {
     next_contact: Instant,
     next_shuffle: Instant,
     over_since: Option<Instant>,
+    next_probe: Instant,
+    /// Links that fell silent since the last tick.
+    silent: usize,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
 }
@@ -190,6 +208,8 @@ impl Membership {
             next_contact: now,
             next_shuffle: now + config.shuffle.0 / 4,
             over_since: None,
+            next_probe: now,
+            silent: 0,
             leaving: false,
             out: Vec::new(),
             config,
@@ -203,7 +223,8 @@ impl Membership {
     }
 
     pub(crate) fn add_seed(&mut self, address: String, now: Instant) {
-        let seed = Seed { address, peer: None, failures: 0, not_before: now, own: false, lost: false };
+        let (peer, failures, seen) = (None, 0, probe::Seen::default());
+        let seed = Seed { address, peer, failures, not_before: now, own: false, lost: false, seen };
         self.seeds.push(seed);
         self.next_tick = self.next_tick.min(now);
     }
