@@ -101,15 +101,18 @@ pub(crate) fn open(
             sleep(LINGER).await;
         };
         tokio::pin!(reading, writing);
-        // Whichever ends first: a broken reader ends both; a writer that was told to close lets the reader drain.
+        // Whichever ends first: a broken reader ends both; a writer that was told to close lets the reader drain. The
+        // order is fixed so that a simulated run can be repeated; the writer has a window, so it does not starve the
+        // reader.
         tokio::select! {
-            () = &mut reading => {}
+            biased;
             () = overdue => tracing::debug!(?link, "the other side took nothing more"),
             in_order = &mut writing => {
                 if in_order && timeout(LINGER, &mut reading).await.is_err() {
                     tracing::debug!(?link, "the other side did not close in time");
                 }
             }
+            () = &mut reading => {}
         }
         drop(cut);
         // The driver may have gone first.
