@@ -109,7 +109,7 @@ async fn a_bandwidth_is_kept() {
     let start = Instant::now();
     let (sent, mut received) = (vec![7; 3_000_000], vec![0; 3_000_000]);
     let (written, read) = tokio::join!(a.writer.write_all(&sent), b.reader.read_exact(&mut received));
-    (written.unwrap(), read.unwrap());
+    written.and(read.map(|_| ())).unwrap();
     // A writer with a full window goes on when the first piece has arrived, so that the latency counts a few times.
     assert!((ms(3010)..ms(3200)).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
@@ -181,7 +181,7 @@ async fn a_writer_into_a_cut_waits_once_the_window_is_full() {
     network.heal();
     b.reader.read_exact(&mut received[..1 << 18]).await.unwrap();
     let (written, read) = tokio::join!(a.writer.write_all(&sent), b.reader.read_exact(&mut received));
-    (written.unwrap(), read.unwrap());
+    written.and(read.map(|_| ())).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,15 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
-
-use super::MemoryNetwork;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
 
 /// Bytes on the way or unread in each direction before a writer waits: 256 KiB, two windows of a link.
 const IN_FLIGHT: usize = 256 * 1024;
@@ -104,7 +101,7 @@ struct Piece {
 /// `None`: lost on the way. It is sent again when the cut is healed.
 type Arrival = Option<Instant>;
 
-enum Progress<T> {
+pub(super) enum Progress<T> {
     Done(T),
     /// Until then, or until somebody wakes us.
     Wait(Option<Instant>),
@@ -152,7 +149,14 @@ impl Wire {
         }
     }
 
-    fn read(&mut self, end: usize, now: Instant, buf: &mut ReadBuf<'_>) -> Progress<io::Result<()>> {
+    /// Whoever has to wait is woken through `waker`.
+    pub(super) fn read(
+        &mut self,
+        end: usize,
+        now: Instant,
+        buf: &mut ReadBuf<'_>,
+        waker: &Waker,
+    ) -> Progress<io::Result<()>> {
         if self.reset {
             return Progress::Done(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -176,6 +180,7 @@ impl Wire {
             }
         }
         if read == 0 && buf.remaining() > 0 {
+            pipe.reader = Some(waker.clone());
             return Progress::Wait(pipe.pieces.front().and_then(|piece| piece.arrival));
         }
         pipe.bytes -= read;
@@ -183,12 +188,13 @@ impl Wire {
         Progress::Done(Ok(()))
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         end: usize,
         now: Instant,
         delays: &mut Delays,
         buf: &[u8],
+        waker: &Waker,
     ) -> Progress<io::Result<usize>> {
         if self.reset {
             return Progress::Done(Err(io::ErrorKind::ConnectionReset.into()));
@@ -200,6 +206,7 @@ impl Wire {
         }
         let part = buf.len().min(IN_FLIGHT - pipe.bytes);
         if part == 0 && !buf.is_empty() {
+            pipe.writer = Some(waker.clone());
             return Progress::Wait(unwanted);
         }
         if part > 0 {
@@ -209,7 +216,7 @@ impl Wire {
     }
 
     /// No more is written; the other end reads an end of file after the rest.
-    fn shut_down(&mut self, end: usize, now: Instant, delays: &mut Delays) {
+    pub(super) fn shut_down(&mut self, end: usize, now: Instant, delays: &mut Delays) {
         let pipe = &mut self.pipes[end];
         if !pipe.closed && !self.reset {
             pipe.closed = true;
@@ -218,7 +225,7 @@ impl Wire {
     }
 
     /// This end exists no more. Says whether neither does.
-    fn drop_end(&mut self, end: usize, now: Instant, delays: &mut Delays) -> bool {
+    pub(super) fn drop_end(&mut self, end: usize, now: Instant, delays: &mut Delays) -> bool {
         self.shut_down(end, now, delays);
         let told = (!self.cut).then(|| self.pipes[end].pace.next(0, now, delays));
         let pipe = &mut self.pipes[1 - end];
@@ -240,98 +247,5 @@ impl Pipe {
 
     fn wake_both(&mut self) {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
-    }
-}
-
-/// One end of a [`Wire`].
-pub(super) struct WireEnd {
-    network: MemoryNetwork,
-    wire: u64,
-    end: usize,
-    reading: Timer,
-    writing: Timer,
-}
-
-impl WireEnd {
-    pub(super) fn new(network: MemoryNetwork, wire: u64, end: usize) -> Self {
-        Self { network, wire, end, reading: Timer(None), writing: Timer(None) }
-    }
-}
-
-impl AsyncRead for WireEnd {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            let end = self.end;
-            let progress = self.network.with_wire(self.wire, |wire, _| {
-                let progress = wire.read(end, Instant::now(), buf);
-                if let Progress::Wait(_) = progress {
-                    wire.pipes[1 - end].reader = Some(cx.waker().clone());
-                }
-                progress
-            });
-            match progress {
-                Progress::Done(read) => return Poll::Ready(read),
-                Progress::Wait(until) => ready!(self.reading.poll(until, cx)),
-            }
-        }
-    }
-}
-
-impl AsyncWrite for WireEnd {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let end = self.end;
-            let progress = self.network.with_wire(self.wire, |wire, delays| {
-                let progress = wire.write(end, Instant::now(), delays, buf);
-                if let Progress::Wait(_) = progress {
-                    wire.pipes[end].writer = Some(cx.waker().clone());
-                }
-                progress
-            });
-            match progress {
-                Progress::Done(written) => return Poll::Ready(written),
-                Progress::Wait(until) => ready!(self.writing.poll(until, cx)),
-            }
-        }
-    }
-
-    /// Written bytes are on their way already.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.network.with_wire(self.wire, |wire, delays| wire.shut_down(self.end, Instant::now(), delays));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for WireEnd {
-    fn drop(&mut self) {
-        let drop_end = |wire: &mut Wire, delays: &mut Delays| wire.drop_end(self.end, Instant::now(), delays);
-        if self.network.with_wire(self.wire, drop_end) {
-            self.network.forget_wire(self.wire);
-        }
-    }
-}
-
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Ready at `until`; never, without one: somebody else wakes us then.
-    fn poll(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(until) = until else {
-            self.0 = None;
-            return Poll::Pending;
-        };
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if sleep.deadline() != until {
-            sleep.as_mut().reset(until);
-        }
-        sleep.as_mut().poll(cx)
     }
 }
