@@ -294,6 +294,25 @@ async fn a_node_whose_connections_break_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_killed_and_built_again_is_heard() {
+    let network = MemoryNetwork::new().latency(ms(5)..=ms(5));
+    let mut nodes = started(&network, 1..=4).await;
+    until("all are linked", || nodes.iter().all(|node| node.peers().len() == 3)).await;
+    let mut heard = nodes[0].broadcast();
+    for life in 1..=3_u8 {
+        nodes[3].broadcast().send(vec![life]).await.unwrap();
+        let Some(Incoming::Message { seq, data, .. }) = heard.recv().await else {
+            panic!("life {life}: a gap")
+        };
+        assert_eq!((seq, data[0]), (1, life));
+        drop(nodes.pop()); // Its last handle: it ends as if killed.
+        sleep(ms(10)).await;
+        nodes.extend(started(&network, 4..=4).await);
+        until("it is back", || nodes.iter().all(|node| node.peers().len() == 3)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn twenty_nodes_gather_and_everyone_reads_everyone() {
     let real = std::time::Instant::now();
     let network = MemoryNetwork::new().latency(ms(5)..=ms(50));

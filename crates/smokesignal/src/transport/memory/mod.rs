@@ -28,7 +28,7 @@ use super::{BoxFuture, Credentials, Endpoint, Transport};
 /// In a runtime of one thread with a paused clock (tokio's feature `test-util`), time is virtual: whenever all tasks
 /// wait, the clock jumps to the next timer. Many seconds pass in milliseconds, and delays are exact. The network can be
 /// [cut in parts](Self::partition) and [healed](Self::heal), nodes can [freeze](Self::freeze) and connections
-/// [break](Self::reset). A node is named by the address where it listens.
+/// [break](Self::reset). A node is named by the address where it listens. To kill one, drop its last handle.
 ///
 /// ```
 /// use std::net::SocketAddr;
