@@ -23,6 +23,7 @@ pub struct Builder {
     pub(crate) identity: Option<Identity>,
     pub(crate) secret: Option<Secret>,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) rng_seed: Option<u64>,
 }
 
 /// Does not show itself in a log.
@@ -48,6 +49,7 @@ impl Default for Builder {
             identity: None,
             secret: None,
             transport: Arc::new(TcpTransport::new()),
+            rng_seed: None,
         }
     }
 }
@@ -112,6 +114,14 @@ impl Builder {
     /// Another way to carry bytes, for example [`MemoryNetwork`](crate::transport::MemoryNetwork). Default: TCP and TLS.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Arc::new(transport);
+        self
+    }
+
+    /// For tests: the node's choices (whom it links to, when it tries again) come from this number and the
+    /// [identity](Self::identity), so that a run in a simulated network can be repeated, see
+    /// [`MemoryNetwork`](crate::transport::MemoryNetwork). Default: the system's randomness. Keys do not depend on it.
+    pub fn rng_seed(mut self, seed: u64) -> Self {
+        self.rng_seed = Some(seed);
         self
     }
 
