@@ -95,7 +95,7 @@ impl Bench {
         for _ in 0..seconds * 4 {
             self.now = self.now + std::time::Duration::from_millis(250);
             alive.iter().for_each(|n| {
-                self.tell(*n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() })
+                self.tell(*n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
             });
             self.node.handle_timeout(self.now);
             outputs.extend(self.drain(None));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smokesignal_proto::{self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) peers: Peers,
+    /// Nodes in the network, by the last count.
+    pub(crate) size: Arc<AtomicUsize>,
 }
 
 pub(crate) struct Driver {
@@ -225,8 +228,13 @@ impl Driver {
             }
             Err(error) => {
                 self.report_trouble(target, &error);
+                let refused = matches!(error, ConnectError::Refused(_));
                 self.failures.insert(dial, error);
-                self.core.handle_dial_failed(dial, self.now());
+                if refused {
+                    self.core.handle_dial_refused(dial, self.now());
+                } else {
+                    self.core.handle_dial_failed(dial, self.now());
+                }
                 self.perform_all();
                 self.failures.remove(&dial);
             }
@@ -271,6 +279,7 @@ impl Driver {
         if !delivered.is_empty() {
             self.shared.hub.deliver(&delivered);
         }
+        self.shared.size.store(self.core.size_estimate() as usize, Ordering::Relaxed);
     }
 
     fn perform(&mut self, output: Output) {
@@ -299,6 +308,16 @@ impl Driver {
             }
             Output::PeerUp { link, peer, address } => self.peer_up(link, peer, address),
             Output::PeerDown { link, reason } => self.peer_down(link, reason),
+            Output::Netsplit { seed, size, size_before, other_size } => {
+                tracing::warn!(?seed, size, size_before, ?other_size, "netsplit");
+                let (size, size_before) = (size as usize, size_before as usize);
+                let other_size = other_size.map(|size| size as usize);
+                self.shared.bus.emit(&Event::Netsplit { seed, size, size_before, other_size });
+            }
+            Output::NetsplitResolved { duration, size } => {
+                tracing::info!(?duration, size, "netsplit resolved");
+                self.shared.bus.emit(&Event::NetsplitResolved { duration, size: size as usize });
+            }
             Output::Requested { request, outcome } => self.answer(request, outcome),
             Output::Left { unsent } => {
                 if unsent > 0 {
@@ -378,6 +397,7 @@ impl Driver {
         if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::debug!("some connections did not close in time");
         }
+        self.shared.size.store(0, Ordering::Relaxed);
         let lost = self.shared.hub.close();
         if lost > 0 {
             tracing::warn!(lost, "stopped before the last messages could be sent: they are lost");

@@ -58,7 +58,7 @@ impl Node {
         let secret = options.secret.as_ref().map(|Secret(secret)| secret.as_slice());
         let credentials = Credentials::new(identity.clone(), secret);
         let hub = Arc::new(Hub::new(options.max_message));
-        let shared = Shared { hub, bus: Arc::new(Bus::new()), peers: Peers::default() };
+        let shared = Shared { hub, bus: Arc::new(Bus::new()), peers: Peers::default(), size: Arc::default() };
         let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
         Self(Arc::new(Inner { options, identity, credentials, shared, running, commands }))
     }
@@ -125,9 +125,10 @@ impl Node {
             incarnation: next_incarnation(),
             min_peers: options.min_peers,
             max_peers: options.max_peers,
-            ping_timeout: options.ping_timeout,
             max_message: options.max_message,
-            ..Config::default()
+            signed: !options.trusted,
+            start: options.read_from,
+            ..Config::default().with_ping_timeout(options.ping_timeout)
         };
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
         config.ring_total = config.ring_total.max(2 * config.ring_bytes);
@@ -135,6 +136,10 @@ impl Node {
         if let Some(Secret(secret)) = &options.secret {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
             config.network.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
+        }
+        if options.trusted {
+            // Another network: the two kinds do not mix.
+            config.network.iter_mut().for_each(|byte| *byte = !*byte);
         }
         config
     }
@@ -166,6 +171,12 @@ impl Node {
     /// Where the node listens; `None` while it is stopped.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.commands().as_ref().map(|(_, address)| *address)
+    }
+
+    /// How many nodes this node's network has, itself included; 0 while it is stopped. Counted, not guessed: it follows
+    /// the truth within a few seconds.
+    pub fn size_estimate(&self) -> usize {
+        self.0.shared.size.load(Ordering::Relaxed)
     }
 
     /// The network as a duplex stream. Each handle reads everything that arrives after it was made.

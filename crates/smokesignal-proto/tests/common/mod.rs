@@ -225,7 +225,7 @@ impl World {
                 self.with(at, |node, now| node.handle_dial_refused(dial, now));
             }
             Event::DialFailed { at, dial, .. } => {
-                self.with(at, |node, now| node.handle_dial_failed(dial, now))
+                self.with(at, |node, now| node.handle_dial_failed(dial, now));
             }
             Event::Closed { link, at } => self.with(at, |node, now| node.handle_disconnected(link, now)),
             Event::Message { link, at, message } => {
