@@ -274,7 +274,10 @@ mod tests {
             Control::Shuffle { walk: 2, ttl: 3, records: vec![record()] }.into(),
             Control::ShuffleReply { walk: 2, records: vec![] }.into(),
             Control::Digest { marks: vec![mark; MAX_MARKS], end: Some(DigestEnd { settled: true }) }.into(),
-            Control::Graft { asks: vec![Ask { origin: id, incarnation: 1, from: 5 }; MAX_MARKS] }.into(),
+            Control::Graft {
+                asks: vec![Ask { origin: id, incarnation: 1, from: 5, or_later: true }; MAX_MARKS],
+            }
+            .into(),
             Control::Prune { origin: id, incarnation: 1 }.into(),
             segment(SegmentKind::Whole, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),

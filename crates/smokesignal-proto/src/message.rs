@@ -194,6 +194,8 @@ pub struct Ask {
     pub incarnation: u64,
     /// First segment wanted.
     pub from: u64,
+    /// If it is not retained any more, the oldest that is: nobody is known to have it.
+    pub or_later: bool,
 }
 
 /// How badly a link is wanted, which decides what a full node does about it.

@@ -25,6 +25,7 @@ struct Known {
 }
 
 impl Passive {
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }

@@ -210,7 +210,7 @@ impl Membership {
             return self.send(hop, Control::Shuffle { walk, ttl, records });
         }
         if asker != self.me {
-            let mut reply = self.sample(3, 12, &asker);
+            let mut reply = self.sample(2, 5, &asker);
             reply.push(self.record.clone());
             self.send(from, Control::ShuffleReply { walk, records: reply });
         }

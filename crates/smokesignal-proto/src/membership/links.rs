@@ -34,6 +34,10 @@ impl Membership {
     }
 
     pub(super) fn dial(&mut self, purpose: Purpose, target: Target, expect: Option<NodeId>, now: Instant) {
+        // C7. Whatever this was for, the next tick tries again; only a user is not kept waiting.
+        if self.dials.len() >= self.config.max_dials && !matches!(purpose, Purpose::Explicit(_)) {
+            return;
+        }
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
         self.dials.insert(dial, super::Dial { purpose, peer: expect, since: now });
@@ -273,6 +277,7 @@ impl Membership {
         (conn.phase, conn.since, conn.rtt) = (Phase::Active, now, now - conn.since);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.forget(&peer);
+        self.stir(now);
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = self.next_refill.min(now + self.refill_wait);
         self.out.push(Effect::Up(link));
@@ -380,6 +385,7 @@ impl Membership {
             return;
         }
         self.out.push(Effect::Down(link, reason));
+        self.stir(now);
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = now;
         if lost {

@@ -173,6 +173,7 @@ pub(crate) struct Membership {
     refill_wait: Duration,
     next_contact: Instant,
     next_shuffle: Instant,
+    shuffle_wait: Duration,
     over_since: Option<Instant>,
     next_probe: Instant,
     /// Links that fell silent since the last tick.
@@ -206,7 +207,8 @@ impl Membership {
             next_refill: now,
             refill_wait: config.refill_backoff.0,
             next_contact: now,
-            next_shuffle: now + config.shuffle.0 / 4,
+            next_shuffle: now + config.shuffle,
+            shuffle_wait: config.shuffle,
             over_since: None,
             next_probe: now,
             silent: 0,

@@ -151,10 +151,16 @@ impl Membership {
         std::mem::take(&mut self.silent)
     }
 
+    /// The neighbourhood has changed: shuffle soon, and often for a while.
+    pub(super) fn stir(&mut self, now: Instant) {
+        self.shuffle_wait = self.config.shuffle;
+        self.next_shuffle = self.next_shuffle.min(now + self.config.shuffle);
+    }
+
     /// Two components have met: mix what their nodes know, each at another moment of the next ten seconds.
     pub(crate) fn mix(&mut self, now: Instant) {
-        let soon = now + self.rng.duration(Duration::ZERO, self.config.shuffle.0);
-        self.next_shuffle = self.next_shuffle.min(soon);
+        let soon = now + self.rng.duration(Duration::ZERO, 4 * self.config.shuffle);
+        (self.next_shuffle, self.shuffle_wait) = (self.next_shuffle.min(soon), self.config.shuffle);
     }
 
     /// A split that lapsed half done may leave a link too many: the one goes whose other end can best do without.
@@ -221,16 +227,18 @@ impl Membership {
         if now < self.next_shuffle {
             return;
         }
-        let (from, to) = self.config.shuffle;
-        let few = self.passive.len() < 32;
-        let hurry = if few { 4 } else { 1 };
-        self.next_shuffle = now + self.rng.duration(from / hurry, to / hurry);
+        // The calmer the neighbourhood, the rarer: a shuffle is the largest message of an idle network.
+        let wait = self.shuffle_wait;
+        self.shuffle_wait = (wait * 2).min(self.config.shuffle_calm);
+        self.next_shuffle = now + self.rng.duration(wait * 8 / 10, wait * 12 / 10);
         let links: Vec<_> = self.active().map(|(id, _)| id).collect();
         let Some(link) = self.rng.pick(&links).copied() else { return };
         let mut records = vec![self.record.clone()];
-        records.extend(self.sample(3, 12, &self.me.clone()));
+        records.extend(self.sample(2, 5, &self.me.clone()));
         let walk = self.rng.next();
-        self.send(link, Control::Shuffle { walk, ttl: self.config.walk_ttl, records });
+        // Far at first; later the views have been mixed, and near ones do.
+        let ttl = if wait <= 4 * self.config.shuffle { self.config.walk_ttl } else { 2 };
+        self.send(link, Control::Shuffle { walk, ttl, records });
     }
 
     /// The user leaves: no new links, and requests end.
