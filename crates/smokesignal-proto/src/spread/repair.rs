@@ -75,7 +75,10 @@ impl Spread {
 
     /// Whether the stream may go on with this segment, because nobody has what comes before.
     pub(crate) fn may_skip_to(&self, ix: StreamIx, link: LinkId, seq: u64) -> bool {
-        let allowed = |want: &Want| want.asked == Some(link) && want.skip.is_some_and(|skip| skip <= seq);
+        let allowed = |want: &Want| match want.skip {
+            Some(skip) if want.asked == Some(link) => skip <= seq,
+            skip => skip == Some(seq),
+        };
         self.wants.get(&ix).is_some_and(allowed)
     }
 
