@@ -170,7 +170,10 @@ impl Membership {
             let link = *link;
             self.join_through(link);
         }
-        if let Some(record) = self.passive.exhume() {
+        // The dead, after all who may live have been asked.
+        if !self.passive.has_candidate(now)
+            && let Some(record) = self.passive.exhume()
+        {
             self.dial_record(&record, Priority::High, None, now);
         }
     }

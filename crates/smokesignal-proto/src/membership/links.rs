@@ -10,6 +10,9 @@ use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
 use crate::record::Record;
 use crate::time::Instant;
 
+/// Doubts at most: so many known nodes must be found alive after any number of links was lost.
+const MAX_DOUBTS: u32 = 8;
+
 impl Membership {
     /// The user wants a link to this address.
     pub(crate) fn request(&mut self, request: RequestId, address: String, now: Instant) {
@@ -62,7 +65,12 @@ impl Membership {
                 self.betweens.retain(|known, _| Some(*known) != token);
                 self.next_refill = now;
             }
-            Purpose::None | Purpose::Probe => {}
+            Purpose::Probe => {
+                if let Some(peer) = failed.peer {
+                    self.passive.failed(&peer, now, &self.config);
+                }
+            }
+            Purpose::None => {}
         }
     }
 
@@ -75,6 +83,9 @@ impl Membership {
             return self.reached_myself(link, purpose);
         }
         self.passive.proved(&peer);
+        if dialled {
+            self.doubts = self.doubts.saturating_sub(1);
+        }
         let conn = Conn {
             peer,
             dialled,
@@ -319,7 +330,10 @@ impl Membership {
         };
         self.drop_link(link, text, now);
         match (reason, record) {
-            (Farewell::Leaving, _) => self.passive.forget(&peer),
+            (Farewell::Leaving, _) => {
+                self.passive.forget(&peer);
+                self.take_over(records, now);
+            }
             (_, Some(record)) => self.learn(&[record]),
             _ => {}
         }
@@ -347,10 +361,24 @@ impl Membership {
         self.passive.avoid(&peer, now + self.config.pair_backoff);
     }
 
+    /// A neighbour that leaves names first whom to link with in its place, so that the path over it stays.
+    fn take_over(&mut self, records: &[Record], now: Instant) {
+        let Some(heir) = records.first() else { return };
+        if self.committed() < self.config.automatic_max() && !self.is_known_link(&heir.id) && !self.leaving {
+            self.dial_record(heir, Priority::Need, None, now);
+        }
+    }
+
     pub(super) fn say_goodbye(&mut self, link: LinkId, reason: Farewell, now: Instant) {
+        self.part(link, reason, None, now);
+    }
+
+    /// The same, and who is to take this node's place at the other end.
+    pub(super) fn part(&mut self, link: LinkId, reason: Farewell, heir: Option<Record>, now: Instant) {
         let Some(conn) = self.conns.get(&link) else { return };
         let (peer, record) = (conn.peer, conn.record.clone());
-        let records = self.sample(8, 8, &peer);
+        let mut records: Vec<_> = heir.into_iter().collect();
+        records.extend(self.sample(8, 7, &peer));
         self.send(link, Control::Disconnect { reason, records });
         self.drop_link(link, "closed by this node", now);
         if let Some(record) = record {
@@ -389,6 +417,7 @@ impl Membership {
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = now;
         if lost {
+            self.doubts = (self.doubts + 1).min(MAX_DOUBTS);
             if let Some(record) = &conn.record {
                 self.learn(std::slice::from_ref(record));
                 self.passive.failed(&conn.peer, now, &self.config);

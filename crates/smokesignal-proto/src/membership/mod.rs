@@ -178,6 +178,9 @@ pub(crate) struct Membership {
     next_probe: Instant,
     /// Links that fell silent since the last tick.
     silent: usize,
+    /// Links lost and not made up for by a known node that was found alive: as long as there are such, known nodes are
+    /// looked at one by one, because more than a link may have been lost.
+    doubts: u32,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
 }
@@ -212,6 +215,7 @@ impl Membership {
             over_since: None,
             next_probe: now,
             silent: 0,
+            doubts: 0,
             leaving: false,
             out: Vec::new(),
             config,

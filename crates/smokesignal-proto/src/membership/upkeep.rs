@@ -107,6 +107,7 @@ impl Membership {
         if !self.leaving {
             self.drop_surplus(now);
             self.refill(now);
+            self.probe_in_doubt(now);
             self.shuffle(now);
         }
         slept
@@ -207,7 +208,7 @@ impl Membership {
         let missing = self.config.min_peers - self.committed();
         let room = self.config.max_dials.saturating_sub(self.dials.len());
         let alone = self.degree() == 0;
-        let count = if alone { room } else { missing.min(room) };
+        let count = if alone || self.doubts > 0 { room } else { missing.min(room) };
         let priority = if alone { Priority::High } else { Priority::Need };
         let mut rng = self.rng.clone();
         let known = self.passive.candidates(count, now, &mut rng, |id| !self.is_known_link(id));
@@ -254,10 +255,14 @@ impl Membership {
 
     /// Says goodbye to every neighbour and closes every connection.
     pub(crate) fn say_goodbye_to_all(&mut self, now: Instant) {
+        // Each neighbour is handed the next one in a row, the first end of the row excepted: the reverse of a split.
+        let heirs: Vec<_> = self.active().map(|(_, conn)| conn.record.clone()).skip(1).collect();
+        let mut heirs = heirs.into_iter().chain([None]);
         let links: Vec<_> = self.conns.keys().copied().collect();
         for link in links {
             if self.is_active(link) {
-                self.say_goodbye(link, Farewell::Leaving, now);
+                let heir = heirs.next().flatten();
+                self.part(link, Farewell::Leaving, heir, now);
             } else {
                 self.drop_link(link, "this node leaves", now);
             }
