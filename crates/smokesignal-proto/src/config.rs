@@ -96,6 +96,10 @@ pub struct Config {
     pub shuffle: Duration,
     /// See `shuffle`.
     pub shuffle_calm: Duration,
+    /// Links to far neighbours are exchanged for links to nearer ones. Default: see `Config::default`.
+    pub reorder: bool,
+    /// First and last wait between two attempts to do so; doubles as long as nothing is gained. Default 30 s and 10 min.
+    pub reorder_wait: (Duration, Duration),
     /// After a refusal or a close by the user the pair leaves each other alone for this long. Default 30 s.
     pub pair_backoff: Duration,
     /// Joins answered per second; a burst of twice as many passes. Default 100.
@@ -193,6 +197,8 @@ impl Default for Config {
             graveyard: 256,
             shuffle: ms(2500),
             shuffle_calm: s(160),
+            reorder: false,
+            reorder_wait: (s(30), s(600)),
             pair_backoff: s(30),
             joins_per_second: 100,
             favours_per_tick: 50,

@@ -70,7 +70,7 @@ impl Membership {
                     self.passive.failed(&peer, now, &self.config);
                 }
             }
-            Purpose::None => {}
+            Purpose::None | Purpose::Nearer(_) => {}
         }
     }
 
@@ -78,6 +78,7 @@ impl Membership {
     pub(crate) fn connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
         let known = dial.and_then(|dial| self.dials.remove(&dial));
         let dialled = dial.is_some();
+        let took = known.as_ref().map_or(Duration::ZERO, |dial| now - dial.since);
         let purpose = known.map_or(Purpose::None, |dial| dial.purpose);
         if peer == self.me {
             return self.reached_myself(link, purpose);
@@ -95,6 +96,7 @@ impl Membership {
             incarnation: 0,
             purpose: purpose.clone(),
             explicit: false,
+            near: false,
             bridge_until: Instant::ZERO,
             bridge_first: false,
             degree: 0,
@@ -109,6 +111,8 @@ impl Membership {
             Purpose::None => {}
             Purpose::Contact(seed) => self.contact_reached(link, seed, now),
             Purpose::Probe => self.send(link, Control::Probe),
+            // TCP and TLS take two round trips.
+            Purpose::Nearer(from) => self.maybe_move(link, from, took / 2, now),
             Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),
             Purpose::Explicit(request) => match self.link_to(&peer) {
                 Some((existing, conn)) if conn.phase == Phase::Active => {
@@ -157,7 +161,7 @@ impl Membership {
             if priority == Priority::Bridge {
                 conn.bridge_until = now + self.config.bridge_hold;
             }
-            if !matches!(conn.purpose, Purpose::Explicit(_)) {
+            if !matches!(conn.purpose, Purpose::Explicit(_) | Purpose::Nearer(_)) {
                 conn.purpose = Purpose::Link { priority, token };
             }
         }
@@ -229,6 +233,7 @@ impl Membership {
         if let Some(conn) = self.conns.get_mut(&link) {
             (conn.phase, conn.since) = (Phase::Accepted, now);
             conn.explicit |= priority == Priority::Explicit;
+            conn.near = priority == Priority::Low;
             if priority == Priority::Bridge {
                 conn.bridge_until = now + self.config.bridge_hold;
                 conn.bridge_first = true;
@@ -292,8 +297,10 @@ impl Membership {
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = self.next_refill.min(now + self.refill_wait);
         self.out.push(Effect::Up(link));
-        if let Purpose::Explicit(request) = purpose {
-            self.out.push(Effect::Requested(request, Ok(peer)));
+        match purpose {
+            Purpose::Explicit(request) => self.out.push(Effect::Requested(request, Ok(peer))),
+            Purpose::Nearer(from) => self.moved(link, from, now),
+            _ => {}
         }
         self.commit_between(&peer);
     }
@@ -327,6 +334,7 @@ impl Membership {
             Farewell::Split => "a joiner came between",
             Farewell::Surplus => "it has peers enough",
             Farewell::Closed => "its user closed the link",
+            Farewell::Nearer => "it has found a nearer peer",
         };
         self.drop_link(link, text, now);
         match (reason, record) {

@@ -61,6 +61,7 @@ impl Membership {
             && !self.conns.get(&link).is_some_and(|conn| conn.explicit || conn.bridge_until > now)
             && !self.splits.values().any(|split| split.link == link || split.joiner == joiner)
             && self.splits.len() < MAX_SPLITS
+            && !self.is_leased(now)
             && !self.leaving;
         if free {
             let until = now + self.config.split_timeout;

@@ -32,6 +32,8 @@ impl Membership {
             Control::Refuse { records } => self.on_refuse(link, &records, now),
             Control::Active => self.on_active(link, now),
             Control::Disconnect { reason, records } => self.on_disconnect(link, reason, &records, now),
+            Control::Move => self.on_move(link, now),
+            Control::MoveAnswer { records } => self.on_move_answer(link, records, now),
             Control::Bridge { ttl, records } => self.on_bridge(link, ttl, records, now),
             Control::Ping { degree, .. } => {
                 if let Some(conn) = self.conns.get_mut(&link) {
@@ -56,7 +58,9 @@ impl Membership {
             Control::Walk { .. }
             | Control::Shuffle { .. }
             | Control::SplitPrepare { .. }
-            | Control::Bridge { .. } => true,
+            | Control::Bridge { .. }
+            | Control::Move
+            | Control::MoveAnswer { .. } => true,
             Control::Join { .. } | Control::Neighbor { .. } | Control::Probe => false,
             _ => return true,
         };
@@ -108,6 +112,7 @@ impl Membership {
             self.drop_surplus(now);
             self.refill(now);
             self.probe_in_doubt(now);
+            self.reorder(now);
             self.shuffle(now);
         }
         slept
@@ -172,7 +177,7 @@ impl Membership {
             return;
         }
         let since = *self.over_since.get_or_insert(now);
-        if now - since < self.config.split_timeout {
+        if now - since < self.config.split_timeout || self.is_leased(now) {
             return;
         }
         if let Some(link) = self.spare(now) {
