@@ -36,6 +36,8 @@ pub struct Expect {
     pub failure_free: bool,
     /// A node has its `min_peers` again after this long: after the last fault, and in a row. `None` is not checked.
     pub refill: Option<Duration>,
+    /// Invariants that do not stop the run, by name: to get past what is known already.
+    pub ignore: Vec<String>,
     /// How to run this again.
     pub replay: String,
 }
@@ -67,7 +69,8 @@ pub enum Whole {
 impl World {
     /// Stops the world; the first violation counts. Hostile nodes may see what they like.
     pub(crate) fn violate(&mut self, invariant: &str, node: usize, what: String) {
-        if self.violation.is_some() || !self.members[node].honest() {
+        let ignored = self.setup.expect.ignore.iter().any(|name| name == invariant);
+        if ignored || self.violation.is_some() || !self.members[node].honest() {
             return;
         }
         self.violation = Some(Violation {

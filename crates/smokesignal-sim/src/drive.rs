@@ -102,6 +102,9 @@ impl World {
     }
 
     fn perform(&mut self, ix: usize, output: Output) {
+        if !matches!(output, Output::Send { .. }) {
+            self.tell(ix, || brief(&output));
+        }
         match output {
             Output::Send { link, message } => self.send(ix, link, message),
             Output::Dial { dial, target, expect } => self.dial(ix, dial, &target, expect),
@@ -135,7 +138,7 @@ impl World {
         }
     }
 
-    /// A part of the trace: what kind of message, and how large.
+    /// A part of the trace's hash: what kind of message, and how large.
     pub(crate) fn note_message(&mut self, to: usize, message: &Message) {
         let kind = match message {
             Message::Data(segment) => mix(segment.seq),
@@ -143,4 +146,11 @@ impl World {
         };
         self.note(10, to as u64, kind ^ (message.cost() as u64) << 8);
     }
+}
+
+/// The first part of what it says of itself: bodies may be megabytes.
+pub(crate) fn brief(what: &impl std::fmt::Debug) -> String {
+    /// Characters of a line at most.
+    const LINE: usize = 240;
+    format!("{what:?}").chars().take(LINE).collect()
 }

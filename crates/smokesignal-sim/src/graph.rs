@@ -51,6 +51,11 @@ impl Graph {
         sizes
     }
 
+    /// Links of this node.
+    pub fn degree(&self, ix: usize) -> usize {
+        self.near[ix].len()
+    }
+
     /// Longest way in hops within the component of the first node. Exact for small graphs.
     pub fn diameter(&self) -> usize {
         let step = if self.nodes.len() <= EXACT { 1 } else { self.nodes.len() / SAMPLES };

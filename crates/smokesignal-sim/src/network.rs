@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smokesignal_proto::{Control, DialId, LinkId, Message, NodeId, Target, encode};
 
+use crate::drive::brief;
 use crate::hostile;
 use crate::latency::with_jitter;
 use crate::link::{End, Parcel, WINDOW};
@@ -222,6 +223,10 @@ impl World {
 
     fn deliver(&mut self, to: usize, id: LinkId, hops: u8, message: Message) {
         self.note_message(to, &message);
+        self.tell(to, || {
+            let from = self.links.slot(id).map(|slot| self.links.get(slot).other(to));
+            format!("<- {from:?} {}", brief(&message))
+        });
         self.count(to, hops, &message);
         if self.members[to].hostile.is_some_and(|behaviour| behaviour.ignores(&message)) {
             return;

@@ -20,6 +20,8 @@ pub struct Run<'a> {
     pub nodes: Option<usize>,
     /// How many seeds `swarm` tries.
     pub seeds: u64,
+    /// Invariants that stop nothing.
+    pub ignore: Vec<String>,
     /// Told now and then how far it is.
     pub progress: &'a mut dyn FnMut(Progress),
 }

@@ -87,6 +87,7 @@ impl Draw {
             }),
             failure_free: rules.is_empty(),
             refill: (!separated).then_some(Duration::from_secs(30)),
+            ignore: Vec::new(),
             replay: format!("smokesignal sim swarm --rng-seed {rng_seed} --seeds 1"),
         };
         let joins_per_second = [2.0, 20.0, 200.0][chance.below(3)];
@@ -138,7 +139,8 @@ pub(crate) fn swarm(lab: &mut Lab<'_, '_>) {
     let (mut deliveries, mut bad, mut replayed) = (0, 0, 0);
     for done in 0..count {
         let rng_seed = first.wrapping_add(done);
-        let draw = Draw::new(rng_seed, nodes);
+        let mut draw = Draw::new(rng_seed, nodes);
+        draw.setup.expect.ignore.clone_from(&lab.run.ignore);
         (lab.run.progress)(Progress { what: format!("seed {rng_seed}"), steps: Some((done, count)) });
         let world = draw.play();
         deliveries += world.stats.deliveries;

@@ -32,6 +32,8 @@ pub struct Setup {
     pub config: Config,
     /// What must not happen.
     pub expect: Expect,
+    /// Print all that happens from this virtual time on, to stderr.
+    pub trace: Option<Duration>,
     /// Encode every message to know its true size; slow.
     pub count_bytes: bool,
 }
@@ -45,6 +47,7 @@ impl Setup {
             seeds: 1,
             config: Config::default(),
             expect: Expect::default(),
+            trace: None,
             count_bytes: false,
         }
     }
@@ -235,6 +238,13 @@ impl World {
     /// Numbers of the nodes that are alive.
     pub fn alive(&self) -> Vec<usize> {
         (0..self.members.len()).filter(|ix| self.members[*ix].alive()).collect()
+    }
+
+    /// A line for whoever looks for a fault in a run; made only where somebody looks.
+    pub(crate) fn tell(&self, ix: usize, line: impl FnOnce() -> String) {
+        if self.setup.trace.is_some_and(|from| micros(from) <= self.now) {
+            eprintln!("{:>12.6} {ix:>5} {}", self.now as f64 / 1e6, line());
+        }
     }
 
     pub(crate) fn note(&mut self, kind: u64, a: u64, b: u64) {

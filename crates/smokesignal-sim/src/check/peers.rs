@@ -6,8 +6,9 @@ use crate::world::{CHECK_EVERY, Event, World, micros};
 
 /// Nobody may be alone for longer while a seed lives: 30 s (C5).
 const ALONE: u64 = 30_000_000;
-/// A newcomer belongs to the network's one component after this long: 10 s (C3, C4).
-const JOINED: u64 = 10_000_000;
+/// A newcomer belongs to the network's one component after this long: 30 s, because seeds that start together may
+/// first have to find out that they are not alone (C4).
+const JOINED: u64 = 30_000_000;
 
 impl World {
     pub(crate) fn check_new_peer(&mut self, ix: usize, peer: NodeId) {
@@ -82,14 +83,12 @@ impl World {
         let settled: Vec<_> = (0..self.members.len())
             .filter(|ix| self.members[*ix].alive() && self.now - self.members[*ix].started_at > JOINED)
             .collect();
-        let Some(first) = settled.first() else { return };
-        let reached = self.graph().reached_from(*first);
+        let Some(first) = settled.first().copied() else { return };
+        let reached = self.graph().reached_from(first);
         if let Some(lost) = settled.into_iter().find(|ix| !reached[*ix]) {
-            self.violate(
-                "C4",
-                lost,
-                "it is not connected with the others, and nothing has failed".to_owned(),
-            );
+            let (with, all) = (reached.iter().filter(|reached| **reached).count(), self.alive().len());
+            let what = format!("it is not among the {with} of {all} nodes around node {first}, and nothing has failed");
+            self.violate("C4", lost, what);
         }
     }
 }

@@ -57,7 +57,7 @@ impl<'a, 'b> Lab<'a, 'b> {
         self.worlds += 1;
         let replay = self.replay();
         let setup = Setup::new(mix(self.run.rng_seed ^ self.worlds << 32));
-        World::new(Setup { expect: Expect { replay, ..expect }, ..setup })
+        World::new(Setup { expect: Expect { replay, ignore: self.run.ignore.clone(), ..expect }, ..setup })
     }
 
     fn replay(&self) -> String {
@@ -150,16 +150,18 @@ impl Delivery {
 }
 
 impl World {
-    /// Living, honest nodes with fewer links.
+    /// Living, honest nodes with fewer links to living nodes, whatever they believe themselves.
     pub(crate) fn below(&self, min: usize) -> usize {
-        let members = self.members.iter().filter(|member| member.alive() && member.honest());
-        members.filter(|member| member.degree() < min).count()
+        let graph = self.graph();
+        (0..self.members.len())
+            .filter(|ix| self.members[*ix].alive() && self.members[*ix].honest() && graph.degree(*ix) < min)
+            .count()
     }
 
     /// Links per living node.
     pub(crate) fn mean_degree(&self) -> f64 {
-        let alive = self.alive();
-        alive.iter().map(|ix| self.members[*ix].degree()).sum::<usize>() as f64 / alive.len().max(1) as f64
+        let (graph, alive) = (self.graph(), self.alive());
+        alive.iter().map(|ix| graph.degree(*ix)).sum::<usize>() as f64 / alive.len().max(1) as f64
     }
 
     /// What the living writers wrote, and what became of it at living nodes that were there from the start of the
