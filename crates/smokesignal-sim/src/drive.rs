@@ -132,9 +132,9 @@ impl World {
             // NETSPLIT: once the core tells it, add here
             //     Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
             //     Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),
-            // and remove the `expect` above `check_netsplit`.
-            #[allow(unreachable_patterns, reason = "the core grows outputs that the world need not perform")]
-            Output::Requested { .. } | _ => {}
+            // and remove the `expect` above `check_netsplit` and `Whole`.
+            // A request's answer, and what the core grows later that the world need not perform.
+            _ => {}
         }
     }
 

@@ -50,24 +50,11 @@ impl Latency {
             }
         }
     }
-
-    /// The longest base delay in microseconds.
-    pub(crate) fn longest(self) -> u64 {
-        match self {
-            Self::Lan => 2_000,
-            Self::Wan => 50_000,
-            Self::Cities => {
-                let pairs =
-                    (0..CITIES.len()).flat_map(|a| (0..CITIES.len()).map(move |b| cable_micros(a, b)));
-                pairs.max().unwrap_or(0) + 8_000
-            }
-        }
-    }
 }
 
 /// What a message takes over a link with this base delay.
 pub(crate) fn with_jitter(base: u64, chance: &mut Chance) -> u64 {
-    base + (base * chance.between(0, JITTER) >> 10)
+    base + ((base * chance.between(0, JITTER)) >> 10)
 }
 
 /// One way between two cities.
@@ -93,7 +80,7 @@ mod tests {
         for (a, b) in (0..100).map(|n| (n, n * 7 + 1)) {
             assert!((100..2_000).contains(&Latency::Lan.between(a, b, 1)));
             assert!((10_000..50_000).contains(&Latency::Wan.between(a, b, 1)));
-            assert!((1_000..=Latency::Cities.longest()).contains(&Latency::Cities.between(a, b, 1)));
+            assert!((1_000..200_000).contains(&Latency::Cities.between(a, b, 1)));
             assert_eq!(Latency::Wan.between(a, b, 1), Latency::Wan.between(b, a, 1));
         }
     }

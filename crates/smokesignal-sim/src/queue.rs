@@ -30,7 +30,6 @@ pub(crate) struct Queue<E> {
     far: BinaryHeap<Entry<E>>,
     bucket: u64,
     order: u64,
-    len: usize,
 }
 
 impl<E> Queue<E> {
@@ -42,18 +41,12 @@ impl<E> Queue<E> {
             far: BinaryHeap::new(),
             bucket: 0,
             order: 0,
-            len: 0,
         }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
     }
 
     /// `at` must not lie before the last popped time.
     pub(crate) fn push(&mut self, at: u64, event: E) {
         self.order += 1;
-        self.len += 1;
         self.file(Entry { at, order: self.order, event });
     }
 
@@ -64,7 +57,6 @@ impl<E> Queue<E> {
                 if first.at > end {
                     return None;
                 }
-                self.len -= 1;
                 return self.near.pop().map(|entry| (entry.at, entry.event));
             }
             let next = self.next_bucket()?;
@@ -180,7 +172,11 @@ mod tests {
                 }
             }
         }
-        assert_eq!(queue.len(), sorted.len());
+        sorted.sort_unstable();
+        for expected in sorted {
+            assert_eq!(queue.pop_until(u64::MAX), Some(expected));
+        }
+        assert_eq!(queue.pop_until(u64::MAX), None);
     }
 
     #[test]

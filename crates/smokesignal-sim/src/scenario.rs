@@ -22,6 +22,8 @@ pub struct Run<'a> {
     pub seeds: u64,
     /// Invariants that stop nothing.
     pub ignore: Vec<String>,
+    /// Print all that happens from this virtual time of each world on, to stderr.
+    pub trace: Option<std::time::Duration>,
     /// Told now and then how far it is.
     pub progress: &'a mut dyn FnMut(Progress),
 }

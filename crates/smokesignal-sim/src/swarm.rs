@@ -38,8 +38,10 @@ impl Draw {
     /// What this seed draws; with `nodes`, all but their number.
     pub fn new(rng_seed: u64, nodes: Option<usize>) -> Self {
         // The world's own chance is another one, so that a new kind of fault does not change all others.
-        let mut chance = Chance::new(mix(rng_seed ^ 0x5357_4152_4D));
-        let nodes = nodes.unwrap_or(8 + chance.below(57));
+        let mut chance = Chance::new(mix(rng_seed ^ 0x0053_5741_524D));
+        let drawn = 8 + chance.below(57);
+        let size = nodes.map_or(String::new(), |nodes| format!(" --nodes {nodes}"));
+        let nodes = nodes.unwrap_or(drawn);
         let time = Duration::from_secs(chance.between(30, 90) * if chance.with(0.1) { 6 } else { 1 });
         let mut setup = Setup::new(rng_seed);
         setup.latency = [Latency::Lan, Latency::Wan, Latency::Cities][chance.below(3)];
@@ -88,7 +90,7 @@ impl Draw {
             failure_free: rules.is_empty(),
             refill: (!separated).then_some(Duration::from_secs(30)),
             ignore: Vec::new(),
-            replay: format!("smokesignal sim swarm --rng-seed {rng_seed} --seeds 1"),
+            replay: format!("smokesignal sim swarm --rng-seed {rng_seed} --seeds 1{size}"),
         };
         let joins_per_second = [2.0, 20.0, 200.0][chance.below(3)];
         let patience = Duration::from_secs(if separated { 60 } else { 20 });
@@ -141,12 +143,13 @@ pub(crate) fn swarm(lab: &mut Lab<'_, '_>) {
         let rng_seed = first.wrapping_add(done);
         let mut draw = Draw::new(rng_seed, nodes);
         draw.setup.expect.ignore.clone_from(&lab.run.ignore);
+        draw.setup.trace = lab.run.trace;
         (lab.run.progress)(Progress { what: format!("seed {rng_seed}"), steps: Some((done, count)) });
         let world = draw.play();
         deliveries += world.stats.deliveries;
         bad += u64::from(world.violation().is_some());
         lab.end(&world);
-        if done % REPLAY == REPLAY - 1 || (count == 1) {
+        if done % REPLAY == REPLAY - 1 || (count == 1 && lab.run.trace.is_none()) {
             replayed += 1;
             let again = draw.play();
             if again.trace_hash() != world.trace_hash() {

@@ -240,6 +240,11 @@ impl World {
         (0..self.members.len()).filter(|ix| self.members[*ix].alive()).collect()
     }
 
+    /// Links that this node counts, dead ones included.
+    pub fn peers_of(&self, ix: usize) -> usize {
+        self.members[ix].degree()
+    }
+
     /// A line for whoever looks for a fault in a run; made only where somebody looks.
     pub(crate) fn tell(&self, ix: usize, line: impl FnOnce() -> String) {
         if self.setup.trace.is_some_and(|from| micros(from) <= self.now) {

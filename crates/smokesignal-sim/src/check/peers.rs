@@ -68,14 +68,11 @@ impl World {
         if alone.is_some_and(|since| now - since > ALONE) && ix >= self.setup.seeds {
             return self.violate("C5", ix, "it is alone for more than 30 s although a seed lives".to_owned());
         }
-        if let (Some(refill), Some(since), 0) = (refill, low, self.active_rules) {
-            if now - since.max(disturbed_at) > refill {
-                let what = format!(
-                    "it has {degree} links and {target} are due, for {:.0} s",
-                    (now - since.max(disturbed_at)) as f64 / 1e6
-                );
-                self.violate("C3", ix, what);
-            }
+        if let (Some(refill), Some(since), 0) = (refill, low, self.active_rules)
+            && now - since.max(disturbed_at) > refill
+        {
+            let seconds = (now - since.max(disturbed_at)) as f64 / 1e6;
+            self.violate("C3", ix, format!("it has {degree} links and {target} are due, for {seconds:.0} s"));
         }
     }
 
@@ -87,7 +84,9 @@ impl World {
         let reached = self.graph().reached_from(first);
         if let Some(lost) = settled.into_iter().find(|ix| !reached[*ix]) {
             let (with, all) = (reached.iter().filter(|reached| **reached).count(), self.alive().len());
-            let what = format!("it is not among the {with} of {all} nodes around node {first}, and nothing has failed");
+            let what = format!(
+                "it is not among the {with} of {all} nodes around node {first}, and nothing has failed"
+            );
             self.violate("C4", lost, what);
         }
     }

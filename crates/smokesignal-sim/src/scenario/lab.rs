@@ -57,7 +57,11 @@ impl<'a, 'b> Lab<'a, 'b> {
         self.worlds += 1;
         let replay = self.replay();
         let setup = Setup::new(mix(self.run.rng_seed ^ self.worlds << 32));
-        World::new(Setup { expect: Expect { replay, ignore: self.run.ignore.clone(), ..expect }, ..setup })
+        World::new(Setup {
+            expect: Expect { replay, ignore: self.run.ignore.clone(), ..expect },
+            trace: self.run.trace,
+            ..setup
+        })
     }
 
     fn replay(&self) -> String {
