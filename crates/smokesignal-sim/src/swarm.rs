@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::chance::{Chance, mix};
 use crate::check::{Expect, Violation};
+use crate::hostile::Behaviour;
 use crate::latency::Latency;
 use crate::report::Figure;
 use crate::rule::{Fault, Rule};
@@ -42,7 +43,7 @@ impl Draw {
         let drawn = 8 + chance.below(57);
         let size = nodes.map_or(String::new(), |nodes| format!(" --nodes {nodes}"));
         let nodes = nodes.unwrap_or(drawn);
-        let time = Duration::from_secs(chance.between(30, 90) * if chance.with(0.1) { 6 } else { 1 });
+        let time = Duration::from_secs(chance.between(60, 120) * if chance.with(0.1) { 5 } else { 1 });
         let mut setup = Setup::new(rng_seed);
         setup.latency = [Latency::Lan, Latency::Wan, Latency::Cities][chance.below(3)];
         setup.seeds = 1 + chance.below(3);
@@ -117,7 +118,7 @@ impl Draw {
 fn fault(chance: &mut Chance, nodes: usize) -> Fault {
     let share = [0.1, 0.3, 0.5][chance.below(3)];
     let bytes = [5_000, 50_000][chance.below(2)];
-    match chance.below(10) {
+    match chance.below(11) {
         0 => Fault::Kill { share, silent: false },
         1 => Fault::Kill { share, silent: true },
         2 => Fault::KillSeeds { silent: chance.with(0.5) },
@@ -128,6 +129,11 @@ fn fault(chance: &mut Chance, nodes: usize) -> Fault {
         7 => Fault::Resets { per_minute: [0.2, 2.0][chance.below(2)] },
         8 if chance.with(0.5) => Fault::SlowLine { share, bytes },
         8 => Fault::SlowReader { share, bytes },
+        9 => {
+            // Forgers wait for signatures: until then what they write is read.
+            let harmless = [Behaviour::Drop, Behaviour::Lie, Behaviour::Replay, Behaviour::Hoard];
+            Fault::Hostile { share: 0.1, behaviour: Some(harmless[chance.below(harmless.len())]) }
+        }
         _ => Fault::ClockJump {
             share,
             by: chance.duration(Duration::from_millis(100), Duration::from_secs(100)),

@@ -27,8 +27,9 @@ impl World {
             let what = format!("{} segments arrived in {WATCH:?} of quiet", after.data - before.data);
             self.violate("A11", 0, what);
         }
-        self.check_everyone_has_everything();
+        // Among the hostile, who reaches whom is a figure of `hostile-20`, not a promise.
         if all_honest {
+            self.check_everyone_has_everything();
             self.check_symmetry();
             self.check_distances();
         }

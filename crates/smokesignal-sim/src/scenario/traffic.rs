@@ -97,7 +97,7 @@ pub(super) fn speed(lab: &mut Lab<'_, '_>) {
     let (events, wall) = (world.events(), began.elapsed().as_secs_f64());
     lab.figure(Figure::new("while gathering", (events as f64 / wall).round(), "events/s"));
     let began = std::time::Instant::now();
-    world.write(Workload { writers: 50, per_second: 10.0, size: 200, lasts: 5 * S });
+    world.write(Workload { writers: 50, per_second: 2.0, size: 200, lasts: 5 * S });
     lab.pass(&mut world, "write", 5 * S);
     let (more, wall) = (world.events() - events, began.elapsed().as_secs_f64());
     lab.figure(Figure::new("while 50 write", (more as f64 / wall).round(), "events/s").at_least(1e6));
