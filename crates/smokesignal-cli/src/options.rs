@@ -89,11 +89,18 @@ pub(crate) fn listening(node: &Node) -> Result<SocketAddr, Failure> {
     node.local_addr().ok_or_else(|| Failure::Failed("the node stopped by itself".to_owned()))
 }
 
-/// What people want to know besides data: seeds that do not answer, lost events.
+/// What people want to know besides data: seeds that do not answer, lost events, netsplits.
 pub(crate) fn tell_trouble(event: &Event) {
     match event {
         Event::SeedUnreachable { seed, error } => notice!("{}", seed_unreachable(seed, error)),
         Event::Missed(count) => notice!("{}", events_missed(*count)),
+        Event::Netsplit { size, size_before, .. } => {
+            notice!("netsplit: {size} of {size_before} nodes are left on this side");
+        }
+        Event::NetsplitResolved { duration, size } => {
+            let duration = humantime::format_duration(Duration::from_secs(duration.as_secs()));
+            notice!("the network is whole again after {duration}: {size} nodes");
+        }
         _ => {}
     }
 }

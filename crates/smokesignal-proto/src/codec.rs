@@ -2,16 +2,16 @@
 //! of the input, every count checked against its limit.
 //!
 //! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags byte
-//! (bit 0 fragment, bit 1 its first, bit 2 its last), the origin's 32 bytes, the varints incarnation,
-//! seq and first message, and the body.
+//! (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed), the origin's 32 bytes, the varints incarnation,
+//! seq and first message, the signature's 64 bytes if there is one, and the body.
 
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::config::MAX_SEGMENT;
-use crate::id::NodeId;
-use crate::message::{Control, MAX_MARKS, MAX_RECORDS, Message, Segment, SegmentKind};
+use crate::id::{NodeId, Signature};
+use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Segment, SegmentKind};
 
 /// Bytes of one encoded message at most: a full segment and its header.
 pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
@@ -21,6 +21,7 @@ const DATA: u8 = 1;
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
+const SIGNED: u8 = 8;
 
 /// The bytes are no message. Whoever sent them is broken or hostile: close the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,17 +54,15 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             out.extend_from_slice(&bytes);
         }
         Message::Data(segment) => {
-            let flags = match segment.kind {
-                SegmentKind::Whole => 0,
-                SegmentKind::Fragment { first, last } => {
-                    FRAGMENT | if first { FIRST } else { 0 } | if last { LAST } else { 0 }
-                }
-            };
-            out.extend_from_slice(&[DATA, flags]);
+            let signed = if segment.signature.is_some() { SIGNED } else { 0 };
+            out.extend_from_slice(&[DATA, segment.kind.bits() | signed]);
             out.extend_from_slice(segment.origin.as_bytes());
             put_varint(out, segment.incarnation);
             put_varint(out, segment.seq);
             put_varint(out, segment.first_message);
+            out.extend_from_slice(
+                segment.signature.as_ref().map_or(&[][..], |signature| signature.as_bytes()),
+            );
             out.extend_from_slice(&segment.body);
         }
     }
@@ -95,8 +94,12 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         | Control::Refuse { records }
         | Control::Disconnect { records, .. }
         | Control::Shuffle { records, .. }
+        | Control::Bridge { records, .. }
         | Control::ShuffleReply { records, .. } => ("records", records.len(), MAX_RECORDS),
         Control::Digest { marks, .. } => ("marks", marks.len(), MAX_MARKS),
+        Control::Graft { asks } => ("asks", asks.len(), MAX_MARKS),
+        Control::Ping { seeds, .. } => ("seeds", seeds.len(), MAX_SEEDS),
+        Control::Beacon { beat, .. } => ("seeds", beat.seeds.len(), MAX_SEEDS),
         _ => ("items", 0, 0),
     };
     if count > limit {
@@ -116,7 +119,17 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     let incarnation = get_varint(&mut frame).ok_or_else(malformed)?;
     let seq = get_varint(&mut frame).ok_or_else(malformed)?;
     let first_message = get_varint(&mut frame).ok_or_else(malformed)?;
-    let kind = match flags {
+    let signature = if flags & SIGNED == 0 {
+        None
+    } else {
+        let mut bytes = [0; 64];
+        if frame.len() < bytes.len() {
+            return Err(malformed());
+        }
+        frame.copy_to_slice(&mut bytes);
+        Some(Signature::new(bytes))
+    };
+    let kind = match flags & !SIGNED {
         0 => SegmentKind::Whole,
         flags if flags & FRAGMENT != 0 && flags < 8 => {
             SegmentKind::Fragment { first: flags & FIRST != 0, last: flags & LAST != 0 }
@@ -132,7 +145,15 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     if kind == SegmentKind::Whole && count_messages(&frame).is_none() {
         return Err(malformed());
     }
-    Ok(Segment { origin: NodeId::from_bytes(origin), incarnation, seq, first_message, kind, body: frame })
+    Ok(Segment {
+        origin: NodeId::from_bytes(origin),
+        incarnation,
+        seq,
+        first_message,
+        kind,
+        body: frame,
+        signature,
+    })
 }
 
 /// The messages in the body of a [`SegmentKind::Whole`] segment; `None` if it is not made of whole messages.
@@ -199,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::id::Keypair;
-    use crate::message::{DigestEnd, Farewell, Mark, Priority};
+    use crate::message::{Ask, Beat, DigestEnd, Farewell, Mark, Priority, SeedReport, SeedState, SeedStatus};
     use crate::record::Record;
 
     fn record() -> Record {
@@ -209,11 +230,27 @@ mod tests {
 
     fn samples() -> Vec<Message> {
         let id = NodeId::from_bytes([3; 32]);
-        let mark = Mark { origin: id, incarnation: 1, have: 9, floor: 4, floor_message: 77 };
+        let mark =
+            Mark { origin: id, incarnation: 1, have: 9, floor: 4, floor_message: 77, next_message: 90 };
+        let report = SeedReport { seed: 1 << 63, present: false, unreachable: 2, other_size: Some(70_000) };
+        let states =
+            [SeedState::Present, SeedState::Absent, SeedState::Lost, SeedState::Elsewhere { size: 9 }];
+        let seeds = states.iter().map(|state| SeedStatus { seed: 5, state: *state }).collect();
+        let beat = Beat::sign(&Keypair::from_seed(&[1; 32]), &[0; 32], 7, 8, 9, seeds);
         let segment = |kind, body: &'static [u8]| {
             let body = Bytes::from_static(body);
-            let segment =
-                Segment { origin: id, incarnation: 300, seq: 1, first_message: 1 << 40, kind, body };
+            let mut segment = Segment {
+                origin: id,
+                incarnation: 300,
+                seq: 1,
+                first_message: 1 << 40,
+                kind,
+                body,
+                signature: None,
+            };
+            if kind == SegmentKind::Whole {
+                segment.sign(&Keypair::from_seed(&[1; 32]), &[0; 32]);
+            }
             Message::Data(Arc::new(segment))
         };
         vec![
@@ -230,11 +267,15 @@ mod tests {
             Control::Refuse { records: vec![] }.into(),
             Control::Active.into(),
             Control::Disconnect { reason: Farewell::Leaving, records: vec![record()] }.into(),
-            Control::Ping { degree: 4 }.into(),
+            Control::Ping { degree: 4, child: Some(1 << 31), subtree: 9, seeds: vec![report] }.into(),
+            Control::Beacon { beat: Arc::new(beat), age_ms: 1700, hops: 3 }.into(),
+            Control::Probe.into(),
+            Control::Bridge { ttl: 6, records: vec![record()] }.into(),
             Control::Shuffle { walk: 2, ttl: 3, records: vec![record()] }.into(),
             Control::ShuffleReply { walk: 2, records: vec![] }.into(),
             Control::Digest { marks: vec![mark; MAX_MARKS], end: Some(DigestEnd { settled: true }) }.into(),
-            Control::Graft { origin: id, incarnation: 1, from: 5 }.into(),
+            Control::Graft { asks: vec![Ask { origin: id, incarnation: 1, from: 5 }; MAX_MARKS] }.into(),
+            Control::Prune { origin: id, incarnation: 1 }.into(),
             segment(SegmentKind::Whole, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]
@@ -297,7 +338,7 @@ mod tests {
         }
 
         #[test]
-        fn flipped_bits_in_real_messages_never_panic(which in 0..19usize, at in any::<u16>(), value in any::<u8>()) {
+        fn flipped_bits_in_real_messages_never_panic(which in 0..23usize, at in any::<u16>(), value in any::<u8>()) {
             let mut bytes = encoded(&samples()[which]).to_vec();
             let at = usize::from(at) % bytes.len();
             bytes[at] = value;

@@ -6,6 +6,18 @@ use std::time::Duration;
 /// holds up others on a link for longer than one segment takes.
 pub const MAX_SEGMENT: usize = 64 * 1024;
 
+/// Where a node that joins starts to read the streams it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At now.
+    #[default]
+    Live,
+    /// So many messages of each writer before now, as far as its neighbours retain them.
+    Backlog(u64),
+    /// With the oldest that its neighbours retain.
+    All,
+}
+
 /// The numbers a node runs by. [`Config::default`] is what the library ships.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -15,6 +27,11 @@ pub struct Config {
     /// Which network the records belong to; records of another one are not believed. Default zeros; the
     /// library derives it from the network secret.
     pub network: [u8; 32],
+    /// Segments carry their writer's signature, checked by every node before it believes, delivers or passes on. The
+    /// same in all nodes of a network. Default true; false saves two ed25519 operations a segment where all members are trusted.
+    pub signed: bool,
+    /// Where a joiner starts to read. Default [`Start::Live`].
+    pub start: Start,
     /// Peers below which the node looks for more. Default 3 (the npm package's `minPeerNo`).
     pub min_peers: usize,
     /// Peers at most, not counting up to two for the moment of a link split or for explicit ones.
@@ -24,6 +41,20 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// Bytes of one message at most. Default 16 MiB.
     pub max_message: usize,
+
+    /// A neighbour that was told nothing for this long is sent a ping. Default half the ping timeout.
+    pub keepalive: Duration,
+    /// A component's root beats this often, give or take 5 %. Default 1.65 s: with a ping timeout of 3 s an idle link
+    /// then carries less than 200 B/s, headers included.
+    pub beat_period: Duration,
+    /// A root without a beat for this long is dead. Default 5 s: two beats may be late.
+    pub root_max_age: Duration,
+    /// A component sends out three probes in such a time. Default 5 s (design B: 4.2).
+    pub probe_period: Duration,
+    /// While a seed is missing and nobody knows why, this much. Default 1 s.
+    pub probe_hurry: Duration,
+    /// A link that joins two components is not given up for others for this long. Default 60 s.
+    pub bridge_hold: Duration,
 
     /// Upkeep runs this often, give or take 30 %. Default 250 ms (design C: fixed rhythm, not
     /// reaction, so that a mass failure makes no herd).
@@ -99,6 +130,14 @@ pub struct Config {
     pub graft_after: Duration,
     /// Wait before it is asked for elsewhere. Default 300 ms (design A, T2).
     pub graft_again: Duration,
+    /// Both waits grow with the link's round trip, up to this. Default 1 s.
+    pub graft_latest: Duration,
+    /// A neighbour that is not sent a stream is told how far it is after two round trips, but not sooner or later than
+    /// this. Default 20 ms and 200 ms (design A).
+    pub digest_delay: (Duration, Duration),
+    /// A link that brings a stream sooner than its parent takes the parent's place, but not more often than this.
+    /// Default 1 s.
+    pub switch_after: Duration,
     /// Wait before a range that nobody retains is reported as a gap: with enough peers, and with fewer than
     /// `min_peers`. Default 2 s (design A, T_gap) and 10 s (a new link may still bring it).
     pub gap_after: (Duration, Duration),
@@ -121,9 +160,17 @@ impl Default for Config {
         Self {
             incarnation: 1,
             network: [0; 32],
+            signed: true,
+            start: Start::Live,
             min_peers: 3,
             max_peers: 5,
             ping_timeout: s(3),
+            keepalive: ms(1500),
+            beat_period: ms(1650),
+            root_max_age: s(5),
+            probe_period: s(5),
+            probe_hurry: s(1),
+            bridge_hold: s(60),
             max_message: 16 * MIB,
             tick: ms(250),
             contact_stagger: ms(250),
@@ -157,6 +204,9 @@ impl Default for Config {
             max_tombstones: 65_536,
             graft_after: ms(150),
             graft_again: ms(300),
+            graft_latest: s(1),
+            digest_delay: (ms(20), ms(200)),
+            switch_after: s(1),
             gap_after: (s(2), s(10)),
             settle_after: s(1),
             drain_timeout: s(5),
@@ -166,6 +216,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The same with another ping timeout, and all that has to fit to it.
+    pub fn with_ping_timeout(self, timeout: Duration) -> Self {
+        let (keepalive, beat_period, root_max_age) = (timeout / 2, timeout * 11 / 20, timeout * 5 / 3);
+        Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, ..self }
+    }
+
     /// Links that come about by themselves at most. With "no limit" (`usize::MAX`) every joiner's first link
     /// would go to its seed and make it the centre of a star, so it is twice `min_peers` then, 8 at least;
     /// links that a user asks for come on top.

@@ -29,6 +29,7 @@ mod config;
 mod id;
 mod membership;
 mod message;
+mod netsplit;
 mod node;
 mod passive;
 mod record;
@@ -40,11 +41,12 @@ mod time;
 mod writer;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode};
-pub use config::{Config, MAX_SEGMENT};
-pub use id::{Keypair, NodeId, ParseNodeIdError};
+pub use config::{Config, MAX_SEGMENT, Start};
+pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use message::{
-    Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, Mark, Message, Priority, Segment, SegmentKind,
+    Ask, Beat, Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message, Priority,
+    SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
 };
 pub use node::{DialId, Full, LinkId, Node, Output, RequestFailure, RequestId, Target};
-pub use record::{MAX_ADDRESSES, Record};
+pub use record::{MAX_ADDRESSES, Record, Statement};
 pub use time::Instant;

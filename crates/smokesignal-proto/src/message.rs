@@ -5,13 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::id::{Keypair, NodeId, Signature, hash};
 use crate::record::Record;
 
 /// Records in one message at most.
 pub const MAX_RECORDS: usize = 32;
-/// Marks in one digest at most; longer digests come in parts.
+/// Marks in one digest, or asks in one graft, at most; longer ones come in parts.
 pub const MAX_MARKS: usize = 256;
+/// Seeds that a component keeps an eye on at most; those with the largest numbers lose.
+pub const MAX_SEEDS: usize = 8;
 
 /// One message over one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +111,38 @@ pub enum Control {
         /// Others to take in its place.
         records: Vec<Record>,
     },
-    /// "I live." Sent when nothing else was sent for a quarter of the ping timeout.
+    /// "I live." Sent when nothing else was sent for half the ping timeout; and to the neighbour nearer to the root when
+    /// what it should know has changed.
     Ping {
         /// Peers of the sender, so that a full node knows whom it may displace.
         degree: u16,
+        /// The receiver is the sender's way to the root: the first 4 bytes of the root's id.
+        child: Option<u32>,
+        /// Nodes below the sender, itself included; 0 if it is no child.
+        subtree: u32,
+        /// What they know of the seeds, at most [`MAX_SEEDS`]; nothing if it is no child.
+        seeds: Vec<SeedReport>,
+    },
+    /// "This is how our component's root was when I last heard of it." Sent when a link comes up, passed on to all other
+    /// neighbours when it is new, and in answer to a worse root or a [`Control::Probe`].
+    Beacon {
+        /// The root's word.
+        beat: Arc<Beat>,
+        /// Milliseconds since the root said it.
+        age_ms: u32,
+        /// Links between the sender and the root.
+        hops: u8,
+    },
+    /// "Are we of one component?" Sent over a connection that is no link, as a look around out of band; the receiver owes
+    /// a [`Control::Beacon`].
+    Probe,
+    /// "There is another component behind these nodes." Two components that meet send it on walks; the node where one ends
+    /// dials one of them, so that they are joined by more than one link.
+    Bridge {
+        /// Hops left.
+        ttl: u8,
+        /// Nodes of the other component.
+        records: Vec<Record>,
     },
     /// "Let us exchange some nodes we know." Walks like [`Control::Walk`]; the end owes
     /// [`Control::ShuffleReply`] on the way back.
@@ -131,23 +161,39 @@ pub enum Control {
         /// A sample of what the end knows.
         records: Vec<Record>,
     },
-    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a link
-    /// comes up, and for one stream when the receiver fell out of the sender's ring.
+    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a link comes up; to
+    /// neighbours that are not sent a stream, when it has grown; and when the receiver fell out of the sender's ring.
     Digest {
         /// One for each stream, at most [`MAX_MARKS`].
         marks: Vec<Mark>,
         /// Present in the last part of a link's first digest.
         end: Option<DigestEnd>,
     },
-    /// "Send me this stream from this segment on." Sent to a neighbour whose mark is ahead of ours.
+    /// "Send me these streams from these segments on, and go on doing so." Sent to a neighbour that is ahead, or that
+    /// is to be a stream's source from now on.
     Graft {
+        /// At most [`MAX_MARKS`].
+        asks: Vec<Ask>,
+    },
+    /// "I have this stream from somebody else; tell me now and then how far you are." Sent to a neighbour that
+    /// brought a segment second.
+    Prune {
         /// Whose stream.
         origin: NodeId,
         /// Which incarnation.
         incarnation: u64,
-        /// First segment wanted.
-        from: u64,
     },
+}
+
+/// One stream that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Whose stream.
+    pub origin: NodeId,
+    /// Which incarnation.
+    pub incarnation: u64,
+    /// First segment wanted.
+    pub from: u64,
 }
 
 /// How badly a link is wanted, which decides what a full node does about it.
@@ -159,6 +205,105 @@ pub enum Priority {
     High,
     /// Its user asked for this link: accepted up to two above `max_peers`.
     Explicit,
+    /// It joins two components: accepted up to two above `max_peers`, and beyond that a full node makes room.
+    Bridge,
+}
+
+/// The word of a component's root, signed by it: the heartbeat of the component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The node with the smallest id.
+    pub root: NodeId,
+    /// Which start of it.
+    pub incarnation: u64,
+    /// Number of the beat in that start.
+    pub beat: u64,
+    /// Nodes in the component, by the last count.
+    pub size: u32,
+    /// What became of the seeds, at most [`MAX_SEEDS`].
+    pub seeds: Vec<SeedStatus>,
+    signature: Signature,
+}
+
+impl Beat {
+    /// A beat of the key's owner, valid in the network with this id only.
+    pub fn sign(
+        keypair: &Keypair,
+        network: &[u8; 32],
+        incarnation: u64,
+        beat: u64,
+        size: u32,
+        seeds: Vec<SeedStatus>,
+    ) -> Self {
+        let signature = Signature::new([0; 64]);
+        let mut beat = Self { root: keypair.id(), incarnation, beat, size, seeds, signature };
+        beat.signature = Signature::new(keypair.sign(&beat.signed_text(network)));
+        beat
+    }
+
+    /// Whether its root said it, in this network.
+    pub fn verify(&self, network: &[u8; 32]) -> bool {
+        self.seeds.len() <= MAX_SEEDS
+            && self.signature.verify(&self.root, network, || self.signed_text(network))
+    }
+
+    fn signed_text(&self, network: &[u8; 32]) -> Vec<u8> {
+        let mut text = b"smokesignal beat 1\0".to_vec();
+        text.extend_from_slice(network);
+        text.extend_from_slice(&self.incarnation.to_be_bytes());
+        text.extend_from_slice(&self.beat.to_be_bytes());
+        text.extend_from_slice(&self.size.to_be_bytes());
+        for status in &self.seeds {
+            let (state, size) = match status.state {
+                SeedState::Present => (0, 0),
+                SeedState::Absent => (1, 0),
+                SeedState::Lost => (2, 0),
+                SeedState::Elsewhere { size } => (3, size),
+            };
+            text.extend_from_slice(&status.seed.to_be_bytes());
+            text.push(state);
+            text.extend_from_slice(&size.to_be_bytes());
+        }
+        text
+    }
+}
+
+/// What became of one seed, as the root sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedStatus {
+    /// The first 8 bytes of its id.
+    pub seed: u64,
+    /// Where it is.
+    pub state: SeedState,
+}
+
+/// Where a seed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeedState {
+    /// In this component.
+    Present,
+    /// Not in this component, or nobody has looked yet.
+    Absent,
+    /// Not in this component, and dials are not answered.
+    Lost,
+    /// In another component, of this size.
+    Elsewhere {
+        /// Nodes in it.
+        size: u32,
+    },
+}
+
+/// What a node, and all below it, know of one seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedReport {
+    /// The first 8 bytes of its id.
+    pub seed: u64,
+    /// It is one of them, or was reached and is of this component.
+    pub present: bool,
+    /// How many dials were not answered lately; two are enough to know.
+    pub unreachable: u8,
+    /// It was reached, twice, and is of another component of this size.
+    pub other_size: Option<u32>,
 }
 
 /// Why a link ends in good order.
@@ -187,6 +332,8 @@ pub struct Mark {
     pub floor: u64,
     /// Number of the message in which segment `floor` begins.
     pub floor_message: u64,
+    /// Number of the message that begins, or goes on, after segment `have`; 0 when not known.
+    pub next_message: u64,
 }
 
 /// The end of a link's first digest.
@@ -211,6 +358,34 @@ pub struct Segment {
     pub kind: SegmentKind,
     /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
     pub body: Bytes,
+    /// The writer's word for all of it; `None` in a network whose members trust each other.
+    pub signature: Option<Signature>,
+}
+
+impl Segment {
+    /// Signs it with the writer's key, for this network.
+    pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32]) {
+        self.signature = Some(Signature::new(keypair.sign(&self.signed_text(network))));
+    }
+
+    /// Whether its writer wrote it, in this network.
+    pub fn verify(&self, network: &[u8; 32]) -> bool {
+        let Some(signature) = &self.signature else { return false };
+        signature.verify(&self.origin, network, || self.signed_text(network))
+    }
+
+    /// The body's hash stands for the body, because ed25519 reads its text twice.
+    fn signed_text(&self, network: &[u8; 32]) -> Vec<u8> {
+        let mut text = b"smokesignal segment 1\0".to_vec();
+        text.extend_from_slice(network);
+        text.extend_from_slice(self.origin.as_bytes());
+        for number in [self.incarnation, self.seq, self.first_message] {
+            text.extend_from_slice(&number.to_be_bytes());
+        }
+        text.push(self.kind.bits());
+        text.extend_from_slice(&hash(&self.body));
+        text
+    }
 }
 
 /// What a segment's body holds.
@@ -227,21 +402,34 @@ pub enum SegmentKind {
     },
 }
 
+impl SegmentKind {
+    /// Bit 0 fragment, bit 1 its first, bit 2 its last.
+    pub(crate) fn bits(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Fragment { first, last } => 1 | u8::from(first) << 1 | u8::from(last) << 2,
+        }
+    }
+}
+
 impl Message {
     /// What this message counts for in the link's window, in bytes; close to its size on the wire.
     pub fn cost(&self) -> usize {
         let control = match self {
-            Self::Data(segment) => return 64 + segment.body.len(),
+            Self::Data(segment) => return 128 + segment.body.len(),
             Self::Control(control) => &**control,
         };
         match control {
             Control::Digest { marks, .. } => 16 + 64 * marks.len(),
+            Control::Graft { asks } => 16 + 48 * asks.len(),
             Control::Welcome { records }
             | Control::Refuse { records }
             | Control::Disconnect { records, .. }
             | Control::Shuffle { records, .. }
+            | Control::Bridge { records, .. }
             | Control::ShuffleReply { records, .. } => 16 + 128 * records.len(),
-            Control::Ping { .. } | Control::Active => 8,
+            Control::Ping { seeds, .. } => 16 + 16 * seeds.len(),
+            Control::Active | Control::Probe => 8,
             _ => 192,
         }
     }
@@ -261,6 +449,7 @@ impl Message {
             | Control::Refuse { records }
             | Control::Disconnect { records, .. }
             | Control::Shuffle { records, .. }
+            | Control::Bridge { records, .. }
             | Control::ShuffleReply { records, .. } => records.iter().collect(),
             _ => Vec::new(),
         }

@@ -1,18 +1,19 @@
 //! [`Node`], the one public state machine: it owns the organs, passes facts between them, and turns inputs
 //! into outputs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Config;
+use crate::config::{Config, Start};
 use crate::id::{Keypair, NodeId};
 use crate::membership::{Effect, Membership};
-use crate::message::{Control, DigestEnd, Mark, Message, Segment};
-use crate::spread::{Repair, Spread};
+use crate::message::{Ask, Beat, Control, DigestEnd, Mark, Message, Segment};
+use crate::netsplit::{Netsplit, News, Report};
+use crate::spread::{Advice, Repair, Spread};
 use crate::streams::{Delivery, OWN, StreamIx, Streams, Verdict};
 use crate::time::Instant;
 use crate::writer::Writer;
@@ -111,6 +112,25 @@ pub enum Output {
         /// How many.
         missed: u64,
     },
+    /// A seed that was part of this node's component is so no more, and dialling it does not reach it either.
+    /// [`Output::NetsplitResolved`] follows before there is another.
+    Netsplit {
+        /// Which seed.
+        seed: NodeId,
+        /// Nodes on this side, this one included.
+        size: u32,
+        /// Nodes in the component when it was whole.
+        size_before: u32,
+        /// Nodes on the side of the seed, if it could be asked.
+        other_size: Option<u32>,
+    },
+    /// All seeds that were lost are part of this node's component again.
+    NetsplitResolved {
+        /// Since the seed was last known to be part of the component.
+        duration: Duration,
+        /// Nodes in the component now, as far as they have been counted.
+        size: u32,
+    },
     /// The answer to [`Node::request_peer`].
     Requested {
         /// Which wish.
@@ -134,8 +154,10 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Node {
     me: NodeId,
+    keypair: Arc<Keypair>,
     config: Config,
     membership: Membership,
+    netsplit: Netsplit,
     streams: Streams,
     spread: Spread,
     writer: Writer,
@@ -154,11 +176,13 @@ pub struct Node {
 impl Node {
     /// A node with this key. The same arguments and inputs give the same outputs.
     pub fn new(keypair: Keypair, config: Config, rng_seed: u64, now: Instant) -> Self {
-        let me = keypair.id();
+        let (me, keypair) = (keypair.id(), Arc::new(keypair));
         Self {
             me,
+            keypair: Arc::clone(&keypair),
             streams: Streams::new(me, config.incarnation, now),
-            membership: Membership::new(keypair, config.clone(), rng_seed, now),
+            membership: Membership::new(Arc::clone(&keypair), config.clone(), rng_seed, now),
+            netsplit: Netsplit::new(keypair, config.clone(), !rng_seed, now),
             spread: Spread::default(),
             writer: Writer::default(),
             settled: true,
@@ -181,6 +205,11 @@ impl Node {
     /// The node's neighbours and the connections to them.
     pub fn peers(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
         self.membership.active().map(|(link, conn)| (link, conn.peer))
+    }
+
+    /// Nodes in this node's component, itself included, by the last count; it follows the truth within seconds.
+    pub fn size_estimate(&self) -> u32 {
+        self.netsplit.size()
     }
 
     // The user's wishes.
@@ -237,9 +266,16 @@ impl Node {
         self.pass_on(now);
     }
 
-    /// A connection could not be made.
+    /// A connection could not be made: there was no answer, or a wrong one.
     pub fn handle_dial_failed(&mut self, dial: DialId, now: Instant) {
-        self.membership.dial_failed(dial, now);
+        self.membership.dial_failed(dial, false, now);
+        self.pass_on(now);
+    }
+
+    /// A connection could not be made: the host answered that nobody listens at that port. So it can be reached, and
+    /// what does not run there is no netsplit.
+    pub fn handle_dial_refused(&mut self, dial: DialId, now: Instant) {
+        self.membership.dial_failed(dial, true, now);
         self.pass_on(now);
     }
 
@@ -277,10 +313,13 @@ impl Node {
             Message::Data(segment) => self.on_segment(link, &segment, now),
             Message::Control(control) => match *control {
                 Control::Digest { marks, end } => self.on_digest(link, &marks, end, now),
-                Control::Graft { origin, incarnation, from } => {
-                    self.on_graft(link, &origin, incarnation, from);
+                Control::Graft { asks } => self.on_graft(link, &asks),
+                Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
+                Control::Beacon { beat, age_ms, hops } => self.on_beacon(link, &beat, age_ms, hops, now),
+                control => {
+                    self.on_whether_whole(link, &control, now);
+                    self.membership.handle(link, control, now);
                 }
-                control => self.membership.handle(link, control, now),
             },
         }
         self.pass_on(now);
@@ -295,8 +334,12 @@ impl Node {
 
     /// Time has passed. Call it at [`Node::poll_timeout`], and as often as you like.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let due = now >= self.membership.next_tick();
         if self.membership.tick(now) {
             self.spread.forgive(now);
+        }
+        if due {
+            self.look_around(now);
         }
         for link in self.spread.stalled(now, &self.config) {
             self.membership.disconnected(link, "it takes no data", now);
@@ -343,6 +386,7 @@ impl Node {
             for effect in std::mem::take(&mut self.membership.out) {
                 self.perform(effect, now);
             }
+            self.tell_news(now);
         }
     }
 
@@ -356,7 +400,9 @@ impl Node {
                 self.out.push_back(Output::Close { link, reason, violation: false });
             }
             Effect::Up(link) => {
-                self.spread.link_up(link, now);
+                let rtt = self.membership.conns.get(&link).map_or(Duration::ZERO, |conn| conn.rtt);
+                self.spread.link_up(link, rtt, now);
+                self.netsplit.link_up(link, now);
                 self.first_link.get_or_insert(now);
                 let Some(conn) = self.membership.conns.get(&link) else { return };
                 let address = conn.record.as_ref().and_then(|record| record.addresses.first().copied());
@@ -365,12 +411,17 @@ impl Node {
             }
             Effect::Down(link, reason) => {
                 self.spread.link_down(link, now);
+                self.netsplit.link_down(link);
                 let untold =
                     |held: &Output| matches!(held, Output::PeerUp { link: held, .. } if *held == link);
                 match self.held.iter().position(untold) {
                     Some(at) => drop(self.held.remove(at)),
                     None => self.out.push_back(Output::PeerDown { link, reason }),
                 }
+            }
+            Effect::Quiet(link) => {
+                let Report { child, subtree, seeds } = self.netsplit.report_for(link);
+                self.send(link, Control::Ping { degree: 0, child, subtree, seeds }.into(), now);
             }
             Effect::Requested(request, outcome) => {
                 self.tell(Output::Requested { request, outcome });
@@ -395,7 +446,12 @@ impl Node {
         }
     }
 
-    fn send(&mut self, link: LinkId, message: Message, now: Instant) {
+    fn send(&mut self, link: LinkId, mut message: Message, now: Instant) {
+        if let Message::Control(control) = &mut message
+            && let Control::Ping { degree, .. } = &mut **control
+        {
+            *degree = self.membership.degree().min(usize::from(u16::MAX)) as u16;
+        }
         if let Some(conn) = self.membership.conns.get_mut(&link) {
             conn.spoke = now;
         }
@@ -405,25 +461,150 @@ impl Node {
         self.out.push_back(Output::Send { link, message });
     }
 
+    /// The parts of control messages that the beacon is about.
+    fn on_whether_whole(&mut self, link: LinkId, control: &Control, now: Instant) {
+        match control {
+            Control::Ping { child, subtree, seeds, .. } => {
+                let report = Report { child: *child, subtree: *subtree, seeds: seeds.clone() };
+                self.netsplit.on_report(link, report);
+            }
+            Control::Probe => {
+                let beacon = self.netsplit.beacon(now);
+                self.send(link, beacon.into(), now);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_beacon(&mut self, link: LinkId, beat: &Arc<Beat>, age_ms: u32, hops: u8, now: Instant) {
+        if self.membership.is_active(link) {
+            if !self.netsplit.on_beacon(link, beat, age_ms, hops, now) {
+                return self.violation(link, "it sent a beat that its root has not signed", now);
+            }
+        } else if self.membership.is_probe(link) {
+            if self.netsplit.is_other(beat, age_ms, now) {
+                self.membership.found_others(link, beat.size, now);
+            } else if beat.root == self.netsplit.root() {
+                self.membership.found_one_of_us(link, now);
+            }
+        }
+        self.tell_news(now);
+    }
+
+    /// Once in a tick: the beacon, and whether there is anybody outside of our component.
+    fn look_around(&mut self, now: Instant) {
+        let facts = self.membership.seed_facts(now);
+        self.netsplit.tick(facts, now);
+        self.tell_news(now);
+        let (membership, netsplit, config) = (&mut self.membership, &self.netsplit, &self.config);
+        let is_missing = |id: &NodeId| !netsplit.has_seed(id);
+        // Whoever feels a cut first looks for the seeds at once: a few of all who feel it.
+        let silent = membership.take_silent() > 0 && membership.lot(netsplit.probers().div_ceil(3));
+        if silent {
+            membership.probe_missing_seeds(|_| true, now);
+        }
+        let period = if netsplit.misses_a_seed(now) { config.probe_hurry } else { config.probe_period };
+        if membership.is_probing(netsplit.probers(), period, now) {
+            membership.probe(is_missing, now);
+        }
+        self.pass_on(now);
+    }
+
+    fn tell_news(&mut self, now: Instant) {
+        for news in std::mem::take(&mut self.netsplit.news) {
+            match news {
+                News::Send(link, control) => self.send(link, control.into(), now),
+                News::Netsplit { seed, size, size_before, other_size } => {
+                    self.out.push_back(Output::Netsplit { seed, size, size_before, other_size });
+                }
+                News::Resolved { duration, size } => {
+                    self.out.push_back(Output::NetsplitResolved { duration, size });
+                }
+                News::Merged => self.membership.mix(now),
+            }
+        }
+    }
+
     fn on_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
-        if !self.membership.is_active(link) || segment.origin == self.me {
+        if !self.membership.is_active(link) {
             return;
         }
-        let (have, next) =
-            if self.settled || segment.seq == 1 { (0, Some(1)) } else { (segment.seq - 1, None) };
+        if segment.origin == self.me {
+            return self.duplicate(link, OWN, now);
+        }
+        let place = self.streams.find(&segment.origin);
+        let current = place.filter(|ix| self.streams.get(*ix).incarnation == segment.incarnation);
+        let ended = place.is_some_and(|ix| self.streams.get(ix).incarnation > segment.incarnation);
+        if ended {
+            return;
+        }
+        let known = current.and_then(|ix| {
+            let stream = self.streams.get(ix);
+            let next = stream.have + 1;
+            (stream.proven && segment.seq != next && !self.spread.may_skip_to(ix, segment.seq))
+                .then_some((ix, segment.seq < next))
+        });
+        if let Some((ix, duplicate)) = known {
+            self.spread.peer_has(link, ix, segment.seq);
+            return if duplicate { self.duplicate(link, ix, now) } else { self.want(ix, now) };
+        }
+        // "Verify before believing": nothing moves on an unverified segment (A13).
+        if self.config.signed && !segment.verify(&self.config.network) {
+            return self.violation(link, "it sent a segment that its writer has not signed", now);
+        }
+        self.on_proven_segment(link, segment, now);
+    }
+
+    fn on_proven_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
+        let fresh = self.settled || segment.seq == 1;
+        let (have, next) = if fresh { (0, Some(1)) } else { (segment.seq - 1, None) };
         let Some(ix) = self.stream(&segment.origin, segment.incarnation, have, next, now) else { return };
         self.spread.peer_has(link, ix, segment.seq);
+        let stream = self.streams.get(ix);
+        if !stream.proven && segment.seq <= stream.have {
+            self.streams.rebase(ix, segment.seq - 1);
+        } else if segment.seq > stream.have + 1 && self.spread.may_skip_to(ix, segment.seq) {
+            self.streams.skip(ix, segment.seq);
+        }
         let mut deliveries = Vec::new();
         match self.streams.accept(ix, segment, now, &self.config, &mut deliveries) {
-            Verdict::New => self.spread.fan_out(ix, Some(link)),
-            Verdict::Ahead => self.spread.want(ix, self.streams.get(ix).have, now, &self.config),
-            Verdict::Duplicate => {}
+            Verdict::New => {
+                let advice = self.spread.received(link, ix, now, &self.config);
+                self.spread.fan_out(ix, segment.seq, Some(link), now, &self.config);
+                self.follow(advice, link, ix, now);
+            }
+            Verdict::Ahead => self.want(ix, now),
+            Verdict::Duplicate => self.duplicate(link, ix, now),
         }
         self.deliver(deliveries);
     }
 
+    fn follow(&mut self, advice: Advice, link: LinkId, ix: StreamIx, now: Instant) {
+        let stream = self.streams.get(ix);
+        let (origin, incarnation) = (stream.origin, stream.incarnation);
+        if advice.graft {
+            let asks = vec![Ask { origin, incarnation, from: stream.have + 1 }];
+            self.send(link, Control::Graft { asks }.into(), now);
+        }
+        if let Some(other) = advice.prune {
+            self.send(other, Control::Prune { origin, incarnation }.into(), now);
+        }
+    }
+
+    fn duplicate(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
+        if self.spread.duplicate(link, ix) {
+            let stream = self.streams.get(ix);
+            let (origin, incarnation) = (stream.origin, stream.incarnation);
+            self.send(link, Control::Prune { origin, incarnation }.into(), now);
+        }
+    }
+
+    fn want(&mut self, ix: StreamIx, now: Instant) {
+        self.spread.want(ix, self.streams.get(ix).have, now, &self.config);
+    }
+
     /// The writer's stream; a new one starts after segment `have`. `None` if the incarnation is over, or has
-    /// to wait for the one before it.
+    /// to wait for the one before it. That there is a newer one must have been proved.
     fn stream(
         &mut self,
         origin: &NodeId,
@@ -438,16 +619,14 @@ impl Node {
             return Some(ix);
         };
         let stream = self.streams.get(ix);
-        if incarnation == stream.incarnation {
-            return Some(ix);
-        }
-        if incarnation > stream.incarnation {
+        if incarnation > stream.incarnation && !stream.proven {
+            self.start_over(ix, incarnation, now); // The older one was a neighbour's word only.
+        } else if incarnation > stream.incarnation {
             let (newest, since) = stream.newer.unwrap_or((incarnation, now));
             self.streams.set_newer(ix, Some((newest.max(incarnation), since)));
             self.switch_if_drained(ix, now);
-            return (self.streams.get(ix).incarnation == incarnation).then_some(ix);
         }
-        None
+        (self.streams.get(ix).incarnation == incarnation).then_some(ix)
     }
 
     /// "Nothing of an old incarnation may follow the first of a new one" (design A, 3.5).
@@ -459,19 +638,24 @@ impl Node {
         if !drained && now - since < self.config.drain_timeout {
             return;
         }
-        let mut deliveries = Vec::new();
         if lead > 0 {
             // How many messages were in the missing segments died with the writer's former start: one each, at a guess.
-            deliveries.push(Delivery::Gap { from, missed: lead });
+            self.deliver(vec![Delivery::Gap { from, missed: lead }]);
         }
+        self.start_over(ix, incarnation, now);
+    }
+
+    fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
+        let mut deliveries = Vec::new();
         self.streams.restart(ix, incarnation, now, &mut deliveries);
         self.deliver(deliveries);
         self.spread.forget_stream(ix);
-        // Tell all neighbours that we have nothing of it yet, so that they start from its beginning.
-        let mark = self.streams.get(ix).mark();
+        // Neighbours may have sent what we could not take yet: all begin again. Who comes second is pruned.
+        let origin = self.streams.get(ix).origin;
+        let asks = vec![Ask { origin, incarnation, from: 1 }];
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
         for link in links {
-            self.send(link, Control::Digest { marks: vec![mark], end: None }.into(), now);
+            self.send(link, Control::Graft { asks: asks.clone() }.into(), now);
         }
     }
 
@@ -485,25 +669,47 @@ impl Node {
         if !self.membership.is_active(link) {
             return;
         }
+        let mut asks = Vec::new();
         for mark in marks.iter().filter(|mark| is_sane(mark)) {
             if mark.origin == self.me {
                 self.on_own_mark(link, mark, now);
                 continue;
             }
-            let known = self.streams.find(&mark.origin);
-            if known.is_none() && mark.have == 0 {
-                continue; // It knows the writer, but nothing has been written.
+            match self.streams.find(&mark.origin) {
+                None if mark.have == 0 => continue, // It knows the writer, but nothing has been written.
+                Some(ix) if self.streams.get(ix).incarnation < mark.incarnation => {
+                    // A claim. Its proof is a segment of that incarnation.
+                    let Mark { origin, incarnation, floor: from, .. } = *mark;
+                    asks.push(Ask { origin, incarnation, from });
+                    continue;
+                }
+                _ => {}
             }
-            let (have, next) = if self.settled { (0, Some(1)) } else { (mark.have, None) };
+            let (have, next) = self.start_of(mark);
             let Some(ix) = self.stream(&mark.origin, mark.incarnation, have, next, now) else { continue };
-            self.spread.mark(link, ix, mark);
-            self.spread.want(ix, self.streams.get(ix).have, now, &self.config);
+            self.spread.mark(link, ix, mark, self.streams.get(ix).have, now);
+            self.want(ix, now);
+        }
+        if !asks.is_empty() {
+            self.send(link, Control::Graft { asks }.into(), now);
         }
         if let Some(end) = end {
             self.spread.digest_ended(link, &self.streams);
             if end.settled {
                 self.settle(now);
             }
+        }
+    }
+
+    /// Where to begin with a stream first heard of by this mark: after which segment, and with which message. For a
+    /// node that is no joiner any more the writer is new, or was on the other side of a netsplit: from its beginning.
+    fn start_of(&self, mark: &Mark) -> (u64, Option<u64>) {
+        let oldest = (mark.floor - 1, mark.floor_message);
+        match self.config.start {
+            _ if self.settled => (0, Some(1)),
+            Start::Live => (mark.have, None),
+            Start::Backlog(count) => (oldest.0, Some(oldest.1.max(mark.next_message.saturating_sub(count)))),
+            Start::All => (oldest.0, Some(oldest.1)),
         }
     }
 
@@ -514,7 +720,7 @@ impl Node {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
             let have = mark.have.min(own.have);
-            self.spread.mark(link, OWN, &Mark { have, ..*mark });
+            self.spread.mark(link, OWN, &Mark { have, ..*mark }, own.have, now);
         } else if mark.incarnation > own.incarnation && own.have == 0 {
             self.config.incarnation = mark.incarnation + 1;
             self.streams.restart(OWN, mark.incarnation + 1, now, &mut Vec::new());
@@ -522,28 +728,42 @@ impl Node {
         }
     }
 
-    fn on_graft(&mut self, link: LinkId, origin: &NodeId, incarnation: u64, from: u64) {
+    fn on_graft(&mut self, link: LinkId, asks: &[Ask]) {
+        for ask in asks.iter().filter(|ask| (1..1 << 62).contains(&ask.from)) {
+            let Some(ix) = self.streams.find(&ask.origin) else { continue };
+            if self.streams.get(ix).incarnation != ask.incarnation {
+                continue;
+            }
+            // Who asks for what is no longer here is told so, and asks elsewhere.
+            self.spread.graft(link, ix, ask.from.min(self.streams.get(ix).have + 1));
+        }
+    }
+
+    fn on_prune(&mut self, link: LinkId, origin: &NodeId, incarnation: u64, now: Instant) {
         let Some(ix) = self.streams.find(origin) else { return };
-        if self.streams.get(ix).incarnation == incarnation && from > 0 {
-            self.spread.graft(link, ix, from);
+        let stream = self.streams.get(ix);
+        if stream.incarnation == incarnation {
+            self.spread.pruned(link, ix, stream.have, now, &self.config);
         }
     }
 
     fn repair(&mut self, now: Instant) {
+        for (link, digest) in self.spread.digests(&self.streams, now) {
+            self.send(link, digest.into(), now);
+        }
         let lonely = self.membership.degree() < self.config.min_peers;
-        for repair in self.spread.repairs(&self.streams, lonely, now, &self.config) {
-            match repair {
-                Repair::Graft { link, ix, from } => {
-                    let stream = self.streams.get(ix);
-                    let (origin, incarnation) = (stream.origin, stream.incarnation);
-                    self.send(link, Control::Graft { origin, incarnation, from }.into(), now);
-                }
-                Repair::Skip { ix, floor, floor_message } => {
-                    let mut deliveries = Vec::new();
-                    self.streams.skip(ix, floor, floor_message, &mut deliveries);
-                    self.deliver(deliveries);
-                }
+        let mut asks: BTreeMap<LinkId, Vec<Ask>> = BTreeMap::new();
+        for Repair { link, ix, from, prune } in self.spread.repairs(&self.streams, lonely, now, &self.config)
+        {
+            let stream = self.streams.get(ix);
+            let (origin, incarnation) = (stream.origin, stream.incarnation);
+            asks.entry(link).or_default().push(Ask { origin, incarnation, from });
+            if let Some(former) = prune {
+                self.send(former, Control::Prune { origin, incarnation }.into(), now);
             }
+        }
+        for (link, asks) in asks {
+            self.send(link, Control::Graft { asks }.into(), now);
         }
     }
 
@@ -581,9 +801,13 @@ impl Node {
             let Some((kind, first_message, body)) = self.writer.next() else { break };
             let (origin, incarnation) = (self.me, self.config.incarnation);
             let seq = self.streams.get(OWN).have + 1;
-            let segment = Arc::new(Segment { origin, incarnation, seq, first_message, kind, body });
-            self.streams.accept(OWN, &segment, now, &self.config, &mut Vec::new());
-            self.spread.fan_out(OWN, None);
+            let signature = None;
+            let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, signature };
+            if self.config.signed {
+                segment.sign(&self.keypair, &self.config.network);
+            }
+            self.streams.accept(OWN, &Arc::new(segment), now, &self.config, &mut Vec::new());
+            self.spread.fan_out(OWN, seq, None, now, &self.config);
         }
     }
 
@@ -605,5 +829,6 @@ fn is_sane(mark: &Mark) -> bool {
     let sane = 1..1 << 62;
     mark.have < 1 << 62
         && [mark.incarnation, mark.floor, mark.floor_message].iter().all(|number| sane.contains(number))
+        && mark.next_message < 1 << 62
         && mark.floor <= mark.have + 1
 }

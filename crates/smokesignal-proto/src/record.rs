@@ -1,10 +1,12 @@
 //! A node's signed statement of where it can be reached.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Keypair, NodeId};
+use crate::id::{Keypair, NodeId, Signature};
 
 /// Addresses in one record at most. A host has few addresses worth trying; more would be a dial amplifier.
 pub const MAX_ADDRESSES: usize = 4;
@@ -13,16 +15,42 @@ pub const MAX_ADDRESSES: usize = 4;
 ///
 /// Records travel from node to node in walks and shuffles. Nobody dials an address on a stranger's word:
 /// the signature proves that the owner of the id named it, and the transport proves who answers there.
+///
+/// A record is shared, not copied: a node knows hundreds, and checks the signature of each only once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+#[serde(from = "Statement", into = "Statement")]
+pub struct Record(Arc<Statement>);
+
+/// What a [`Record`] says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
     /// Whose record.
     pub id: NodeId,
     /// Where it listens, best first, at most [`MAX_ADDRESSES`].
     pub addresses: Vec<SocketAddr>,
     /// The higher replaces the lower. Unix milliseconds of the node's start.
     pub version: u64,
-    /// Two halves, because serde knows arrays up to 32 bytes only.
-    signature: ([u8; 32], [u8; 32]),
+    signature: Signature,
+}
+
+impl Deref for Record {
+    type Target = Statement;
+
+    fn deref(&self) -> &Statement {
+        &self.0
+    }
+}
+
+impl From<Statement> for Record {
+    fn from(statement: Statement) -> Self {
+        Self(Arc::new(statement))
+    }
+}
+
+impl From<Record> for Statement {
+    fn from(record: Record) -> Self {
+        Arc::unwrap_or_clone(record.0)
+    }
 }
 
 impl Record {
@@ -30,22 +58,14 @@ impl Record {
     pub fn sign(keypair: &Keypair, network: &[u8; 32], mut addresses: Vec<SocketAddr>, version: u64) -> Self {
         addresses.truncate(MAX_ADDRESSES);
         let text = signed_text(keypair.id(), network, &addresses, version);
-        let signature = keypair.sign(&text);
-        let mut halves = ([0; 32], [0; 32]);
-        halves.0.copy_from_slice(&signature[..32]);
-        halves.1.copy_from_slice(&signature[32..]);
-        Self { id: keypair.id(), addresses, version, signature: halves }
+        let signature = Signature::new(keypair.sign(&text));
+        Statement { id: keypair.id(), addresses, version, signature }.into()
     }
 
     /// Whether the record may be believed in this network: signed by its owner and within the limits.
     pub fn verify(&self, network: &[u8; 32]) -> bool {
-        if self.addresses.len() > MAX_ADDRESSES {
-            return false;
-        }
-        let mut signature = [0; 64];
-        signature[..32].copy_from_slice(&self.signature.0);
-        signature[32..].copy_from_slice(&self.signature.1);
-        self.id.verify(&signed_text(self.id, network, &self.addresses, self.version), &signature)
+        let text = || signed_text(self.id, network, &self.addresses, self.version);
+        self.addresses.len() <= MAX_ADDRESSES && self.signature.verify(&self.id, network, text)
     }
 
     /// The address to dial for a node that listens at `own`: the first one that such a node can mean.
@@ -115,16 +135,20 @@ mod tests {
         let good = record(&["10.0.0.1:8495"]);
         assert!(good.verify(&NETWORK));
         assert!(!good.verify(&[8; 32]));
-        assert!(!Record { version: 8, ..good.clone() }.verify(&NETWORK));
-        assert!(!Record { id: Keypair::from_seed(&[2; 32]).id(), ..good.clone() }.verify(&NETWORK));
-        assert!(!Record { addresses: vec!["10.0.0.2:8495".parse().unwrap()], ..good }.verify(&NETWORK));
+        let said = || Statement::from(good.clone());
+        let changed = |statement: Statement| Record::from(statement);
+        assert!(!changed(Statement { version: 8, ..said() }).verify(&NETWORK));
+        let other = Keypair::from_seed(&[2; 32]).id();
+        assert!(!changed(Statement { id: other, ..said() }).verify(&NETWORK));
+        let elsewhere = vec!["10.0.0.2:8495".parse().unwrap()];
+        assert!(!changed(Statement { addresses: elsewhere, ..said() }).verify(&NETWORK));
     }
 
     #[test]
     fn at_most_four_addresses_are_believed() {
-        let mut many = record(&["10.0.0.1:1"]);
-        many.addresses = vec!["10.0.0.1:1".parse().unwrap(); 5];
-        assert!(!many.verify(&NETWORK));
+        let addresses = vec!["10.0.0.1:1".parse().unwrap(); 5];
+        let many = Statement { addresses, ..record(&["10.0.0.1:1"]).into() };
+        assert!(!Record::from(many).verify(&NETWORK));
     }
 
     #[test]

@@ -41,11 +41,14 @@ pub(crate) struct Stream {
     /// Everything up to this segment was read or skipped.
     pub(crate) have: u64,
     pub(crate) ring: Ring,
-    /// The next message's number; `None` until a late joiner sees its first segment.
+    /// A segment of it has been believed: before that a neighbour's word is all we have.
+    pub(crate) proven: bool,
+    /// The next message's number; `None` until a late joiner sees its first segment. Messages before it that arrive
+    /// all the same are not delivered.
     next_message: Option<u64>,
     partial: Option<Partial>,
     touched: Instant,
-    /// A newer incarnation was seen then; it waits for this one to drain.
+    /// A newer incarnation was proved then; it waits for this one to drain.
     pub(crate) newer: Option<(u64, Instant)>,
 }
 
@@ -58,8 +61,8 @@ struct Partial {
 
 impl Stream {
     fn new(origin: NodeId, incarnation: u64, have: u64, next_message: Option<u64>, now: Instant) -> Self {
-        let (ring, partial, newer) = (Ring::default(), None, None);
-        Self { origin, incarnation, have, ring, next_message, partial, touched: now, newer }
+        let (ring, partial, newer, proven) = (Ring::default(), None, None, false);
+        Self { origin, incarnation, have, ring, proven, next_message, partial, touched: now, newer }
     }
 
     /// The oldest segment that can be given to others.
@@ -71,7 +74,8 @@ impl Stream {
         let next = self.next_message.unwrap_or(1);
         let floor_message = self.ring.front().map_or(next, |segment| segment.first_message);
         let (origin, incarnation, have) = (self.origin, self.incarnation, self.have);
-        Mark { origin, incarnation, have, floor: self.floor(), floor_message }
+        let next_message = self.next_message.unwrap_or(0);
+        Mark { origin, incarnation, have, floor: self.floor(), floor_message, next_message }
     }
 }
 
@@ -95,7 +99,12 @@ pub(crate) struct Streams {
     /// In the order of burial; an entry whose number is not the tombstone's own is stale.
     tombstone_order: VecDeque<(NodeId, u64)>,
     burials: u64,
+    /// Where the search for a loser goes on.
+    hand: usize,
 }
+
+/// Streams compared when one has to go.
+const LOOKED_AT: usize = 64;
 
 /// The node's own stream is always the first.
 pub(crate) const OWN: StreamIx = 0;
@@ -110,6 +119,7 @@ impl Streams {
             tombstones: BTreeMap::new(),
             tombstone_order: VecDeque::new(),
             burials: 0,
+            hand: 0,
         }
     }
 
@@ -149,7 +159,7 @@ impl Streams {
             self.list.push(stream);
             self.list.len() - 1
         } else {
-            let ix = self.longest_silent();
+            let ix = self.loser();
             self.bury(ix, config);
             self.list[ix] = stream;
             ix
@@ -158,16 +168,25 @@ impl Streams {
         Some(ix)
     }
 
-    fn longest_silent(&self) -> StreamIx {
-        (1..self.list.len()).min_by_key(|ix| self.list[*ix].touched).unwrap_or(OWN)
+    /// Of a few in turn: first one whose writer nobody has proved to exist, then the one silent for longest. Looking at
+    /// all would let a neighbour that makes up writers keep this node busy.
+    fn loser(&mut self) -> StreamIx {
+        let places = self.list.len() - 1;
+        let looked_at = (0..places.min(LOOKED_AT)).map(|step| 1 + (self.hand + step) % places);
+        let loser = looked_at.min_by_key(|ix| (self.list[*ix].proven, self.list[*ix].touched));
+        self.hand = (self.hand + LOOKED_AT) % places.max(1);
+        loser.unwrap_or(OWN)
     }
 
     fn bury(&mut self, ix: StreamIx, config: &Config) {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         self.partial_total -= stream.partial.take().map_or(0, |partial| partial.data.len());
-        let Stream { origin, incarnation, have, next_message, .. } = *stream;
+        let Stream { origin, incarnation, have, next_message, proven, .. } = *stream;
         self.index.remove(&origin);
+        if !proven {
+            return; // Nothing of it was read; and made-up writers must not push out the marks of real ones.
+        }
         self.burials += 1;
         let burial = self.burials;
         self.tombstones.insert(origin, Tombstone { incarnation, have, next_message, burial });
@@ -186,6 +205,12 @@ impl Streams {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         *stream = Stream::new(stream.origin, incarnation, 0, Some(1), now);
+    }
+
+    /// A late joiner was told a wrong place to start at: the writer's own word counts.
+    pub(crate) fn rebase(&mut self, ix: StreamIx, have: u64) {
+        let stream = &mut self.list[ix];
+        (stream.have, stream.next_message) = (have, None);
     }
 
     pub(crate) fn set_newer(&mut self, ix: StreamIx, newer: Option<(u64, Instant)>) {
@@ -209,6 +234,7 @@ impl Streams {
         if segment.seq > stream.have + 1 {
             return Verdict::Ahead;
         }
+        self.list[ix].proven = true;
         self.store(ix, Arc::clone(segment), now, config);
         if ix == OWN {
             let ended = match segment.kind {
@@ -242,17 +268,21 @@ impl Streams {
             SegmentKind::Whole => {
                 self.begin(ix, segment.first_message, out);
                 let stream = &mut self.list[ix];
-                for data in whole_messages(&segment.body).unwrap_or_default() {
-                    let seq = stream.next_message.unwrap_or(segment.first_message);
-                    stream.next_message = Some(seq + 1);
-                    out.push(Delivery::Message { from: stream.origin, seq, data });
+                let messages = whole_messages(&segment.body).unwrap_or_default();
+                for (seq, data) in (segment.first_message..).zip(messages) {
+                    if stream.next_message.is_none_or(|next| seq >= next) {
+                        stream.next_message = Some(seq + 1);
+                        out.push(Delivery::Message { from: stream.origin, seq, data });
+                    }
                 }
             }
             SegmentKind::Fragment { first, last } => {
                 if first {
                     self.begin(ix, segment.first_message, out);
-                    let number = self.list[ix].next_message.unwrap_or(segment.first_message);
-                    self.list[ix].partial = Some(Partial { number, data: BytesMut::new() });
+                    let number = segment.first_message;
+                    if self.list[ix].next_message.is_none_or(|next| number >= next) {
+                        self.list[ix].partial = Some(Partial { number, data: BytesMut::new() });
+                    }
                 }
                 self.append(ix, segment, last, config, out);
             }
@@ -306,18 +336,13 @@ impl Streams {
         }
     }
 
-    /// Gives up the range before `floor`, which nobody retains, and says so.
-    pub(crate) fn skip(&mut self, ix: StreamIx, floor: u64, floor_message: u64, out: &mut Vec<Delivery>) {
+    /// Gives up the range before segment `floor`, which nobody retains. What of it was missed is told when `floor` is
+    /// accepted, as its writer has numbered the messages.
+    pub(crate) fn skip(&mut self, ix: StreamIx, floor: u64) {
         self.forget_partial(ix);
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         stream.have = floor - 1;
-        if let Some(expected) = stream.next_message
-            && floor_message > expected
-        {
-            stream.next_message = Some(floor_message);
-            out.push(Delivery::Gap { from: stream.origin, missed: floor_message - expected });
-        }
     }
 
     /// Frees what is too old. A message that began long ago and never ended is a gap.

@@ -25,12 +25,15 @@ fn record(n: u16) -> Record {
 }
 
 fn mark(origin: u16, incarnation: u64, have: u64, floor: u64, floor_message: u64) -> Mark {
-    Mark { origin: key(origin).id(), incarnation, have, floor, floor_message }
+    Mark { origin: key(origin).id(), incarnation, have, floor, floor_message, next_message: 0 }
 }
 
 fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body: Bytes) -> Message {
-    let origin = key(origin).id();
-    Message::Data(Arc::new(Segment { origin, incarnation, seq, first_message: seq, kind, body }))
+    let keypair = key(origin);
+    let (origin, first_message, signature) = (keypair.id(), seq, None);
+    let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, signature };
+    segment.sign(&keypair, &[0; 32]);
+    Message::Data(Arc::new(segment))
 }
 
 fn tiny(origin: u16, incarnation: u64, seq: u64) -> Message {
@@ -91,7 +94,9 @@ impl Bench {
         let mut outputs = Vec::new();
         for _ in 0..seconds * 4 {
             self.now = self.now + std::time::Duration::from_millis(250);
-            alive.iter().for_each(|n| self.tell(*n, Control::Ping { degree: 4 }));
+            alive.iter().for_each(|n| {
+                self.tell(*n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+            });
             self.node.handle_timeout(self.now);
             outputs.extend(self.drain(None));
         }
@@ -122,8 +127,15 @@ fn a_digest_of_thousands_of_streams_is_asked_for_in_portions() {
     }
     let outputs = bench.pass(2, &[2]);
     assert!(!closed(&outputs));
-    let grafts = |output: &&Output| matches!(output, Output::Send { message: Message::Control(c), .. } if matches!(**c, Control::Graft { .. }));
-    assert!(outputs.iter().filter(grafts).count() >= 150);
+    let asks = |output: &Output| match output {
+        Output::Send { message: Message::Control(control), .. } => match &**control {
+            Control::Graft { asks } => asks.len(),
+            _ => 0,
+        },
+        _ => 0,
+    };
+    assert!(outputs.iter().map(asks).sum::<usize>() >= 150);
+    assert!(outputs.iter().map(asks).max() <= Some(64));
 }
 
 /// Trap 7: "never let claims move `have`", here that of the own stream.
@@ -153,7 +165,7 @@ fn numbers_at_the_end_of_the_range_are_not_believed() {
     let delivered = |output: &Output| matches!(output, Output::Deliver { seq: 1, .. });
     assert!(bench.drain(None).iter().any(delivered), "the writer is read as if nothing had been said");
     for from in [0, 1, top] {
-        bench.tell(2, Control::Graft { origin: key(50).id(), incarnation: 1, from });
+        bench.tell(2, Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from }] });
         bench.drain(None);
     }
 }
@@ -165,7 +177,7 @@ fn catching_up_on_tiny_segments_stays_within_the_window() {
     (1..=9000).for_each(|seq| bench.tell(2, tiny(50, 1, seq)));
     bench.drain(None);
     bench.link(3, Vec::new());
-    bench.marks(3, vec![mark(50, 1, 0, 1, 1)]);
+    bench.tell(3, Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from: 1 }] });
     let outputs = bench.drain(Some(3));
     let cost = |output: &Output| match output {
         Output::Send { link: LinkId(3), message } => message.cost(),
@@ -173,7 +185,7 @@ fn catching_up_on_tiny_segments_stays_within_the_window() {
     };
     let unsent: usize = outputs.iter().map(cost).sum();
     assert!(unsent < 2 * Config::default().link_window, "{unsent}");
-    bench.tell(3, Control::Ping { degree: 1 });
+    bench.tell(3, Control::Ping { degree: 1, child: None, subtree: 0, seeds: Vec::new() });
     assert!(!closed(&bench.drain(Some(3))));
 }
 
@@ -218,7 +230,7 @@ fn an_expired_segment_is_remembered_by_its_messages() {
         },
         _ => None,
     });
-    assert_eq!(digest, Some(mark(1, 1, 1, 2, 4)));
+    assert_eq!(digest, Some(Mark { next_message: 4, ..mark(1, 1, 1, 2, 4) }));
 }
 
 /// "Nothing of an old incarnation may follow the first of a new one", and nothing of it is dropped silently.
@@ -239,4 +251,54 @@ fn a_restarted_writer_waits_until_slow_neighbours_have_its_former_words() {
     bench.pass(2, &[2, 3]);
     bench.tell(2, tiny(50, 2, 1));
     assert_eq!(data(&bench.drain(None), 3), [(2, 1)]);
+}
+
+/// A13: "`have` never advances on an unverified segment."
+#[test]
+fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
+    let mut bench = Bench::new(&[2, 3]);
+    let Message::Data(honest) = tiny(50, 1, 1) else { unreachable!() };
+    let forged = Segment { body: Bytes::from_static(b"\x01b"), ..(*honest).clone() };
+    let unsigned = Segment { signature: None, ..(*honest).clone() };
+    for (n, lie) in [(2, forged), (3, unsigned)] {
+        bench.tell(n, Message::Data(Arc::new(lie)));
+        let outputs = bench.drain(None);
+        assert!(outputs.iter().any(|output| matches!(output, Output::Close { violation: true, .. })));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Deliver { .. })));
+    }
+    bench.link_and_drain(4);
+    bench.tell(4, Message::Data(honest));
+    assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 1, .. })));
+}
+
+/// Trap 7, "never let claims move `have`": a false mark costs nobody a message, and no gap is told that is none.
+#[test]
+fn a_false_mark_makes_no_stream_skip() {
+    let mut bench = Bench::new(&[2, 3]);
+    bench.tell(2, tiny(50, 1, 1));
+    bench.drain(None);
+    bench.marks(3, vec![mark(50, 1, 1000, 500, 500), mark(50, 9, 10, 1, 1)]);
+    let outputs = bench.pass(30, &[2, 3]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
+    bench.tell(2, tiny(50, 1, 2));
+    assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 2, .. })));
+}
+
+/// "What nobody retains becomes one gap", once the first segment after it is there.
+#[test]
+fn a_range_that_nobody_retains_is_skipped_when_what_follows_arrives() {
+    let mut bench = Bench::new(&[2, 3, 4]);
+    bench.tell(2, tiny(50, 1, 1));
+    bench.marks(3, vec![mark(50, 1, 9, 5, 5)]);
+    bench.drain(None);
+    let outputs = bench.pass(3, &[2, 3, 4]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
+    (5..10).for_each(|seq| bench.tell(3, tiny(50, 1, seq)));
+    let told = |output: &Output| match output {
+        Output::Gap { missed, .. } => Some(-(*missed as i64)),
+        Output::Deliver { seq, .. } => Some(*seq as i64),
+        _ => None,
+    };
+    let told: Vec<_> = bench.drain(None).iter().filter_map(told).collect();
+    assert_eq!(told, [-3, 5, 6, 7, 8, 9]);
 }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_core::Stream;
 
-use crate::{ConnectError, Peer};
+use crate::{ConnectError, NodeId, Peer};
 
 /// Events kept for one reader; the oldest loses and is counted in [`Event::Missed`].
 const LIMIT: usize = 1024;
@@ -30,6 +31,26 @@ pub enum Event {
         seed: String,
         /// Why.
         error: ConnectError,
+    },
+    /// The network has come apart: a seed that was part of the same network as this node is so no more, and dialling it
+    /// does not reach it either. (A seed whose host answers that nobody listens is only down.) All nodes on this side
+    /// that were given the seed say so. [`NetsplitResolved`](Self::NetsplitResolved) follows before there is another.
+    Netsplit {
+        /// Which seed.
+        seed: NodeId,
+        /// Nodes on this side, this one included.
+        size: usize,
+        /// Nodes in the network before.
+        size_before: usize,
+        /// Nodes on the seed's side, if it could be reached by dialling.
+        other_size: Option<usize>,
+    },
+    /// The network is whole again: every seed that was lost is back.
+    NetsplitResolved {
+        /// For how long the seed was not there.
+        duration: Duration,
+        /// Nodes in the network now, as far as they have been counted.
+        size: usize,
     },
     /// The reader was too slow: this many events were dropped here, the oldest first.
     Missed(u64),

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn frames_survive_the_wire_in_any_pieces() {
         let frames = [
-            Frame::Message(Control::Ping { degree: 3 }.into()),
+            Frame::Message(Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }.into()),
             Frame::Data { data: "hello".into(), end: true },
             Frame::Data { data: Bytes::new(), end: false },
             Frame::Credit(77),

@@ -25,4 +25,4 @@ pub use node::Node;
 pub use options::Builder;
 pub use peer::Peer;
 pub use peers::Peers;
-pub use smokesignal_proto::{NodeId, ParseNodeIdError};
+pub use smokesignal_proto::{NodeId, ParseNodeIdError, Start};

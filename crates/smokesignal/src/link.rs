@@ -1,7 +1,10 @@
 //! One connection: frames in batches to the driver, bounded queues of frames out. Two tasks, neither of which waits for
 //! the driver's state or for another link.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -103,9 +106,9 @@ pub(crate) fn open(
         tokio::pin!(reading, writing);
         // Whichever ends first: a broken reader ends both; a writer that was told to close lets the reader drain.
         tokio::select! {
-            () = &mut reading => {}
+            biased; // So that a simulated run can be repeated.
             () = overdue => tracing::debug!(?link, "the other side took nothing more"),
-            in_order = &mut writing => {
+            in_order = writer_unless_reader(writing.as_mut(), reading.as_mut()) => {
                 if in_order && timeout(LINGER, &mut reading).await.is_err() {
                     tracing::debug!(?link, "the other side did not close in time");
                 }
@@ -117,6 +120,26 @@ pub(crate) fn open(
         drop(told);
     };
     (handle, run)
+}
+
+/// What the writer says at its end; false if the reader ends first. Both live on the budget that tokio gives a task, so
+/// each in turn is polled first: neither can starve the other, and unlike by chance a run can be repeated.
+async fn writer_unless_reader(
+    mut writing: Pin<&mut impl Future<Output = bool>>,
+    mut reading: Pin<&mut impl Future<Output = ()>>,
+) -> bool {
+    let mut writer_first = false;
+    poll_fn(|cx| {
+        writer_first = !writer_first;
+        if writer_first && let Poll::Ready(in_order) = writing.as_mut().poll(cx) {
+            return Poll::Ready(in_order);
+        }
+        if reading.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        if writer_first { Poll::Pending } else { writing.as_mut().poll(cx) }
+    })
+    .await
 }
 
 /// Ends the link's stream with the link, also where its task is aborted before it has begun.

@@ -34,7 +34,6 @@ struct Inner {
     running: Mutex<Option<Running>>,
     /// The same, for those that cannot wait.
     commands: std::sync::Mutex<Option<(mpsc::UnboundedSender<Command>, SocketAddr)>>,
-    last_incarnation: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -59,10 +58,9 @@ impl Node {
         let secret = options.secret.as_ref().map(|Secret(secret)| secret.as_slice());
         let credentials = Credentials::new(identity.clone(), secret);
         let hub = Arc::new(Hub::new(options.max_message));
-        let shared = Shared { hub, bus: Arc::new(Bus::new()), peers: Peers::default() };
+        let shared = Shared { hub, bus: Arc::new(Bus::new()), peers: Peers::default(), size: Arc::default() };
         let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
-        let last_incarnation = AtomicU64::new(0);
-        Self(Arc::new(Inner { options, identity, credentials, shared, running, commands, last_incarnation }))
+        Self(Arc::new(Inner { options, identity, credentials, shared, running, commands }))
     }
 
     /// Listens and enters the network. Returns once it listens; the first peer is announced by
@@ -98,13 +96,8 @@ impl Node {
         let epoch = Instant::now();
         let keypair = Keypair::from_seed(self.0.identity.seed());
         let local = endpoint.local_addr();
-        let mut random = [0; 8];
-        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| StartError::Listen {
-            address: local,
-            source: io::Error::other("the system gives no random numbers"),
-        })?;
-        let mut core =
-            proto::Node::new(keypair, self.config(), u64::from_ne_bytes(random), proto::Instant::ZERO);
+        let random = self.random().map_err(|source| StartError::Listen { address: local, source })?;
+        let mut core = proto::Node::new(keypair, self.config(), random, proto::Instant::ZERO);
         core.set_addresses(reachable_at(local));
         for seed in &options.seeds {
             core.join(seed.clone(), proto::Instant::ZERO);
@@ -113,19 +106,29 @@ impl Node {
         Ok(Driver::new(core, epoch, shared, endpoint, seeds, options.max_message, commands))
     }
 
+    /// What the core's chance begins with.
+    fn random(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        if let Some(seed) = self.0.options.rng_seed {
+            // Nodes with the same seed shall not all choose the same.
+            bytes.copy_from_slice(&self.id().as_bytes()[..8]);
+            return Ok(seed ^ u64::from_le_bytes(bytes));
+        }
+        let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+        filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     fn config(&self) -> Config {
         let options = &self.0.options;
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let last = self.0.last_incarnation.load(Ordering::Relaxed);
-        let incarnation = unix.max(last + 1);
-        self.0.last_incarnation.store(incarnation, Ordering::Relaxed);
         let mut config = Config {
-            incarnation,
+            incarnation: next_incarnation(),
             min_peers: options.min_peers,
             max_peers: options.max_peers,
-            ping_timeout: options.ping_timeout,
             max_message: options.max_message,
-            ..Config::default()
+            signed: !options.trusted,
+            start: options.read_from,
+            ..Config::default().with_ping_timeout(options.ping_timeout)
         };
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
         config.ring_total = config.ring_total.max(2 * config.ring_bytes);
@@ -133,6 +136,10 @@ impl Node {
         if let Some(Secret(secret)) = &options.secret {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
             config.network.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
+        }
+        if options.trusted {
+            // Another network: the two kinds do not mix.
+            config.network.iter_mut().for_each(|byte| *byte = !*byte);
         }
         config
     }
@@ -164,6 +171,12 @@ impl Node {
     /// Where the node listens; `None` while it is stopped.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.commands().as_ref().map(|(_, address)| *address)
+    }
+
+    /// How many nodes this node's network has, itself included; 0 while it is stopped. Counted, not guessed: it follows
+    /// the truth within a few seconds.
+    pub fn size_estimate(&self) -> usize {
+        self.0.shared.size.load(Ordering::Relaxed)
     }
 
     /// The network as a duplex stream. Each handle reads everything that arrives after it was made.
@@ -203,6 +216,16 @@ impl Node {
     fn commands(&self) -> std::sync::MutexGuard<'_, Option<(mpsc::UnboundedSender<Command>, SocketAddr)>> {
         self.0.commands.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The present time in ms since 1970, or a later number if another start in this process has that one already: an
+/// identity may be started again within the same millisecond, above all where time is virtual.
+fn next_incarnation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let next = |last: u64| unix.max(last + 1);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    next(last.unwrap_or_else(|last| last))
 }
 
 fn explain(address: SocketAddr, source: io::Error) -> StartError {

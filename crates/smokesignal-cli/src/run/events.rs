@@ -23,6 +23,14 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
         }
         Event::PeerRemoved(peer) => emitter.emit(&Report::PeerRemoved { id: peer.id().to_string() }).await,
         Event::SeedUnreachable { seed, error } => emitter.error(seed_unreachable(&seed, &error)).await,
+        Event::Netsplit { seed, size, size_before, other_size } => {
+            let seed = seed.to_string();
+            emitter.emit(&Report::Netsplit { seed, size, size_before, other_size }).await;
+        }
+        Event::NetsplitResolved { duration, size } => {
+            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            emitter.emit(&Report::NetsplitResolved { duration_ms, size }).await;
+        }
         Event::Missed(count) => emitter.error(events_missed(count)).await,
         other => tracing::debug!(?other, "an event without a report"),
     }

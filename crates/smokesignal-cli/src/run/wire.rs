@@ -43,6 +43,17 @@ pub(super) enum Report<'a> {
         #[serde(flatten)]
         payload: Payload<'a>,
     },
+    Netsplit {
+        seed: String,
+        size: usize,
+        size_before: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        other_size: Option<usize>,
+    },
+    NetsplitResolved {
+        duration_ms: u64,
+        size: usize,
+    },
     Peers {
         peers: Vec<PeerInfo>,
     },
@@ -238,6 +249,14 @@ mod tests {
             (
                 Report::Gap { from: from.clone(), missed: 2 },
                 format!(r#"{{"event":"gap","from":"{from}","missed":2}}"#),
+            ),
+            (
+                Report::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },
+                format!(r#"{{"event":"netsplit","seed":"{from}","size":4,"size_before":9}}"#),
+            ),
+            (
+                Report::NetsplitResolved { duration_ms: 1500, size: 9 },
+                r#"{"event":"netsplit_resolved","duration_ms":1500,"size":9}"#.to_owned(),
             ),
             (Report::Peers { peers: Vec::new() }, r#"{"event":"peers","peers":[]}"#.to_owned()),
             (Report::Error { message: "no".to_owned() }, r#"{"event":"error","message":"no"}"#.to_owned()),

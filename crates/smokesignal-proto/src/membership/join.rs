@@ -29,7 +29,13 @@ impl Membership {
         let seed = &mut self.seeds[ix];
         (seed.peer, seed.failures, seed.lost) = (Some(peer), 0, false);
         seed.not_before = now + self.config.refill_backoff.1 / 4;
-        self.join_through(link);
+        seed.seen_answering();
+        if self.degree() > 0 {
+            self.send(link, Control::Probe);
+        }
+        if self.committed() < self.config.min_peers {
+            self.join_through(link);
+        }
     }
 
     /// Asks the node at the other end to find us a place.

@@ -1,6 +1,8 @@
 //! Connections become links in two steps, so that a link exists on both sides or on neither:
 //! `Neighbor`, `Accept`, `Active`.
 
+use std::time::Duration;
+
 use super::{Conn, Effect, Membership, Phase, Purpose};
 use crate::id::NodeId;
 use crate::message::{Control, Farewell, Priority};
@@ -38,10 +40,14 @@ impl Membership {
         self.out.push(Effect::Dial { dial, target, expect });
     }
 
-    pub(crate) fn dial_failed(&mut self, dial: DialId, now: Instant) {
+    /// `refused`: the host answered that nobody listens there.
+    pub(crate) fn dial_failed(&mut self, dial: DialId, refused: bool, now: Instant) {
         let Some(failed) = self.dials.remove(&dial) else { return };
         match failed.purpose {
-            Purpose::Contact(seed) => self.seed_failed(seed, now),
+            Purpose::Contact(seed) => {
+                self.seed_silent(seed, refused, now);
+                self.seed_failed(seed, now);
+            }
             Purpose::Explicit(request) => {
                 self.out.push(Effect::Requested(request, Err(RequestFailure::Dial(dial))));
             }
@@ -52,7 +58,7 @@ impl Membership {
                 self.betweens.retain(|known, _| Some(*known) != token);
                 self.next_refill = now;
             }
-            Purpose::None => {}
+            Purpose::None | Purpose::Probe => {}
         }
     }
 
@@ -74,8 +80,11 @@ impl Membership {
             incarnation: 0,
             purpose: purpose.clone(),
             explicit: false,
+            bridge_until: Instant::ZERO,
+            bridge_first: false,
             degree: 0,
             favours: self.config.favours_per_tick,
+            rtt: Duration::ZERO,
             heard: now,
             spoke: now,
         };
@@ -84,6 +93,7 @@ impl Membership {
         match purpose {
             Purpose::None => {}
             Purpose::Contact(seed) => self.contact_reached(link, seed, now),
+            Purpose::Probe => self.send(link, Control::Probe),
             Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),
             Purpose::Explicit(request) => match self.link_to(&peer) {
                 Some((existing, conn)) if conn.phase == Phase::Active => {
@@ -129,6 +139,9 @@ impl Membership {
         if let Some(conn) = self.conns.get_mut(&link) {
             (conn.phase, conn.since) = (Phase::Requested, now);
             conn.explicit |= priority == Priority::Explicit;
+            if priority == Priority::Bridge {
+                conn.bridge_until = now + self.config.bridge_hold;
+            }
             if !matches!(conn.purpose, Purpose::Explicit(_)) {
                 conn.purpose = Purpose::Link { priority, token };
             }
@@ -163,8 +176,8 @@ impl Membership {
         if phase == Phase::Requested || self.has_room_for(&peer, priority, token) {
             self.accept(link, priority, now);
         } else {
-            let displaced =
-                priority == Priority::High && !self.make_room(link, priority, now) && self.displace(now);
+            let alone = matches!(priority, Priority::High | Priority::Bridge);
+            let displaced = alone && !self.make_room(link, priority, now) && self.displace(now);
             if displaced { self.accept(link, priority, now) } else { self.refuse_full(link, priority, now) }
         }
     }
@@ -189,7 +202,7 @@ impl Membership {
             token.and_then(|token| self.splits.get(&token)).is_some_and(|split| split.joiner == *peer);
         let held = self.conns.values().filter(|conn| conn.phase != Phase::Session).count();
         match priority {
-            Priority::Explicit => held < self.config.hard_max(),
+            Priority::Explicit | Priority::Bridge => held < self.config.hard_max(),
             _ if expected => held < self.config.hard_max(),
             _ => held < self.config.automatic_max(),
         }
@@ -201,6 +214,10 @@ impl Membership {
         if let Some(conn) = self.conns.get_mut(&link) {
             (conn.phase, conn.since) = (Phase::Accepted, now);
             conn.explicit |= priority == Priority::Explicit;
+            if priority == Priority::Bridge {
+                conn.bridge_until = now + self.config.bridge_hold;
+                conn.bridge_first = true;
+            }
         }
     }
 
@@ -224,8 +241,11 @@ impl Membership {
             return;
         }
         (conn.record, conn.incarnation) = (Some(record), incarnation);
+        let bridge = matches!(conn.purpose, Purpose::Link { priority: Priority::Bridge, .. });
         let bound = match conn.purpose {
-            Purpose::Link { token: None, .. } if !conn.explicit => self.config.automatic_max(),
+            Purpose::Link { token: None, priority } if !conn.explicit && priority != Priority::Bridge => {
+                self.config.automatic_max()
+            }
             _ => self.config.hard_max(),
         };
         if self.standing() >= bound {
@@ -237,6 +257,9 @@ impl Membership {
         }
         self.send(link, Control::Active);
         self.activate(link, now);
+        if bridge {
+            self.bridged(link, now);
+        }
     }
 
     pub(super) fn on_active(&mut self, link: LinkId, now: Instant) {
@@ -247,7 +270,7 @@ impl Membership {
 
     fn activate(&mut self, link: LinkId, now: Instant) {
         let Some(conn) = self.conns.get_mut(&link) else { return };
-        (conn.phase, conn.since) = (Phase::Active, now);
+        (conn.phase, conn.since, conn.rtt) = (Phase::Active, now, now - conn.since);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.forget(&peer);
         self.refill_wait = self.config.refill_backoff.0;

@@ -6,11 +6,13 @@
 
 mod join;
 mod links;
+mod probe;
 mod split;
 mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -26,11 +28,17 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) enum Effect {
     Send(LinkId, Message),
-    Dial { dial: DialId, target: Target, expect: Option<NodeId> },
+    Dial {
+        dial: DialId,
+        target: Target,
+        expect: Option<NodeId>,
+    },
     Close(LinkId, &'static str),
     Up(LinkId),
     Down(LinkId, &'static str),
     Requested(RequestId, Result<NodeId, RequestFailure>),
+    /// Nothing was said to this neighbour for a while.
+    Quiet(LinkId),
 }
 
 /// One connection, link or not.
@@ -45,9 +53,15 @@ pub(crate) struct Conn {
     /// What to do once the connection is up, or why it was made.
     purpose: Purpose,
     explicit: bool,
+    /// It joins two components: not given up for others until then.
+    bridge_until: Instant,
+    /// The first link between the two: its ends see to it that there are more.
+    bridge_first: bool,
     degree: usize,
     /// How many more walks, joins and the like from it are heeded until the next tick.
     favours: u32,
+    /// From asking for the link, or agreeing to it, to the answer.
+    pub(crate) rtt: Duration,
     pub(crate) heard: Instant,
     pub(crate) spoke: Instant,
 }
@@ -75,6 +89,8 @@ enum Purpose {
         priority: Priority,
         token: Option<u64>,
     },
+    /// A known node, to look around out of band.
+    Probe,
     /// The user asked.
     Explicit(RequestId),
 }
@@ -97,6 +113,8 @@ struct Seed {
     own: bool,
     /// The link to it was lost: it must be reached again even if there are peers enough.
     lost: bool,
+    /// What dialling it has shown lately.
+    seen: probe::Seen,
 }
 
 /// A link being split for a joiner, seen from one of its two ends.
@@ -131,7 +149,7 @@ struct Between {
 #[derive(Debug)]
 pub(crate) struct Membership {
     me: NodeId,
-    keypair: Keypair,
+    keypair: Arc<Keypair>,
     config: Config,
     rng: Rng,
     addresses: Vec<SocketAddr>,
@@ -156,12 +174,15 @@ pub(crate) struct Membership {
     next_contact: Instant,
     next_shuffle: Instant,
     over_since: Option<Instant>,
+    next_probe: Instant,
+    /// Links that fell silent since the last tick.
+    silent: usize,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
 }
 
 impl Membership {
-    pub(crate) fn new(keypair: Keypair, config: Config, rng_seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(keypair: Arc<Keypair>, config: Config, rng_seed: u64, now: Instant) -> Self {
         let record = Record::sign(&keypair, &config.network, Vec::new(), config.incarnation);
         Self {
             me: keypair.id(),
@@ -187,6 +208,8 @@ impl Membership {
             next_contact: now,
             next_shuffle: now + config.shuffle.0 / 4,
             over_since: None,
+            next_probe: now,
+            silent: 0,
             leaving: false,
             out: Vec::new(),
             config,
@@ -200,7 +223,8 @@ impl Membership {
     }
 
     pub(crate) fn add_seed(&mut self, address: String, now: Instant) {
-        let seed = Seed { address, peer: None, failures: 0, not_before: now, own: false, lost: false };
+        let (peer, failures, seen) = (None, 0, probe::Seen::default());
+        let seed = Seed { address, peer, failures, not_before: now, own: false, lost: false, seen };
         self.seeds.push(seed);
         self.next_tick = self.next_tick.min(now);
     }

@@ -39,7 +39,11 @@ impl Membership {
     fn ask_neighbour(&mut self, token: u64, joiner: NodeId, offer: SplitOffer, now: Instant) -> bool {
         let busy = |link: LinkId| self.splits.values().any(|split| split.link == link);
         let fits = |(id, conn): &(LinkId, &Conn)| {
-            !conn.explicit && conn.peer != joiner && !busy(*id) && !offer.refused.contains(id)
+            !conn.explicit
+                && conn.bridge_until <= now
+                && conn.peer != joiner
+                && !busy(*id)
+                && !offer.refused.contains(id)
         };
         let links: Vec<_> = self.active().filter(fits).map(|(id, _)| id).collect();
         let Some(link) = self.rng.pick(&links).copied().filter(|_| self.splits.len() < MAX_SPLITS) else {
@@ -54,7 +58,7 @@ impl Membership {
     pub(super) fn on_split_prepare(&mut self, link: LinkId, token: u64, joiner: NodeId, now: Instant) {
         let free = self.is_active(link)
             && !self.is_known_link(&joiner)
-            && !self.conns.get(&link).is_some_and(|conn| conn.explicit)
+            && !self.conns.get(&link).is_some_and(|conn| conn.explicit || conn.bridge_until > now)
             && !self.splits.values().any(|split| split.link == link || split.joiner == joiner)
             && self.splits.len() < MAX_SPLITS
             && !self.leaving;
@@ -136,10 +140,14 @@ impl Membership {
 
     /// Gives up the neighbour that can best do without, for a node that is alone.
     pub(super) fn displace(&mut self, now: Instant) -> bool {
-        let spare =
-            self.active().filter(|(_, conn)| !conn.explicit).max_by_key(|(id, conn)| (conn.degree, *id));
-        let Some((link, _)) = spare else { return false };
+        let Some(link) = self.spare(now) else { return false };
         self.say_goodbye(link, Farewell::Surplus, now);
         true
+    }
+
+    /// The link that is easiest to give up: not one the user asked for, not a bridge, to the neighbour with most others.
+    pub(super) fn spare(&self, now: Instant) -> Option<LinkId> {
+        let free = |(_, conn): &(LinkId, &Conn)| !conn.explicit && conn.bridge_until <= now;
+        self.active().filter(free).max_by_key(|(id, conn)| (conn.degree, *id)).map(|(id, _)| id)
     }
 }

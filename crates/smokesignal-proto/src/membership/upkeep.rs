@@ -32,14 +32,20 @@ impl Membership {
             Control::Refuse { records } => self.on_refuse(link, &records, now),
             Control::Active => self.on_active(link, now),
             Control::Disconnect { reason, records } => self.on_disconnect(link, reason, &records, now),
-            Control::Ping { degree } => {
+            Control::Bridge { ttl, records } => self.on_bridge(link, ttl, records, now),
+            Control::Ping { degree, .. } => {
                 if let Some(conn) = self.conns.get_mut(&link) {
                     conn.degree = degree.into();
                 }
             }
             Control::Shuffle { walk, ttl, records } => self.on_shuffle(link, walk, ttl, records, now),
             Control::ShuffleReply { walk, records } => self.on_shuffle_reply(walk, records),
-            Control::Digest { .. } | Control::Graft { .. } => {} // Of the broadcast; see node.rs.
+            // Of the broadcast, and of the beacon; see node.rs.
+            Control::Digest { .. }
+            | Control::Graft { .. }
+            | Control::Prune { .. }
+            | Control::Beacon { .. }
+            | Control::Probe => {}
         }
     }
 
@@ -47,8 +53,11 @@ impl Membership {
     fn afford(&mut self, link: LinkId, control: &Control) -> bool {
         let Some(conn) = self.conns.get_mut(&link) else { return false };
         let from_links_only = match control {
-            Control::Walk { .. } | Control::Shuffle { .. } | Control::SplitPrepare { .. } => true,
-            Control::Join { .. } | Control::Neighbor { .. } => false,
+            Control::Walk { .. }
+            | Control::Shuffle { .. }
+            | Control::SplitPrepare { .. }
+            | Control::Bridge { .. } => true,
+            Control::Join { .. } | Control::Neighbor { .. } | Control::Probe => false,
             _ => return true,
         };
         if conn.favours == 0 || (from_links_only && conn.phase != Phase::Active) {
@@ -114,7 +123,7 @@ impl Membership {
         // The driver answers every dial; this is for one that does not.
         let overdue = |since: Instant| now - since > self.config.session_timeout * 3;
         let lost: Vec<_> = self.dials.iter().filter(|(_, d)| overdue(d.since)).map(|(id, _)| *id).collect();
-        lost.into_iter().for_each(|dial| self.dial_failed(dial, now));
+        lost.into_iter().for_each(|dial| self.dial_failed(dial, false, now));
         let config = &self.config;
         let stale = |conn: &super::Conn| match conn.phase {
             Phase::Session => now - conn.since > config.session_timeout,
@@ -124,6 +133,7 @@ impl Membership {
         let stale: Vec<_> = self.conns.iter().filter(|(_, conn)| stale(conn)).map(|(id, _)| *id).collect();
         for link in stale {
             let active = self.is_active(link);
+            self.silent += usize::from(active);
             self.disconnected(link, "it has not been heard for too long", now);
             let reason = if active { "silent for longer than the ping timeout" } else { "no use for it" };
             self.out.push(super::Effect::Close(link, reason));
@@ -131,10 +141,20 @@ impl Membership {
     }
 
     fn keep_alive(&mut self, now: Instant) {
-        let degree = self.degree().min(usize::from(u16::MAX)) as u16;
-        let quiet = |conn: &super::Conn| now - conn.spoke > self.config.ping_timeout / 4;
+        let quiet = |conn: &super::Conn| now - conn.spoke > self.config.keepalive;
         let links: Vec<LinkId> = self.active().filter(|(_, conn)| quiet(conn)).map(|(id, _)| id).collect();
-        links.into_iter().for_each(|link| self.send(link, Control::Ping { degree }));
+        self.out.extend(links.into_iter().map(super::Effect::Quiet));
+    }
+
+    /// Links that fell silent since this was asked last.
+    pub(crate) fn take_silent(&mut self) -> usize {
+        std::mem::take(&mut self.silent)
+    }
+
+    /// Two components have met: mix what their nodes know, each at another moment of the next ten seconds.
+    pub(crate) fn mix(&mut self, now: Instant) {
+        let soon = now + self.rng.duration(Duration::ZERO, self.config.shuffle.0);
+        self.next_shuffle = self.next_shuffle.min(soon);
     }
 
     /// A split that lapsed half done may leave a link too many: the one goes whose other end can best do without.
@@ -148,9 +168,7 @@ impl Membership {
         if now - since < self.config.split_timeout {
             return;
         }
-        let spare =
-            self.active().filter(|(_, conn)| !conn.explicit).max_by_key(|(id, conn)| (conn.degree, *id));
-        if let Some((link, _)) = spare {
+        if let Some(link) = self.spare(now) {
             self.say_goodbye(link, Farewell::Surplus, now);
         }
     }

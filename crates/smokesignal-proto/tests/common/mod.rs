@@ -21,6 +21,12 @@ pub struct World {
     ends: BTreeMap<LinkId, (usize, usize)>,
     addresses: BTreeMap<SocketAddr, usize>,
     frozen: BTreeSet<usize>,
+    /// Which side of a cut each node is on; all on side 0 when there is none.
+    sides: BTreeMap<usize, usize>,
+    /// What was on its way when the cable was pulled, or sent since: TCP delivers it when the cable is back.
+    held: Vec<(LinkId, Event)>,
+    /// What each node was told about netsplits, and when.
+    pub splits: Vec<(usize, Instant, Output)>,
     /// Last delivery time per connection and direction: links are FIFO.
     latest: BTreeMap<(LinkId, usize), Instant>,
     /// What each node read of each writer: `(seq, payload)`.
@@ -36,7 +42,7 @@ pub struct World {
 
 enum Event {
     Connected { link: LinkId, at: usize, peer: usize, dial: Option<DialId> },
-    DialFailed { at: usize, dial: DialId },
+    DialFailed { at: usize, dial: DialId, refused: bool },
     Message { link: LinkId, at: usize, message: Message },
     Closed { link: LinkId, at: usize },
 }
@@ -64,6 +70,9 @@ impl World {
             ends: BTreeMap::new(),
             addresses: BTreeMap::new(),
             frozen: BTreeSet::new(),
+            sides: BTreeMap::new(),
+            held: Vec::new(),
+            splits: Vec::new(),
             latest: BTreeMap::new(),
             read: BTreeMap::new(),
             gaps: Vec::new(),
@@ -111,6 +120,27 @@ impl World {
 
     pub fn thaw(&mut self, ix: usize) {
         self.frozen.remove(&ix);
+    }
+
+    /// As a pulled cable: between the groups nothing passes, and nothing breaks by itself.
+    pub fn cut(&mut self, groups: &[&[usize]]) {
+        for (side, group) in groups.iter().enumerate() {
+            self.sides.extend(group.iter().map(|ix| (*ix, side)));
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.sides.clear();
+        for (link, event) in std::mem::take(&mut self.held) {
+            if self.ends.contains_key(&link) || matches!(event, Event::Closed { .. }) {
+                self.post(self.now + Duration::from_millis(5), event);
+            }
+        }
+    }
+
+    fn is_cut(&self, a: usize, b: usize) -> bool {
+        let side = |ix| self.sides.get(&ix).copied().unwrap_or(0);
+        side(a) != side(b)
     }
 
     pub fn write(&mut self, ix: usize, payload: impl Into<Bytes>) -> Option<u64> {
@@ -191,7 +221,12 @@ impl World {
                 let peer = self.id(peer);
                 self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
             }
-            Event::DialFailed { at, dial } => self.with(at, |node, now| node.handle_dial_failed(dial, now)),
+            Event::DialFailed { at, dial, refused: true } => {
+                self.with(at, |node, now| node.handle_dial_refused(dial, now));
+            }
+            Event::DialFailed { at, dial, .. } => {
+                self.with(at, |node, now| node.handle_dial_failed(dial, now));
+            }
             Event::Closed { link, at } => self.with(at, |node, now| node.handle_disconnected(link, now)),
             Event::Message { link, at, message } => {
                 let from = self.ends.get(&link).map(|ends| if ends.0 == at { ends.1 } else { ends.0 });
@@ -239,8 +274,10 @@ impl World {
                 let peer = self.addresses.get(&address).copied();
                 let peer = peer.filter(|peer| expect.is_none_or(|id| id == self.id(*peer)));
                 let (later, sooner) = (self.now + self.delay() + self.delay(), self.now + self.delay());
-                let Some(peer) = peer.filter(|peer| !self.frozen.contains(peer)) else {
-                    return self.post(later, Event::DialFailed { at: ix, dial });
+                let silent = peer.is_some_and(|peer| self.frozen.contains(&peer) || self.is_cut(ix, peer));
+                let Some(peer) = peer.filter(|_| !silent) else {
+                    let at = if silent { self.now + Duration::from_secs(2) } else { later };
+                    return self.post(at, Event::DialFailed { at: ix, dial, refused: !silent });
                 };
                 self.links += 1;
                 let link = LinkId(self.links);
@@ -262,6 +299,9 @@ impl World {
             Output::PeerUp { .. } => {
                 self.connected.insert(ix);
             }
+            split @ (Output::Netsplit { .. } | Output::NetsplitResolved { .. }) => {
+                self.splits.push((ix, self.now, split));
+            }
             Output::PeerDown { .. } => {}
         }
     }
@@ -274,6 +314,14 @@ impl World {
     }
 
     fn post_on_link(&mut self, link: LinkId, from: usize, event: Event) {
+        let to = match &event {
+            Event::Message { at, .. } | Event::Closed { at, .. } => *at,
+            _ => from,
+        };
+        if self.is_cut(from, to) {
+            self.held.push((link, event));
+            return;
+        }
         let at = (self.now + self.delay()).max(self.latest.get(&(link, from)).copied().unwrap_or_default());
         self.latest.insert((link, from), at);
         self.post(at, event);

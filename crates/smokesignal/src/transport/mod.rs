@@ -1,10 +1,11 @@
 //! Carrying bytes between two nodes that know each other's id.
 //!
 //! A [`Transport`] binds an address and gives an [`Endpoint`], which dials and accepts [`Connection`]s. What the bytes
-//! mean is none of its business. There are two: [`TcpTransport`] for real networks and [`MemoryNetwork`] for tests.
-//! To write another one, carry the bytes and let [`Credentials::connect`] and [`Credentials::accept`] find out who is
-//! at the other end.
+//! mean is none of its business. There are two: [`TcpTransport`] for real networks, and [`MemoryNetwork`], a simulated
+//! one with delays and faults for tests of this library and of programs that use it. To write another one, carry the
+//! bytes and let [`Credentials::connect`] and [`Credentials::accept`] find out who is at the other end.
 
+mod hello;
 mod memory;
 mod tcp;
 
@@ -14,12 +15,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use ring::hmac;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::tls::{Secured, Tls, TlsError};
+use self::hello::{Metered, Role};
+use crate::tls::{Tls, TlsError};
 use crate::{Identity, NodeId};
 
 pub use memory::MemoryNetwork;
@@ -157,42 +158,6 @@ impl Credentials {
         let secured = self.tls.accept(Metered::new(stream)).await?;
         self.exchange_hellos(secured, Role::Acceptor, remote).await
     }
-
-    async fn exchange_hellos<S>(
-        &self,
-        mut secured: Secured<Metered<S>>,
-        role: Role,
-        remote: SocketAddr,
-    ) -> Result<Connection, DialError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let mut theirs = [0; HELLO_BYTES];
-        let ours = self.hello(role, &secured.exporter);
-        secured.stream.write_all(&ours).await.map_err(TlsError::from)?;
-        secured.stream.flush().await.map_err(TlsError::from)?;
-        secured.stream.read_exact(&mut theirs).await.map_err(TlsError::from)?;
-        if let Err(refusal) = self.check_hello(&theirs, role.other(), &secured.exporter) {
-            // An orderly end, so that our HELLO arrives and tells the other side why.
-            if let Err(error) = secured.stream.shutdown().await {
-                tracing::debug!(%remote, %error, "refused, and could not say so");
-            }
-            return Err(refusal);
-        }
-        secured.carrier().lift();
-        let peer = secured.peer;
-        let (reader, writer) = tokio::io::split(secured.stream);
-        Ok(Connection { peer, remote, reader: Box::new(reader), writer: Box::new(writer) })
-    }
-
-    /// Whether the other holds the same secret, or neither holds one.
-    fn same_secret(&self, other: &Self) -> bool {
-        match (&self.secret, &other.secret) {
-            (None, None) => true,
-            (Some(a), Some(b)) => hmac::verify(a, PROOF_LABEL, hmac::sign(b, PROOF_LABEL).as_ref()).is_ok(),
-            _ => false,
-        }
-    }
 }
 
 impl fmt::Debug for Credentials {
@@ -222,142 +187,11 @@ impl From<io::Error> for DialError {
     }
 }
 
-// HELLO, the first bytes inside TLS. Both sides send theirs at once, without waiting for the other's:
-//
-//   byte  0       the format, 1
-//   byte  1       flags; bit 0: the sender holds a network secret. The other bits are sent as 0 and not looked at.
-//   bytes 2..34   the proof of the secret, or zeros without one:
-//                 HMAC-SHA256(secret, "smokesignal network secret" ‖ role ‖ exporter)
-//                 role: one byte, 0 the dialler, 1 the acceptor, so that nobody can send a proof back to its maker;
-//                 exporter: 32 bytes of TLS exporter (RFC 8446, section 7.5) for the label
-//                 "EXPORTER-smokesignal-secret" without context, so that a proof is worth nothing on another connection.
-//
-// Nothing else is sent before the other's HELLO has been read and found right.
-
-const HELLO_BYTES: usize = 34;
-const HELLO_FORMAT: u8 = 1;
-const FLAG_SECRET: u8 = 1;
-const PROOF_LABEL: &[u8] = b"smokesignal network secret";
-
-#[derive(Debug, Clone, Copy)]
-enum Role {
-    Dialler = 0,
-    Acceptor = 1,
-}
-
-impl Role {
-    fn other(self) -> Self {
-        match self {
-            Self::Dialler => Self::Acceptor,
-            Self::Acceptor => Self::Dialler,
-        }
-    }
-}
-
-impl Credentials {
-    fn hello(&self, role: Role, exporter: &[u8; 32]) -> [u8; HELLO_BYTES] {
-        let mut hello = [0; HELLO_BYTES];
-        hello[0] = HELLO_FORMAT;
-        if let Some(secret) = &self.secret {
-            hello[1] = FLAG_SECRET;
-            hello[2..].copy_from_slice(hmac::sign(secret, &proven(role, exporter)).as_ref());
-        }
-        hello
-    }
-
-    fn check_hello(
-        &self,
-        hello: &[u8; HELLO_BYTES],
-        from: Role,
-        exporter: &[u8; 32],
-    ) -> Result<(), DialError> {
-        if hello[0] != HELLO_FORMAT {
-            return Err(DialError::Handshake(format!("it sent a HELLO of the unknown format {}", hello[0])));
-        }
-        let proves = hello[1] & FLAG_SECRET != 0;
-        let right = match &self.secret {
-            None => !proves,
-            Some(secret) => proves && hmac::verify(secret, &proven(from, exporter), &hello[2..]).is_ok(),
-        };
-        right.then_some(()).ok_or(DialError::WrongSecret)
-    }
-}
-
-fn proven(role: Role, exporter: &[u8; 32]) -> Vec<u8> {
-    [PROOF_LABEL, &[role as u8], exporter].concat()
-}
-
-/// Bytes read from a connection before its other end is known. 4 KiB: an honest handshake needs less than 1 KiB.
-const UNAUTHENTICATED_MAX: usize = 4096;
-
-/// Reads at most [`UNAUTHENTICATED_MAX`] bytes of `stream` until the limit is lifted.
-struct Metered<S> {
-    stream: S,
-    left: Option<usize>,
-}
-
-impl<S> Metered<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, left: Some(UNAUTHENTICATED_MAX) }
-    }
-
-    fn lift(&mut self) {
-        self.left = None;
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Some(left) = self.left else {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        };
-        if left == 0 {
-            let text = format!("it sent more than {UNAUTHENTICATED_MAX} bytes without saying who it is");
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
-        }
-        let room = buf.remaining().min(left);
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut part);
-        let read = part.filled().len();
-        buf.advance(read);
-        self.left = Some(left - read);
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 /// What every transport has to keep, checked for each of them.
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     const ANY: &str = "127.0.0.1:0";
@@ -524,19 +358,6 @@ mod tests {
             assert_eq!(b.accept().await.unwrap().peer, id(1));
             dial.await.unwrap().unwrap();
         }
-    }
-
-    #[test]
-    fn a_proof_is_good_for_one_sender_and_one_connection() {
-        let node = credentials(1, Some(b"the secret of our network"));
-        let hello = node.hello(Role::Dialler, &[5; 32]);
-        assert_eq!(node.check_hello(&hello, Role::Dialler, &[5; 32]), Ok(()));
-        assert_eq!(node.check_hello(&hello, Role::Acceptor, &[5; 32]), Err(DialError::WrongSecret));
-        assert_eq!(node.check_hello(&hello, Role::Dialler, &[6; 32]), Err(DialError::WrongSecret));
-        let mut later_format = hello;
-        later_format[0] = 2;
-        let error = node.check_hello(&later_format, Role::Dialler, &[5; 32]).unwrap_err();
-        assert!(error.to_string().contains("unknown format 2"), "{error}");
     }
 
     #[test]

@@ -1,0 +1,188 @@
+//! The seeds: which are part of the component, which are lost, and what the application is told about it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::News;
+use crate::config::Config;
+use crate::id::NodeId;
+use crate::message::{Beat, MAX_SEEDS, SeedReport, SeedState, SeedStatus};
+use crate::time::Instant;
+
+/// Dials that must have failed, counted over the whole component, before a seed is called lost.
+const FAILURES: u8 = 2;
+/// A seed is looked for in a hurry for this long.
+const LATELY: Duration = Duration::from_secs(20);
+/// All seeds must be back for this long until a netsplit is over: the nodes are being counted meanwhile.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// What this node knows of one of its seeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeedFact {
+    pub(crate) id: NodeId,
+    /// Dials not answered lately.
+    pub(crate) unreachable: u8,
+    /// A dial was answered lately, by a node of our own component.
+    pub(crate) present: bool,
+    /// A dial was answered lately, and again some seconds later, by a node of another component of this size.
+    pub(crate) other_size: Option<u32>,
+}
+
+/// A node's short name in beats and reports.
+pub(super) fn key(id: &NodeId) -> u64 {
+    id.as_bytes().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    facts: Vec<SeedFact>,
+    /// When each of our seeds was last part of the component. Bounded by our seeds.
+    seen: BTreeMap<u64, Instant>,
+    /// How large the component was lately, at most: after a cut the count shrinks before the reason is known.
+    largest: (Instant, u32),
+    /// The present count, and since when it has been the same: while nodes come and go some are counted twice.
+    steady: (Instant, u32),
+    /// The last word about each seed, if this node is the root.
+    judged: BTreeMap<u64, SeedState>,
+    split: Option<Ongoing>,
+}
+
+#[derive(Debug)]
+struct Ongoing {
+    seeds: Vec<u64>,
+    since: Instant,
+    /// Since when all of them are back.
+    back: Option<Instant>,
+}
+
+impl Watch {
+    pub(super) fn learn(&mut self, facts: Vec<SeedFact>) {
+        self.seen.retain(|seed, _| facts.iter().any(|fact| key(&fact.id) == *seed));
+        self.facts = facts;
+    }
+
+    /// The reports of all children, this node's own facts, and that it is here if somebody has it for a seed. The seeds
+    /// with the largest numbers lose.
+    pub(super) fn merge<'a>(
+        &self,
+        me: NodeId,
+        beat: &Beat,
+        children: impl Iterator<Item = &'a SeedReport>,
+    ) -> Vec<SeedReport> {
+        let mut all: BTreeMap<u64, SeedReport> = BTreeMap::new();
+        let own = self.facts.iter().map(|fact| SeedReport {
+            seed: key(&fact.id),
+            present: fact.present,
+            unreachable: fact.unreachable.min(FAILURES),
+            other_size: fact.other_size,
+        });
+        for report in own.chain(children.copied()) {
+            let empty = SeedReport { seed: report.seed, present: false, unreachable: 0, other_size: None };
+            let merged = all.entry(report.seed).or_insert(empty);
+            merged.present |= report.present;
+            merged.unreachable = merged.unreachable.saturating_add(report.unreachable).min(FAILURES);
+            merged.other_size = merged.other_size.max(report.other_size);
+        }
+        let me = key(&me);
+        if beat.seeds.iter().any(|status| status.seed == me) || all.contains_key(&me) {
+            all.insert(me, SeedReport { seed: me, present: true, unreachable: 0, other_size: None });
+        }
+        all.into_values().take(MAX_SEEDS).collect()
+    }
+
+    /// The root's word on each seed. `young`: how long it has been root; the reports need a moment to come together.
+    pub(super) fn judge(
+        &mut self,
+        reports: &[SeedReport],
+        size: u32,
+        young: Duration,
+        config: &Config,
+    ) -> Vec<SeedStatus> {
+        let gathered = size == 1 || young >= config.beat_period;
+        let mut judged = BTreeMap::new();
+        for report in reports {
+            let before = self.judged.get(&report.seed).copied().unwrap_or(SeedState::Absent);
+            let was_lost = matches!(before, SeedState::Lost | SeedState::Elsewhere { .. });
+            let state = match report.other_size {
+                _ if report.present => SeedState::Present,
+                Some(size) if gathered => SeedState::Elsewhere { size },
+                _ if was_lost => before, // Until it is back.
+                _ if gathered && report.unreachable >= FAILURES => SeedState::Lost,
+                _ => SeedState::Absent,
+            };
+            judged.insert(report.seed, state);
+        }
+        self.judged = judged;
+        self.judged.iter().map(|(seed, state)| SeedStatus { seed: *seed, state: *state }).collect()
+    }
+
+    pub(super) fn is_present(&self, beat: &Beat, seed: &NodeId) -> bool {
+        state(beat, key(seed)) == Some(SeedState::Present)
+    }
+
+    pub(super) fn misses_one(&self, beat: &Beat, now: Instant) -> bool {
+        let lately = |seen: &Instant| now - *seen < LATELY;
+        let unexplained = |seed| matches!(state(beat, seed), None | Some(SeedState::Absent));
+        self.seen.iter().any(|(seed, seen)| lately(seen) && unexplained(*seed))
+    }
+
+    /// A seed that was there a moment ago is not missed: two components may be meeting, and one of them has yet to hear
+    /// of the other's seeds.
+    fn is_missed(&self, seed: u64, now: Instant, config: &Config) -> bool {
+        self.seen.get(&seed).is_some_and(|seen| now - *seen >= 2 * config.beat_period)
+    }
+
+    /// What a beat means for the application. A seed that was never part of the component cannot be lost.
+    pub(super) fn take_stock(
+        &mut self,
+        beat: &Beat,
+        size: u32,
+        now: Instant,
+        config: &Config,
+    ) -> Option<News> {
+        if size != self.steady.1 {
+            self.steady = (now, size);
+        }
+        let counted = now - self.steady.0 >= 2 * SETTLED;
+        if counted && (size >= self.largest.1 || now - self.largest.0 > LATELY) {
+            self.largest = (now, size);
+        }
+        let mut lost = Vec::new();
+        for fact in &self.facts {
+            let seed = key(&fact.id);
+            match state(beat, seed) {
+                Some(SeedState::Present) => drop(self.seen.insert(seed, now)),
+                Some(SeedState::Lost) if self.is_missed(seed, now, config) => lost.push((fact.id, None)),
+                Some(SeedState::Elsewhere { size }) if self.is_missed(seed, now, config) => {
+                    lost.push((fact.id, Some(size)));
+                }
+                _ => {}
+            }
+        }
+        if let Some(ongoing) = &mut self.split {
+            // A seed that is none of ours any more, because its address leads to another node now, is not waited for.
+            let ours = |seed: &&u64| self.seen.contains_key(seed);
+            let back = |seed: &u64| state(beat, *seed) == Some(SeedState::Present);
+            let whole = lost.is_empty() && ongoing.seeds.iter().filter(ours).all(back);
+            if !whole {
+                ongoing.back = None;
+                return None;
+            }
+            let back = *ongoing.back.get_or_insert(now);
+            if now - back < SETTLED {
+                return None;
+            }
+            let duration = back - ongoing.since;
+            self.split = None;
+            return Some(News::Resolved { duration, size });
+        }
+        let (seed, other_size) = *lost.first()?;
+        let (since, size_before) = (self.seen[&key(&seed)], self.largest.1);
+        self.split = Some(Ongoing { seeds: lost.iter().map(|(id, _)| key(id)).collect(), since, back: None });
+        Some(News::Netsplit { seed, size, size_before, other_size })
+    }
+}
+
+fn state(beat: &Beat, seed: u64) -> Option<SeedState> {
+    beat.seeds.iter().find(|status| status.seed == seed).map(|status| status.state)
+}

@@ -1,0 +1,304 @@
+//! WHICH WAY it goes: for each link and stream a cursor into the shared ring, what the neighbour has, and whether
+//! it is sent everything (eager) or told how far we are (lazy).
+//!
+//! Each writer has a tree of its own, made by its readers: the link that brings a stream first is its parent, a link
+//! that brings it again is pruned, and when another link is ahead for too long the stream is grafted there (after
+//! Plumtree, Leitão et al., 2007, but one tree per writer, and cursors instead of message ids). A relay never waits: a
+//! neighbour too slow for the ring is told so by a mark and asks elsewhere.
+
+mod pump;
+mod repair;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::message::Mark;
+use crate::node::LinkId;
+use crate::streams::{OWN, StreamIx, Streams};
+use crate::time::Instant;
+
+pub(crate) use repair::Repair;
+use repair::Want;
+
+/// A claim to be ahead that was not made good this often is void.
+const MAX_FAILED_CLAIMS: u8 = 3;
+
+/// The links' cursors, and each stream's parent.
+#[derive(Debug, Default)]
+pub(crate) struct Spread {
+    links: BTreeMap<LinkId, Link>,
+    trees: Vec<Tree>,
+    wants: BTreeMap<StreamIx, Want>,
+    /// Streams that look for a parent without being behind.
+    orphans: VecDeque<StreamIx>,
+    next_repair: Instant,
+}
+
+/// Where a stream comes from.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tree {
+    parent: Option<LinkId>,
+    switched: Instant,
+}
+
+#[derive(Debug)]
+struct Link {
+    rtt: Duration,
+    /// Cost of the messages handed to the link and not yet written by it, in bytes.
+    unsent: usize,
+    progress: Instant,
+    columns: Vec<Column>,
+    ready: VecDeque<StreamIx>,
+    /// Streams to be named in the next digest, and when it is due.
+    dirty: Vec<StreamIx>,
+    digest_at: Option<Instant>,
+    /// Streams from here on are not in our first digest yet; `None` once all are.
+    digest_next: Option<StreamIx>,
+    /// The neighbour's first digest has ended.
+    ended: bool,
+    /// How long the node's writes waited for this link alone.
+    debt: Duration,
+    laggard: bool,
+}
+
+/// What one link knows about one stream.
+#[derive(Debug, Clone, Default)]
+struct Column {
+    /// Eager: segments go out without being asked for. Otherwise lazy.
+    push: bool,
+    /// We asked the neighbour not to push.
+    pruned: bool,
+    /// The neighbour has named this stream.
+    named: bool,
+    in_ready: bool,
+    dirty: bool,
+    failed_claims: u8,
+    deficit: u32,
+    sent: u64,
+    peer_have: u64,
+    peer_floor: u64,
+    not_before: Instant,
+}
+
+/// What a new segment means for its tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Advice {
+    pub(crate) prune: Option<LinkId>,
+    pub(crate) graft: bool,
+}
+
+impl Link {
+    fn column(&mut self, ix: StreamIx) -> &mut Column {
+        while self.columns.len() <= ix {
+            // A stream met after our first digest is new to both: its first segment floods.
+            let covered = self.digest_next.is_some_and(|next| self.columns.len() >= next);
+            self.columns.push(Column { push: !covered, ..Column::default() });
+        }
+        &mut self.columns[ix]
+    }
+
+    fn make_ready(&mut self, ix: StreamIx) {
+        let column = self.column(ix);
+        if column.push && !std::mem::replace(&mut column.in_ready, true) {
+            self.ready.push_back(ix);
+        }
+    }
+
+    /// The neighbour is to be told how far we are, soon, unless it says first that it is as far.
+    fn make_dirty(&mut self, ix: StreamIx, now: Instant, config: &Config) {
+        if !std::mem::replace(&mut self.column(ix).dirty, true) {
+            self.dirty.push(ix);
+            let (least, most) = config.digest_delay;
+            self.digest_at.get_or_insert(now + (2 * self.rtt).clamp(least, most));
+        }
+    }
+}
+
+impl Spread {
+    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, now: Instant) {
+        let state = Link {
+            rtt,
+            unsent: 0,
+            progress: now,
+            columns: Vec::new(),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            digest_at: None,
+            digest_next: Some(0),
+            ended: false,
+            debt: Duration::ZERO,
+            laggard: false,
+        };
+        self.links.insert(link, state);
+    }
+
+    /// Streams that came over this link look for another parent at once.
+    pub(crate) fn link_down(&mut self, link: LinkId, now: Instant) {
+        self.links.remove(&link);
+        for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
+            want.at = now;
+        }
+        for ix in 1..self.trees.len() {
+            if self.trees[ix].parent == Some(link) {
+                self.trees[ix].parent = None;
+                self.adopt(ix);
+            }
+        }
+    }
+
+    /// The stream in this place is another one now: nobody has said anything about it.
+    pub(crate) fn forget_stream(&mut self, ix: StreamIx) {
+        self.wants.remove(&ix);
+        if let Some(tree) = self.trees.get_mut(ix) {
+            *tree = Tree::default();
+        }
+        for link in self.links.values_mut() {
+            if let Some(column) = link.columns.get_mut(ix) {
+                let covered = link.digest_next.is_some_and(|next| ix >= next);
+                let Column { in_ready, dirty, .. } = *column;
+                *column = Column { push: !covered, in_ready, dirty, ..Column::default() };
+            }
+        }
+    }
+
+    fn tree(&mut self, ix: StreamIx) -> &mut Tree {
+        if self.trees.len() <= ix {
+            self.trees.resize(ix + 1, Tree::default());
+        }
+        &mut self.trees[ix]
+    }
+
+    /// The neighbour has everything up to `seq`, because it sent it.
+    pub(crate) fn peer_has(&mut self, link: LinkId, ix: StreamIx, seq: u64) {
+        if let Some(state) = self.links.get_mut(&link) {
+            let column = state.column(ix);
+            column.peer_have = column.peer_have.max(seq);
+        }
+    }
+
+    /// The link brought the stream's next segment.
+    pub(crate) fn received(&mut self, link: LinkId, ix: StreamIx, now: Instant, config: &Config) -> Advice {
+        let Some(state) = self.links.get_mut(&link) else { return Advice::default() };
+        let column = state.column(ix);
+        column.failed_claims = 0;
+        let pruned = column.pruned;
+        let tree = *self.tree(ix);
+        match tree.parent {
+            Some(parent) if parent == link => Advice::default(),
+            // What was on its way before our prune arrived.
+            Some(_) if pruned => Advice::default(),
+            // The faster link wins, but rarely: a parent that always comes second would be pruned for ever.
+            Some(parent) if now - tree.switched > config.switch_after => {
+                self.choose(ix, link, now);
+                Advice { prune: self.prune(parent, ix), graft: false }
+            }
+            Some(_) => Advice { prune: self.prune(link, ix), graft: false },
+            None => {
+                self.choose(ix, link, now);
+                Advice { prune: None, graft: pruned }
+            }
+        }
+    }
+
+    fn choose(&mut self, ix: StreamIx, link: LinkId, now: Instant) {
+        *self.tree(ix) = Tree { parent: Some(link), switched: now };
+        if let Some(state) = self.links.get_mut(&link) {
+            state.column(ix).pruned = false;
+        }
+    }
+
+    /// The link brought what we had. True: tell it to stop.
+    pub(crate) fn duplicate(&mut self, link: LinkId, ix: StreamIx) -> bool {
+        self.tree(ix).parent != Some(link) && self.prune(link, ix).is_some()
+    }
+
+    /// The link, unless it is gone or was told already.
+    fn prune(&mut self, link: LinkId, ix: StreamIx) -> Option<LinkId> {
+        let column = self.links.get_mut(&link)?.column(ix);
+        (!std::mem::replace(&mut column.pruned, true)).then_some(link)
+    }
+
+    /// The neighbour's own word on how far it is.
+    pub(crate) fn mark(&mut self, link: LinkId, ix: StreamIx, mark: &Mark, have: u64, now: Instant) {
+        let orphan = ix != OWN && self.tree(ix).parent.is_none();
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let first = !state.ended;
+        let column = state.column(ix);
+        column.peer_floor = mark.floor;
+        if first {
+            // Both know the stream: nothing is pushed until asked for, but a writer's own neighbours hear it first.
+            (column.named, column.push) = (true, ix == OWN);
+            (column.sent, column.peer_have) = (mark.have, mark.have);
+            state.make_ready(ix);
+        } else {
+            column.peer_have = column.peer_have.max(mark.have);
+        }
+        let retains = mark.floor <= mark.have;
+        if first && orphan && retains {
+            self.adopt(ix);
+        }
+        if mark.floor > have + 1
+            && let Some(want) = self.wants.get_mut(&ix).filter(|want| want.asked == Some(link))
+        {
+            want.at = now; // It cannot give what we asked for, and says so.
+        }
+    }
+
+    /// The neighbour's first digest is complete: what it did not name it starts reading where ours told it.
+    pub(crate) fn digest_ended(&mut self, link: LinkId, streams: &Streams) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.ended = true;
+        for ix in 0..state.digest_next.unwrap_or(streams.len()) {
+            let column = state.column(ix);
+            if !column.named {
+                column.push = true;
+                state.make_ready(ix);
+            }
+        }
+    }
+
+    /// The neighbour asks for the stream from `from` on: its word is what counts, back or forth.
+    pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64) {
+        if let Some(state) = self.links.get_mut(&link) {
+            let column = state.column(ix);
+            (column.push, column.sent, column.peer_have) = (true, from - 1, from - 1);
+            state.make_ready(ix);
+        }
+    }
+
+    /// The neighbour has the stream from somebody else.
+    pub(crate) fn pruned(&mut self, link: LinkId, ix: StreamIx, have: u64, now: Instant, config: &Config) {
+        if let Some(state) = self.links.get_mut(&link) {
+            let column = state.column(ix);
+            column.push = false;
+            if column.peer_have < have {
+                state.make_dirty(ix, now, config);
+            }
+        }
+    }
+
+    /// There is something new in the stream.
+    pub(crate) fn fan_out(
+        &mut self,
+        ix: StreamIx,
+        have: u64,
+        except: Option<LinkId>,
+        now: Instant,
+        config: &Config,
+    ) {
+        for (_, state) in self.links.iter_mut().filter(|(id, _)| Some(**id) != except) {
+            let column = state.column(ix);
+            if column.push {
+                state.make_ready(ix);
+            } else if column.peer_have < have {
+                state.make_dirty(ix, now, config);
+            }
+        }
+    }
+
+    /// Links and places of the streams whose parent they are, for tests and the simulator.
+    pub(crate) fn parent(&self, ix: StreamIx) -> Option<LinkId> {
+        self.trees.get(ix).and_then(|tree| tree.parent)
+    }
+}

@@ -1,0 +1,203 @@
+//! Filling the links: segments, streams in turns; digests; and when an own write has to wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Link, Spread};
+use crate::config::Config;
+use crate::message::{Control, DigestEnd, MAX_MARKS, Message};
+use crate::node::LinkId;
+use crate::streams::{OWN, StreamIx, Streams};
+use crate::time::Instant;
+
+/// Bytes a stream may send in one turn of a link. Streams take turns so that a busy one delays no other.
+const QUANTUM: u32 = 16 * 1024;
+
+impl Spread {
+    /// Counts a message that was handed to the link outside of [`Spread::pump`]. False: the link is too full.
+    pub(crate) fn count(&mut self, link: LinkId, cost: usize, now: Instant, config: &Config) -> bool {
+        let Some(state) = self.links.get_mut(&link) else { return true };
+        if state.unsent == 0 {
+            state.progress = now;
+        }
+        state.unsent += cost;
+        state.unsent <= config.link_window + config.control_window
+    }
+
+    pub(crate) fn sent(&mut self, link: LinkId, cost: usize, now: Instant) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.unsent = state.unsent.saturating_sub(cost);
+            state.progress = now;
+        }
+    }
+
+    /// Links with something to send and no progress for too long.
+    pub(crate) fn stalled(&self, now: Instant, config: &Config) -> Vec<LinkId> {
+        let stalled = |link: &Link| link.unsent > 0 && now - link.progress > config.stall_timeout;
+        self.links.iter().filter(|(_, link)| stalled(link)).map(|(id, _)| *id).collect()
+    }
+
+    /// The node itself had stopped for a while: nobody is to blame for the time that passed.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.links.values_mut().for_each(|link| link.progress = now);
+    }
+
+    /// Links that can take more right now.
+    pub(crate) fn hungry(&self, config: &Config) -> Vec<LinkId> {
+        let hungry = |link: &Link| {
+            link.unsent < config.link_window && (link.digest_next.is_some() || !link.ready.is_empty())
+        };
+        self.links.iter().filter(|(_, link)| hungry(link)).map(|(id, _)| *id).collect()
+    }
+
+    /// Fills the link's window: first digest first, then all ready streams by deficit round robin
+    /// (Shreedhar and Varghese, 1995).
+    pub(crate) fn pump(
+        &mut self,
+        link: LinkId,
+        streams: &Streams,
+        settled: bool,
+        now: Instant,
+        config: &Config,
+        out: &mut Vec<Message>,
+    ) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        if state.unsent == 0 {
+            state.progress = now;
+        }
+        while state.unsent < config.link_window {
+            let before = out.len();
+            if state.digest_next.is_some() {
+                out.push(first_digest(state, streams, settled));
+            } else if let Some(ix) = state.ready.pop_front() {
+                serve(state, ix, streams, out);
+            } else {
+                break;
+            }
+            state.unsent += out[before..].iter().map(Message::cost).sum::<usize>();
+        }
+    }
+
+    /// The digests that are due: streams in which a lazy neighbour may be behind.
+    pub(crate) fn digests(&mut self, streams: &Streams, now: Instant) -> Vec<(LinkId, Control)> {
+        let mut due = Vec::new();
+        for (id, link) in &mut self.links {
+            if link.digest_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            link.digest_at = None;
+            let mut marks = Vec::new();
+            for ix in std::mem::take(&mut link.dirty) {
+                let column = link.column(ix);
+                column.dirty = false;
+                if !column.push && column.peer_have < streams.get(ix).have {
+                    marks.push(streams.get(ix).mark());
+                }
+            }
+            let parts = marks.chunks(MAX_MARKS);
+            due.extend(parts.map(|part| (*id, Control::Digest { marks: part.to_vec(), end: None })));
+        }
+        due
+    }
+
+    /// Whether every neighbour that is pushed the stream was sent it up to `have`.
+    pub(crate) fn all_served(&self, ix: StreamIx, have: u64) -> bool {
+        let columns = self.links.values().filter_map(|link| link.columns.get(ix));
+        columns.filter(|column| column.push).all(|column| column.sent.max(column.peer_have) >= have)
+    }
+
+    /// Whether the node's own stream may grow: some link takes it, and no link that counts is too far behind. Links
+    /// whose neighbour gets the stream from others do not count, unless there are no others.
+    /// A link that alone holds up the others for longer than its budget does not count until it has caught up.
+    pub(crate) fn may_write(&mut self, streams: &Streams, elapsed: Duration, config: &Config) -> bool {
+        let own = streams.get(OWN);
+        let mut lags = Vec::new();
+        // Not before a neighbour has told what it has: it may know a later incarnation of ours (see node.rs).
+        let told = |link: &Link| link.digest_next.is_none() && link.ended;
+        let pushes = |link: &Link| link.columns.get(OWN).is_none_or(|column| column.push);
+        let some_push = self.links.values().any(|link| told(link) && pushes(link));
+        for (id, link) in self.links.iter().filter(|(_, link)| told(link) && (pushes(link) || !some_push)) {
+            let seen = link.columns.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
+            lags.push((*id, own.ring.bytes_after(seen)));
+        }
+        let blocks = |lag: usize| lag >= config.write_window;
+        let others_wait = lags.iter().any(|(_, lag)| *lag == 0);
+        let mut blocked = false;
+        for (id, lag) in &lags {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            link.debt = link.debt.saturating_sub(elapsed / 20);
+            if blocks(*lag) && others_wait {
+                link.debt += elapsed;
+            }
+            link.laggard =
+                if link.laggard { *lag > config.write_window / 2 } else { link.debt > config.slow_budget };
+            blocked |= blocks(*lag) && !link.laggard;
+        }
+        !lags.is_empty() && !blocked
+    }
+
+    /// Whether the neighbours were sent all of the node's own stream, down to the socket; those that have it from
+    /// others need not be, unless there are only such.
+    pub(crate) fn flushed(&self, streams: &Streams) -> bool {
+        let head = streams.get(OWN).have;
+        let columns = || self.links.values().filter_map(|link| link.columns.get(OWN));
+        let some_push = columns().any(|column| column.push);
+        let idle = self.links.values().all(|link| link.unsent == 0 && link.ready.is_empty());
+        let served = columns()
+            .filter(|column| column.push || !some_push)
+            .all(|column| column.sent.max(column.peer_have) >= head);
+        idle && (head == 0 || served)
+    }
+}
+
+fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
+    let from = link.digest_next.unwrap_or(0);
+    let to = streams.len().min(from + MAX_MARKS);
+    let mut marks = Vec::with_capacity(to - from);
+    for ix in from..to {
+        let mark = streams.get(ix).mark();
+        let ended = link.ended;
+        let column = link.column(ix);
+        if !column.named {
+            column.sent = mark.have;
+            column.push = ended;
+        }
+        marks.push(mark);
+    }
+    let done = to == streams.len();
+    link.digest_next = (!done).then_some(to);
+    Control::Digest { marks, end: done.then_some(DigestEnd { settled }) }.into()
+}
+
+fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message>) {
+    let stream = streams.get(ix);
+    let column = link.column(ix);
+    column.in_ready = false;
+    if !column.push {
+        column.deficit = 0;
+        return;
+    }
+    column.deficit += QUANTUM;
+    loop {
+        let next = column.sent.max(column.peer_have) + 1;
+        if next > stream.have {
+            column.deficit = 0;
+            return;
+        }
+        let Some(segment) = stream.ring.get(next) else {
+            // The neighbour fell out of the ring: say from where on it can have the stream, and let it ask.
+            (column.push, column.deficit) = (false, 0);
+            out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
+            return;
+        };
+        let message = Message::Data(Arc::clone(segment));
+        let cost = u32::try_from(message.cost()).unwrap_or(u32::MAX);
+        if cost > column.deficit {
+            break;
+        }
+        column.deficit -= cost;
+        column.sent = next;
+        out.push(message);
+    }
+    link.make_ready(ix);
+}

@@ -1,0 +1,224 @@
+//! What is missing, and where to ask for it; which link a stream comes over when its old one is gone.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{Column, MAX_FAILED_CLAIMS, Spread};
+use crate::config::Config;
+use crate::node::LinkId;
+use crate::streams::{StreamIx, Streams};
+use crate::time::Instant;
+
+/// Streams asked for at once, and the wait before the next ones: 6 400 a second (design A, trap 3).
+const REPAIRS: usize = 64;
+const REPAIR_PAUSE: Duration = Duration::from_millis(10);
+/// So often in a row may a parent fall further behind than before until another takes its place.
+const MAX_FALLS: u8 = 3;
+
+/// A missing range that somebody has.
+#[derive(Debug)]
+pub(super) struct Want {
+    pub(super) at: Instant,
+    have: u64,
+    lead: u64,
+    falls: u8,
+    nobody_since: Option<Instant>,
+    pub(super) asked: Option<LinkId>,
+    /// Nobody has what comes before: a segment with this number, if it is the writer's, may come next.
+    skip: Option<u64>,
+}
+
+/// Ask `link` for the stream from segment `from` on, and tell `prune`, the former parent, to stop.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Repair {
+    pub(crate) link: LinkId,
+    pub(crate) ix: StreamIx,
+    pub(crate) from: u64,
+    pub(crate) prune: Option<LinkId>,
+}
+
+impl Spread {
+    /// Looks for a missing range if the neighbours have more than we do.
+    pub(crate) fn want(&mut self, ix: StreamIx, have: u64, now: Instant, config: &Config) {
+        let lead = self.lead(ix, have);
+        if lead > 0 && !self.wants.contains_key(&ix) {
+            let at = now + self.patience(ix, config);
+            let want = Want { at, have, lead, falls: 0, nobody_since: None, asked: None, skip: None };
+            self.wants.insert(ix, want);
+        }
+    }
+
+    /// How long the parent has before somebody else is asked (design A, T1). Without one there is nothing to wait for.
+    fn patience(&self, ix: StreamIx, config: &Config) -> Duration {
+        let parent = self.parent(ix).and_then(|link| self.links.get(&link));
+        parent.map_or(Duration::ZERO, |link| (4 * link.rtt).clamp(config.graft_after, config.graft_latest))
+    }
+
+    /// How many segments more than `have` some neighbour claims.
+    pub(crate) fn lead(&self, ix: StreamIx, have: u64) -> u64 {
+        self.ahead(ix, have).map(|(_, column)| column.peer_have - have).max().unwrap_or(0)
+    }
+
+    fn ahead(&self, ix: StreamIx, have: u64) -> impl Iterator<Item = (LinkId, &Column)> {
+        self.links
+            .iter()
+            .filter_map(move |(id, link)| Some((*id, link.columns.get(ix)?)))
+            .filter(move |(_, column)| column.peer_have > have && column.failed_claims < MAX_FAILED_CLAIMS)
+    }
+
+    /// The stream shall have a parent again, though nobody is known to be ahead.
+    pub(super) fn adopt(&mut self, ix: StreamIx) {
+        self.orphans.push_back(ix);
+    }
+
+    /// Whether the stream may go on with this segment, because nobody has what comes before.
+    pub(crate) fn may_skip_to(&self, ix: StreamIx, seq: u64) -> bool {
+        self.wants.get(&ix).is_some_and(|want| want.skip == Some(seq))
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let wants = self.wants.values().map(|want| want.at.max(self.next_repair));
+        let orphans = (!self.orphans.is_empty()).then_some(self.next_repair);
+        let digests = self.links.values().filter_map(|link| link.digest_at);
+        wants.chain(orphans).chain(digests).min()
+    }
+
+    /// What is due. `lonely`: this node has fewer peers than it should, so more may come.
+    pub(crate) fn repairs(
+        &mut self,
+        streams: &Streams,
+        lonely: bool,
+        now: Instant,
+        config: &Config,
+    ) -> Vec<Repair> {
+        if now < self.next_repair {
+            return Vec::new();
+        }
+        let due: Vec<_> =
+            self.wants.iter().filter(|(_, want)| want.at <= now).map(|(ix, _)| *ix).take(REPAIRS).collect();
+        let mut repairs: Vec<_> = due
+            .into_iter()
+            .filter_map(|ix| self.repair(ix, streams.get(ix).have, lonely, now, config))
+            .collect();
+        while repairs.len() < REPAIRS
+            && let Some(ix) = self.orphans.pop_front()
+        {
+            repairs.extend(self.find_parent(ix, streams, now, config));
+        }
+        if !repairs.is_empty() {
+            self.next_repair = now + REPAIR_PAUSE;
+        }
+        repairs
+    }
+
+    /// A parent for a stream that nobody is known to be ahead in: a neighbour that has another source than us.
+    fn find_parent(
+        &mut self,
+        ix: StreamIx,
+        streams: &Streams,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Repair> {
+        let stream = (ix < streams.len()).then(|| streams.get(ix))?;
+        // A stream that has been silent for long finds its parent by its next segment.
+        if self.parent(ix).is_some() || stream.ring.front().is_none() {
+            return None;
+        }
+        let columns = self.links.iter().filter_map(|(id, link)| Some((*id, link, link.columns.get(ix)?)));
+        let (link, ..) = columns
+            .filter(|(_, link, column)| link.ended && column.peer_floor <= stream.have + 1)
+            .max_by_key(|(id, link, column)| (!column.push, column.peer_have, Reverse((link.rtt, *id))))?;
+        let want = Want {
+            at: now + self.answer_time(link, config),
+            have: stream.have,
+            lead: 0,
+            falls: 0,
+            nobody_since: None,
+            asked: None,
+            skip: None,
+        };
+        self.wants.entry(ix).or_insert(want);
+        self.choose(ix, link, now);
+        Some(Repair { link, ix, from: stream.have + 1, prune: None })
+    }
+
+    /// Until when a neighbour that was asked must have answered (design A, T2).
+    fn answer_time(&self, link: LinkId, config: &Config) -> Duration {
+        let rtt = self.links.get(&link).map_or(Duration::ZERO, |link| link.rtt);
+        (2 * rtt + Duration::from_millis(50)).clamp(config.graft_again, config.graft_latest)
+    }
+
+    fn repair(
+        &mut self,
+        ix: StreamIx,
+        have: u64,
+        lonely: bool,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Repair> {
+        let mut want = self.wants.remove(&ix)?;
+        let lead = self.lead(ix, have);
+        if lead == 0 {
+            return None;
+        }
+        if want.have < have && (lead <= want.lead || want.falls < MAX_FALLS) {
+            // The parent delivers. It may be slower than others for a moment, not more and more.
+            let falls = if lead > want.lead { want.falls + 1 } else { 0 };
+            let at = now + self.patience(ix, config).max(config.graft_after);
+            let fresh = Want { at, have, lead, falls, nobody_since: None, asked: None, skip: None };
+            self.wants.insert(ix, fresh);
+            return None;
+        }
+        (want.have, want.lead, want.falls, want.skip) = (have, lead, 0, None);
+        self.blame(want.asked.take(), ix, now, config);
+        let best = self.best(ix, have, now, |column| column.peer_floor <= have + 1);
+        let somebody = self.ahead(ix, have).any(|(_, column)| column.peer_floor <= have + 1);
+        if best.is_some() || somebody {
+            want.nobody_since = None;
+            return self.ask(ix, want, best, have + 1, now, config);
+        }
+        let since = *want.nobody_since.get_or_insert(now);
+        let patience = if lonely { config.gap_after.1 } else { config.gap_after.0 };
+        if now - since < patience {
+            return self.ask(ix, want, None, 0, now, config);
+        }
+        let floor = self.ahead(ix, have).map(|(_, column)| column.peer_floor).min()?;
+        let keeper = self.best(ix, have, now, |column| column.peer_floor == floor);
+        want.skip = Some(floor);
+        self.ask(ix, want, keeper, floor, now, config)
+    }
+
+    /// Who was asked has not answered in time.
+    fn blame(&mut self, asked: Option<LinkId>, ix: StreamIx, now: Instant, config: &Config) {
+        let Some(link) = asked.and_then(|id| self.links.get_mut(&id)) else { return };
+        let column = link.column(ix);
+        column.failed_claims = column.failed_claims.saturating_add(1);
+        column.not_before = now + config.graft_again * 2;
+    }
+
+    fn best(&self, ix: StreamIx, have: u64, now: Instant, suits: impl Fn(&Column) -> bool) -> Option<LinkId> {
+        self.ahead(ix, have)
+            .filter(|(_, column)| suits(column) && column.not_before <= now)
+            .max_by_key(|(id, column)| (column.peer_have, Reverse((self.links[id].rtt, *id))))
+            .map(|(id, _)| id)
+    }
+
+    fn ask(
+        &mut self,
+        ix: StreamIx,
+        mut want: Want,
+        link: Option<LinkId>,
+        from: u64,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Repair> {
+        want.at = now + link.map_or(config.graft_again, |link| self.answer_time(link, config));
+        want.asked = link;
+        self.wants.insert(ix, want);
+        let link = link?;
+        let former = self.parent(ix).filter(|parent| *parent != link);
+        let prune = former.and_then(|parent| self.prune(parent, ix));
+        self.choose(ix, link, now);
+        Some(Repair { link, ix, from, prune })
+    }
+}

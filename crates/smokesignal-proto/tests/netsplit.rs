@@ -1,0 +1,133 @@
+//! Netsplits (design B): noticed, told, healed; and never where there was none.
+
+mod common;
+
+use std::time::Duration;
+
+use common::World;
+use smokesignal_proto::{Config, Output};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// `n` nodes with the first as their seed, counted.
+fn whole(seed: u64, n: usize) -> World {
+    let mut world = World::new(seed);
+    world.gather(n, &Config::default());
+    world.until("whole", SECOND * 30, |world| counted(world, n));
+    world.run(SECOND * 4);
+    world
+}
+
+fn counted(world: &World, n: usize) -> bool {
+    world.one_component() && world.nodes.values().all(|node| node.size_estimate() == n as u32)
+}
+
+fn group(from: usize, to: usize) -> Vec<usize> {
+    (from..to).collect()
+}
+
+fn told(world: &World, ix: usize) -> Vec<&Output> {
+    world.splits.iter().filter(|(at, ..)| *at == ix).map(|(.., split)| split).collect()
+}
+
+fn write_all(world: &mut World, word: &str) {
+    for ix in world.nodes.keys().copied().collect::<Vec<_>>() {
+        assert!(world.write(ix, format!("{word} {ix}")).is_some());
+    }
+}
+
+/// "Size by convergecast is exact."
+#[test]
+fn every_node_knows_how_many_they_are() {
+    for n in [1, 2, 5, 40] {
+        let mut world = whole(n as u64, n);
+        if n > 4 {
+            world.kill(n - 1);
+            world.kill(n - 2);
+            world.until("counted again", SECOND * 15, |world| counted(world, n - 2));
+        }
+        assert!(world.splits.is_empty(), "{:?}", world.splits);
+    }
+}
+
+/// "Detected p50 <= 8 s, p99 <= 15 s; resolved p99 <= 10 s", by every node of the side that lost its seed, once.
+#[test]
+fn the_side_without_the_seed_is_told_and_told_again_when_it_is_over() {
+    for (seed, n) in [(1, 8), (2, 16), (3, 40), (4, 16), (5, 16)] {
+        let mut world = whole(seed, n);
+        world.cut(&[&group(0, n / 2), &group(n / 2, n)]);
+        let start = world.now;
+        world.until("noticed", SECOND * 15, |world| (n / 2..n).all(|ix| !told(world, ix).is_empty()));
+        println!("{n}: noticed after {:?}", world.now - start);
+        world.run(SECOND * 30);
+        world.heal();
+        let start = world.now;
+        world.until("resolved", SECOND * 10, |world| (n / 2..n).all(|ix| told(world, ix).len() == 2));
+        println!("{n}: resolved after {:?}", world.now - start);
+        world.until("whole again", SECOND * 15, |world| counted(world, n));
+        world.run(SECOND * 20);
+        for ix in 0..n {
+            match *told(&world, ix) {
+                [] => assert!(ix < n / 2),
+                [Output::Netsplit { size_before, .. }, Output::NetsplitResolved { duration, .. }] => {
+                    assert_eq!(*size_before, n as u32, "{ix} {:?}", world.splits);
+                    assert!(*duration > SECOND * 30);
+                }
+                ref other => panic!("{ix} was told {other:?}"),
+            }
+        }
+        assert!(world.nodes.keys().all(|ix| world.degree(*ix) <= 5), "{}", world.picture());
+    }
+}
+
+/// "No `netsplit` in a component that stayed connected", whoever dies, roots included; a dead seed is no netsplit.
+#[test]
+fn deaths_are_no_netsplit() {
+    for seed in 0..5 {
+        let mut world = whole(seed, 20);
+        for ix in 15..20 {
+            world.kill(ix);
+            world.run(SECOND * 6);
+        }
+        world.kill(0);
+        world.run(SECOND * 60);
+        assert!(world.splits.is_empty(), "{:?}", world.splits);
+        assert!(counted(&world, 14), "{}", world.picture());
+    }
+}
+
+/// Two halves that know no living seed still know each other: "the graveyard".
+#[test]
+fn halves_without_seeds_find_each_other_again() {
+    for seed in 0..3 {
+        let mut world = whole(seed, 16);
+        world.kill(0);
+        world.run(SECOND * 20);
+        world.cut(&[&group(1, 8), &group(8, 16)]);
+        world.run(SECOND * 120);
+        world.heal();
+        world.until("whole again", SECOND * 120, |world| counted(world, 15));
+    }
+}
+
+/// Afterwards everyone hears everyone, each message once.
+#[test]
+fn what_is_written_after_the_split_reaches_all_and_nothing_comes_twice() {
+    let mut world = whole(7, 12);
+    write_all(&mut world, "before");
+    world.run(SECOND);
+    world.cut(&[&group(0, 6), &group(6, 12)]);
+    world.run(SECOND * 20);
+    write_all(&mut world, "apart");
+    world.run(SECOND * 10);
+    world.heal();
+    world.until("whole again", SECOND * 20, |world| counted(world, 12));
+    write_all(&mut world, "after");
+    let expected = |ix| ["before", "apart", "after"].map(|word| format!("{word} {ix}").into());
+    for writer in 0..12 {
+        world.until("all read", SECOND * 20, |world| {
+            (0..12).all(|reader| reader == writer || world.has_read(reader, writer, &expected(writer)))
+        });
+    }
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}

@@ -1,0 +1,89 @@
+//! Economical broadcast (design A): each writer's tree carries its messages once, and mends itself.
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::World;
+use smokesignal_proto::{Config, Start};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn gathered(seed: u64, n: usize) -> World {
+    let mut world = World::new(seed);
+    world.gather(n, &Config::default());
+    world.until("gathered", SECOND * 10, |world| {
+        world.nodes.keys().all(|ix| world.degree(*ix) >= 3) && world.one_component()
+    });
+    world.run(SECOND);
+    world
+}
+
+/// Has each of the writers write `count` messages, one every 20 ms, and waits until all have read them.
+fn write_all(world: &mut World, writers: &[usize], count: usize) {
+    let mut expected: Vec<Vec<Bytes>> = vec![Vec::new(); writers.len()];
+    for number in 0..count {
+        for (writer, expected) in writers.iter().zip(&mut expected) {
+            let payload = Bytes::from(format!("{writer}: {number}"));
+            world.write(*writer, payload.clone());
+            expected.push(payload);
+        }
+        world.run(Duration::from_millis(20));
+    }
+    for (writer, expected) in writers.iter().zip(&expected) {
+        let all = |world: &World| {
+            world.nodes.keys().all(|reader| reader == writer || world.has_read(*reader, *writer, expected))
+        };
+        world.until("all read", SECOND * 10, all);
+    }
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+fn redundancy(world: &World, before: u64, messages: usize) -> f64 {
+    let needed = messages * (world.nodes.len() - 1);
+    (world.data_messages - before) as f64 / needed as f64 - 1.0
+}
+
+/// Goal R3: redundant copies <= 0.03 with one writer, <= 0.08 with fifty.
+#[test]
+fn a_message_comes_to_each_reader_about_once() {
+    for (seed, writers, limit) in [(1, 1, 0.03), (2, 20, 0.08)] {
+        let mut world = gathered(seed, 40);
+        let writers: Vec<_> = (10..10 + writers).collect();
+        let before = world.data_messages;
+        write_all(&mut world, &writers, 200);
+        let redundancy = redundancy(&world, before, 200 * writers.len());
+        assert!(redundancy <= limit, "{redundancy}");
+    }
+}
+
+/// Trap 1: "prunes for one writer cut another writer's path": not with a tree for each.
+#[test]
+fn nobody_misses_anything_when_all_write_at_once() {
+    let mut world = gathered(3, 30);
+    let everyone: Vec<_> = (0..30).collect();
+    write_all(&mut world, &everyone, 20);
+}
+
+/// What a joiner reads of the past is its own choice.
+#[test]
+fn a_late_joiner_may_ask_for_what_was_written_before() {
+    let mut world = gathered(4, 8);
+    write_all(&mut world, &[2], 100);
+    let (live, some, all) = (8, 9, 10);
+    for (ix, start) in [(live, Start::Live), (some, Start::Backlog(10)), (all, Start::All)] {
+        world.start(ix, Config { start, ..Config::default() }, &[0]);
+        world.until("joined", SECOND * 10, |world| world.degree(ix) >= 3);
+    }
+    world.run(SECOND * 3);
+    world.write(2, "now");
+    let writer = world.id(2);
+    let first = |world: &World, ix| world.read.get(&(ix, writer)).map(|read| (read[0].0, read.len()));
+    world.until("read", SECOND * 5, |world| {
+        [(live, (101, 1)), (some, (91, 11)), (all, (1, 101))]
+            .iter()
+            .all(|(ix, expected)| first(world, *ix) == Some(*expected))
+    });
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}

@@ -1,0 +1,165 @@
+//! A program's own protocol under a netsplit, in virtual time: `cargo run -p smokesignal-p2p --example netsplit`
+//!
+//! The protocol is a counter that everyone may raise. Each node tells the others how often it has been raised there, as
+//! a total, not as a step: what was missed does no harm, and the counter is the sum of the latest totals.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use smokesignal::transport::MemoryNetwork;
+use smokesignal::{Broadcast, BroadcastSender, Identity, Incoming, Node, NodeId, SendError};
+use tokio::time::{Instant, sleep, timeout};
+
+// `start_paused`: the clock jumps whenever all tasks wait. It needs tokio's feature `test-util`.
+#[tokio::main(flavor = "current_thread", start_paused = true)]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let real = std::time::Instant::now();
+    let start = Instant::now();
+    for (at, what) in netsplit(1).await? {
+        println!("{:7.3} s  {what}", at.as_secs_f64());
+    }
+    println!("{:.1} s of virtual time took {:?}", start.elapsed().as_secs_f64(), real.elapsed());
+    Ok(())
+}
+
+/// The program under test.
+struct Counter {
+    node: Node,
+    totals: Arc<Mutex<BTreeMap<NodeId, u64>>>,
+    others: BroadcastSender,
+}
+
+impl Counter {
+    async fn start(node: Node) -> Result<Self, Box<dyn Error>> {
+        let totals = Arc::new(Mutex::new(BTreeMap::new()));
+        let network = node.broadcast();
+        let others = network.sender();
+        node.start().await?;
+        tokio::spawn(listen(network, Arc::clone(&totals)));
+        Ok(Self { node, totals, others })
+    }
+
+    async fn raise(&self) -> Result<(), SendError> {
+        let total = {
+            let mut totals = lock(&self.totals);
+            let total = totals.entry(self.node.id()).or_default();
+            *total += 1;
+            *total
+        };
+        self.others.send(total.to_be_bytes().to_vec()).await
+    }
+
+    fn value(&self) -> u64 {
+        lock(&self.totals).values().sum()
+    }
+}
+
+async fn listen(mut network: Broadcast, totals: Arc<Mutex<BTreeMap<NodeId, u64>>>) {
+    while let Some(incoming) = network.recv().await {
+        let Incoming::Message { from, data, .. } = incoming else { continue }; // A gap: the next total makes up for it.
+        let Ok(total) = data.as_ref().try_into().map(u64::from_be_bytes) else { continue };
+        lock(&totals).insert(from, total);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was seen, and when.
+pub(crate) type Log = Vec<(Duration, String)>;
+
+/// Ten nodes in two halves; all raise, the halves are cut apart, all raise again, the cut is healed.
+pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
+    let start = Instant::now();
+    let mut log = Log::new();
+    let mut note = |what: String| log.push((start.elapsed(), what));
+
+    let (least, most) = (Duration::from_millis(5), Duration::from_millis(20));
+    let network = MemoryNetwork::new().latency(least..=most).rng_seed(rng_seed);
+    let hosts =
+        |net: u8| (1..=5).map(|host| SocketAddr::from(([10, 0, net, host], 8495))).collect::<Vec<_>>();
+    let (west, east) = (hosts(1), hosts(2));
+    let mut counters = Vec::new();
+    for (n, address) in (1_u8..).zip(west.iter().chain(&east)) {
+        // Both halves know both seeds: whoever has lost one goes on trying it, and so finds the other half again.
+        let node = Node::builder()
+            .transport(network.clone())
+            .address(address.ip())
+            .port(address.port())
+            .seed(west[0].to_string())
+            .seed(east[0].to_string())
+            .identity(Identity::from_seed([n; 32]))
+            .rng_seed(rng_seed)
+            .build()?;
+        counters.push(Counter::start(node).await?);
+    }
+    let (western, eastern) = counters.split_at(west.len());
+
+    // Who joins hears what is written from then on: nobody counts before all have joined.
+    until(|| counters.iter().all(|counter| !counter.node.peers().is_empty())).await?;
+    note("all have joined".into());
+    raise_all(&counters).await?;
+    all_show(&counters, 10).await?;
+    note("all ten count 10".into());
+
+    network.partition(&[&west, &east]);
+    note("cut in two".into());
+    // Here a program will wait for `Event::Netsplit` of `node.events()`, once there is one. Today it sees that peers are
+    // removed: those whose pings were not answered.
+    until(|| western.iter().all(|counter| has_no_peer_in(&counter.node, &east))).await?;
+    note("no link crosses the cut any more".into());
+
+    raise_all(western).await?;
+    all_show(western, 15).await?;
+    raise_all(eastern).await?;
+    raise_all(eastern).await?;
+    all_show(eastern, 20).await?;
+    note(format!("the west counts {}, the east {}", western[0].value(), eastern[0].value()));
+
+    sleep(Duration::from_secs(30)).await;
+    network.heal();
+    note("healed".into());
+    // ... and here for `Event::NetsplitResolved`. Today it just raises until it is heard.
+    until(|| western.iter().any(|counter| !has_no_peer_in(&counter.node, &east))).await?;
+    note("a link between the halves".into());
+    raise_all(&counters).await?;
+    all_show(&counters, 35).await?;
+    note("all ten count 35".into());
+
+    for counter in &counters {
+        counter.node.stop().await;
+    }
+    Ok(log)
+}
+
+fn has_no_peer_in(node: &Node, half: &[SocketAddr]) -> bool {
+    node.peers().list().iter().all(|peer| !half.contains(&peer.remote_addr()))
+}
+
+async fn raise_all(counters: &[Counter]) -> Result<(), SendError> {
+    for counter in counters {
+        counter.raise().await?;
+    }
+    Ok(())
+}
+
+async fn all_show(counters: &[Counter], value: u64) -> Result<(), Box<dyn Error>> {
+    until(|| counters.iter().all(|counter| counter.value() == value)).await.map_err(|_| {
+        let shown: Vec<_> = counters.iter().map(Counter::value).collect();
+        format!("all should count {value}, and count {shown:?}").into()
+    })
+}
+
+/// Looks every virtual millisecond, for two virtual minutes at most.
+async fn until(holds: impl Fn() -> bool) -> Result<(), tokio::time::error::Elapsed> {
+    let looking = async {
+        while !holds() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), looking).await
+}

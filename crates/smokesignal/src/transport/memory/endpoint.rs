@@ -1,0 +1,198 @@
+//! A node's place in a simulated network: how it is reached, and how it reaches others.
+
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::MemoryNetwork;
+use super::end::WireEnd;
+use crate::NodeId;
+use crate::transport::{BoxFuture, Connection, Credentials, DialError, Endpoint};
+
+/// Connections that wait for `accept`. With more, the dialler waits, as with a full backlog.
+const ACCEPTED_MAX: usize = 64;
+
+/// As for the handshake over TCP.
+const DIAL_DEADLINE: Duration = Duration::from_secs(3);
+
+/// TCP tries again after this long to connect (RFC 6298, section 2.1). It doubles the time after each try; we do not.
+const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) struct MemoryEndpoint {
+    network: MemoryNetwork,
+    address: SocketAddr,
+    me: Credentials,
+    accepted: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
+    closed: AtomicBool,
+}
+
+/// What dials arrive at.
+#[derive(Clone)]
+pub(super) struct Listener {
+    me: Credentials,
+    queue: mpsc::Sender<Connection>,
+}
+
+impl MemoryEndpoint {
+    pub(super) fn bind(
+        network: &MemoryNetwork,
+        mut address: SocketAddr,
+        me: Credentials,
+    ) -> io::Result<Self> {
+        let mut world = network.lock();
+        if address.port() == 0 {
+            world.choose_port(&mut address)?;
+        }
+        let Entry::Vacant(place) = world.listeners.entry(address) else {
+            return Err(io::ErrorKind::AddrInUse.into());
+        };
+        let (queue, accepted) = mpsc::channel(ACCEPTED_MAX);
+        place.insert(Listener { me: me.clone(), queue });
+        let (network, closed) = (network.clone(), AtomicBool::new(false));
+        Ok(Self { network, address, me, accepted: tokio::sync::Mutex::new(accepted), closed })
+    }
+}
+
+impl Endpoint for MemoryEndpoint {
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn accept(&self) -> BoxFuture<'_, Option<Connection>> {
+        Box::pin(async move { self.accepted.lock().await.recv().await })
+    }
+
+    fn dial(
+        &self,
+        address: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> BoxFuture<'static, Result<Connection, DialError>> {
+        let dial = self.network.clone().dial(self.address, self.me.clone(), address, expect);
+        Box::pin(async { timeout(DIAL_DEADLINE, dial).await.unwrap_or(Err(DialError::TimedOut)) })
+    }
+
+    fn close(&self) {
+        // Only once: afterwards the address may be somebody else's.
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            let listener = self.network.lock().listeners.remove(&self.address);
+            drop(listener); // Without the lock: its queue may hold connections, and their ends take it.
+        }
+    }
+}
+
+impl Drop for MemoryEndpoint {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for MemoryEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryEndpoint({:?} at {})", self.me.id(), self.address)
+    }
+}
+
+impl MemoryNetwork {
+    async fn dial(
+        self,
+        from: SocketAddr,
+        me: Credentials,
+        to: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> Result<Connection, DialError> {
+        self.travel(from, to).await;
+        let listener = self.lock().listeners.get(&to).cloned();
+        let answer = match &listener {
+            Some(listener) => self.knock(from, &me, to, listener, expect).await,
+            None => Err(DialError::Refused),
+        };
+        self.travel(to, from).await;
+        answer
+    }
+
+    /// What happens where the dialler has arrived.
+    async fn knock(
+        &self,
+        from: SocketAddr,
+        me: &Credentials,
+        to: SocketAddr,
+        listener: &Listener,
+        expect: Option<NodeId>,
+    ) -> Result<Connection, DialError> {
+        let found = listener.me.id();
+        match expect {
+            Some(expected) if expected != found => return Err(DialError::WrongNode { expected, found }),
+            _ if !me.same_secret(&listener.me) => return Err(DialError::WrongSecret),
+            _ => {}
+        }
+        let (wire, port) = self.lock().add_wire([from, to]);
+        let end = |end| WireEnd::new(self.clone(), wire, end);
+        let outbound = connection(found, to, end(0));
+        let inbound = connection(me.id(), SocketAddr::new(from.ip(), port), end(1));
+        match listener.queue.send(inbound).await {
+            Ok(()) => Ok(outbound),
+            Err(_closed) => Err(DialError::Refused),
+        }
+    }
+
+    /// One packet's way. What does not get through is sent again.
+    async fn travel(&self, from: SocketAddr, to: SocketAddr) {
+        loop {
+            let delay = {
+                let mut world = self.lock();
+                if world.faults.block(from, to) { RETRANSMIT_AFTER } else { world.delays.draw() }
+            };
+            if !delay.is_zero() {
+                sleep(delay).await;
+            }
+            if !self.lock().faults.block(from, to) {
+                return;
+            }
+        }
+    }
+}
+
+fn connection(peer: NodeId, remote: SocketAddr, stream: WireEnd) -> Connection {
+    let (reader, writer) = tokio::io::split(stream);
+    Connection { peer, remote, reader: Box::new(reader), writer: Box::new(writer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Identity;
+    use crate::transport::Transport as _;
+
+    fn node(seed: u8) -> Credentials {
+        Credentials::new(Identity::from_seed([seed; 32]), None)
+    }
+
+    #[tokio::test]
+    async fn addresses_need_not_exist_and_networks_are_apart() {
+        let (here, elsewhere) = (MemoryNetwork::new(), MemoryNetwork::new());
+        let address = "198.51.100.7:13".parse().unwrap();
+        let a = here.bind(address, node(1)).await.unwrap();
+        let b = here.clone().bind("[2001:db8::1]:0".parse().unwrap(), node(2)).await.unwrap();
+        let far = elsewhere.bind("198.51.100.8:0".parse().unwrap(), node(3)).await.unwrap();
+        assert_eq!(a.local_addr(), address);
+        assert_eq!(b.dial(address, None).await.unwrap().peer, node(1).id());
+        assert_eq!(far.dial(address, None).await.unwrap_err(), DialError::Refused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_accepts_nobody_lets_the_dialler_time_out() {
+        let network = MemoryNetwork::new();
+        let a = network.bind("127.0.0.1:0".parse().unwrap(), node(1)).await.unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..ACCEPTED_MAX {
+            waiting.push(a.dial(a.local_addr(), None).await.unwrap());
+        }
+        assert_eq!(a.dial(a.local_addr(), None).await.unwrap_err(), DialError::TimedOut);
+    }
+}
