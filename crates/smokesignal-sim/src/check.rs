@@ -58,7 +58,6 @@ pub struct Violation {
 }
 
 /// Whether a node takes the network for whole.
-#[cfg_attr(not(test), expect(dead_code, reason = "NETSPLIT: the core does not tell it yet, see drive.rs"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whole {
     /// It told a netsplit.

@@ -3,6 +3,7 @@
 use smokesignal_proto::{DialId, Instant, Message, Node, Output};
 
 use crate::chance::mix;
+use crate::check::Whole;
 use crate::link::{End, Parcel};
 use crate::world::{Event, World};
 
@@ -13,7 +14,9 @@ impl World {
             Event::Parcel { slot, from, hops, parcel } => self.on_parcel(slot, from, hops, parcel),
             Event::Sent { slot, from, cost } => self.on_line_free(slot, from, cost),
             Event::Dialled { slot, start, dial } => self.on_dialled(slot, start, dial),
-            Event::DialFailed { ix, start, dial } => self.on_dial_failed(ix as usize, start, dial),
+            Event::DialFailed { ix, start, dial, refused } => {
+                self.on_dial_failed(ix as usize, start, dial, refused);
+            }
             Event::Join(ix) => self.start(ix as usize),
             Event::Write(number) => self.on_write(number),
             Event::RuleBegins(rule) => self.begin_rule(rule),
@@ -50,7 +53,7 @@ impl World {
         if !same_start || !reachable || self.links.get(slot).states[0] == End::Closed {
             self.links.get_mut(slot).states = [End::Closed; 2];
             self.done_with(slot);
-            return self.on_dial_failed(ix, start, dial);
+            return self.on_dial_failed(ix, start, dial, false);
         }
         self.members[ix].dials = self.members[ix].dials.saturating_sub(1);
         self.links.get_mut(slot).states[0] = End::Open;
@@ -64,17 +67,19 @@ impl World {
         self.done_with(slot);
     }
 
-    pub(crate) fn on_dial_failed(&mut self, ix: usize, start: u64, dial: DialId) {
+    pub(crate) fn on_dial_failed(&mut self, ix: usize, start: u64, dial: DialId, refused: bool) {
         let member = &mut self.members[ix];
         if member.start != start || !member.alive() {
             return;
         }
         if member.frozen {
-            return member.backlog.push_back(Event::DialFailed { ix: ix as u32, start, dial });
+            return member.backlog.push_back(Event::DialFailed { ix: ix as u32, start, dial, refused });
         }
         member.dials = member.dials.saturating_sub(1);
         self.note(4, ix as u64, dial.0);
-        self.with(ix, |node, now| node.handle_dial_failed(dial, now));
+        self.with(ix, |node, now| {
+            if refused { node.handle_dial_refused(dial, now) } else { node.handle_dial_failed(dial, now) }
+        });
     }
 
     /// Gives a node something, and performs what it wants then.
@@ -129,10 +134,8 @@ impl World {
             }
             Output::PeerDown { .. } => self.note(8, ix as u64, 0),
             Output::Left { .. } => self.note(9, ix as u64, 0),
-            // NETSPLIT: once the core tells it, add here
-            //     Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
-            //     Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),
-            // and remove the `expect` above `check_netsplit` and `Whole`.
+            Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
+            Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),
             // A request's answer, and what the core grows later that the world need not perform.
             _ => {}
         }

@@ -39,15 +39,15 @@ impl World {
         };
         let peer = address.and_then(at_address).filter(|peer| *peer < self.members.len());
         let start = self.members[ix].start;
-        let failed = Event::DialFailed { ix: ix as u32, start, dial };
-        let Some(peer) = peer else { return self.queue.push(self.now + DIAL_TIMEOUT, failed) };
+        let failed = |refused| Event::DialFailed { ix: ix as u32, start, dial, refused };
+        let Some(peer) = peer else { return self.queue.push(self.now + DIAL_TIMEOUT, failed(false)) };
         let delay = self.delay(ix, peer);
         if self.is_cut(ix, peer) || self.members[peer].frozen {
-            return self.queue.push(self.now + DIAL_TIMEOUT, failed);
+            return self.queue.push(self.now + DIAL_TIMEOUT, failed(false));
         }
         let wrong = expect.is_some_and(|id| id != self.members[peer].id);
         if wrong || !self.members[peer].alive() {
-            return self.queue.push(self.now + 2 * delay, failed);
+            return self.queue.push(self.now + 2 * delay, failed(true));
         }
         let slot = self.links.open(ix, peer, delay);
         let link = self.links.get_mut(slot);
@@ -241,8 +241,10 @@ impl World {
             Message::Data(segment) => segment,
             Message::Control(control) => {
                 match **control {
-                    Control::Ping { .. } => kinds.keepalive += 1,
-                    Control::Digest { .. } | Control::Graft { .. } => kinds.repair += 1,
+                    Control::Ping { .. } | Control::Beacon { .. } => kinds.keepalive += 1,
+                    Control::Digest { .. } | Control::Graft { .. } | Control::Prune { .. } => {
+                        kinds.repair += 1
+                    }
                     _ => kinds.membership += 1,
                 }
                 return;

@@ -115,6 +115,7 @@ pub(crate) enum Event {
         ix: u32,
         start: u64,
         dial: DialId,
+        refused: bool,
     },
     Join(u32),
     /// The writer with this number writes.

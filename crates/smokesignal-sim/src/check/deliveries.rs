@@ -95,10 +95,6 @@ impl World {
     }
 
     /// A node says that the network is split, or whole again.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "NETSPLIT: the core does not tell it yet, see drive.rs")
-    )]
     pub(crate) fn check_netsplit(&mut self, ix: usize, whole: Whole) {
         let split = whole == Whole::No;
         self.note(15, ix as u64, split.into());

@@ -121,7 +121,14 @@ impl<'a, 'b> Lab<'a, 'b> {
         self.violations.extend(violation);
     }
 
-    pub(crate) fn report(self) -> Report {
+    pub(crate) fn report(mut self) -> Report {
+        // What was measured up to a violation shows nothing met; the swarm's figures are about the violations.
+        if !self.violations.is_empty() && self.worlds > 0 {
+            self.figures
+                .iter_mut()
+                .filter(|figure| figure.met == Some(true))
+                .for_each(|figure| figure.met = None);
+        }
         let wall = self.began.elapsed().as_secs_f64();
         Report {
             scenario: self.name.to_owned(),
