@@ -15,7 +15,7 @@ const TIME: Duration = Duration::from_secs(20);
 
 pub(super) fn slow(lab: &mut Lab<'_, '_>) {
     let (rate, p99) = play(lab, None);
-    lab.figure(Figure::new("undisturbed: delivered per node", rate, "/s"));
+    lab.figure(Figure::new("undisturbed: delivered per node and writer", rate, "/s"));
     lab.figure(Figure::new("undisturbed: latency p99", p99, "ms"));
     let cases = [
         ("one frozen reader", Fault::Freeze { nodes: 1 }),
@@ -32,7 +32,7 @@ pub(super) fn slow(lab: &mut Lab<'_, '_>) {
     }
 }
 
-/// Returns deliveries per second and node, and p99 in ms, of nodes that nothing happened to and of their messages.
+/// Returns deliveries per second, node and writer, and p99 in ms, of nodes that nothing happened to and of their messages.
 fn play(lab: &mut Lab<'_, '_>, fault: Option<Fault>) -> (f64, f64) {
     let mut world = lab.gathered(Expect { gaps: true, ..Expect::default() });
     world.members.iter_mut().for_each(|member| member.upload = Some(LINE));
@@ -46,7 +46,9 @@ fn play(lab: &mut Lab<'_, '_>, fault: Option<Fault>) -> (f64, f64) {
     let met = world.rules.first().map_or(Vec::new(), |rule| rule.met().to_vec());
     world.stats.judged = Some((0..world.members.len()).map(|ix| !met.contains(&ix)).collect());
     lab.pass(&mut world, "write", TIME - S / 2);
-    let others = world.members.len() - met.len();
+    // Readers times writers: a frozen writer takes its messages with it, which is no loss of the others.
+    let writers = world.writers.iter().filter(|ix| !met.contains(&(**ix as usize))).count();
+    let others = (world.members.len() - met.len()) * writers.max(1);
     let rate = world.stats.latency.total() as f64 / (TIME - S / 2).as_secs_f64() / others as f64;
     let p99 = world.stats.latency.percentile(0.99) as f64 / 1e3;
     lab.end(&world);
