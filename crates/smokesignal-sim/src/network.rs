@@ -243,7 +243,7 @@ impl World {
                 match **control {
                     Control::Ping { .. } | Control::Beacon { .. } => kinds.keepalive += 1,
                     Control::Digest { .. } | Control::Graft { .. } | Control::Prune { .. } => {
-                        kinds.repair += 1
+                        kinds.repair += 1;
                     }
                     _ => kinds.membership += 1,
                 }
