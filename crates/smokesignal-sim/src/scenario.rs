@@ -3,6 +3,7 @@
 mod faults;
 mod lab;
 mod netsplit;
+mod reorder;
 mod slow;
 mod traffic;
 
@@ -41,7 +42,7 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which `all` runs them.
-pub const SCENARIOS: [Scenario; 17] = [
+pub const SCENARIOS: [Scenario; 18] = [
     scenario("join", "everybody enters through one seed, 200 a second", 1000, faults::join),
     scenario(
         "steady-1",
@@ -72,6 +73,12 @@ pub const SCENARIOS: [Scenario; 17] = [
         faults::churn,
     ),
     scenario("restart", "half of the nodes, writers too, start again with their keys", 300, faults::restart),
+    scenario(
+        "reorder",
+        "twelve cities: are nearer neighbours a gain, and at what cost?",
+        200,
+        reorder::reorder,
+    ),
     scenario("swarm", "many small networks, each with the faults its seed draws", 0, swarm::swarm),
     scenario("speed", "events per second of the simulator", 10_000, traffic::speed),
 ];
