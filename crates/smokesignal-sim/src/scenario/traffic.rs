@@ -71,7 +71,8 @@ pub(super) fn idle(lab: &mut Lab<'_, '_>) {
     let world = lab.world(calm());
     let world = World::new(Setup { count_bytes: true, ..world.setup });
     let mut world = lab.gather(world);
-    lab.pass(&mut world, "calm down", 20 * S);
+    // A network is idle when nobody has joined or died for a while.
+    lab.pass(&mut world, "calm down", 600 * S);
     world.measure();
     let links = world.mean_degree() * lab.nodes as f64 / 2.0;
     lab.pass(&mut world, "idle", 60 * S);
