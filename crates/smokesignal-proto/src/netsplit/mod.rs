@@ -320,7 +320,8 @@ impl Netsplit {
         }
         if self.is_root() {
             let size = self.report().subtree;
-            let seeds = self.watch.judge(&self.report().seeds, size, now - self.best.since, &self.config);
+            let gathered = self.has_gathered(now);
+            let seeds = self.watch.judge(&self.report().seeds, gathered);
             let news = seeds != self.best.beat.seeds;
             if now >= self.next_beat || (news && now - self.best.received >= ANSWER_PAUSE) {
                 self.beat(size, seeds, now);
@@ -329,6 +330,14 @@ impl Netsplit {
         self.pass_on(true, now);
         self.tell_up();
         self.take_stock(now);
+    }
+
+    /// Whether the reports of all have come in. All neighbours of a root get their beats from it; as long as one does not
+    /// say so, they may be of a component that this node has lost touch with because its line is too slow.
+    fn has_gathered(&self, now: Instant) -> bool {
+        let root = Some(tag(&self.me));
+        let agreed = self.sides.values().all(|side| side.child == root);
+        agreed && (self.sides.is_empty() || now - self.best.since >= self.config.beat_period)
     }
 
     fn bury_root(&mut self, now: Instant) {
