@@ -80,7 +80,8 @@ fn a_partition_stops_everything_across_and_a_short_one_breaks_no_link() {
     // At least the two sides; a node all of whose links crossed the cut is alone for now.
     assert!(world.graph().components().len() >= 2);
     world.run(5 * S);
-    assert_eq!((world.graph().components().len(), world.peers_of(5)), (1, links));
+    assert_eq!(world.graph().components().len(), 1);
+    assert!(world.peers_of(5) >= links);
 }
 
 #[test]
