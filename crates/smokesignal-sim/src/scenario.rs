@@ -42,7 +42,7 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which `all` runs them.
-pub const SCENARIOS: [Scenario; 18] = [
+pub const SCENARIOS: [Scenario; 19] = [
     scenario("join", "everybody enters through one seed, 200 a second", 1000, faults::join),
     scenario(
         "steady-1",
@@ -63,6 +63,7 @@ pub const SCENARIOS: [Scenario; 18] = [
         faults::seeds_dead,
     ),
     scenario("netsplit", "cut 2 to 16 ways for 1 s to 2 min, then whole again", 400, netsplit::netsplit),
+    scenario("netsplit-24h", "cut in two for a day", 40, netsplit::netsplit_24h),
     scenario("slow", "frozen readers and slow lines: what do the others lose?", 300, slow::slow),
     scenario("idle", "bytes per second of a link on which nothing is said", 200, traffic::idle),
     scenario("hostile-20", "a fifth drops, lies, forges, replays and hoards", 500, faults::hostile),

@@ -1,4 +1,4 @@
-//! `netsplit`: the network is cut into 2 to 16 parts and becomes whole again.
+//! `netsplit`, `netsplit-24h`: the network is cut into 2 to 16 parts and becomes whole again.
 
 use std::time::Duration;
 
@@ -22,9 +22,17 @@ const CUTS: [(u8, Duration); 6] = [
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) fn netsplit(lab: &mut Lab<'_, '_>) {
+    cuts(lab, &CUTS);
+}
+
+pub(super) fn netsplit_24h(lab: &mut Lab<'_, '_>) {
+    cuts(lab, &[(2, 24 * 3600 * S)]);
+}
+
+fn cuts(lab: &mut Lab<'_, '_>, cuts: &[(u8, Duration)]) {
     let (mut detected, mut resolved) = (Histogram::default(), Histogram::default());
     let mut told = 0;
-    for (ways, lasts) in CUTS {
+    for (ways, lasts) in cuts.iter().copied() {
         let mut world = lab.gathered(Expect { gaps: true, netsplits: true, ..Expect::default() });
         world.measure();
         world.add_rule(Rule::lasting(Duration::ZERO, lasts, Fault::Partition { ways }));
