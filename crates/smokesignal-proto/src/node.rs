@@ -352,7 +352,9 @@ impl Node {
             self.deliver(deliveries);
             self.switch_incarnations(now);
         }
-        if self.first_link.is_some_and(|first| now - first > self.config.settle_after) {
+        // Not in the middle of a long first digest, which may take some seconds.
+        let longest = if self.spread.is_being_told() { 10 } else { 1 };
+        if self.first_link.is_some_and(|first| now - first > longest * self.config.settle_after) {
             self.settle(now);
         }
         if !self.settled && !self.membership.has_seeds() {
@@ -456,7 +458,11 @@ impl Node {
             conn.spoke = now;
         }
         if !self.spread.count(link, message.cost(), now, &self.config) {
-            return self.violation(link, "it takes no control messages", now);
+            // Slow is no crime.
+            self.membership.disconnected(link, "it takes no control messages", now);
+            let reason = "it takes no control messages";
+            self.out.push_back(Output::Close { link, reason, violation: false });
+            return self.pass_on(now);
         }
         self.out.push_back(Output::Send { link, message });
     }
@@ -534,7 +540,10 @@ impl Node {
         }
         let place = self.streams.find(&segment.origin);
         let current = place.filter(|ix| self.streams.get(*ix).incarnation == segment.incarnation);
-        let ended = place.is_some_and(|ix| self.streams.get(ix).incarnation > segment.incarnation);
+        let ended = place.is_some_and(|ix| {
+            let stream = self.streams.get(ix);
+            stream.proven && stream.incarnation > segment.incarnation
+        });
         if ended {
             return;
         }
@@ -619,8 +628,10 @@ impl Node {
             return Some(ix);
         };
         let stream = self.streams.get(ix);
-        if incarnation > stream.incarnation && !stream.proven {
-            self.start_over(ix, incarnation, now); // The older one was a neighbour's word only.
+        if incarnation != stream.incarnation && !stream.proven {
+            // The other one was a neighbour's word only.
+            self.streams.replace(ix, incarnation, have, next_message, now);
+            self.spread.forget_stream(ix);
         } else if incarnation > stream.incarnation {
             let (newest, since) = stream.newer.unwrap_or((incarnation, now));
             self.streams.set_newer(ix, Some((newest.max(incarnation), since)));
@@ -640,7 +651,7 @@ impl Node {
         }
         if lead > 0 {
             // How many messages were in the missing segments died with the writer's former start: one each, at a guess.
-            self.deliver(vec![Delivery::Gap { from, missed: lead }]);
+            self.deliver(vec![Delivery::Gap { from, missed: lead.min(MOST_GUESSED) }]);
         }
         self.start_over(ix, incarnation, now);
     }
@@ -677,16 +688,21 @@ impl Node {
             }
             match self.streams.find(&mark.origin) {
                 None if mark.have == 0 => continue, // It knows the writer, but nothing has been written.
-                Some(ix) if self.streams.get(ix).incarnation < mark.incarnation => {
-                    // A claim. Its proof is a segment of that incarnation.
-                    let Mark { origin, incarnation, floor: from, .. } = *mark;
+                Some(ix) if self.is_claim(ix, mark) => {
+                    // Its proof is a segment of that incarnation.
+                    let from = if self.settled { mark.floor } else { mark.have + 1 };
+                    let Mark { origin, incarnation, .. } = *mark;
                     asks.push(Ask { origin, incarnation, from, or_later: true });
                     continue;
                 }
                 _ => {}
             }
+            let is_new = self.streams.find(&mark.origin).is_none();
             let (have, next) = self.start_of(mark);
             let Some(ix) = self.stream(&mark.origin, mark.incarnation, have, next, now) else { continue };
+            if let (true, false, Start::Backlog(keep)) = (is_new, self.settled, self.config.start) {
+                self.streams.hold_back(ix, keep, mark.have, now);
+            }
             self.spread.mark(link, ix, mark, self.streams.get(ix).have, now);
             self.want(ix, now);
         }
@@ -701,15 +717,20 @@ impl Node {
         }
     }
 
+    /// Whether the mark speaks of another incarnation than the one we read, which may be true.
+    fn is_claim(&self, ix: StreamIx, mark: &Mark) -> bool {
+        let stream = self.streams.get(ix);
+        mark.incarnation > stream.incarnation || (mark.incarnation != stream.incarnation && !stream.proven)
+    }
+
     /// Where to begin with a stream first heard of by this mark: after which segment, and with which message. For a
     /// node that is no joiner any more the writer is new, or was on the other side of a netsplit: from its beginning.
     fn start_of(&self, mark: &Mark) -> (u64, Option<u64>) {
-        let oldest = (mark.floor - 1, mark.floor_message);
         match self.config.start {
             _ if self.settled => (0, Some(1)),
             Start::Live => (mark.have, None),
-            Start::Backlog(count) => (oldest.0, Some(oldest.1.max(mark.next_message.saturating_sub(count)))),
-            Start::All => (oldest.0, Some(oldest.1)),
+            // How the messages are numbered only their writer can say.
+            Start::Backlog(_) | Start::All => (mark.floor - 1, None),
         }
     }
 
@@ -721,7 +742,10 @@ impl Node {
         if mark.incarnation == own.incarnation {
             let have = mark.have.min(own.have);
             self.spread.mark(link, OWN, &Mark { have, ..*mark }, own.have, now);
-        } else if mark.incarnation > own.incarnation && own.have == 0 {
+        } else if mark.incarnation > own.incarnation
+            && mark.incarnation - own.incarnation < FARTHEST
+            && own.have == 0
+        {
             self.config.incarnation = mark.incarnation + 1;
             self.streams.restart(OWN, mark.incarnation + 1, now, &mut Vec::new());
             self.spread.forget_stream(OWN);
@@ -825,6 +849,12 @@ impl Node {
         }
     }
 }
+
+/// A neighbour's claim counts for so many messages at most.
+const MOST_GUESSED: u64 = 1024;
+
+/// An earlier start of this node cannot have had an incarnation so much higher: unix milliseconds, 34 years ahead.
+const FARTHEST: u64 = 1 << 40;
 
 /// Numbers near the end of the range would overflow in later sums; nobody writes 2^62 segments.
 fn is_sane(mark: &Mark) -> bool {

@@ -3,8 +3,9 @@
 //! A stream advances only by its very next segment ([`Streams::accept`]) or by an explicit skip that the
 //! application is told about ([`Streams::skip`]). Nothing is buffered out of order: asking again is the repair.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -47,6 +48,7 @@ pub(crate) struct Stream {
     /// all the same are not delivered.
     next_message: Option<u64>,
     partial: Option<Partial>,
+    backlog: Option<Backlog>,
     touched: Instant,
     /// A newer incarnation was proved then; it waits for this one to drain.
     pub(crate) newer: Option<(u64, Instant)>,
@@ -57,12 +59,27 @@ pub(crate) struct Stream {
 struct Partial {
     number: u64,
     data: BytesMut,
+    begun: Instant,
 }
+
+/// A joiner wants the last few messages before now: they are held until it has caught up, because only then is it known
+/// which are the last. A neighbour's word on where the end is can make it wait, but for no longer than `until`.
+#[derive(Debug)]
+struct Backlog {
+    keep: u64,
+    end: u64,
+    until: Instant,
+    held: VecDeque<Delivery>,
+    bytes: usize,
+}
+
+/// A joiner waits for no longer than this to catch up.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 impl Stream {
     fn new(origin: NodeId, incarnation: u64, have: u64, next_message: Option<u64>, now: Instant) -> Self {
-        let (ring, partial, newer, proven) = (Ring::default(), None, None, false);
-        Self { origin, incarnation, have, ring, proven, next_message, partial, touched: now, newer }
+        let (ring, partial, backlog, newer, proven) = (Ring::default(), None, None, None, false);
+        Self { origin, incarnation, have, ring, proven, next_message, partial, backlog, touched: now, newer }
     }
 
     /// The oldest segment that can be given to others.
@@ -95,6 +112,8 @@ pub(crate) struct Streams {
     index: BTreeMap<NodeId, StreamIx>,
     ring_total: usize,
     partial_total: usize,
+    /// Streams with a half-arrived message.
+    partials: BTreeSet<StreamIx>,
     tombstones: BTreeMap<NodeId, Tombstone>,
     /// In the order of burial; an entry whose number is not the tombstone's own is stale.
     tombstone_order: VecDeque<(NodeId, u64)>,
@@ -116,6 +135,7 @@ impl Streams {
             index: BTreeMap::from([(own, OWN)]),
             ring_total: 0,
             partial_total: 0,
+            partials: BTreeSet::new(),
             tombstones: BTreeMap::new(),
             tombstone_order: VecDeque::new(),
             burials: 0,
@@ -182,6 +202,7 @@ impl Streams {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         self.partial_total -= stream.partial.take().map_or(0, |partial| partial.data.len());
+        self.partials.remove(&ix);
         let Stream { origin, incarnation, have, next_message, proven, .. } = *stream;
         self.index.remove(&origin);
         if !proven {
@@ -205,6 +226,50 @@ impl Streams {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         *stream = Stream::new(stream.origin, incarnation, 0, Some(1), now);
+    }
+
+    /// The stream was admitted on a neighbour's word only, and that was wrong: it has another incarnation.
+    pub(crate) fn replace(
+        &mut self,
+        ix: StreamIx,
+        incarnation: u64,
+        have: u64,
+        next_message: Option<u64>,
+        now: Instant,
+    ) {
+        self.list[ix] = Stream::new(self.list[ix].origin, incarnation, have, next_message, now);
+    }
+
+    /// Of what is before segment `end` only the last `keep` messages are delivered.
+    pub(crate) fn hold_back(&mut self, ix: StreamIx, keep: u64, end: u64, now: Instant) {
+        let (until, held) = (now + CATCH_UP, VecDeque::new());
+        self.list[ix].backlog = Some(Backlog { keep, end, until, held, bytes: 0 });
+    }
+
+    /// Holds back what belongs to the backlog, or gives it free.
+    fn pass_backlog(
+        &mut self,
+        ix: StreamIx,
+        fresh: Vec<Delivery>,
+        now: Instant,
+        config: &Config,
+        out: &mut Vec<Delivery>,
+    ) {
+        let stream = &mut self.list[ix];
+        let Some(backlog) = &mut stream.backlog else { return out.extend(fresh) };
+        for delivery in fresh {
+            // What was missed before this node joined is no loss to it.
+            let Delivery::Message { data, .. } = &delivery else { continue };
+            backlog.bytes += data.len();
+            backlog.held.push_back(delivery);
+            while backlog.held.len() as u64 > backlog.keep || backlog.bytes > config.ring_bytes {
+                let Some(Delivery::Message { data, .. }) = backlog.held.pop_front() else { break };
+                backlog.bytes -= data.len();
+            }
+        }
+        if stream.have >= backlog.end || now >= backlog.until {
+            out.extend(stream.backlog.take().into_iter().flat_map(|backlog| backlog.held));
+        }
     }
 
     /// A late joiner was told a wrong place to start at: the writer's own word counts.
@@ -243,7 +308,9 @@ impl Streams {
             };
             self.list[ix].next_message = Some(segment.first_message + ended);
         } else {
-            self.deliver(ix, segment, config, out);
+            let mut fresh = Vec::new();
+            self.deliver(ix, segment, now, config, &mut fresh);
+            self.pass_backlog(ix, fresh, now, config, out);
         }
         Verdict::New
     }
@@ -257,13 +324,29 @@ impl Streams {
             stream.ring.pop();
         }
         self.ring_total = self.ring_total + self.list[ix].ring.bytes() - before;
-        while self.ring_total > config.ring_total {
-            let Some(largest) = self.list.iter_mut().max_by_key(|stream| stream.ring.bytes()) else { break };
-            self.ring_total -= largest.ring.pop();
+        // A sixteenth at a time, because all streams are looked at.
+        let goal = config.ring_total - config.ring_total / 16;
+        if self.ring_total > config.ring_total {
+            while self.ring_total > goal {
+                let Some(largest) = self.list.iter_mut().max_by_key(|stream| stream.ring.bytes()) else {
+                    break;
+                };
+                let half = largest.ring.bytes() / 2;
+                while self.ring_total > goal && largest.ring.bytes() > half {
+                    self.ring_total -= largest.ring.pop();
+                }
+            }
         }
     }
 
-    fn deliver(&mut self, ix: StreamIx, segment: &Segment, config: &Config, out: &mut Vec<Delivery>) {
+    fn deliver(
+        &mut self,
+        ix: StreamIx,
+        segment: &Segment,
+        now: Instant,
+        config: &Config,
+        out: &mut Vec<Delivery>,
+    ) {
         match segment.kind {
             SegmentKind::Whole => {
                 self.begin(ix, segment.first_message, out);
@@ -281,11 +364,27 @@ impl Streams {
                     self.begin(ix, segment.first_message, out);
                     let number = segment.first_message;
                     if self.list[ix].next_message.is_none_or(|next| number >= next) {
-                        self.list[ix].partial = Some(Partial { number, data: BytesMut::new() });
+                        self.list[ix].partial = Some(Partial { number, data: BytesMut::new(), begun: now });
+                        self.partials.insert(ix);
                     }
                 }
+                self.make_room(ix, segment.body.len(), config, out);
                 self.append(ix, segment, last, config, out);
             }
+        }
+    }
+
+    /// Half-arrived messages of others that were begun longest ago lose: one that takes so long may never end.
+    fn make_room(&mut self, ix: StreamIx, more: usize, config: &Config, out: &mut Vec<Delivery>) {
+        while self.partial_total + more > config.partial_total {
+            let begun = |other: &StreamIx| self.list[*other].partial.as_ref().map(|partial| partial.begun);
+            let Some(oldest) =
+                self.partials.iter().filter(|other| **other != ix).min_by_key(|other| begun(other))
+            else {
+                return;
+            };
+            let oldest = *oldest;
+            self.drop_partial(oldest, out);
         }
     }
 
@@ -310,7 +409,7 @@ impl Streams {
         config: &Config,
         out: &mut Vec<Delivery>,
     ) {
-        let room = config.partial_total - self.partial_total;
+        let room = config.partial_total.saturating_sub(self.partial_total);
         let stream = &mut self.list[ix];
         let Some(partial) = &mut stream.partial else {
             // Its head was skipped, or lies before a late joiner's start; the latter is no loss.
@@ -330,6 +429,7 @@ impl Streams {
         partial.data.extend_from_slice(&segment.body);
         self.partial_total += more;
         if last && let Some(done) = stream.partial.take() {
+            self.partials.remove(&ix);
             self.partial_total -= done.data.len();
             stream.next_message = Some(done.number + 1);
             out.push(Delivery::Message { from: stream.origin, seq: done.number, data: done.data.freeze() });
@@ -353,6 +453,7 @@ impl Streams {
             if now - stream.touched > config.ring_age {
                 self.drop_partial(ix, out);
             }
+            self.pass_backlog(ix, Vec::new(), now, config, out);
         }
     }
 
@@ -365,6 +466,7 @@ impl Streams {
 
     fn forget_partial(&mut self, ix: StreamIx) -> Option<u64> {
         let partial = self.list[ix].partial.take()?;
+        self.partials.remove(&ix);
         self.partial_total -= partial.data.len();
         Some(partial.number)
     }

@@ -33,6 +33,10 @@ pub(crate) struct Spread {
     /// Streams that look for a parent without being behind.
     orphans: VecDeque<StreamIx>,
     next_repair: Instant,
+    /// No want is due before; it may be too early, never too late.
+    next_want: Option<Instant>,
+    /// Where the next round of repairs begins.
+    hand: StreamIx,
 }
 
 /// Where a stream comes from.
@@ -55,7 +59,8 @@ struct Link {
     digest_at: Option<Instant>,
     /// Streams from here on are not in our first digest yet; `None` once all are.
     digest_next: Option<StreamIx>,
-    /// The neighbour's first digest has ended.
+    /// The neighbour's first digest has begun; has ended.
+    begun: bool,
     ended: bool,
     /// How long the node's writes waited for this link alone.
     debt: Duration,
@@ -126,6 +131,7 @@ impl Spread {
             dirty: Vec::new(),
             digest_at: None,
             digest_next: Some(0),
+            begun: false,
             ended: false,
             debt: Duration::ZERO,
             laggard: false,
@@ -138,6 +144,7 @@ impl Spread {
         self.links.remove(&link);
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
             want.at = now;
+            self.next_want = Some(now);
         }
         for ix in 1..self.trees.len() {
             if self.trees[ix].parent == Some(link) {
@@ -224,6 +231,7 @@ impl Spread {
         let orphan = ix != OWN && self.tree(ix).parent.is_none();
         let Some(state) = self.links.get_mut(&link) else { return };
         let first = !state.ended;
+        state.begun = true;
         let column = state.column(ix);
         column.peer_floor = mark.floor;
         if first {
@@ -241,6 +249,7 @@ impl Spread {
         if mark.floor > have + 1
             && let Some(want) = self.wants.get_mut(&ix).filter(|want| want.asked == Some(link))
         {
+            self.next_want = Some(now);
             (want.at, want.asked) = (now, None); // It cannot give what we asked for, and says so.
         }
     }
@@ -256,6 +265,11 @@ impl Spread {
                 state.make_ready(ix);
             }
         }
+    }
+
+    /// A neighbour is telling what it has.
+    pub(crate) fn is_being_told(&self) -> bool {
+        self.links.values().any(|link| link.begun && !link.ended)
     }
 
     /// The neighbour asks for the stream from `from` on: its word is what counts, back or forth.

@@ -12,6 +12,8 @@ use crate::time::Instant;
 /// Streams asked for at once, and the wait before the next ones: 6 400 a second (design A, trap 3).
 const REPAIRS: usize = 64;
 const REPAIR_PAUSE: Duration = Duration::from_millis(10);
+/// Those who did not give what they claim to have are asked again after this long.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// So often in a row may a parent fall further behind than before until another takes its place.
 const MAX_FALLS: u8 = 3;
 
@@ -46,8 +48,13 @@ impl Spread {
         if lead > 0 && !self.wants.contains_key(&ix) {
             let at = now + self.patience(ix, config);
             let want = Want { at, have, lead, falls: 0, nobody_since: None, asked: None, skip: None };
-            self.wants.insert(ix, want);
+            self.insert(ix, want);
         }
+    }
+
+    fn insert(&mut self, ix: StreamIx, want: Want) {
+        self.next_want = Some(self.next_want.map_or(want.at, |at| at.min(want.at)));
+        self.wants.insert(ix, want);
     }
 
     /// How long the parent has before somebody else is asked (design A, T1). Without one there is nothing to wait for.
@@ -76,17 +83,25 @@ impl Spread {
     /// Whether the stream may go on with this segment, because nobody has what comes before.
     pub(crate) fn may_skip_to(&self, ix: StreamIx, link: LinkId, seq: u64) -> bool {
         let allowed = |want: &Want| match want.skip {
-            Some(skip) if want.asked == Some(link) => skip <= seq,
+            // Its ring goes on while we ask; but not to where somebody else could still give more.
+            Some(skip) if want.asked == Some(link) => {
+                let others = self.ahead(ix, want.have).filter(|(id, _)| *id != link);
+                skip <= seq
+                    && others
+                        .map(|(_, column)| column.peer_floor.max(skip))
+                        .min()
+                        .is_none_or(|floor| seq <= floor)
+            }
             skip => skip == Some(seq),
         };
         self.wants.get(&ix).is_some_and(allowed)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let wants = self.wants.values().map(|want| want.at.max(self.next_repair));
+        let wants = self.next_want.map(|at| at.max(self.next_repair));
         let orphans = (!self.orphans.is_empty()).then_some(self.next_repair);
         let digests = self.links.values().filter_map(|link| link.digest_at);
-        wants.chain(orphans).chain(digests).min()
+        wants.into_iter().chain(orphans).chain(digests).min()
     }
 
     /// What is due. `lonely`: this node has fewer peers than it should, so more may come.
@@ -100,8 +115,7 @@ impl Spread {
         if now < self.next_repair {
             return Vec::new();
         }
-        let due: Vec<_> =
-            self.wants.iter().filter(|(_, want)| want.at <= now).map(|(ix, _)| *ix).take(REPAIRS).collect();
+        let due = self.due(now);
         let mut repairs: Vec<_> = due
             .into_iter()
             .filter_map(|ix| self.repair(ix, streams.get(ix).have, lonely, now, config))
@@ -115,6 +129,20 @@ impl Spread {
             self.next_repair = now + REPAIR_PAUSE;
         }
         repairs
+    }
+
+    /// Some wants whose time has come, each in its turn.
+    fn due(&mut self, now: Instant) -> Vec<StreamIx> {
+        if self.next_want.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let in_turn = self.wants.range(self.hand..).chain(self.wants.range(..self.hand));
+        let due: Vec<_> =
+            in_turn.filter(|(_, want)| want.at <= now).map(|(ix, _)| *ix).take(REPAIRS).collect();
+        self.hand = due.last().map_or(0, |ix| ix + 1);
+        let rest = self.wants.iter().filter(|(ix, _)| due.len() == REPAIRS || !due.contains(ix));
+        self.next_want = rest.map(|(_, want)| want.at).min();
+        due
     }
 
     /// A parent for a stream that nobody is known to be ahead in: a neighbour that has another source than us.
@@ -143,7 +171,9 @@ impl Spread {
             asked: None,
             skip: None,
         };
-        self.wants.entry(ix).or_insert(want);
+        if !self.wants.contains_key(&ix) {
+            self.insert(ix, want);
+        }
         self.choose(ix, link, now);
         Some(Repair { link, ix, from: stream.have + 1, or_later: false, prune: None })
     }
@@ -163,21 +193,26 @@ impl Spread {
         config: &Config,
     ) -> Option<Repair> {
         let mut want = self.wants.remove(&ix)?;
-        let lead = self.lead(ix, have);
-        if lead == 0 {
-            return None;
+        if self.lead(ix, have) == 0 {
+            return self.forgive_all(ix, have, want, now);
         }
-        if want.have < have && (lead <= want.lead || want.falls < MAX_FALLS) {
-            // The parent delivers. It may be slower than others for a moment, not more and more.
+        // What the parent claims says nothing about what it is worth.
+        let parent = self.parent(ix);
+        let others = self.ahead(ix, have).filter(|(id, _)| Some(*id) != parent);
+        let lead = others.map(|(_, column)| column.peer_have - have).max().unwrap_or(0);
+        let delivers = want.have < have;
+        if delivers && (lead <= want.lead || want.falls < MAX_FALLS) {
+            // It may be slower than others for a moment, not more and more.
             let falls = if lead > want.lead { want.falls + 1 } else { 0 };
             let at = now + self.patience(ix, config).max(config.graft_after);
             let fresh = Want { at, have, lead, falls, nobody_since: None, asked: None, skip: None };
-            self.wants.insert(ix, fresh);
+            self.insert(ix, fresh);
             return None;
         }
         (want.have, want.lead, want.falls, want.skip) = (have, lead, 0, None);
         self.blame(want.asked.take(), ix, now, config);
-        let best = self.best(ix, have, now, |column| column.peer_floor <= have + 1);
+        let slow = parent.filter(|_| delivers);
+        let best = self.best(ix, have, now, |id, column| Some(id) != slow && column.peer_floor <= have + 1);
         let somebody = self.ahead(ix, have).any(|(_, column)| column.peer_floor <= have + 1);
         if best.is_some() || somebody {
             want.nobody_since = None;
@@ -189,9 +224,29 @@ impl Spread {
             return self.ask(ix, want, None, 0, now, config);
         }
         let floor = self.ahead(ix, have).map(|(_, column)| column.peer_floor).min()?;
-        let keeper = self.best(ix, have, now, |column| column.peer_floor == floor);
+        let keeper = self.best(ix, have, now, |_, column| column.peer_floor == floor);
         want.skip = Some(floor);
         self.ask(ix, want, keeper, floor, now, config)
+    }
+
+    /// Nobody is ahead, or none whose word counts. Those who did not keep theirs may have been busy: they are asked once
+    /// more after a while, again and again.
+    fn forgive_all(&mut self, ix: StreamIx, have: u64, mut want: Want, now: Instant) -> Option<Repair> {
+        let columns = self.links.values_mut().filter_map(|link| link.columns.get_mut(ix));
+        let (mut any, mut forgiven) = (false, false);
+        for column in columns.filter(|column| column.peer_have > have) {
+            any = true;
+            if now >= column.not_before {
+                column.failed_claims = MAX_FAILED_CLAIMS - 1;
+                forgiven = true;
+            }
+        }
+        if any {
+            want.at = if forgiven { now } else { now + FORGIVEN_AFTER };
+            (want.asked, want.skip) = (None, None);
+            self.insert(ix, want);
+        }
+        None
     }
 
     /// Who was asked has not answered in time.
@@ -202,9 +257,15 @@ impl Spread {
         column.not_before = now + config.graft_again * 2;
     }
 
-    fn best(&self, ix: StreamIx, have: u64, now: Instant, suits: impl Fn(&Column) -> bool) -> Option<LinkId> {
+    fn best(
+        &self,
+        ix: StreamIx,
+        have: u64,
+        now: Instant,
+        suits: impl Fn(LinkId, &Column) -> bool,
+    ) -> Option<LinkId> {
         self.ahead(ix, have)
-            .filter(|(_, column)| suits(column) && column.not_before <= now)
+            .filter(|(id, column)| suits(*id, column) && column.not_before <= now)
             .max_by_key(|(id, column)| (column.peer_have, Reverse((self.links[id].rtt, *id))))
             .map(|(id, _)| id)
     }
@@ -221,7 +282,7 @@ impl Spread {
         let or_later = want.skip.is_some();
         want.at = now + link.map_or(config.graft_again, |link| self.answer_time(link, config));
         want.asked = link;
-        self.wants.insert(ix, want);
+        self.insert(ix, want);
         let link = link?;
         let former = self.parent(ix).filter(|parent| *parent != link);
         let prune = former.and_then(|parent| self.prune(parent, ix));
