@@ -13,6 +13,7 @@ mod id;
 mod localip;
 mod pipe;
 mod run;
+mod sim;
 
 // What the commands share.
 mod input;
@@ -45,6 +46,7 @@ enum Command {
     Pipe(pipe::Args),
     Run(run::Args),
     Demo(demo::Args),
+    Sim(sim::Args),
     Id(id::Args),
     Localip(localip::Args),
     Completions(completions::Args),
@@ -69,6 +71,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Pipe(args) => pipe::run(args),
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Id(args) => id::run(&args),
         Command::Localip(args) => localip::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -95,6 +95,7 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         | Control::Disconnect { records, .. }
         | Control::Shuffle { records, .. }
         | Control::Bridge { records, .. }
+        | Control::MoveAnswer { records }
         | Control::ShuffleReply { records, .. } => ("records", records.len(), MAX_RECORDS),
         Control::Digest { marks, .. } => ("marks", marks.len(), MAX_MARKS),
         Control::Graft { asks } => ("asks", asks.len(), MAX_MARKS),
@@ -270,11 +271,16 @@ mod tests {
             Control::Ping { degree: 4, child: Some(1 << 31), subtree: 9, seeds: vec![report] }.into(),
             Control::Beacon { beat: Arc::new(beat), age_ms: 1700, hops: 3 }.into(),
             Control::Probe.into(),
+            Control::Move.into(),
+            Control::MoveAnswer { records: vec![record()] }.into(),
             Control::Bridge { ttl: 6, records: vec![record()] }.into(),
             Control::Shuffle { walk: 2, ttl: 3, records: vec![record()] }.into(),
             Control::ShuffleReply { walk: 2, records: vec![] }.into(),
             Control::Digest { marks: vec![mark; MAX_MARKS], end: Some(DigestEnd { settled: true }) }.into(),
-            Control::Graft { asks: vec![Ask { origin: id, incarnation: 1, from: 5 }; MAX_MARKS] }.into(),
+            Control::Graft {
+                asks: vec![Ask { origin: id, incarnation: 1, from: 5, or_later: true }; MAX_MARKS],
+            }
+            .into(),
             Control::Prune { origin: id, incarnation: 1 }.into(),
             segment(SegmentKind::Whole, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
@@ -338,7 +344,7 @@ mod tests {
         }
 
         #[test]
-        fn flipped_bits_in_real_messages_never_panic(which in 0..23usize, at in any::<u16>(), value in any::<u8>()) {
+        fn flipped_bits_in_real_messages_never_panic(which in 0..25usize, at in any::<u16>(), value in any::<u8>()) {
             let mut bytes = encoded(&samples()[which]).to_vec();
             let at = usize::from(at) % bytes.len();
             bytes[at] = value;

@@ -42,7 +42,8 @@ pub struct Config {
     /// Bytes of one message at most. Default 16 MiB.
     pub max_message: usize,
 
-    /// A neighbour that was told nothing for this long is sent a ping. Default half the ping timeout.
+    /// A neighbour that was told nothing for this long is sent a ping. Default 7/12 of the ping timeout: on a
+    /// link that carries the beats that is never.
     pub keepalive: Duration,
     /// A component's root beats this often, give or take 5 %. Default 1.65 s: with a ping timeout of 3 s an idle link
     /// then carries less than 200 B/s, headers included.
@@ -89,8 +90,16 @@ pub struct Config {
     pub passive_view: usize,
     /// Peers not answering any more, kept as a last resort; the oldest loses. Default 256.
     pub graveyard: usize,
-    /// Two nodes exchange passive entries this often: 8 s to 12 s (HyParView: 10 s).
-    pub shuffle: (Duration, Duration),
+    /// After its links have changed a node exchanges passive entries with another after this long, and then after twice
+    /// as long each time, up to `shuffle_calm`. Default 2.5 s and 160 s (HyParView: always 10 s, which on an idle link
+    /// costs more than all else together).
+    pub shuffle: Duration,
+    /// See `shuffle`.
+    pub shuffle_calm: Duration,
+    /// Links to far neighbours are exchanged for links to nearer ones. Default: see `Config::default`.
+    pub reorder: bool,
+    /// First and last wait between two attempts to do so; doubles as long as nothing is gained. Default 30 s and 10 min.
+    pub reorder_wait: (Duration, Duration),
     /// After a refusal or a close by the user the pair leaves each other alone for this long. Default 30 s.
     pub pair_backoff: Duration,
     /// Joins answered per second; a burst of twice as many passes. Default 100.
@@ -165,7 +174,7 @@ impl Default for Config {
             min_peers: 3,
             max_peers: 5,
             ping_timeout: s(3),
-            keepalive: ms(1500),
+            keepalive: ms(1750),
             beat_period: ms(1650),
             root_max_age: s(5),
             probe_period: s(5),
@@ -186,7 +195,10 @@ impl Default for Config {
             walk_timeout: s(10),
             passive_view: 192,
             graveyard: 256,
-            shuffle: (s(8), s(12)),
+            shuffle: ms(2500),
+            shuffle_calm: s(160),
+            reorder: false,
+            reorder_wait: (s(30), s(600)),
             pair_backoff: s(30),
             joins_per_second: 100,
             favours_per_tick: 50,
@@ -218,7 +230,7 @@ impl Default for Config {
 impl Config {
     /// The same with another ping timeout, and all that has to fit to it.
     pub fn with_ping_timeout(self, timeout: Duration) -> Self {
-        let (keepalive, beat_period, root_max_age) = (timeout / 2, timeout * 11 / 20, timeout * 5 / 3);
+        let (keepalive, beat_period, root_max_age) = (timeout * 7 / 12, timeout * 11 / 20, timeout * 5 / 3);
         Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, ..self }
     }
 

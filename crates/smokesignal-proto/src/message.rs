@@ -136,6 +136,14 @@ pub enum Control {
     /// "Are we of one component?" Sent over a connection that is no link, as a look around out of band; the receiver owes
     /// a [`Control::Beacon`].
     Probe,
+    /// "Is there a neighbour of yours to whom I may move from you?" From a node with a far link to the neighbour at its
+    /// other end, which owes [`Control::MoveAnswer`].
+    Move,
+    /// "To one of these": the sender can do without the link, and keeps its links to them for a while. None: not now.
+    MoveAnswer {
+        /// The sender's neighbours.
+        records: Vec<Record>,
+    },
     /// "There is another component behind these nodes." Two components that meet send it on walks; the node where one ends
     /// dials one of them, so that they are joined by more than one link.
     Bridge {
@@ -194,11 +202,15 @@ pub struct Ask {
     pub incarnation: u64,
     /// First segment wanted.
     pub from: u64,
+    /// If it is not retained any more, the oldest that is: nobody is known to have it.
+    pub or_later: bool,
 }
 
 /// How badly a link is wanted, which decides what a full node does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
+    /// The asker has peers enough: a full node refuses, and that is all.
+    Low,
     /// The asker has some peers but fewer than `min_peers`: a full node refuses and looks for room.
     Need,
     /// The asker is alone: a full node makes room.
@@ -317,6 +329,8 @@ pub enum Farewell {
     Surplus,
     /// The user closed the link.
     Closed,
+    /// The node has found a nearer peer.
+    Nearer,
 }
 
 /// How far a node is in one stream.
@@ -427,9 +441,10 @@ impl Message {
             | Control::Disconnect { records, .. }
             | Control::Shuffle { records, .. }
             | Control::Bridge { records, .. }
+            | Control::MoveAnswer { records }
             | Control::ShuffleReply { records, .. } => 16 + 128 * records.len(),
             Control::Ping { seeds, .. } => 16 + 16 * seeds.len(),
-            Control::Active | Control::Probe => 8,
+            Control::Active | Control::Probe | Control::Move => 8,
             _ => 192,
         }
     }
@@ -450,6 +465,7 @@ impl Message {
             | Control::Disconnect { records, .. }
             | Control::Shuffle { records, .. }
             | Control::Bridge { records, .. }
+            | Control::MoveAnswer { records }
             | Control::ShuffleReply { records, .. } => records.iter().collect(),
             _ => Vec::new(),
         }

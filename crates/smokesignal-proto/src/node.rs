@@ -541,7 +541,7 @@ impl Node {
         let known = current.and_then(|ix| {
             let stream = self.streams.get(ix);
             let next = stream.have + 1;
-            (stream.proven && segment.seq != next && !self.spread.may_skip_to(ix, segment.seq))
+            (stream.proven && segment.seq != next && !self.spread.may_skip_to(ix, link, segment.seq))
                 .then_some((ix, segment.seq < next))
         });
         if let Some((ix, duplicate)) = known {
@@ -563,7 +563,7 @@ impl Node {
         let stream = self.streams.get(ix);
         if !stream.proven && segment.seq <= stream.have {
             self.streams.rebase(ix, segment.seq - 1);
-        } else if segment.seq > stream.have + 1 && self.spread.may_skip_to(ix, segment.seq) {
+        } else if segment.seq > stream.have + 1 && self.spread.may_skip_to(ix, link, segment.seq) {
             self.streams.skip(ix, segment.seq);
         }
         let mut deliveries = Vec::new();
@@ -583,7 +583,7 @@ impl Node {
         let stream = self.streams.get(ix);
         let (origin, incarnation) = (stream.origin, stream.incarnation);
         if advice.graft {
-            let asks = vec![Ask { origin, incarnation, from: stream.have + 1 }];
+            let asks = vec![Ask { origin, incarnation, from: stream.have + 1, or_later: false }];
             self.send(link, Control::Graft { asks }.into(), now);
         }
         if let Some(other) = advice.prune {
@@ -652,7 +652,7 @@ impl Node {
         self.spread.forget_stream(ix);
         // Neighbours may have sent what we could not take yet: all begin again. Who comes second is pruned.
         let origin = self.streams.get(ix).origin;
-        let asks = vec![Ask { origin, incarnation, from: 1 }];
+        let asks = vec![Ask { origin, incarnation, from: 1, or_later: true }];
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
         for link in links {
             self.send(link, Control::Graft { asks: asks.clone() }.into(), now);
@@ -680,7 +680,7 @@ impl Node {
                 Some(ix) if self.streams.get(ix).incarnation < mark.incarnation => {
                     // A claim. Its proof is a segment of that incarnation.
                     let Mark { origin, incarnation, floor: from, .. } = *mark;
-                    asks.push(Ask { origin, incarnation, from });
+                    asks.push(Ask { origin, incarnation, from, or_later: true });
                     continue;
                 }
                 _ => {}
@@ -735,7 +735,9 @@ impl Node {
                 continue;
             }
             // Who asks for what is no longer here is told so, and asks elsewhere.
-            self.spread.graft(link, ix, ask.from.min(self.streams.get(ix).have + 1));
+            let stream = self.streams.get(ix);
+            let oldest = if ask.or_later { stream.floor() } else { 1 };
+            self.spread.graft(link, ix, ask.from.max(oldest).min(stream.have + 1));
         }
     }
 
@@ -753,11 +755,11 @@ impl Node {
         }
         let lonely = self.membership.degree() < self.config.min_peers;
         let mut asks: BTreeMap<LinkId, Vec<Ask>> = BTreeMap::new();
-        for Repair { link, ix, from, prune } in self.spread.repairs(&self.streams, lonely, now, &self.config)
-        {
+        for repair in self.spread.repairs(&self.streams, lonely, now, &self.config) {
+            let Repair { link, ix, from, or_later, prune } = repair;
             let stream = self.streams.get(ix);
             let (origin, incarnation) = (stream.origin, stream.incarnation);
-            asks.entry(link).or_default().push(Ask { origin, incarnation, from });
+            asks.entry(link).or_default().push(Ask { origin, incarnation, from, or_later });
             if let Some(former) = prune {
                 self.send(former, Control::Prune { origin, incarnation }.into(), now);
             }

@@ -25,6 +25,7 @@ struct Known {
 }
 
 impl Passive {
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
@@ -94,11 +95,16 @@ impl Passive {
         suits: impl Fn(&NodeId) -> bool,
     ) -> Vec<Record> {
         let usable = |(id, known): &(&NodeId, &Known)| known.not_before <= now && suits(id);
-        let mut found: Vec<_> =
-            self.known.iter().filter(usable).map(|(_, known)| known.record.clone()).collect();
+        let mut found: Vec<_> = self.known.iter().filter(usable).map(|(_, known)| known).collect();
         rng.shuffle(&mut found);
-        found.truncate(count);
-        found
+        // Who has not answered last time comes last: after a mass failure there is no time to ask the dead twice.
+        found.sort_by_key(|known| known.failures);
+        found.into_iter().take(count).map(|known| known.record.clone()).collect()
+    }
+
+    /// Whether there is anybody left to try now.
+    pub(crate) fn has_candidate(&self, now: Instant) -> bool {
+        self.known.values().any(|known| known.not_before <= now)
     }
 
     /// The node dead for longest, put back to the end of the line.

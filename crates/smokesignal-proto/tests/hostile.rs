@@ -165,7 +165,10 @@ fn numbers_at_the_end_of_the_range_are_not_believed() {
     let delivered = |output: &Output| matches!(output, Output::Deliver { seq: 1, .. });
     assert!(bench.drain(None).iter().any(delivered), "the writer is read as if nothing had been said");
     for from in [0, 1, top] {
-        bench.tell(2, Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from }] });
+        bench.tell(
+            2,
+            Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from, or_later: true }] },
+        );
         bench.drain(None);
     }
 }
@@ -177,7 +180,10 @@ fn catching_up_on_tiny_segments_stays_within_the_window() {
     (1..=9000).for_each(|seq| bench.tell(2, tiny(50, 1, seq)));
     bench.drain(None);
     bench.link(3, Vec::new());
-    bench.tell(3, Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from: 1 }] });
+    bench.tell(
+        3,
+        Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from: 1, or_later: false }] },
+    );
     let outputs = bench.drain(Some(3));
     let cost = |output: &Output| match output {
         Output::Send { link: LinkId(3), message } => message.cost(),

@@ -191,3 +191,21 @@ fn the_same_seed_gives_the_same_trace() {
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
 }
+
+/// "Leave that introduces neighbours": all leave but a few, and these are never in two parts.
+#[test]
+fn who_leaves_leaves_no_hole() {
+    for seed in 0..5 {
+        let mut world = World::new(seed);
+        world.gather(30, &Config::default());
+        world.until("gathered", SECOND * 10, |world| settled(world, 3, 5));
+        for ix in 0..20 {
+            world.with(ix, |node, now| node.leave(now));
+            world.until("left", SECOND * 10, |world| world.left.contains(&ix));
+            world.kill(ix);
+            world.run(Duration::from_millis(100));
+            assert!(world.one_component(), "after {ix} left: {}", world.picture());
+        }
+        world.until("enough peers", SECOND * 10, |world| settled(world, 3, 5));
+    }
+}

@@ -170,7 +170,10 @@ impl Membership {
             let link = *link;
             self.join_through(link);
         }
-        if let Some(record) = self.passive.exhume() {
+        // The dead, after all who may live have been asked.
+        if !self.passive.has_candidate(now)
+            && let Some(record) = self.passive.exhume()
+        {
             self.dial_record(&record, Priority::High, None, now);
         }
     }
@@ -210,7 +213,7 @@ impl Membership {
             return self.send(hop, Control::Shuffle { walk, ttl, records });
         }
         if asker != self.me {
-            let mut reply = self.sample(3, 12, &asker);
+            let mut reply = self.sample(2, 5, &asker);
             reply.push(self.record.clone());
             self.send(from, Control::ShuffleReply { walk, records: reply });
         }

@@ -10,6 +10,9 @@ use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
 use crate::record::Record;
 use crate::time::Instant;
 
+/// Doubts at most: so many known nodes must be found alive after any number of links was lost.
+const MAX_DOUBTS: u32 = 8;
+
 impl Membership {
     /// The user wants a link to this address.
     pub(crate) fn request(&mut self, request: RequestId, address: String, now: Instant) {
@@ -34,6 +37,10 @@ impl Membership {
     }
 
     pub(super) fn dial(&mut self, purpose: Purpose, target: Target, expect: Option<NodeId>, now: Instant) {
+        // C7. Whatever this was for, the next tick tries again; only a user is not kept waiting.
+        if self.dials.len() >= self.config.max_dials && !matches!(purpose, Purpose::Explicit(_)) {
+            return;
+        }
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
         self.dials.insert(dial, super::Dial { purpose, peer: expect, since: now });
@@ -58,7 +65,12 @@ impl Membership {
                 self.betweens.retain(|known, _| Some(*known) != token);
                 self.next_refill = now;
             }
-            Purpose::None | Purpose::Probe => {}
+            Purpose::Probe => {
+                if let Some(peer) = failed.peer {
+                    self.passive.failed(&peer, now, &self.config);
+                }
+            }
+            Purpose::None | Purpose::Nearer(_) => {}
         }
     }
 
@@ -66,11 +78,15 @@ impl Membership {
     pub(crate) fn connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
         let known = dial.and_then(|dial| self.dials.remove(&dial));
         let dialled = dial.is_some();
+        let took = known.as_ref().map_or(Duration::ZERO, |dial| now - dial.since);
         let purpose = known.map_or(Purpose::None, |dial| dial.purpose);
         if peer == self.me {
             return self.reached_myself(link, purpose);
         }
         self.passive.proved(&peer);
+        if dialled {
+            self.doubts = self.doubts.saturating_sub(1);
+        }
         let conn = Conn {
             peer,
             dialled,
@@ -80,6 +96,7 @@ impl Membership {
             incarnation: 0,
             purpose: purpose.clone(),
             explicit: false,
+            near: false,
             bridge_until: Instant::ZERO,
             bridge_first: false,
             degree: 0,
@@ -94,6 +111,8 @@ impl Membership {
             Purpose::None => {}
             Purpose::Contact(seed) => self.contact_reached(link, seed, now),
             Purpose::Probe => self.send(link, Control::Probe),
+            // TCP and TLS take two round trips.
+            Purpose::Nearer(from) => self.maybe_move(link, from, took / 2, now),
             Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),
             Purpose::Explicit(request) => match self.link_to(&peer) {
                 Some((existing, conn)) if conn.phase == Phase::Active => {
@@ -142,7 +161,7 @@ impl Membership {
             if priority == Priority::Bridge {
                 conn.bridge_until = now + self.config.bridge_hold;
             }
-            if !matches!(conn.purpose, Purpose::Explicit(_)) {
+            if !matches!(conn.purpose, Purpose::Explicit(_) | Purpose::Nearer(_)) {
                 conn.purpose = Purpose::Link { priority, token };
             }
         }
@@ -214,6 +233,7 @@ impl Membership {
         if let Some(conn) = self.conns.get_mut(&link) {
             (conn.phase, conn.since) = (Phase::Accepted, now);
             conn.explicit |= priority == Priority::Explicit;
+            conn.near = priority == Priority::Low;
             if priority == Priority::Bridge {
                 conn.bridge_until = now + self.config.bridge_hold;
                 conn.bridge_first = true;
@@ -273,11 +293,14 @@ impl Membership {
         (conn.phase, conn.since, conn.rtt) = (Phase::Active, now, now - conn.since);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.forget(&peer);
+        self.stir(now);
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = self.next_refill.min(now + self.refill_wait);
         self.out.push(Effect::Up(link));
-        if let Purpose::Explicit(request) = purpose {
-            self.out.push(Effect::Requested(request, Ok(peer)));
+        match purpose {
+            Purpose::Explicit(request) => self.out.push(Effect::Requested(request, Ok(peer))),
+            Purpose::Nearer(from) => self.moved(link, from, now),
+            _ => {}
         }
         self.commit_between(&peer);
     }
@@ -311,10 +334,14 @@ impl Membership {
             Farewell::Split => "a joiner came between",
             Farewell::Surplus => "it has peers enough",
             Farewell::Closed => "its user closed the link",
+            Farewell::Nearer => "it has found a nearer peer",
         };
         self.drop_link(link, text, now);
         match (reason, record) {
-            (Farewell::Leaving, _) => self.passive.forget(&peer),
+            (Farewell::Leaving, _) => {
+                self.passive.forget(&peer);
+                self.take_over(records, now);
+            }
             (_, Some(record)) => self.learn(&[record]),
             _ => {}
         }
@@ -342,10 +369,24 @@ impl Membership {
         self.passive.avoid(&peer, now + self.config.pair_backoff);
     }
 
+    /// A neighbour that leaves names first whom to link with in its place, so that the path over it stays.
+    fn take_over(&mut self, records: &[Record], now: Instant) {
+        let Some(heir) = records.first() else { return };
+        if self.committed() < self.config.automatic_max() && !self.is_known_link(&heir.id) && !self.leaving {
+            self.dial_record(heir, Priority::Need, None, now);
+        }
+    }
+
     pub(super) fn say_goodbye(&mut self, link: LinkId, reason: Farewell, now: Instant) {
+        self.part(link, reason, None, now);
+    }
+
+    /// The same, and who is to take this node's place at the other end.
+    pub(super) fn part(&mut self, link: LinkId, reason: Farewell, heir: Option<Record>, now: Instant) {
         let Some(conn) = self.conns.get(&link) else { return };
         let (peer, record) = (conn.peer, conn.record.clone());
-        let records = self.sample(8, 8, &peer);
+        let mut records: Vec<_> = heir.into_iter().collect();
+        records.extend(self.sample(8, 7, &peer));
         self.send(link, Control::Disconnect { reason, records });
         self.drop_link(link, "closed by this node", now);
         if let Some(record) = record {
@@ -380,9 +421,11 @@ impl Membership {
             return;
         }
         self.out.push(Effect::Down(link, reason));
+        self.stir(now);
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = now;
         if lost {
+            self.doubts = (self.doubts + 1).min(MAX_DOUBTS);
             if let Some(record) = &conn.record {
                 self.learn(std::slice::from_ref(record));
                 self.passive.failed(&conn.peer, now, &self.config);

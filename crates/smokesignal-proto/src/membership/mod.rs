@@ -7,6 +7,7 @@
 mod join;
 mod links;
 mod probe;
+mod reorder;
 mod split;
 mod upkeep;
 
@@ -53,6 +54,8 @@ pub(crate) struct Conn {
     /// What to do once the connection is up, or why it was made.
     purpose: Purpose,
     explicit: bool,
+    /// It was chosen because it is near.
+    near: bool,
     /// It joins two components: not given up for others until then.
     bridge_until: Instant,
     /// The first link between the two: its ends see to it that there are more.
@@ -91,6 +94,8 @@ enum Purpose {
     },
     /// A known node, to look around out of band.
     Probe,
+    /// A neighbour's neighbour, to move to from that one if it is nearer.
+    Nearer(LinkId),
     /// The user asked.
     Explicit(RequestId),
 }
@@ -173,10 +178,15 @@ pub(crate) struct Membership {
     refill_wait: Duration,
     next_contact: Instant,
     next_shuffle: Instant,
+    shuffle_wait: Duration,
     over_since: Option<Instant>,
+    reorder: reorder::Reorder,
     next_probe: Instant,
     /// Links that fell silent since the last tick.
     silent: usize,
+    /// Links lost and not made up for by a known node that was found alive: as long as there are such, known nodes are
+    /// looked at one by one, because more than a link may have been lost.
+    doubts: u32,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
 }
@@ -206,10 +216,13 @@ impl Membership {
             next_refill: now,
             refill_wait: config.refill_backoff.0,
             next_contact: now,
-            next_shuffle: now + config.shuffle.0 / 4,
+            next_shuffle: now + config.shuffle,
+            shuffle_wait: config.shuffle,
             over_since: None,
+            reorder: reorder::Reorder::new(now, config.reorder_wait.0),
             next_probe: now,
             silent: 0,
+            doubts: 0,
             leaving: false,
             out: Vec::new(),
             config,
@@ -250,7 +263,7 @@ impl Membership {
     /// Links that stand or may stand in a moment, dials for a link included.
     fn committed(&self) -> usize {
         let conns = self.conns.values().filter(|conn| conn.phase != Phase::Session).count();
-        let is_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. });
+        let is_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. } | Purpose::Nearer(_));
         conns + self.dials.values().filter(is_link).count()
     }
 

@@ -97,10 +97,23 @@ impl Membership {
             }
             return;
         }
-        let mut rng = self.rng.clone();
         let dead = (lot < 9).then(|| self.passive.exhume()).flatten();
+        self.probe_node(dead, now);
+    }
+
+    /// After links were lost: one known node after the other, until enough of them were found alive. After a mass failure
+    /// that is how the survivors, each with enough links to some others, find all others.
+    pub(super) fn probe_in_doubt(&mut self, now: Instant) {
+        if self.doubts > 0 && self.degree() > 0 {
+            self.probe_node(None, now);
+        }
+    }
+
+    /// Calls on this node, or anybody.
+    fn probe_node(&mut self, record: Option<Record>, now: Instant) {
+        let mut rng = self.rng.clone();
         let anybody = || self.passive.candidates(1, now, &mut rng, |id| !self.is_known_link(id)).pop();
-        let record = dead.or_else(anybody);
+        let record = record.or_else(anybody);
         self.rng = rng;
         let Some(record) = record.filter(|record| !self.is_known_link(&record.id)) else { return };
         if self.dials.len() < self.config.max_dials

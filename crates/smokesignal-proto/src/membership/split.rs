@@ -61,6 +61,7 @@ impl Membership {
             && !self.conns.get(&link).is_some_and(|conn| conn.explicit || conn.bridge_until > now)
             && !self.splits.values().any(|split| split.link == link || split.joiner == joiner)
             && self.splits.len() < MAX_SPLITS
+            && !self.is_leased(now)
             && !self.leaving;
         if free {
             let until = now + self.config.split_timeout;
@@ -105,7 +106,8 @@ impl Membership {
     ) {
         let taken = self.is_known_link(&end.id) || self.is_known_link(&other.id) || end.id == other.id;
         let room = self.standing() + 2 * self.betweens.len() + 2 <= self.config.automatic_max();
-        if taken || !room || self.betweens.len() >= MAX_SPLITS {
+        let dials = self.dials.len() + 2 <= self.config.max_dials;
+        if taken || !room || !dials || self.betweens.len() >= MAX_SPLITS {
             return;
         }
         let until = now + self.config.split_timeout;
@@ -140,14 +142,22 @@ impl Membership {
 
     /// Gives up the neighbour that can best do without, for a node that is alone.
     pub(super) fn displace(&mut self, now: Instant) -> bool {
+        // A split in progress makes room without cutting a path: whoever asks now may ask again.
+        if !self.splits.is_empty() {
+            return false;
+        }
         let Some(link) = self.spare(now) else { return false };
         self.say_goodbye(link, Farewell::Surplus, now);
         true
     }
 
-    /// The link that is easiest to give up: not one the user asked for, not a bridge, to the neighbour with most others.
+    /// The link that is easiest to give up: not one the user asked for, not a bridge, the youngest to a neighbour that has
+    /// others. All were connected before that one was made.
     pub(super) fn spare(&self, now: Instant) -> Option<LinkId> {
         let free = |(_, conn): &(LinkId, &Conn)| !conn.explicit && conn.bridge_until <= now;
-        self.active().filter(free).max_by_key(|(id, conn)| (conn.degree, *id)).map(|(id, _)| id)
+        self.active()
+            .filter(free)
+            .max_by_key(|(id, conn)| (conn.degree > 1, conn.since, *id))
+            .map(|(id, _)| id)
     }
 }

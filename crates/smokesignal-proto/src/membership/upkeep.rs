@@ -32,6 +32,8 @@ impl Membership {
             Control::Refuse { records } => self.on_refuse(link, &records, now),
             Control::Active => self.on_active(link, now),
             Control::Disconnect { reason, records } => self.on_disconnect(link, reason, &records, now),
+            Control::Move => self.on_move(link, now),
+            Control::MoveAnswer { records } => self.on_move_answer(link, records, now),
             Control::Bridge { ttl, records } => self.on_bridge(link, ttl, records, now),
             Control::Ping { degree, .. } => {
                 if let Some(conn) = self.conns.get_mut(&link) {
@@ -56,7 +58,9 @@ impl Membership {
             Control::Walk { .. }
             | Control::Shuffle { .. }
             | Control::SplitPrepare { .. }
-            | Control::Bridge { .. } => true,
+            | Control::Bridge { .. }
+            | Control::Move
+            | Control::MoveAnswer { .. } => true,
             Control::Join { .. } | Control::Neighbor { .. } | Control::Probe => false,
             _ => return true,
         };
@@ -107,6 +111,8 @@ impl Membership {
         if !self.leaving {
             self.drop_surplus(now);
             self.refill(now);
+            self.probe_in_doubt(now);
+            self.reorder(now);
             self.shuffle(now);
         }
         slept
@@ -151,10 +157,16 @@ impl Membership {
         std::mem::take(&mut self.silent)
     }
 
+    /// The neighbourhood has changed: shuffle soon, and often for a while.
+    pub(super) fn stir(&mut self, now: Instant) {
+        self.shuffle_wait = self.config.shuffle;
+        self.next_shuffle = self.next_shuffle.min(now + self.config.shuffle);
+    }
+
     /// Two components have met: mix what their nodes know, each at another moment of the next ten seconds.
     pub(crate) fn mix(&mut self, now: Instant) {
-        let soon = now + self.rng.duration(Duration::ZERO, self.config.shuffle.0);
-        self.next_shuffle = self.next_shuffle.min(soon);
+        let soon = now + self.rng.duration(Duration::ZERO, 4 * self.config.shuffle);
+        (self.next_shuffle, self.shuffle_wait) = (self.next_shuffle.min(soon), self.config.shuffle);
     }
 
     /// A split that lapsed half done may leave a link too many: the one goes whose other end can best do without.
@@ -165,7 +177,7 @@ impl Membership {
             return;
         }
         let since = *self.over_since.get_or_insert(now);
-        if now - since < self.config.split_timeout {
+        if now - since < self.config.split_timeout || self.is_leased(now) {
             return;
         }
         if let Some(link) = self.spare(now) {
@@ -201,7 +213,7 @@ impl Membership {
         let missing = self.config.min_peers - self.committed();
         let room = self.config.max_dials.saturating_sub(self.dials.len());
         let alone = self.degree() == 0;
-        let count = if alone { room } else { missing.min(room) };
+        let count = if alone || self.doubts > 0 { room } else { missing.min(room) };
         let priority = if alone { Priority::High } else { Priority::Need };
         let mut rng = self.rng.clone();
         let known = self.passive.candidates(count, now, &mut rng, |id| !self.is_known_link(id));
@@ -221,16 +233,18 @@ impl Membership {
         if now < self.next_shuffle {
             return;
         }
-        let (from, to) = self.config.shuffle;
-        let few = self.passive.len() < 32;
-        let hurry = if few { 4 } else { 1 };
-        self.next_shuffle = now + self.rng.duration(from / hurry, to / hurry);
+        // The calmer the neighbourhood, the rarer: a shuffle is the largest message of an idle network.
+        let wait = self.shuffle_wait;
+        self.shuffle_wait = (wait * 2).min(self.config.shuffle_calm);
+        self.next_shuffle = now + self.rng.duration(wait * 8 / 10, wait * 12 / 10);
         let links: Vec<_> = self.active().map(|(id, _)| id).collect();
         let Some(link) = self.rng.pick(&links).copied() else { return };
         let mut records = vec![self.record.clone()];
-        records.extend(self.sample(3, 12, &self.me.clone()));
+        records.extend(self.sample(2, 5, &self.me.clone()));
         let walk = self.rng.next();
-        self.send(link, Control::Shuffle { walk, ttl: self.config.walk_ttl, records });
+        // Far at first; later the views have been mixed, and near ones do.
+        let ttl = if wait <= 4 * self.config.shuffle { self.config.walk_ttl } else { 2 };
+        self.send(link, Control::Shuffle { walk, ttl, records });
     }
 
     /// The user leaves: no new links, and requests end.
@@ -246,10 +260,14 @@ impl Membership {
 
     /// Says goodbye to every neighbour and closes every connection.
     pub(crate) fn say_goodbye_to_all(&mut self, now: Instant) {
+        // Each neighbour is handed the next one in a row, the first end of the row excepted: the reverse of a split.
+        let heirs: Vec<_> = self.active().map(|(_, conn)| conn.record.clone()).skip(1).collect();
+        let mut heirs = heirs.into_iter().chain([None]);
         let links: Vec<_> = self.conns.keys().copied().collect();
         for link in links {
             if self.is_active(link) {
-                self.say_goodbye(link, Farewell::Leaving, now);
+                let heir = heirs.next().flatten();
+                self.part(link, Farewell::Leaving, heir, now);
             } else {
                 self.drop_link(link, "this node leaves", now);
             }

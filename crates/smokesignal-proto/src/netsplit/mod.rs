@@ -88,6 +88,8 @@ struct Side {
     seeds: Vec<SeedReport>,
     /// The last beat of the present root that came from it.
     beat: u64,
+    /// The last beat of it that we sent.
+    sent: u64,
     /// How far from the root it was then.
     hops: u8,
     answered: Instant,
@@ -153,8 +155,16 @@ impl Netsplit {
     }
 
     pub(crate) fn link_up(&mut self, link: LinkId, now: Instant) {
-        let side =
-            Side { child: None, subtree: 0, seeds: Vec::new(), beat: 0, hops: 0, answered: now, told: None };
+        let side = Side {
+            child: None,
+            subtree: 0,
+            seeds: Vec::new(),
+            beat: 0,
+            sent: 0,
+            hops: 0,
+            answered: now,
+            told: None,
+        };
         self.sides.insert(link, side);
         let beacon = self.beacon(now);
         self.news.push(News::Send(link, beacon));
@@ -195,13 +205,14 @@ impl Netsplit {
         if !beat.verify(&self.config.network) {
             return false;
         }
+        let urgent = !same || beat.seeds != ours.seeds;
         if same {
             (self.best.beat, self.best.age, self.best.received) = (Arc::clone(beat), age, now);
         } else {
             self.change_root(Arc::clone(beat), age, now);
         }
         self.came_over(link, beat, hops);
-        self.send_all(Some(link), now);
+        self.pass_on(urgent, now);
         self.take_stock(now);
         true
     }
@@ -244,7 +255,7 @@ impl Netsplit {
         }
         self.best = Best { beat, age, received: now, since: now };
         self.up = None;
-        self.sides.values_mut().for_each(|side| side.beat = 0);
+        self.sides.values_mut().for_each(|side| (side.beat, side.sent) = (0, 0));
     }
 
     pub(crate) fn on_report(&mut self, link: LinkId, report: Report) {
@@ -255,10 +266,18 @@ impl Netsplit {
         }
     }
 
-    fn send_all(&mut self, except: Option<LinkId>, now: Instant) {
-        let beacon = self.beacon(now);
-        let links = self.sides.keys().filter(|link| Some(**link) != except);
-        self.news.extend(links.map(|link| News::Send(*link, beacon.clone())));
+    /// Sends the beat to those who wait for it: at once to those who get it from us, or to all if it is `urgent`. All
+    /// others most likely have it already; whichever of us two ticks first tells the other, so that it crosses each
+    /// link once.
+    fn pass_on(&mut self, urgent: bool, now: Instant) {
+        let (beacon, number) = (self.beacon(now), self.best.beat.beat);
+        let root = tag(&self.best.beat.root);
+        for (link, side) in &mut self.sides {
+            if side.beat < number && side.sent < number && (urgent || side.child == Some(root)) {
+                side.sent = number;
+                self.news.push(News::Send(*link, beacon.clone()));
+            }
+        }
     }
 
     /// What to say to this neighbour in a keepalive.
@@ -301,14 +320,24 @@ impl Netsplit {
         }
         if self.is_root() {
             let size = self.report().subtree;
-            let seeds = self.watch.judge(&self.report().seeds, size, now - self.best.since, &self.config);
+            let gathered = self.has_gathered(now);
+            let seeds = self.watch.judge(&self.report().seeds, gathered);
             let news = seeds != self.best.beat.seeds;
             if now >= self.next_beat || (news && now - self.best.received >= ANSWER_PAUSE) {
                 self.beat(size, seeds, now);
             }
         }
+        self.pass_on(true, now);
         self.tell_up();
         self.take_stock(now);
+    }
+
+    /// Whether the reports of all have come in. All neighbours of a root get their beats from it; as long as one does not
+    /// say so, they may be of a component that this node has lost touch with because its line is too slow.
+    fn has_gathered(&self, now: Instant) -> bool {
+        let root = Some(tag(&self.me));
+        let agreed = self.sides.values().all(|side| side.child == root);
+        agreed && (self.sides.is_empty() || now - self.best.since >= self.config.beat_period)
     }
 
     fn bury_root(&mut self, now: Instant) {
@@ -321,7 +350,7 @@ impl Netsplit {
         self.best = Best { beat, age: Duration::ZERO, received: now, since: now };
         (self.up, self.next_beat) = (None, now + self.rng.duration(Duration::ZERO, ANSWER_PAUSE));
         for side in self.sides.values_mut() {
-            side.beat = 0;
+            (side.beat, side.sent) = (0, 0);
         }
     }
 
@@ -336,7 +365,7 @@ impl Netsplit {
         self.next_beat = now + self.rng.duration(period * 19 / 20, period * 21 / 20);
         let beat = self.own_beat(size, seeds);
         self.best = Best { beat, age: Duration::ZERO, received: now, since: self.best.since };
-        self.send_all(None, now);
+        self.pass_on(true, now);
     }
 
     fn take_stock(&mut self, now: Instant) {

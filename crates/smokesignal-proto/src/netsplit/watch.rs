@@ -90,15 +90,8 @@ impl Watch {
         all.into_values().take(MAX_SEEDS).collect()
     }
 
-    /// The root's word on each seed. `young`: how long it has been root; the reports need a moment to come together.
-    pub(super) fn judge(
-        &mut self,
-        reports: &[SeedReport],
-        size: u32,
-        young: Duration,
-        config: &Config,
-    ) -> Vec<SeedStatus> {
-        let gathered = size == 1 || young >= config.beat_period;
+    /// The root's word on each seed. As long as the reports have not `gathered` no seed is called lost.
+    pub(super) fn judge(&mut self, reports: &[SeedReport], gathered: bool) -> Vec<SeedStatus> {
         let mut judged = BTreeMap::new();
         for report in reports {
             let before = self.judged.get(&report.seed).copied().unwrap_or(SeedState::Absent);

@@ -241,7 +241,7 @@ impl Spread {
         if mark.floor > have + 1
             && let Some(want) = self.wants.get_mut(&ix).filter(|want| want.asked == Some(link))
         {
-            want.at = now; // It cannot give what we asked for, and says so.
+            (want.at, want.asked) = (now, None); // It cannot give what we asked for, and says so.
         }
     }
 

@@ -24,7 +24,8 @@ pub(super) struct Want {
     falls: u8,
     nobody_since: Option<Instant>,
     pub(super) asked: Option<LinkId>,
-    /// Nobody has what comes before: a segment with this number, if it is the writer's, may come next.
+    /// Nobody has what comes before: a segment with this or a higher number, if it is the writer's and comes from whom
+    /// we asked, may come next.
     skip: Option<u64>,
 }
 
@@ -34,6 +35,7 @@ pub(crate) struct Repair {
     pub(crate) link: LinkId,
     pub(crate) ix: StreamIx,
     pub(crate) from: u64,
+    pub(crate) or_later: bool,
     pub(crate) prune: Option<LinkId>,
 }
 
@@ -72,8 +74,12 @@ impl Spread {
     }
 
     /// Whether the stream may go on with this segment, because nobody has what comes before.
-    pub(crate) fn may_skip_to(&self, ix: StreamIx, seq: u64) -> bool {
-        self.wants.get(&ix).is_some_and(|want| want.skip == Some(seq))
+    pub(crate) fn may_skip_to(&self, ix: StreamIx, link: LinkId, seq: u64) -> bool {
+        let allowed = |want: &Want| match want.skip {
+            Some(skip) if want.asked == Some(link) => skip <= seq,
+            skip => skip == Some(seq),
+        };
+        self.wants.get(&ix).is_some_and(allowed)
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -139,7 +145,7 @@ impl Spread {
         };
         self.wants.entry(ix).or_insert(want);
         self.choose(ix, link, now);
-        Some(Repair { link, ix, from: stream.have + 1, prune: None })
+        Some(Repair { link, ix, from: stream.have + 1, or_later: false, prune: None })
     }
 
     /// Until when a neighbour that was asked must have answered (design A, T2).
@@ -212,6 +218,7 @@ impl Spread {
         now: Instant,
         config: &Config,
     ) -> Option<Repair> {
+        let or_later = want.skip.is_some();
         want.at = now + link.map_or(config.graft_again, |link| self.answer_time(link, config));
         want.asked = link;
         self.wants.insert(ix, want);
@@ -219,6 +226,6 @@ impl Spread {
         let former = self.parent(ix).filter(|parent| *parent != link);
         let prune = former.and_then(|parent| self.prune(parent, ix));
         self.choose(ix, link, now);
-        Some(Repair { link, ix, from, prune })
+        Some(Repair { link, ix, from, or_later, prune })
     }
 }

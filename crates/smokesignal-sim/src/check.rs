@@ -1,0 +1,194 @@
+//! The invariants that are checked while a world runs. A violation stops the world.
+//!
+//! | Checked | when |
+//! |---|---|
+//! | A1 numbers of one writer strictly increase, A2 bytes are as written, A3 deliveries and gaps add up | every delivery |
+//! | A4 no gap of a living writer, where [`Expect::gaps`] is not set | every gap |
+//! | A9 a writer with a healthy link may write again in time | every blocked write |
+//! | B5 no netsplit without a cut, B8 netsplit and resolved alternate | every such event |
+//! | C2 at most max + 2 links, C6 no link to oneself and no double ones | every new link |
+//! | C7 at most 8 dials at once | every dial |
+//! | C3 soon enough links again, C4 one component without faults, C5 nobody alone for long | every second |
+//! | A6 everyone has everything, A11 nothing but upkeep flows, C1 links are symmetric, C2 at most max links, C9 diameter, C10 seed's links | in the quiet at the end, see [`World::check_quiet`] |
+//!
+//! Not visible from outside of a node, and left to the core's own tests: A5 (parents), A7 (parent cycles), A8 but for
+//! the number of links, A12 (what a node believes of its peers), A13 (marks of unverified segments; their deliveries
+//! are seen as A2), B1 to B4 (roots and beacons), C8 (views), C11 and C12. A10 is a figure of the scenario `slow`.
+
+mod deliveries;
+mod peers;
+mod quiet;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::world::World;
+
+/// What may happen in this run, and how soon things have to be right again.
+#[derive(Debug, Clone, Default)]
+pub struct Expect {
+    /// Messages may be missed: nodes are cut off for longer than others retain, or read too slowly.
+    pub gaps: bool,
+    /// The network is cut: `netsplit` is told for good reason.
+    pub netsplits: bool,
+    /// Nothing fails: the network is one component all the time.
+    pub failure_free: bool,
+    /// A node has its `min_peers` again after this long: after the last fault, and in a row. `None` is not checked.
+    pub refill: Option<Duration>,
+    /// Invariants that do not stop the run, by name: to get past what is known already.
+    pub ignore: Vec<String>,
+    /// How to run this again.
+    pub replay: String,
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Its name, as in the design.
+    pub invariant: String,
+    /// What was seen.
+    pub what: String,
+    /// Which node saw it.
+    pub node: usize,
+    /// When, in virtual microseconds.
+    pub at_us: u64,
+    /// The command that shows it again.
+    pub replay: String,
+}
+
+/// Whether a node takes the network for whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whole {
+    /// It told a netsplit.
+    No,
+    /// It told that the netsplit is over.
+    Yes,
+}
+
+impl World {
+    /// Stops the world; the first violation counts. Hostile nodes may see what they like.
+    pub(crate) fn violate(&mut self, invariant: &str, node: usize, what: String) {
+        let ignored = self.setup.expect.ignore.iter().any(|name| name == invariant);
+        if ignored || self.violation.is_some() || !self.members[node].honest() {
+            return;
+        }
+        self.violation = Some(Violation {
+            invariant: invariant.to_owned(),
+            what,
+            node,
+            at_us: self.now,
+            replay: self.setup.expect.replay.clone(),
+        });
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { invariant, what, node, at_us, replay } = self;
+        write!(
+            f,
+            "{invariant} violated at {:.6} s by node {node}: {what}; again: {replay}",
+            *at_us as f64 / 1e6
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Head, Workload};
+    use crate::world::Setup;
+
+    /// Three nodes; number 0 writes as writer 0.
+    fn world(expect: Expect) -> World {
+        let mut world = World::new(Setup { expect, ..Setup::new(1) });
+        world.join(3, 1000.0);
+        world.run(Duration::from_millis(10));
+        let lasts = Duration::ZERO;
+        world.write(Workload { writers: 3, per_second: 1.0, size: 24, lasts });
+        world
+    }
+
+    /// Node `ix` is told of messages of writer 0: `(number, what the message says of itself)`.
+    fn deliver(world: &mut World, messages: &[(u64, u64)]) -> Option<String> {
+        let writer = world.writers[0] as usize;
+        let (from, ix) = (world.members[writer].id, (writer + 1) % 3);
+        for (seq, number) in messages {
+            let message = Head { writer: 0, start: 1, number: *number, written_at: 0 }.message(40);
+            world.check_delivery(ix, from, *seq, &message);
+        }
+        world.violation().map(|violation| violation.invariant.clone())
+    }
+
+    #[test]
+    fn deliveries_out_of_order_changed_or_with_holes_are_seen() {
+        let invariant = |messages: &[_]| deliver(&mut world(Expect::default()), messages);
+        assert_eq!(invariant(&[(5, 5), (6, 6), (7, 7)]), None);
+        assert_eq!(invariant(&[(5, 5), (5, 5)]).as_deref(), Some("A1"));
+        assert_eq!(invariant(&[(5, 5), (4, 4)]).as_deref(), Some("A1"));
+        assert_eq!(invariant(&[(5, 6)]).as_deref(), Some("A2"));
+        assert_eq!(invariant(&[(5, 5), (7, 7)]).as_deref(), Some("A3"));
+    }
+
+    #[test]
+    fn a_gap_has_to_fit_and_to_be_allowed() {
+        let gap = |expect, next| {
+            let mut world = world(expect);
+            let writer = world.writers[0] as usize;
+            let from = world.members[writer].id;
+            deliver(&mut world, &[(1, 1)]);
+            world.check_gap((writer + 1) % 3, from, 3);
+            deliver(&mut world, &[(next, next)])
+        };
+        let allowed = || Expect { gaps: true, ..Expect::default() };
+        assert_eq!(gap(allowed(), 5), None);
+        assert_eq!(gap(allowed(), 6).as_deref(), Some("A3"));
+        assert_eq!(gap(Expect::default(), 5).as_deref(), Some("A4"));
+    }
+
+    #[test]
+    fn netsplits_alternate_and_need_a_cut() {
+        let told = |expect, events: &[Whole]| {
+            let mut world = world(expect);
+            events.iter().for_each(|whole| world.check_netsplit(1, *whole));
+            world.violation().map(|violation| violation.invariant.clone())
+        };
+        let cut = || Expect { netsplits: true, ..Expect::default() };
+        assert_eq!(told(cut(), &[Whole::No, Whole::Yes, Whole::No]), None);
+        assert_eq!(told(cut(), &[Whole::No, Whole::No]).as_deref(), Some("B8"));
+        assert_eq!(told(cut(), &[Whole::Yes]).as_deref(), Some("B8"));
+        assert_eq!(told(Expect::default(), &[Whole::No]).as_deref(), Some("B5"));
+    }
+
+    #[test]
+    fn too_many_dials_stop_the_world_with_all_that_is_needed_to_see_it_again() {
+        let expect = Expect { replay: "smokesignal sim x --rng-seed 1".to_owned(), ..Expect::default() };
+        let mut world = world(expect);
+        world.members[2].dials = 9;
+        world.check_dials(2);
+        let (before, violation) = (world.now(), world.violation().unwrap().to_string());
+        assert!(violation.contains("C7") && violation.contains("node 2"), "{violation}");
+        assert!(violation.ends_with("smokesignal sim x --rng-seed 1"), "{violation}");
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.now(), before);
+    }
+
+    #[test]
+    fn who_is_alone_for_too_long_is_seen() {
+        let mut world = world(Expect::default());
+        // A node that knows no seed.
+        let ix = world.add_member() as usize;
+        world.setup.seeds = 0;
+        world.start(ix);
+        world.setup.seeds = 1;
+        world.run(Duration::from_secs(40));
+        assert_eq!(world.violation().map(|violation| violation.invariant.as_str()), Some("C5"));
+    }
+
+    #[test]
+    fn an_ignored_invariant_stops_nothing() {
+        let mut world = world(Expect { ignore: vec!["A1".to_owned()], ..Expect::default() });
+        assert_eq!(deliver(&mut world, &[(5, 5), (5, 5)]), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! What has to hold once nobody writes and nothing fails any more: A6, A11, C1, C2, C9 and C10.
+
+use std::time::Duration;
+
+use smokesignal_proto::Node;
+
+use crate::world::World;
+
+/// Quiet and stable for this long, everyone has everything: 10 s (A6). Cut nodes first have to find back: see `patience`.
+const QUIET: Duration = Duration::from_secs(10);
+/// The quiet is watched for this long.
+const WATCH: Duration = Duration::from_secs(5);
+
+impl World {
+    /// Lets the network come to rest for 10 s and `patience` on top, then checks what holds in the quiet. The
+    /// caller has ended all writing and all faults.
+    pub fn check_quiet(&mut self, patience: Duration) {
+        self.run(QUIET + patience);
+        let before = self.stats.kinds;
+        self.run(WATCH);
+        if self.violation.is_some() {
+            return;
+        }
+        let all_honest = self.members.iter().all(|member| !member.alive() || member.honest());
+        let after = self.stats.kinds;
+        if all_honest && after.data != before.data {
+            let what = format!("{} segments arrived in {WATCH:?} of quiet", after.data - before.data);
+            self.violate("A11", 0, what);
+        }
+        // Among the hostile, who reaches whom is a figure of `hostile-20`, not a promise.
+        if all_honest {
+            self.check_everyone_has_everything();
+            self.check_symmetry();
+            self.check_distances();
+        }
+    }
+
+    /// A6, and with it that what was delivered and what was missed are all there is (A3).
+    fn check_everyone_has_everything(&mut self) {
+        let graph = self.graph();
+        for (number, writer_ix) in self.writers.clone().into_iter().enumerate() {
+            let writer_ix = writer_ix as usize;
+            let member = &self.members[writer_ix];
+            let judged = member.awake() && member.honest();
+            let Some(written) = member.writer.as_ref().filter(|_| judged).map(|writer| writer.written) else {
+                continue;
+            };
+            let start = member.start;
+            let reached = graph.reached_from(writer_ix);
+            for ix in reached.iter().enumerate().filter(|(ix, reached)| **reached && *ix != writer_ix) {
+                if !self.has_everything(ix.0, number as u32, start, written) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn has_everything(&mut self, ix: usize, writer: u32, start: u64, written: u64) -> bool {
+        let member = &mut self.members[ix];
+        if !member.awake() || !member.honest() || written == 0 {
+            return true;
+        }
+        let read = member.read(writer);
+        if read.start == 0 {
+            return true; // Who came after the last message owes nothing.
+        }
+        let (last, gap) = (read.last, read.pending_gap);
+        let complete = read.start == start && last + gap == written;
+        // Gaps before the first delivery count too: what is there may be more than what is due.
+        let adds_up = read.delivered + read.missed > last.saturating_sub(read.first);
+        let has = complete && adds_up;
+        if !has {
+            let what = format!(
+                "of writer {writer} it has up to {last} of start {} and a gap of {gap}, written are {written} of \
+                 start {start}",
+                read.start
+            );
+            self.violate("A6", ix, what);
+        }
+        has
+    }
+
+    fn check_symmetry(&mut self) {
+        for ix in 0..self.members.len() {
+            let Some(node) = self.members[ix].node.as_ref().filter(|_| !self.members[ix].frozen) else {
+                continue;
+            };
+            let max = self.setup.config.max_peers;
+            let peers: Vec<_> = node.peers().map(|(_, peer)| peer).collect();
+            let me = node.id();
+            if peers.len() > max {
+                let what = format!("it has {} links in the quiet, {max} is the limit", peers.len());
+                return self.violate(if ix < self.setup.seeds { "C10" } else { "C2" }, ix, what);
+            }
+            let knows = |node: &Node| node.peers().any(|(_, peer)| peer == me);
+            let one_sided = peers.iter().find(|peer| {
+                let other = self.numbers.get(*peer).and_then(|ix| self.members[*ix as usize].node.as_ref());
+                !other.is_some_and(|node| knows(node))
+            });
+            if let Some(peer) = one_sided.copied() {
+                return self.violate(
+                    "C1",
+                    ix,
+                    format!("it counts {peer:?} as a peer, but not the other way round"),
+                );
+            }
+        }
+    }
+
+    /// C9 holds for networks that are large enough for chance to even out.
+    fn check_distances(&mut self) {
+        let nodes = self.alive().len();
+        if nodes < 64 {
+            return;
+        }
+        let (diameter, limit) = (self.graph().diameter(), (2.0 * (nodes as f64).log2()).floor() as usize);
+        if diameter > limit {
+            self.violate("C9", 0, format!("the diameter is {diameter}, 2 log2 of {nodes} nodes is {limit}"));
+        }
+    }
+}

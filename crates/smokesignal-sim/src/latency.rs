@@ -1,0 +1,93 @@
+//! How long a message travels.
+
+use serde::Serialize;
+
+use crate::chance::{Chance, mix};
+
+/// One-way delays between two nodes. Each pair has its own base delay; each message varies it by up to 10 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Latency {
+    /// One house: 0.1 ms to 2 ms.
+    Lan,
+    /// One country: 10 ms to 50 ms, as in the models that came before the project's code.
+    Wan,
+    /// Twelve cities of the world: the way light takes through glass, times 1.5 because no cable is straight, plus
+    /// 1 ms to 8 ms for the last mile of the pair.
+    Cities,
+}
+
+/// Share of the base delay by which a message may come later, in 1/1024: 10 %. A guess.
+const JITTER: u64 = 102;
+
+/// Name, latitude, longitude in degrees.
+const CITIES: [(&str, f64, f64); 12] = [
+    ("Frankfurt", 50.11, 8.68),
+    ("London", 51.51, -0.13),
+    ("New York", 40.71, -74.01),
+    ("San Francisco", 37.77, -122.42),
+    ("Sao Paulo", -23.55, -46.63),
+    ("Johannesburg", -26.20, 28.05),
+    ("Mumbai", 19.08, 72.88),
+    ("Singapore", 1.35, 103.82),
+    ("Tokyo", 35.68, 139.69),
+    ("Sydney", -33.87, 151.21),
+    ("Dubai", 25.20, 55.27),
+    ("Toronto", 43.65, -79.38),
+];
+
+impl Latency {
+    /// The base delay between two nodes in microseconds: the same for the same pair and seed.
+    pub(crate) fn between(self, a: usize, b: usize, seed: u64) -> u64 {
+        let pair = mix((a.min(b) as u64) << 32 | a.max(b) as u64);
+        let mut chance = Chance::new(mix(seed) ^ pair);
+        match self {
+            Self::Lan => chance.between(100, 2_000),
+            Self::Wan => chance.between(10_000, 50_000),
+            Self::Cities => {
+                let city = |node: usize| (mix(node as u64 ^ mix(!seed)) % CITIES.len() as u64) as usize;
+                cable_micros(city(a), city(b)) + chance.between(1_000, 8_000)
+            }
+        }
+    }
+}
+
+/// What a message takes over a link with this base delay.
+pub(crate) fn with_jitter(base: u64, chance: &mut Chance) -> u64 {
+    base + ((base * chance.between(0, JITTER)) >> 10)
+}
+
+/// One way between two cities.
+fn cable_micros(a: usize, b: usize) -> u64 {
+    /// Mean radius of the earth in km.
+    const RADIUS: f64 = 6371.0;
+    /// Light in glass: 2/3 of 299 792 km/s, in km per microsecond.
+    const SPEED: f64 = 0.2;
+    /// Cables are longer than great circles. A guess; measured ratios between large cities are 1.3 to 2.
+    const DETOUR: f64 = 1.5;
+    let ((_, lat_a, lon_a), (_, lat_b, lon_b)) = (CITIES[a], CITIES[b]);
+    let half = |from: f64, to: f64| ((to - from).to_radians() / 2.0).sin().powi(2);
+    let h = half(lat_a, lat_b) + lat_a.to_radians().cos() * lat_b.to_radians().cos() * half(lon_a, lon_b);
+    (2.0 * RADIUS * h.sqrt().asin() * DETOUR / SPEED) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_models_keep_to_their_ranges_and_pairs_are_symmetric() {
+        for (a, b) in (0..100).map(|n| (n, n * 7 + 1)) {
+            assert!((100..2_000).contains(&Latency::Lan.between(a, b, 1)));
+            assert!((10_000..50_000).contains(&Latency::Wan.between(a, b, 1)));
+            assert!((1_000..200_000).contains(&Latency::Cities.between(a, b, 1)));
+            assert_eq!(Latency::Wan.between(a, b, 1), Latency::Wan.between(b, a, 1));
+        }
+    }
+
+    #[test]
+    fn frankfurt_to_sydney_takes_about_an_eighth_of_a_second() {
+        let one_way = cable_micros(0, 9);
+        assert!((110_000..140_000).contains(&one_way), "{one_way}");
+    }
+}

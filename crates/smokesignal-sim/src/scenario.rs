@@ -1,0 +1,107 @@
+//! Named scenarios: each one a question with figures for an answer.
+
+mod faults;
+mod lab;
+mod netsplit;
+mod reorder;
+mod slow;
+mod traffic;
+
+use crate::report::Report;
+use crate::swarm;
+
+pub(crate) use lab::Lab;
+pub use lab::Progress;
+
+/// What to run.
+pub struct Run<'a> {
+    /// Everything random follows from it.
+    pub rng_seed: u64,
+    /// Instead of the scenario's own size.
+    pub nodes: Option<usize>,
+    /// How many seeds `swarm` tries.
+    pub seeds: u64,
+    /// Invariants that stop nothing.
+    pub ignore: Vec<String>,
+    /// Print all that happens from this virtual time of each world on, to stderr.
+    pub trace: Option<std::time::Duration>,
+    /// Told now and then how far it is.
+    pub progress: &'a mut dyn FnMut(Progress),
+}
+
+/// A named run.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// How it is called.
+    pub name: &'static str,
+    /// What it asks.
+    pub about: &'static str,
+    /// Nodes, if nothing else is said; 0 where chance decides.
+    pub nodes: usize,
+    play: fn(&mut Lab<'_, '_>),
+}
+
+/// All scenarios, in the order in which `all` runs them.
+pub const SCENARIOS: [Scenario; 18] = [
+    scenario("join", "everybody enters through one seed, 200 a second", 1000, faults::join),
+    scenario(
+        "steady-1",
+        "one writer: redundancy, latency, hops, and the same for a flood",
+        1000,
+        traffic::steady_1,
+    ),
+    scenario("steady-50", "50 writers at once", 1000, traffic::steady_50),
+    scenario("kill-10", "a tenth dies at one moment while 1 and 50 nodes write", 1000, faults::kill_10),
+    scenario("kill-30", "30 % die at one moment", 1000, faults::kill_30),
+    scenario("kill-50", "half dies at one moment", 1000, faults::kill_50),
+    scenario("kill-80", "80 % die at one moment", 1000, faults::kill_80),
+    scenario("kill-95", "95 % die at one moment", 1000, faults::kill_95),
+    scenario(
+        "seeds-dead-95",
+        "95 % and all seeds vanish without a word: do the others find together?",
+        2000,
+        faults::seeds_dead,
+    ),
+    scenario("netsplit", "cut 2 to 16 ways for 1 s to 2 min, then whole again", 400, netsplit::netsplit),
+    scenario("slow", "frozen readers and slow lines: what do the others lose?", 300, slow::slow),
+    scenario("idle", "bytes per second of a link on which nothing is said", 200, traffic::idle),
+    scenario("hostile-20", "a fifth drops, lies, forges, replays and hoards", 500, faults::hostile),
+    scenario(
+        "churn",
+        "a tenth is replaced every minute: is a netsplit told that is none?",
+        300,
+        faults::churn,
+    ),
+    scenario("restart", "half of the nodes, writers too, start again with their keys", 300, faults::restart),
+    scenario(
+        "reorder",
+        "twelve cities: are nearer neighbours a gain, and at what cost?",
+        200,
+        reorder::reorder,
+    ),
+    scenario("swarm", "many small networks, each with the faults its seed draws", 0, swarm::swarm),
+    scenario("speed", "events per second of the simulator", 10_000, traffic::speed),
+];
+
+const fn scenario(
+    name: &'static str,
+    about: &'static str,
+    nodes: usize,
+    play: fn(&mut Lab<'_, '_>),
+) -> Scenario {
+    Scenario { name, about, nodes, play }
+}
+
+impl Scenario {
+    /// The scenario with this name.
+    pub fn find(name: &str) -> Option<Self> {
+        SCENARIOS.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Plays it.
+    pub fn run(&self, run: &mut Run<'_>) -> Report {
+        let mut lab = Lab::new(self.name, run.nodes.unwrap_or(self.nodes), run);
+        (self.play)(&mut lab);
+        lab.report()
+    }
+}

@@ -1,0 +1,165 @@
+//! What the world counts while it runs.
+
+use serde::Serialize;
+
+/// Buckets per doubling: a percentile is exact to 1/32, about 3 %.
+const FINE: u32 = 5;
+const BUCKETS: usize = (64 - FINE as usize + 1) << FINE;
+
+/// How often which value occurred, in buckets whose width grows with the value.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    counts: Vec<u64>,
+    total: u64,
+    max: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: vec![0; BUCKETS], total: 0, max: 0 }
+    }
+}
+
+impl Histogram {
+    pub(crate) fn add(&mut self, value: u64) {
+        self.counts[bucket(value)] += 1;
+        self.total += 1;
+        self.max = self.max.max(value);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
+            *sum += count;
+        }
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many values there are.
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The largest value.
+    pub const fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The value that this share of the values does not exceed; 0 where there are none.
+    pub fn percentile(&self, share: f64) -> u64 {
+        let rank = ((self.total as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (at, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return lower_bound(at + 1).saturating_sub(1).min(self.max);
+            }
+        }
+        self.max
+    }
+
+    /// `(value, share of all values up to it)`, for a plot.
+    pub fn cumulative(&self) -> Vec<(u64, f64)> {
+        let mut seen = 0;
+        let mut points = Vec::new();
+        for (at, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            seen += count;
+            points
+                .push((lower_bound(at + 1).saturating_sub(1).min(self.max), seen as f64 / self.total as f64));
+        }
+        points
+    }
+}
+
+fn bucket(value: u64) -> usize {
+    let shift = (63 - FINE).saturating_sub((value | 1 << FINE).leading_zeros());
+    (((shift as u64) << FINE) + (value >> shift)) as usize
+}
+
+fn lower_bound(bucket: usize) -> u64 {
+    let shift = (bucket >> FINE).saturating_sub(1);
+    ((bucket - (shift << FINE)) as u64) << shift
+}
+
+/// Sums since the measurement began.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Since when, in microseconds.
+    pub since: u64,
+    /// From writing to delivery, in microseconds, of messages written in this time.
+    pub latency: Histogram,
+    /// Hops of each segment's first copy at each node.
+    pub hops: Histogram,
+    /// Whose deliveries and messages go into `latency`, by node number; all if there is nothing said.
+    pub judged: Option<Vec<bool>>,
+    /// Copies of segments that arrived, and those that were the first one.
+    pub copies: u64,
+    /// See `copies`.
+    pub firsts: u64,
+    /// Messages delivered to nodes other than their writer.
+    pub deliveries: u64,
+    /// Messages reported as missed.
+    pub missed: u64,
+    /// Messages that arrived, by kind.
+    pub kinds: Kinds,
+    /// Bytes that the messages take in TLS, TCP and IP, where the world counts them.
+    pub wire_bytes: u64,
+    /// Connections tried.
+    pub dials: u64,
+    /// Connections that a node ended because the other side broke the rules.
+    pub broken_rules: u64,
+    /// `netsplit` events.
+    pub netsplits: u64,
+    /// From the cut to the event, and from the heal to its end, in microseconds.
+    pub detected: Histogram,
+    /// See `detected`.
+    pub resolved: Histogram,
+}
+
+/// Messages by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Kinds {
+    /// Segments.
+    pub data: u64,
+    /// Digests, grafts and the like.
+    pub repair: u64,
+    /// Keepalives.
+    pub keepalive: u64,
+    /// Everything about who is linked to whom.
+    pub membership: u64,
+}
+
+impl Stats {
+    /// Redundant copies per useful one.
+    pub fn redundancy(&self) -> f64 {
+        if self.firsts == 0 { 0.0 } else { (self.copies - self.firsts) as f64 / self.firsts as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_exact_to_three_percent() {
+        let mut histogram = Histogram::default();
+        for value in 1..=100_000 {
+            histogram.add(value);
+        }
+        for share in [0.01, 0.5, 0.9, 0.99, 1.0] {
+            let (found, exact) = (histogram.percentile(share) as f64, share * 100_000.0);
+            assert!((found - exact).abs() <= exact * 0.035, "{share}: {found}");
+        }
+        assert_eq!(histogram.percentile(1.0), 100_000);
+        assert_eq!(Histogram::default().percentile(0.5), 0);
+    }
+
+    #[test]
+    fn every_value_has_its_bucket() {
+        for value in (0..64).flat_map(|bit| [1u64 << bit, (1 << bit) - 1, (1 << bit) + 1]).chain([u64::MAX]) {
+            let at = bucket(value);
+            assert!(at < BUCKETS && lower_bound(at) <= value, "{value}");
+            assert!(at + 1 == BUCKETS || lower_bound(at + 1) > value, "{value}");
+        }
+    }
+}
