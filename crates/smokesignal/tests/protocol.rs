@@ -47,7 +47,7 @@ fn vectors() -> Vec<Vec<Message>> {
         vec![quiet.into(), child.into()],
         vec![Control::Beacon { beat, age_ms: 200, hops: 2 }.into(), Control::Probe.into()],
         vec![
-            Control::Graft { asks: vec![Ask { origin, incarnation, from: 5 }] }.into(),
+            Control::Graft { asks: vec![Ask { origin, incarnation, from: 5, or_later: false }] }.into(),
             Control::Prune { origin, incarnation }.into(),
         ],
         vec![Control::Digest { marks: vec![mark], end: Some(DigestEnd { settled: true }) }.into()],
