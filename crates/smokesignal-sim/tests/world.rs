@@ -6,12 +6,8 @@ use smokesignal_sim::{Behaviour, Draw, Expect, Fault, Latency, Rule, Setup, Work
 
 const S: Duration = Duration::from_secs(1);
 
-/// What the core violates now and then as it stands. To be emptied, and then removed.
-const KNOWN: [&str; 1] = ["C7"];
-
 fn setup(rng_seed: u64) -> Setup {
-    let ignore = KNOWN.map(str::to_owned).to_vec();
-    let expect = Expect { ignore, gaps: true, netsplits: true, ..Expect::default() };
+    let expect = Expect { gaps: true, netsplits: true, ..Expect::default() };
     Setup { latency: Latency::Lan, expect, ..Setup::new(rng_seed) }
 }
 
@@ -84,7 +80,8 @@ fn a_partition_stops_everything_across_and_a_short_one_breaks_no_link() {
     // At least the two sides; a node all of whose links crossed the cut is alone for now.
     assert!(world.graph().components().len() >= 2);
     world.run(5 * S);
-    assert_eq!((world.graph().components().len(), world.peers_of(5)), (1, links));
+    assert_eq!(world.graph().components().len(), 1);
+    assert!(world.peers_of(5) >= links);
 }
 
 #[test]
@@ -179,9 +176,30 @@ fn who_drops_everything_cannot_keep_the_others_from_reading() {
 #[test]
 fn twenty_swarm_seeds_hold() {
     for rng_seed in 1..=20 {
-        let mut draw = Draw::new(rng_seed, Some(8 + rng_seed as usize % 9));
-        draw.setup.expect.ignore = KNOWN.map(str::to_owned).to_vec();
-        let world = draw.play();
+        let world = Draw::new(rng_seed, Some(8 + rng_seed as usize % 9)).play();
         assert_eq!(world.violation().map(ToString::to_string), None);
     }
+}
+
+fn seed_holds(rng_seed: u64) {
+    let world = Draw::new(rng_seed, None).play();
+    assert_eq!(world.violation().map(ToString::to_string), None, "seed {rng_seed}");
+}
+
+/// C4: two seeds that start at the same moment each gathered a network of their own, for ever.
+#[test]
+fn two_seeds_that_start_together_make_one_network() {
+    seed_holds(28);
+}
+
+/// A6: a node that was frozen for longer than its neighbours retain skipped too late, again and again.
+#[test]
+fn who_fell_far_behind_catches_up_while_others_write() {
+    seed_holds(107);
+}
+
+/// B5: a node whose line is too slow for the beats took its own network for another one.
+#[test]
+fn a_slow_line_is_no_netsplit() {
+    seed_holds(1459);
 }

@@ -128,6 +128,7 @@ impl Node {
             max_message: options.max_message,
             signed: !options.trusted,
             start: options.read_from,
+            reorder: options.reorder,
             ..Config::default().with_ping_timeout(options.ping_timeout)
         };
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);

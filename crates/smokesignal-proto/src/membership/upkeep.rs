@@ -99,6 +99,7 @@ impl Membership {
         if slept {
             // We slept (suspended, or starved of CPU), not they. Hear them out first (Lifeguard, 2018).
             self.conns.values_mut().for_each(|conn| conn.heard = now);
+            self.dials.values_mut().for_each(|dial| dial.since = now);
         }
         let refill = (self.config.joins_per_second as f64 * elapsed.as_secs_f64()).ceil() as u32;
         self.conns.values_mut().for_each(|conn| {
@@ -188,7 +189,9 @@ impl Membership {
     fn refill(&mut self, now: Instant) {
         for ix in 0..self.seeds.len() {
             let seed = &self.seeds[ix];
-            let due = seed.lost && !seed.own && seed.not_before <= now;
+            // One whose id is not known yet is asked once, so that it can be missed if it is lost.
+            let unknown = seed.peer.is_none() && seed.failures == 0 && self.degree() > 0;
+            let due = (seed.lost || unknown) && !seed.own && seed.not_before <= now;
             if due && !self.dials.values().any(|dial| dial.purpose == Purpose::Contact(ix)) {
                 self.join_seed(ix, now);
             }
