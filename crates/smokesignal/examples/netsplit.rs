@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use smokesignal::transport::MemoryNetwork;
-use smokesignal::{Broadcast, BroadcastSender, Identity, Incoming, Node, NodeId, SendError};
+use smokesignal::{Broadcast, BroadcastSender, Event, Events, Identity, Incoming, Node, NodeId, SendError};
 use tokio::time::{Instant, sleep, timeout};
 
 // `start_paused`: the clock jumps whenever all tasks wait. It needs tokio's feature `test-util`.
@@ -105,13 +105,22 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     raise_all(&counters).await?;
     all_show(&counters, 10).await?;
     note("all ten count 10".into());
+    until(|| counters.iter().all(|counter| counter.node.size_estimate() == 10)).await?;
+    note("all ten know that they are ten".into());
+    sleep(Duration::from_secs(10)).await; // Only what was whole for a moment can come apart.
 
+    let mut events: Vec<Events> = counters.iter().map(|counter| counter.node.events()).collect();
     network.partition(&[&west, &east]);
     note("cut in two".into());
-    // Here a program will wait for `Event::Netsplit` of `node.events()`, once there is one. Today it sees that peers are
-    // removed: those whose pings were not answered.
-    until(|| western.iter().all(|counter| has_no_peer_in(&counter.node, &east))).await?;
-    note("no link crosses the cut any more".into());
+    // Here a program may show that it is on its own now, or refuse to do what needs all. Each node is told.
+    for events in &mut events {
+        let told = next(events, |event| match event {
+            Event::Netsplit { size, size_before, .. } => Some((size, size_before)),
+            _ => None,
+        });
+        assert_eq!(told.await?, (5, 10));
+    }
+    note("netsplit: all are told that five of ten nodes are left on their side".into());
 
     raise_all(western).await?;
     all_show(western, 15).await?;
@@ -123,9 +132,16 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     sleep(Duration::from_secs(30)).await;
     network.heal();
     note("healed".into());
-    // ... and here for `Event::NetsplitResolved`. Today it just raises until it is heard.
-    until(|| western.iter().any(|counter| !has_no_peer_in(&counter.node, &east))).await?;
-    note("a link between the halves".into());
+    // ... and here that all is well again, and do what was put off.
+    let mut longest = Duration::ZERO;
+    for events in &mut events {
+        let told = next(events, |event| match event {
+            Event::NetsplitResolved { duration, .. } => Some(duration),
+            _ => None,
+        });
+        longest = longest.max(told.await?);
+    }
+    note(format!("all are told that it is over, after {:.1} s", longest.as_secs_f64()));
     raise_all(&counters).await?;
     all_show(&counters, 35).await?;
     note("all ten count 35".into());
@@ -136,8 +152,17 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     Ok(log)
 }
 
-fn has_no_peer_in(node: &Node, half: &[SocketAddr]) -> bool {
-    node.peers().list().iter().all(|peer| !half.contains(&peer.remote_addr()))
+/// The next event that is wanted, within two virtual minutes.
+async fn next<T>(events: &mut Events, wanted: impl Fn(Event) -> Option<T>) -> Result<T, Box<dyn Error>> {
+    let looking = async {
+        while let Some(event) = events.recv().await {
+            if let Some(found) = wanted(event) {
+                return Ok(found);
+            }
+        }
+        Err("the node was dropped".into())
+    };
+    timeout(Duration::from_secs(120), looking).await?
 }
 
 async fn raise_all(counters: &[Counter]) -> Result<(), SendError> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use smokesignal::transport::{Connection, Credentials, DialError, Endpoint, MemoryNetwork, Transport as _};
-use smokesignal::{Builder, Event, Identity, Incoming, Node};
+use smokesignal::{Broadcast, Builder, Event, Identity, Incoming, Node, Start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -335,6 +335,145 @@ async fn twenty_nodes_gather_and_everyone_reads_everyone() {
     }
     // Takes about 0.1 s; a machine that is busy with other tests may be slower.
     assert!(real.elapsed() < Duration::from_secs(2), "took {:?}", real.elapsed());
+}
+
+/// What a node is told of netsplits, as a growing list.
+fn netsplits_of(node: &Node) -> Arc<Mutex<Vec<Event>>> {
+    let (mut events, told) = (node.events(), Arc::new(Mutex::new(Vec::new())));
+    let all = Arc::clone(&told);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            if matches!(event, Event::Netsplit { .. } | Event::NetsplitResolved { .. }) {
+                all.lock().unwrap().push(event);
+            }
+        }
+    });
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_side_without_the_seed_is_told_of_each_cut_and_of_its_end_in_turn() {
+    let network = MemoryNetwork::new().latency(ms(5)..=ms(50));
+    let nodes = started(&network, 1..=8).await;
+    let told: Vec<_> = nodes.iter().map(netsplits_of).collect();
+    let (with_seed, cut_off) = told.split_at(4);
+    let halves = [(1..=4).map(address).collect::<Vec<_>>(), (5..=8).map(address).collect()];
+    let each_told = |times: usize| cut_off.iter().all(|told| told.lock().unwrap().len() == times);
+    for cut in 0..3 {
+        until("all are counted", || nodes.iter().all(|node| node.size_estimate() == 8)).await;
+        sleep(Duration::from_secs(10)).await;
+        network.partition(&[&halves[0], &halves[1]]);
+        until("a netsplit", || each_told(2 * cut + 1)).await;
+        until("each half is counted", || nodes.iter().all(|node| node.size_estimate() == 4)).await;
+        sleep(Duration::from_secs(30)).await;
+        network.heal();
+        until("the end of it", || each_told(2 * cut + 2)).await;
+    }
+    sleep(Duration::from_secs(120)).await;
+    assert!(with_seed.iter().all(|told| told.lock().unwrap().is_empty()));
+    for told in cut_off {
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 6, "{told:?}");
+        for (at, event) in told.iter().enumerate() {
+            match event {
+                Event::Netsplit { seed, size, size_before, other_size } if at % 2 == 0 => {
+                    assert_eq!((*seed, *size_before, *other_size), (nodes[0].id(), 8, None));
+                    assert!(*size <= 4, "{event:?}");
+                }
+                Event::NetsplitResolved { duration, .. } if at % 2 == 1 => {
+                    assert!(*duration > Duration::from_secs(30), "{event:?}");
+                }
+                _ => panic!("number {at} of {told:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everyone_knows_how_many_they_are() {
+    let network = MemoryNetwork::new().latency(ms(5)..=ms(50));
+    let mut nodes = started(&network, 1..=12).await;
+    let all_count = async |nodes: &[Node], size: usize| {
+        until("the count", || nodes.iter().all(|node| node.size_estimate() == size)).await;
+        // It stays so.
+        sleep(Duration::from_secs(20)).await;
+        assert!(nodes.iter().all(|node| node.size_estimate() == size));
+    };
+    all_count(&nodes, 12).await;
+    let stopped = nodes.pop().unwrap();
+    stopped.stop().await;
+    assert_eq!(stopped.size_estimate(), 0);
+    drop(nodes.pop()); // As if killed.
+    all_count(&nodes, 10).await;
+    stopped.start().await.unwrap();
+    nodes.push(stopped);
+    all_count(&nodes, 11).await;
+}
+
+/// The next messages, each of which is one byte and from this writer.
+async fn bytes_from(heard: &mut Broadcast, writer: &Node, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < count {
+        match timeout(Duration::from_secs(30), heard.recv()).await {
+            Ok(Some(Incoming::Message { from, data, .. })) if from == writer.id() => bytes.push(data[0]),
+            other => panic!("after {bytes:?}: {other:?}"),
+        }
+    }
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joiner_begins_to_read_where_it_was_told_to() {
+    let network = MemoryNetwork::new().latency(ms(5)..=ms(5));
+    let nodes = started(&network, 1..=2).await;
+    let writer = nodes[0].broadcast();
+    for number in 1..=10 {
+        writer.send(vec![number]).await.unwrap();
+        sleep(ms(if number == 5 { 300 } else { 0 })).await; // More than one segment.
+    }
+    sleep(ms(1000)).await;
+    // All join before anything more is written.
+    let cases = [(Start::All, 1), (Start::Backlog(3), 8), (Start::Backlog(100), 1), (Start::Live, 11)];
+    let mut joiners = Vec::new();
+    for (host, (start, first)) in (3..).zip(cases) {
+        let node = builder(&network, host).read_from(start).build().unwrap();
+        let heard = node.broadcast();
+        node.start().await.unwrap();
+        until("it has joined", || !node.peers().is_empty()).await;
+        joiners.push((node, heard, first));
+    }
+    writer.send(vec![11]).await.unwrap();
+    for (_, heard, first) in &mut joiners {
+        let expected: Vec<u8> = (*first..=11).collect();
+        assert_eq!(bytes_from(heard, &nodes[0], expected.len()).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trusted_nodes_talk_to_each_other_and_to_no_others() {
+    let network = MemoryNetwork::new().latency(ms(5)..=ms(5));
+    let mut nodes = Vec::new();
+    for host in 1..=5 {
+        let builder = builder(&network, host).seed(address(4).to_string());
+        let node = if host <= 3 { builder.trusted() } else { builder }.build().unwrap();
+        node.start().await.unwrap();
+        nodes.push(node);
+    }
+    let (trusted, signed) = nodes.split_at(3);
+    let mut readers: Vec<_> = nodes.iter().map(Node::broadcast).collect();
+    let sizes = || nodes.iter().map(Node::size_estimate).collect::<Vec<_>>();
+    until("both kinds are counted", || sizes() == [3, 3, 3, 2, 2]).await;
+    readers[0].send("t").await.unwrap();
+    readers[3].send("s").await.unwrap();
+    for reader in &mut readers[1..3] {
+        assert_eq!(bytes_from(reader, &trusted[0], 1).await, *b"t");
+    }
+    assert_eq!(bytes_from(&mut readers[4], &signed[0], 1).await, *b"s");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(sizes(), [3, 3, 3, 2, 2]);
+    for reader in &mut readers {
+        assert_eq!(reader.try_recv(), None);
+    }
 }
 
 /// Everything that all nodes see in a run with all kinds of faults, in the order in which it is seen.

@@ -40,13 +40,23 @@ fn ring() {
 /// Waits until `check` gives something; looks again whenever a process has said something.
 /// Fails when the deadline is over, or when one of the processes has ended without it.
 pub fn wait<T>(what: &str, processes: &[&Process], check: impl FnMut() -> Option<T>) -> T {
+    wait_within(DEADLINE, what, processes, check)
+}
+
+/// The same, where how long it takes is part of the promise.
+pub fn wait_within<T>(
+    limit: Duration,
+    what: &str,
+    processes: &[&Process],
+    check: impl FnMut() -> Option<T>,
+) -> T {
     let gone = || {
         if let Some(wrong) = processes.iter().find_map(|process| process.state().wrong.clone()) {
             panic!("{wrong}, while waiting for: {what}");
         }
         processes.iter().any(|process| process.state().ended)
     };
-    wait_or(DEADLINE, check, gone, |why| {
+    wait_or(limit, check, gone, |why| {
         let tails: String = processes.iter().map(|process| process.tail()).collect();
         panic!("{why} while waiting for: {what}\n{tails}")
     })
@@ -183,15 +193,21 @@ pub struct Process {
     errors: Arc<Mutex<String>>,
     /// The node's id: 64 hex digits.
     pub id: String,
-    /// Where it listens on 127.0.0.1.
+    /// Where it listens.
+    pub ip: String,
+    /// Where it listens.
     pub port: u16,
 }
 
 impl Process {
     /// Starts a node and waits until it listens.
     pub fn start(args: &[&str]) -> Self {
-        let mut command = program(&["run", "--json", "--address", "127.0.0.1", "-v"]);
-        let mut child = spawn(command.args(args));
+        Self::start_on("127.0.0.1", program(&[]), args)
+    }
+
+    /// Starts a node on this address, by a command that is the program or leads to it.
+    pub fn start_on(ip: &str, mut program: Command, args: &[&str]) -> Self {
+        let mut child = spawn(program.args(["run", "--json", "--address", ip, "-v"]).args(args));
         let state = Arc::new(Mutex::new(State::default()));
         let stdout = child.stdout.take().expect("stdout is piped");
         thread::spawn({
@@ -209,12 +225,13 @@ impl Process {
                 }
             }
         });
-        let mut process = Self { child, input: Some(input), state, errors, id: String::new(), port: 0 };
+        let (id, ip) = (String::new(), ip.to_owned());
+        let mut process = Self { child, input: Some(input), state, errors, id, ip, port: 0 };
         let first = process.wait_for("the first event", |state| state.events.first().cloned());
         assert_eq!(first["event"], "listening", "the first event is not `listening`: {first}");
         process.id = first["id"].as_str().expect("listening has an id").to_owned();
         assert_eq!(process.id.len(), 64, "an id is 64 hex digits");
-        assert_eq!(first["address"], "127.0.0.1");
+        assert_eq!(first["address"], process.ip.as_str());
         process.port =
             first["port"].as_u64().and_then(|port| port.try_into().ok()).expect("listening has a port");
         assert_ne!(process.port, 0, "port 0 is nowhere");
@@ -229,7 +246,7 @@ impl Process {
 
     /// `127.0.0.1:port`
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.ip, self.port)
     }
 
     /// What it has said so far.
@@ -376,7 +393,16 @@ fn collect_text(mut source: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 
 /// The program with these arguments and without settings of the person who runs the tests.
 pub fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    without_settings(Command::new(PROGRAM), args)
+}
+
+/// The same in a network namespace.
+pub fn program_in(namespace: &str, args: &[&str]) -> Command {
+    let ip = Command::new("ip");
+    without_settings(ip, &[&["netns", "exec", namespace, PROGRAM], args].concat())
+}
+
+fn without_settings(mut command: Command, args: &[&str]) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SMOKESIGNAL_") {
             command.env_remove(name);
