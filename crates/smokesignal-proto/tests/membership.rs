@@ -200,7 +200,7 @@ fn who_leaves_leaves_no_hole() {
         world.gather(30, &Config::default());
         world.until("gathered", SECOND * 10, |world| settled(world, 3, 5));
         for ix in 0..20 {
-            world.with(ix, |node, now| node.leave(now));
+            world.with(ix, smokesignal_proto::Node::leave);
             world.until("left", SECOND * 10, |world| world.left.contains(&ix));
             world.kill(ix);
             world.run(Duration::from_millis(100));

@@ -115,7 +115,7 @@ impl<'a> Commands<'a> {
             }
             Command::Peers => {
                 let peers = self.node.peers().list().iter().map(PeerInfo::of).collect();
-                self.emitter.emit(&Report::Peers { peers }).await;
+                self.emitter.emit(&Report::Peers { peers, size: self.node.size_estimate() }).await;
                 Ok(())
             }
             Command::Stop => Ok(()),

@@ -56,6 +56,8 @@ pub(super) enum Report<'a> {
     },
     Peers {
         peers: Vec<PeerInfo>,
+        /// Nodes in the whole network.
+        size: usize,
     },
     Error {
         message: String,
@@ -258,7 +260,10 @@ mod tests {
                 Report::NetsplitResolved { duration_ms: 1500, size: 9 },
                 r#"{"event":"netsplit_resolved","duration_ms":1500,"size":9}"#.to_owned(),
             ),
-            (Report::Peers { peers: Vec::new() }, r#"{"event":"peers","peers":[]}"#.to_owned()),
+            (
+                Report::Peers { peers: Vec::new(), size: 1 },
+                r#"{"event":"peers","peers":[],"size":1}"#.to_owned(),
+            ),
             (Report::Error { message: "no".to_owned() }, r#"{"event":"error","message":"no"}"#.to_owned()),
         ];
         for (report, expected) in cases {
