@@ -578,7 +578,7 @@ impl Node {
         let mut deliveries = Vec::new();
         match self.streams.accept(ix, segment, now, &self.config, &mut deliveries) {
             Verdict::New => {
-                let advice = self.spread.received(link, ix, now, &self.config);
+                let advice = self.spread.received(link, ix, segment.seq, now, &self.config);
                 self.spread.fan_out(ix, segment.seq, Some(link), now, &self.config);
                 self.follow(advice, link, ix, now);
             }
@@ -703,7 +703,8 @@ impl Node {
             if let (true, false, Start::Backlog(keep)) = (is_new, self.settled, self.config.start) {
                 self.streams.hold_back(ix, keep, mark.have, now);
             }
-            self.spread.mark(link, ix, mark, self.streams.get(ix).have, now);
+            let stream_have = self.streams.get(ix).have;
+            self.spread.mark(link, ix, mark, stream_have, now, &self.config);
             self.want(ix, now);
         }
         if !asks.is_empty() {
@@ -741,7 +742,7 @@ impl Node {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
             let have = mark.have.min(own.have);
-            self.spread.mark(link, OWN, &Mark { have, ..*mark }, own.have, now);
+            self.spread.mark(link, OWN, &Mark { have, ..*mark }, own.have, now, &self.config);
         } else if mark.incarnation > own.incarnation
             && mark.incarnation - own.incarnation < FARTHEST
             && own.have == 0

@@ -308,3 +308,195 @@ fn a_range_that_nobody_retains_is_skipped_when_what_follows_arrives() {
     let told: Vec<_> = bench.drain(None).iter().filter_map(told).collect();
     assert_eq!(told, [-3, 5, 6, 7, 8, 9]);
 }
+
+/// What the application is told, in short: `m7` a message, `gap3` a gap; and connections that were closed.
+fn told(outputs: &[Output]) -> Vec<String> {
+    let told = |output: &Output| match output {
+        Output::Deliver { seq, .. } => Some(format!("m{seq}")),
+        Output::Gap { missed, .. } => Some(format!("gap{missed}")),
+        Output::Close { reason, .. } => Some((*reason).to_owned()),
+        _ => None,
+    };
+    outputs.iter().filter_map(told).collect()
+}
+
+fn messages(range: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    range.map(|seq| format!("m{seq}")).collect()
+}
+
+impl Bench {
+    /// A joiner that has not heard of any stream.
+    fn joiner(config: Config) -> Self {
+        let mut node = Node::new(key(1), config, 1, Instant::ZERO);
+        node.set_addresses(vec!["127.0.0.1:9".parse().unwrap()]);
+        node.join("127.0.0.1:5".into(), Instant::ZERO);
+        Self { node, now: Instant::ZERO }
+    }
+
+    /// A part of a message that never ends, or ends with this part.
+    fn part(&mut self, n: u16, origin: u16, seq: u64, last: bool) {
+        let keypair = key(origin);
+        let kind = SegmentKind::Fragment { first: seq == 1, last };
+        let (origin, body) = (keypair.id(), vec![0; MAX_SEGMENT].into());
+        let (incarnation, first_message, signature) = (1, 1, None);
+        let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, signature };
+        segment.sign(&keypair, &[0; 32]);
+        self.tell(n, Message::Data(Arc::new(segment)));
+    }
+}
+
+/// Whether `n` was asked for "this, or the oldest you have".
+fn was_asked_to_skip(outputs: &[Output], n: u16) -> bool {
+    outputs.iter().any(|output| {
+        matches!(output, Output::Send { link, message: Message::Control(control) }
+            if *link == LinkId(n.into()) && matches!(&**control, Control::Graft { asks } if asks[0].or_later))
+    })
+}
+
+/// A mark is a claim: an incarnation that does not exist must not make the real one the older one.
+#[test]
+fn a_claimed_incarnation_silences_no_writer() {
+    let mut bench = Bench::new(&[2, 3]);
+    bench.marks(2, vec![mark(9, (1 << 62) - 1, 1, 1, 1)]);
+    (1..=5).for_each(|seq| bench.tell(3, tiny(9, 5, seq)));
+    assert_eq!(told(&bench.drain(None)), messages(1..=5));
+}
+
+/// Nor must one of our own make us choose numbers that nobody accepts.
+#[test]
+fn a_claimed_incarnation_of_our_own_is_believed_only_if_it_can_be() {
+    let mut bench = Bench::new(&[2, 3]);
+    bench.marks(2, vec![mark(1, (1 << 62) - 1, 1, 1, 1)]);
+    bench.node.broadcast(Bytes::from_static(b"x")).unwrap();
+    assert_eq!(data(&bench.drain(None), 3), [(1, 1)]);
+}
+
+/// How the messages are numbered only their writer can say.
+#[test]
+fn a_joiner_reads_the_backlog_whatever_a_mark_says_about_its_numbers() {
+    for start in [Start::All, Start::Backlog(20)] {
+        let mut bench = Bench::joiner(Config { start, ..Config::default() });
+        bench.link(2, vec![Mark { next_message: 1 << 61, ..mark(9, 1, 5, 1, 1 << 61) }]);
+        bench.link(3, vec![mark(9, 1, 5, 1, 1)]);
+        bench.drain(None);
+        (1..=20).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+        let mut outputs = bench.drain(None);
+        outputs.extend(bench.pass(5, &[2, 3]));
+        assert_eq!(told(&outputs), messages(1..=20), "{start:?}");
+    }
+}
+
+/// A keeper that was asked to skip may not go beyond what others retain.
+#[test]
+fn a_skip_leaves_out_no_more_than_it_must() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=10).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(3, vec![mark(9, 1, 999, 15, 15)]);
+    bench.marks(2, vec![mark(9, 1, 1000, 12, 12)]);
+    for _ in 0..130 {
+        bench.now = bench.now + std::time::Duration::from_millis(100);
+        bench.node.handle_timeout(bench.now);
+        if was_asked_to_skip(&bench.drain(None), 2) {
+            bench.tell(2, tiny(9, 1, 999));
+            assert_eq!(told(&bench.drain(None)), [""; 0]);
+            return;
+        }
+        for n in [2, 3] {
+            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+        }
+    }
+    panic!("neighbour 2 was never asked");
+}
+
+/// Writers that begin large messages and never end them take no room from those who do.
+#[test]
+fn unfinished_messages_make_way_for_others() {
+    let mut bench = Bench::new(&[2, 3]);
+    for writer in 20..24 {
+        (1..=256).for_each(|seq| bench.part(2, writer, seq, false));
+        bench.drain(None);
+    }
+    (1..=3).for_each(|seq| bench.part(3, 9, seq, seq == 3));
+    assert_eq!(told(&bench.drain(None)), ["gap1", "m1"], "one of the unfinished is given up");
+}
+
+/// A claim is no count of messages.
+#[test]
+fn a_gap_at_a_restart_is_not_as_large_as_somebody_claims() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=5).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(2, vec![mark(9, 1, (1 << 62) - 1, 1, 1)]);
+    bench.tell(3, tiny(9, 2, 1));
+    let mut outputs = Vec::new();
+    for _ in 0..12 {
+        outputs.extend(bench.pass(1, &[2, 3]));
+        bench.tell(3, tiny(9, 2, 1));
+    }
+    outputs.extend(bench.drain(None));
+    let missed = |output: &Output| match output {
+        Output::Gap { missed, .. } => *missed,
+        _ => 0,
+    };
+    assert!(outputs.iter().map(missed).sum::<u64>() <= 1024, "{:?}", told(&outputs));
+}
+
+/// Who claims much and gives little does not stay a stream's source while another is really ahead.
+#[test]
+fn a_source_that_only_drips_is_left_for_one_that_does_not() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=10).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(2, vec![mark(9, 1, 1 << 61, 1, 1)]);
+    let (mut next, mut head, mut asked) = (11, 10, 0);
+    for _ in 0..100 {
+        bench.now = bench.now + std::time::Duration::from_millis(100);
+        head += 100;
+        bench.marks(3, vec![mark(9, 1, head, 1, 1)]);
+        bench.node.handle_timeout(bench.now);
+        for output in bench.drain(None) {
+            match output {
+                Output::Deliver { seq, .. } => next = seq + 1,
+                Output::Send { link: LinkId(3), message: Message::Control(control) } => {
+                    asked += usize::from(matches!(*control, Control::Graft { .. }));
+                }
+                _ => {}
+            }
+        }
+        bench.tell(2, tiny(9, 1, next));
+        for n in [2, 3] {
+            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+        }
+    }
+    assert!(asked > 0);
+}
+
+/// Nobody is blamed for ever for having been busy.
+#[test]
+fn who_was_slow_is_asked_again() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=10).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(3, vec![mark(9, 1, 20, 1, 1)]);
+    bench.pass(5, &[2, 3]);
+    let grafts = |output: &Output| matches!(output, Output::Send { link: LinkId(3), message: Message::Control(c) } if matches!(**c, Control::Graft { .. }));
+    assert!(bench.pass(15, &[2, 3]).iter().any(grafts));
+}
+
+/// A first digest of many parts may take longer than a joiner waits otherwise.
+#[test]
+fn a_joiner_is_not_settled_in_the_middle_of_a_digest() {
+    let mut bench = Bench::joiner(Config::default());
+    bench.node.handle_connected(LinkId(2), key(2).id(), None, bench.now);
+    let (record, priority) = (record(2), Priority::Need);
+    bench.tell(2, Control::Neighbor { record, incarnation: 1, priority, token: None });
+    bench.tell(2, Control::Active);
+    bench.marks(2, vec![mark(8, 1, 500, 400, 400)]);
+    bench.pass(2, &[2]);
+    let end = Some(DigestEnd { settled: true });
+    bench.tell(2, Control::Digest { marks: vec![mark(9, 1, 500, 400, 400)], end });
+    let outputs = bench.pass(15, &[2]);
+    assert!(!was_asked_to_skip(&outputs, 2));
+    assert_eq!(told(&outputs), [""; 0]);
+}

@@ -44,6 +44,8 @@ pub(crate) struct Spread {
 struct Tree {
     parent: Option<LinkId>,
     switched: Instant,
+    /// The last segment that came from there.
+    fed: u64,
 }
 
 #[derive(Debug)]
@@ -185,7 +187,23 @@ impl Spread {
     }
 
     /// The link brought the stream's next segment.
-    pub(crate) fn received(&mut self, link: LinkId, ix: StreamIx, now: Instant, config: &Config) -> Advice {
+    pub(crate) fn received(
+        &mut self,
+        link: LinkId,
+        ix: StreamIx,
+        seq: u64,
+        now: Instant,
+        config: &Config,
+    ) -> Advice {
+        let advice = self.judge(link, ix, now, config);
+        let tree = self.tree(ix);
+        if tree.parent == Some(link) {
+            tree.fed = seq;
+        }
+        advice
+    }
+
+    fn judge(&mut self, link: LinkId, ix: StreamIx, now: Instant, config: &Config) -> Advice {
         let Some(state) = self.links.get_mut(&link) else { return Advice::default() };
         let column = state.column(ix);
         column.failed_claims = 0;
@@ -209,7 +227,7 @@ impl Spread {
     }
 
     fn choose(&mut self, ix: StreamIx, link: LinkId, now: Instant) {
-        *self.tree(ix) = Tree { parent: Some(link), switched: now };
+        *self.tree(ix) = Tree { parent: Some(link), switched: now, fed: 0 };
         if let Some(state) = self.links.get_mut(&link) {
             state.column(ix).pruned = false;
         }
@@ -227,7 +245,15 @@ impl Spread {
     }
 
     /// The neighbour's own word on how far it is.
-    pub(crate) fn mark(&mut self, link: LinkId, ix: StreamIx, mark: &Mark, have: u64, now: Instant) {
+    pub(crate) fn mark(
+        &mut self,
+        link: LinkId,
+        ix: StreamIx,
+        mark: &Mark,
+        have: u64,
+        now: Instant,
+        config: &Config,
+    ) {
         let orphan = ix != OWN && self.tree(ix).parent.is_none();
         let Some(state) = self.links.get_mut(&link) else { return };
         let first = !state.ended;
@@ -239,6 +265,9 @@ impl Spread {
             (column.named, column.push) = (true, ix == OWN);
             (column.sent, column.peer_have) = (mark.have, mark.have);
             state.make_ready(ix);
+            if mark.have < have && ix != OWN {
+                state.make_dirty(ix, now, config);
+            }
         } else {
             column.peer_have = column.peer_have.max(mark.have);
         }

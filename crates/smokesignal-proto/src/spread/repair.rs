@@ -200,7 +200,8 @@ impl Spread {
         let parent = self.parent(ix);
         let others = self.ahead(ix, have).filter(|(id, _)| Some(*id) != parent);
         let lead = others.map(|(_, column)| column.peer_have - have).max().unwrap_or(0);
-        let delivers = want.have < have;
+        // Others may bring something, too; but who is to bring it must.
+        let delivers = want.have < self.tree(ix).fed;
         if delivers && (lead <= want.lead || want.falls < MAX_FALLS) {
             // It may be slower than others for a moment, not more and more.
             let falls = if lead > want.lead { want.falls + 1 } else { 0 };
