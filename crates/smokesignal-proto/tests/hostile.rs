@@ -500,3 +500,31 @@ fn a_joiner_is_not_settled_in_the_middle_of_a_digest() {
     assert!(!was_asked_to_skip(&outputs, 2));
     assert_eq!(told(&outputs), [""; 0]);
 }
+
+/// A beat of an earlier start with the largest number there is.
+#[test]
+fn an_old_beat_with_a_huge_number_is_only_old() {
+    let mut bench = Bench::new(&[2, 3]);
+    let root = (2..60).map(key).min_by_key(Keypair::id).unwrap();
+    let beat = |incarnation, number| {
+        let beat = Beat::sign(&root, &[0; 32], incarnation, number, 9, Vec::new());
+        Control::Beacon { beat: Arc::new(beat), age_ms: 0, hops: 0 }
+    };
+    bench.tell(2, beat(5, 1));
+    bench.tell(3, beat(4, u64::MAX));
+    bench.tell(2, beat(5, 2));
+    bench.tell(3, beat(5, 3));
+    assert!(!closed(&bench.drain(None)));
+    assert_eq!(bench.node.size_estimate(), 9);
+}
+
+/// A beat is its root's word.
+#[test]
+fn a_beat_that_does_not_hold_ends_the_link_it_came_over() {
+    let mut bench = Bench::new(&[2, 3]);
+    let root = (2..60).map(key).min_by_key(Keypair::id).unwrap();
+    let beat = Beat::sign(&root, &[9; 32], 1, 1, 1000, Vec::new()); // Of another network.
+    bench.tell(2, Control::Beacon { beat: Arc::new(beat), age_ms: 0, hops: 0 });
+    assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Close { violation: true, .. })));
+    assert_ne!(bench.node.size_estimate(), 1000);
+}

@@ -20,6 +20,8 @@ const NEARER: f64 = 0.6;
 const STEADY: Duration = Duration::from_secs(30);
 /// For so long the promise holds.
 const LEASE: Duration = Duration::from_secs(10);
+/// From the end of one promise to the next.
+const REST: Duration = Duration::from_secs(30);
 
 /// What reordering remembers.
 #[derive(Debug)]
@@ -74,7 +76,9 @@ impl Membership {
     pub(super) fn on_move(&mut self, link: LinkId, now: Instant) {
         let ours = self.conns.get(&link).is_some_and(|conn| !conn.explicit && conn.bridge_until <= now);
         let spare = self.degree() > self.config.min_peers && self.is_random_enough_without(link);
-        let calm = now >= self.reorder.lease && self.splits.is_empty() && self.reorder.asked.is_none();
+        // Whoever asks again and again must not keep this node from letting in others.
+        let rested = now >= self.reorder.lease + REST || self.reorder.lease == Instant::ZERO;
+        let calm = self.config.reorder && rested && self.splits.is_empty() && self.reorder.asked.is_none();
         let mut records = Vec::new();
         if ours && spare && calm && !self.leaving {
             self.reorder.lease = now + LEASE;

@@ -27,6 +27,8 @@ use watch::Watch;
 
 /// Roots known to be dead, so that an old beat does not bring them back. The smallest id loses.
 const MAX_DEAD: usize = 64;
+/// Of so many nodes at most one looks around: enough for 12 000 nodes at three in a round.
+const MAX_PROBERS: u32 = 4096;
 /// A worse root is answered with ours, and news are reported upwards, not more often than this.
 const ANSWER_PAUSE: Duration = Duration::from_millis(250);
 
@@ -221,12 +223,12 @@ impl Netsplit {
     /// told anew with each beat, no circle lasts.
     fn came_over(&mut self, link: LinkId, beat: &Beat, hops: u8) {
         let Some(side) = self.sides.get_mut(&link) else { return };
-        if beat.beat < side.beat {
+        if beat.beat < side.beat || beat.incarnation != self.best.beat.incarnation {
             return;
         }
         (side.beat, side.hops) = (beat.beat, hops);
         let current = self.best.beat.beat;
-        let lags = |side: &Side| side.beat + 1 < current;
+        let lags = |side: &Side| side.beat.saturating_add(1) < current;
         let up = self.up.and_then(|up| self.sides.get(&up));
         if beat.beat == current && up.is_none_or(|side| lags(side) || hops < side.hops) {
             self.up = Some(link);
@@ -396,6 +398,7 @@ impl Netsplit {
 
     /// One of how many nodes should look around out of band: three in a component, in each round.
     pub(crate) fn probers(&self) -> u32 {
-        self.size().div_ceil(3).max(1)
+        // A member that spoils the count must not put an end to looking around.
+        self.size().div_ceil(3).clamp(1, MAX_PROBERS)
     }
 }
