@@ -48,7 +48,8 @@ pub struct Config {
     /// A component's root beats this often, give or take 5 %. Default 1.65 s: with a ping timeout of 3 s an idle link
     /// then carries less than 200 B/s, headers included.
     pub beat_period: Duration,
-    /// A root without a beat for this long is dead. Default 5 s: two beats may be late.
+    /// A root without a beat for this long is dead. Default 4.5 s: a beat may be lost, and the
+    /// next one late.
     pub root_max_age: Duration,
     /// A component sends out three probes in such a time. Default 5 s (design B: 4.2).
     pub probe_period: Duration,
@@ -176,7 +177,7 @@ impl Default for Config {
             ping_timeout: s(3),
             keepalive: ms(1750),
             beat_period: ms(1650),
-            root_max_age: s(5),
+            root_max_age: ms(4500),
             probe_period: s(5),
             probe_hurry: s(1),
             bridge_hold: s(60),
@@ -230,7 +231,7 @@ impl Default for Config {
 impl Config {
     /// The same with another ping timeout, and all that has to fit to it.
     pub fn with_ping_timeout(self, timeout: Duration) -> Self {
-        let (keepalive, beat_period, root_max_age) = (timeout * 7 / 12, timeout * 11 / 20, timeout * 5 / 3);
+        let (keepalive, beat_period, root_max_age) = (timeout * 7 / 12, timeout * 11 / 20, timeout * 3 / 2);
         Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, ..self }
     }
 

@@ -212,6 +212,11 @@ impl Node {
         self.netsplit.size()
     }
 
+    /// The node that the beats of this node's component come from: the one with the smallest id.
+    pub fn root(&self) -> NodeId {
+        self.netsplit.root()
+    }
+
     // The user's wishes.
 
     /// Where this node can be reached, best first. Say so before the first connection.

@@ -9,11 +9,12 @@
 //! | C2 at most max + 2 links, C6 no link to oneself and no double ones | every new link |
 //! | C7 at most 8 dials at once | every dial |
 //! | C3 soon enough links again, C4 one component without faults, C5 nobody alone for long | every second |
-//! | A6 everyone has everything, A11 nothing but upkeep flows, C1 links are symmetric, C2 at most max links, C9 diameter, C10 seed's links | in the quiet at the end, see [`World::check_quiet`] |
+//! | A6 everyone has everything, A11 nothing but upkeep flows, B1 one root, and an exact count, C1 links are symmetric, C2 at most max links, C9 diameter, C10 seed's links | in the quiet at the end, see [`World::check_quiet`] |
 //!
 //! Not visible from outside of a node, and left to the core's own tests: A5 (parents), A7 (parent cycles), A8 but for
 //! the number of links, A12 (what a node believes of its peers), A13 (marks of unverified segments; their deliveries
-//! are seen as A2), B1 to B4 (roots and beacons), C8 (views), C11 and C12. A10 is a figure of the scenario `slow`.
+//! are seen as A2), B2 to B4 (beacons), C8 (views), C11 and C12. A10 is a figure of the scenario `slow`, B6 and B7 are
+//! checked in `netsplit`.
 
 mod deliveries;
 mod peers;

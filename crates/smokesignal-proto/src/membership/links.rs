@@ -38,7 +38,13 @@ impl Membership {
 
     pub(super) fn dial(&mut self, purpose: Purpose, target: Target, expect: Option<NodeId>, now: Instant) {
         // C7. Whatever this was for, the next tick tries again; only a user is not kept waiting.
-        if self.dials.len() >= self.config.max_dials && !matches!(purpose, Purpose::Explicit(_)) {
+        // One place is kept for the seeds: whether they answer says more than anybody else.
+        let limit = match purpose {
+            Purpose::Explicit(_) => usize::MAX,
+            Purpose::Contact(_) => self.config.max_dials,
+            _ => self.config.max_dials - 1,
+        };
+        if self.dials.len() >= limit {
             return;
         }
         self.next_dial += 1;
@@ -50,6 +56,10 @@ impl Membership {
     /// `refused`: the host answered that nobody listens there.
     pub(crate) fn dial_failed(&mut self, dial: DialId, refused: bool, now: Instant) {
         let Some(failed) = self.dials.remove(&dial) else { return };
+        let is_seed = |seed: &super::Seed| seed.peer.is_some() && seed.peer == failed.peer;
+        if let Some(ix) = self.seeds.iter().position(is_seed) {
+            self.seed_silent(ix, refused, now);
+        }
         match failed.purpose {
             Purpose::Contact(seed) => {
                 self.seed_silent(seed, refused, now);

@@ -106,7 +106,7 @@ impl Membership {
     ) {
         let taken = self.is_known_link(&end.id) || self.is_known_link(&other.id) || end.id == other.id;
         let room = self.standing() + 2 * self.betweens.len() + 2 <= self.config.automatic_max();
-        let dials = self.dials.len() + 2 <= self.config.max_dials;
+        let dials = self.dials.len() + 2 < self.config.max_dials;
         if taken || !room || !dials || self.betweens.len() >= MAX_SPLITS {
             return;
         }

@@ -340,7 +340,7 @@ impl Spread {
         }
     }
 
-    /// Links and places of the streams whose parent they are, for tests and the simulator.
+    /// The link over which a stream comes.
     pub(crate) fn parent(&self, ix: StreamIx) -> Option<LinkId> {
         self.trees.get(ix).and_then(|tree| tree.parent)
     }

@@ -1,4 +1,4 @@
-//! What has to hold once nobody writes and nothing fails any more: A6, A11, C1, C2, C9 and C10.
+//! What has to hold once nobody writes and nothing fails any more: A6, A11, B1, C1, C2, C9 and C10.
 
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ impl World {
         if all_honest {
             self.check_everyone_has_everything();
             self.check_symmetry();
+            self.check_beats();
             self.check_distances();
         }
     }
@@ -103,6 +104,30 @@ impl World {
                     ix,
                     format!("it counts {peer:?} as a peer, but not the other way round"),
                 );
+            }
+        }
+    }
+
+    /// B1: all nodes of a component have the same root, and have counted it.
+    fn check_beats(&mut self) {
+        let graph = self.graph();
+        let awake: Vec<_> = (0..self.members.len()).filter(|ix| self.members[*ix].awake()).collect();
+        // What goes over a line that is much too slow comes too late.
+        let slow = |ix: &usize| self.members[*ix].upload.is_some();
+        if self.violation.is_some() || awake.iter().any(slow) {
+            return;
+        }
+        let view = |ix: usize| self.members[ix].node.as_ref().map(|node| (node.root(), node.size_estimate()));
+        for ix in &awake {
+            let reached = graph.reached_from(*ix);
+            let others = reached.iter().enumerate().filter(|(_, reached)| **reached).map(|(other, _)| other);
+            let size = others.clone().count();
+            let root =
+                others.filter_map(|other| self.members[other].node.as_ref()).map(|node| node.id()).min();
+            let (found, counted) = view(*ix).unzip();
+            if found != root || counted != Some(size as u32) {
+                let what = format!("root {found:?}, {counted:?} nodes; it should be {root:?} and {size}");
+                return self.violate("B1", *ix, what);
             }
         }
     }

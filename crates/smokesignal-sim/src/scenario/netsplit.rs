@@ -7,6 +7,7 @@ use crate::check::Expect;
 use crate::report::Figure;
 use crate::rule::{Fault, Rule};
 use crate::stats::Histogram;
+use crate::world::World;
 
 const S: Duration = Duration::from_secs(1);
 /// Parts, and how long the cut lasts.
@@ -18,6 +19,8 @@ const CUTS: [(u8, Duration); 6] = [
     (16, Duration::from_secs(30)),
     (2, Duration::from_secs(120)),
 ];
+/// A cut that lasts so long is told to all who have lost the seed (B6).
+const TOLD: Duration = Duration::from_secs(30);
 /// Nobody waits longer for a network to find together again.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -36,7 +39,12 @@ fn cuts(lab: &mut Lab<'_, '_>, cuts: &[(u8, Duration)]) {
         let mut world = lab.gathered(Expect { gaps: true, netsplits: true, ..Expect::default() });
         world.measure();
         world.add_rule(Rule::lasting(Duration::ZERO, lasts, Fault::Partition { ways }));
-        lab.pass(&mut world, &format!("cut {ways} ways for {lasts:?}"), lasts + Duration::from_millis(1));
+        let last = Duration::from_millis(1);
+        lab.pass(&mut world, &format!("cut {ways} ways for {lasts:?}"), lasts - last);
+        if lasts >= TOLD {
+            check_told(&mut world);
+        }
+        world.run(2 * last);
         let whole = world.run_until_when(S / 2, PATIENCE, |world| world.graph().components().len() == 1);
         let name = format!("{ways} ways for {} s: one component after", lasts.as_secs());
         lab.figure(Figure::new(name, whole.map_or(f64::NAN, |time| time.as_secs_f64()), "s").at_most(10.0));
@@ -58,5 +66,14 @@ fn cuts(lab: &mut Lab<'_, '_>, cuts: &[(u8, Duration)]) {
         lab.figure(Figure::new("told after the cut, p99", s(detected.percentile(0.99)), "s").at_most(15.0));
         lab.figure(Figure::new("told resolved, p50", s(resolved.percentile(0.5)), "s").at_most(5.0));
         lab.figure(Figure::new("told resolved, p99", s(resolved.percentile(0.99)), "s").at_most(10.0));
+    }
+}
+
+/// B6. Node 0 is the seed that all others were given.
+fn check_told(world: &mut World) {
+    let silent =
+        |ix: &usize| world.members[*ix].alive() && world.is_cut(0, *ix) && !world.members[*ix].netsplit;
+    if let Some(ix) = (1..world.members.len()).find(silent) {
+        world.violate("B6", ix, "it was not told that it has lost the seed".to_owned());
     }
 }
