@@ -47,6 +47,9 @@ pub(crate) struct JoinArgs {
     /// The file with the secret that all nodes of a private network share
     #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_NETWORK_SECRET_FILE")]
     pub(crate) network_secret_file: Option<PathBuf>,
+    /// All members are trusted: messages are not signed by their writers. The same in all nodes of a network
+    #[arg(long, env = "SMOKESIGNAL_TRUSTED")]
+    pub(crate) trusted: bool,
     /// Log more to stderr: -v what happens, -vv details, -vvv everything
     #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -79,6 +82,9 @@ impl JoinArgs {
         }
         if let Some(file) = &self.network_secret_file {
             builder = builder.network_secret(read_secret(file)?);
+        }
+        if self.trusted {
+            builder = builder.trusted();
         }
         Ok(builder.build()?)
     }
