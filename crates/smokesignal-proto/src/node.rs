@@ -477,7 +477,8 @@ impl Node {
         match control {
             Control::Ping { child, subtree, seeds, .. } => {
                 let report = Report { child: *child, subtree: *subtree, seeds: seeds.clone() };
-                self.netsplit.on_report(link, report);
+                self.netsplit.on_report(link, report, now);
+                self.tell_news(now);
             }
             Control::Probe => {
                 let beacon = self.netsplit.beacon(now);

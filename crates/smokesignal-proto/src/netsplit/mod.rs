@@ -27,6 +27,8 @@ use watch::Watch;
 
 /// Roots known to be dead, so that an old beat does not bring them back. The smallest id loses.
 const MAX_DEAD: usize = 64;
+/// Reports of several children are passed on together.
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// Of so many nodes at most one looks around: enough for 12 000 nodes at three in a round.
 const MAX_PROBERS: u32 = 4096;
 /// A worse root is answered with ours, and news are reported upwards, not more often than this.
@@ -64,6 +66,8 @@ pub(crate) struct Netsplit {
     next_beat: Instant,
     /// The neighbour that is nearer to the root.
     up: Option<LinkId>,
+    /// When a report was passed on last.
+    told: Instant,
     dead: BTreeMap<NodeId, (u64, u64)>,
     sides: BTreeMap<LinkId, Side>,
     watch: Watch,
@@ -129,6 +133,7 @@ impl Netsplit {
             beats: 0,
             next_beat: now + config.beat_period,
             up: None,
+            told: now,
             dead: BTreeMap::new(),
             sides: BTreeMap::new(),
             watch: Watch::default(),
@@ -260,21 +265,27 @@ impl Netsplit {
         self.sides.values_mut().for_each(|side| (side.beat, side.sent) = (0, 0));
     }
 
-    pub(crate) fn on_report(&mut self, link: LinkId, report: Report) {
+    pub(crate) fn on_report(&mut self, link: LinkId, report: Report, now: Instant) {
         let Some(side) = self.sides.get_mut(&link) else { return };
         (side.child, side.subtree, side.seeds) = (report.child, report.subtree, report.seeds);
         if side.child.is_some() && self.up == Some(link) {
             self.up = None; // Two nodes that each take the other for nearer to the root: the next beat tells.
         }
+        // News travel upwards at once, but not one by one: when two components meet the root must hear of it soon.
+        if now - self.told >= REPORT_PAUSE {
+            self.told = now;
+            self.tell_up();
+        }
     }
 
     /// Sends the beat to those who wait for it: at once to those who get it from us, or to all if it is `urgent`. All
     /// others most likely have it already; whichever of us two ticks first tells the other, so that it crosses each
-    /// link once.
+    /// link once. The way to the root is told nothing: it is to tell us, and would keep silent if we were faster once.
     fn pass_on(&mut self, urgent: bool, now: Instant) {
         let (beacon, number) = (self.beacon(now), self.best.beat.beat);
         let root = tag(&self.best.beat.root);
-        for (link, side) in &mut self.sides {
+        let up = self.up;
+        for (link, side) in self.sides.iter_mut().filter(|(link, _)| Some(**link) != up) {
             if side.beat < number && side.sent < number && (urgent || side.child == Some(root)) {
                 side.sent = number;
                 self.news.push(News::Send(*link, beacon.clone()));
