@@ -203,3 +203,9 @@ fn who_fell_far_behind_catches_up_while_others_write() {
 fn a_slow_line_is_no_netsplit() {
     seed_holds(1459);
 }
+
+/// A6: when the last neighbour that was ahead had failed three times, nobody was ever asked again.
+#[test]
+fn a_stream_is_never_given_up_while_somebody_is_ahead() {
+    seed_holds(136);
+}

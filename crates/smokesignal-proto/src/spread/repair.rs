@@ -45,7 +45,10 @@ impl Spread {
     /// Looks for a missing range if the neighbours have more than we do.
     pub(crate) fn want(&mut self, ix: StreamIx, have: u64, now: Instant, config: &Config) {
         let lead = self.lead(ix, have);
-        if lead > 0 && !self.wants.contains_key(&ix) {
+        // Void claims count here: whoever made them is asked again some time (see `forgive_all`).
+        let claimed =
+            self.links.values().filter_map(|link| link.columns.get(ix)).any(|column| column.peer_have > have);
+        if claimed && !self.wants.contains_key(&ix) {
             let at = now + self.patience(ix, config);
             let want = Want { at, have, lead, falls: 0, nobody_since: None, asked: None, skip: None };
             self.insert(ix, want);
@@ -212,6 +215,9 @@ impl Spread {
         }
         (want.have, want.lead, want.falls, want.skip) = (have, lead, 0, None);
         self.blame(want.asked.take(), ix, now, config);
+        if self.lead(ix, have) == 0 {
+            return self.forgive_all(ix, have, want, now);
+        }
         let slow = parent.filter(|_| delivers);
         let best = self.best(ix, have, now, |id, column| Some(id) != slow && column.peer_floor <= have + 1);
         let somebody = self.ahead(ix, have).any(|(_, column)| column.peer_floor <= have + 1);
