@@ -226,6 +226,7 @@ impl Streams {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         *stream = Stream::new(stream.origin, incarnation, 0, Some(1), now);
+        stream.proven = true; // By the segment that showed it: the one before is over for good.
     }
 
     /// The stream was admitted on a neighbour's word only, and that was wrong: it has another incarnation.

@@ -528,3 +528,17 @@ fn a_beat_that_does_not_hold_ends_the_link_it_came_over() {
     assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Close { violation: true, .. })));
     assert_ne!(bench.node.size_estimate(), 1000);
 }
+
+/// "Nothing of an old incarnation may follow the first of a new one", not even before that one has come.
+#[test]
+fn a_former_start_is_over_as_soon_as_the_next_is_known() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=3).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
+    bench.tell(2, tiny(9, 2, 5));
+    bench.drain(None);
+    bench.pass(8, &[2, 3]);
+    bench.tell(3, tiny(9, 1, 1));
+    assert_eq!(told(&bench.drain(None)), [""; 0]);
+    (1..=2).for_each(|seq| bench.tell(3, tiny(9, 2, seq)));
+    assert_eq!(told(&bench.drain(None)), messages(1..=2));
+}
