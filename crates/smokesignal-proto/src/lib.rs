@@ -47,6 +47,8 @@ pub use message::{
     Ask, Beat, Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message, Priority,
     SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
 };
-pub use node::{DialId, Full, LinkId, Node, Output, RequestFailure, RequestId, Target};
+pub use node::{
+    DialId, Full, Held, LinkId, Node, Output, RequestFailure, RequestId, StreamLink, StreamView, Target,
+};
 pub use record::{MAX_ADDRESSES, Record, Statement};
 pub use time::Instant;

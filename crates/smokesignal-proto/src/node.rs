@@ -1,6 +1,7 @@
 //! [`Node`], the one public state machine: it owns the organs, passes facts between them, and turns inputs
 //! into outputs.
 
+mod inspect;
 mod streaming;
 mod whole;
 
@@ -20,6 +21,8 @@ use crate::spread::Spread;
 use crate::streams::{Delivery, OWN, Streams};
 use crate::time::Instant;
 use crate::writer::Writer;
+
+pub use inspect::{Held, StreamLink, StreamView};
 
 /// One connection, named by the caller. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

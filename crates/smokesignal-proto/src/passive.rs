@@ -25,9 +25,13 @@ struct Known {
 }
 
 impl Passive {
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.known.len()
+    /// Nodes known, and those that do not answer.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.known.len(), self.graveyard.len())
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.known.values().map(|known| &known.record).chain(&self.graveyard)
     }
 
     /// Whether exactly this record was learnt before, and so has been verified.
@@ -136,12 +140,12 @@ mod tests {
         let (mut passive, mut rng) = (Passive::default(), Rng::new(1));
         for seed in 0..20 {
             passive.learn(&record(seed), &mut rng, &config);
-            assert!(passive.len() <= 4);
+            assert!(passive.counts().0 <= 4);
         }
         for seed in 0..20 {
             (0..3).for_each(|_| passive.failed(&record(seed).id, Instant::ZERO, &config));
         }
-        assert_eq!((passive.len(), passive.graveyard.len()), (0, 2));
+        assert_eq!((passive.counts().0, passive.graveyard.len()), (0, 2));
         assert!(passive.exhume().is_some());
     }
 
@@ -155,7 +159,7 @@ mod tests {
         let later = Instant::from_micros(2_000_000);
         assert_eq!(passive.candidates(9, later, &mut rng, |_| true).len(), 1);
         (0..2).for_each(|_| passive.failed(&record(1).id, later, &config));
-        assert_eq!(passive.len(), 0);
+        assert_eq!(passive.counts().0, 0);
         assert_eq!(passive.exhume().unwrap().id, record(1).id);
     }
 }

@@ -13,6 +13,7 @@ use crate::codec::{count_messages, whole_messages};
 use crate::config::Config;
 use crate::id::NodeId;
 use crate::message::{Mark, Segment, SegmentKind};
+use crate::node::Held;
 use crate::ring::Ring;
 use crate::time::Instant;
 
@@ -145,6 +146,22 @@ impl Streams {
 
     pub(crate) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// See [`crate::Node::held`].
+    pub(crate) fn held(&self, config: &Config, held: &mut Vec<Held>) {
+        let largest = self.list.iter().map(|stream| stream.ring.bytes()).max().unwrap_or(0);
+        let back = self.list.iter().filter_map(|stream| stream.backlog.as_ref());
+        let back = back.map(|backlog| backlog.bytes).max().unwrap_or(0);
+        held.extend([
+            Held { what: "streams", amount: self.list.len(), limit: config.max_streams },
+            Held { what: "tombstones", amount: self.tombstones.len(), limit: config.max_tombstones },
+            Held { what: "burials", amount: self.tombstone_order.len(), limit: config.max_tombstones },
+            Held { what: "bytes retained of one writer", amount: largest, limit: config.ring_bytes },
+            Held { what: "bytes retained", amount: self.ring_total, limit: config.ring_total },
+            Held { what: "bytes of half messages", amount: self.partial_total, limit: config.partial_total },
+            Held { what: "bytes of one backlog", amount: back, limit: config.ring_bytes },
+        ]);
     }
 
     pub(crate) fn get(&self, ix: StreamIx) -> &Stream {

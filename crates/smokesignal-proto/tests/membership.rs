@@ -209,3 +209,21 @@ fn who_leaves_leaves_no_hole() {
         world.until("enough peers", SECOND * 10, |world| settled(world, 3, 5));
     }
 }
+
+/// C11: "explicit peers never evicted". The link exists already, and both ends learn that somebody wishes for it: when
+/// three joiners need room, another link makes way.
+#[test]
+fn a_link_that_is_wished_for_is_not_split() {
+    let config = Config { min_peers: 1, max_peers: 2, ..Config::default() };
+    let mut world = World::new(12);
+    world.gather(3, &config);
+    world.until("gathered", SECOND * 10, |world| world.peers(1).contains(&world.id(0)));
+    let address = common::address(0).to_string();
+    world.with(1, |node, now| node.request_peer(RequestId(1), address, now));
+    world.until("answered", SECOND * 5, |world| !world.requested.is_empty());
+    for ix in 3..12 {
+        world.start(ix, config.clone(), &[0]);
+        world.run(SECOND * 2);
+        assert!(world.peers(1).contains(&world.id(0)), "{}", world.picture());
+    }
+}

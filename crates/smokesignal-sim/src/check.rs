@@ -9,20 +9,23 @@
 //! | C2 at most max + 2 links, C6 no link to oneself and no double ones | every new link |
 //! | C7 at most 8 dials at once | every dial |
 //! | C3 soon enough links again, C4 one component without faults, C5 nobody alone for long | every second |
-//! | A6 everyone has everything, A11 nothing but upkeep flows, B1 one root, and an exact count, C1 links are symmetric, C2 at most max links, C9 diameter, C10 seed's links | in the quiet at the end, see [`World::check_quiet`] |
+//! | A7 no circle of parents with somebody behind, A8 every limit, A12 nobody believes its neighbour to have what it has not, A13 nobody is past what the writer has signed, B2 a dead root is forgotten, C8 known nodes have said so themselves | every second, some of the nodes, see `inside.rs` |
+//! | C11 a link that somebody wished for is not ended for others | every lost link |
+//! | A5 a stream comes over one link, A6 everyone has everything, A11 nothing but upkeep flows, B1 one root, and an exact count, B3 so many beats, B4 so many dials to the seeds, C1 links are symmetric, C2 at most max links, C9 diameter, C10 seed's links | in the quiet at the end, see [`World::check_quiet`] |
 //!
-//! Not visible from outside of a node, and left to the core's own tests: A5 (parents), A7 (parent cycles), A8 but for
-//! the number of links, A12 (what a node believes of its peers), A13 (marks of unverified segments; their deliveries
-//! are seen as A2), B2 to B4 (beacons), C8 (views), C11 and C12. A10 is a figure of the scenario `slow`, B6 and B7 are
-//! checked in `netsplit`.
+//! A10 and C12 compare two runs: they are figures of the scenarios `slow` and `reorder`. B6 and B7 are checked in
+//! `netsplit`; B9 is B3 and the count of messages there.
 
 mod deliveries;
+mod inside;
 mod peers;
 mod quiet;
 
 use std::time::Duration;
 
 use serde::Serialize;
+
+pub(crate) use inside::Suspects;
 
 use crate::world::World;
 
@@ -103,11 +106,15 @@ mod tests {
 
     /// Three nodes; number 0 writes as writer 0.
     fn world(expect: Expect) -> World {
+        written_in(expect, Duration::ZERO)
+    }
+
+    fn written_in(expect: Expect, lasts: Duration) -> World {
         let mut world = World::new(Setup { expect, ..Setup::new(1) });
         world.join(3, 1000.0);
         world.run(Duration::from_millis(10));
-        let lasts = Duration::ZERO;
         world.write(Workload { writers: 3, per_second: 1.0, size: 24, lasts });
+        world.run(2 * lasts);
         world
     }
 
@@ -185,6 +192,71 @@ mod tests {
         world.setup.seeds = 1;
         world.run(Duration::from_secs(40));
         assert_eq!(world.violation().map(|violation| violation.invariant.as_str()), Some("C5"));
+    }
+
+    #[test]
+    fn whoever_is_past_the_writer_is_seen() {
+        let mut world = written_in(Expect::default(), Duration::from_secs(3));
+        let writer = world.writers[0] as usize;
+        let id = world.members[writer].id;
+        let view = |ix: usize| world.members[ix].node.as_ref().and_then(|node| node.stream_of(&id));
+        let mut views: Vec<_> = (0..3).map(view).collect();
+        let other = (writer + 1) % 3;
+        world.check_proof(writer, &views);
+        assert_eq!(world.violation(), None);
+        views[other].as_mut().unwrap().have += 1;
+        world.check_proof(writer, &views);
+        assert_eq!(world.violation().unwrap().invariant, "A13");
+    }
+
+    #[test]
+    fn a_belief_or_a_circle_counts_when_it_stays() {
+        let looked = |times: u64| {
+            let mut world = world(Expect::default());
+            (0..times).for_each(|_| world.suspect(1, vec![("A12", 0, 1)]));
+            world.suspect(2, vec![("A12", 0, 1)]);
+            world.violation().is_some()
+        };
+        assert!(!looked(5) && looked(6));
+    }
+
+    #[test]
+    fn a_circle_with_somebody_behind_is_found() {
+        let mut world = written_in(Expect::default(), Duration::from_secs(3));
+        let id = world.members[world.writers[0] as usize].id;
+        let view = |ix: usize| world.members[ix].node.as_ref().and_then(|node| node.stream_of(&id));
+        let mut views: Vec<_> = (0..3).map(view).collect();
+        let to = |ix: usize, other: usize| {
+            let ends = |slot: &&u32| world.links.get(**slot).other(ix) == other;
+            world.members[ix].links.iter().find(ends).map(|slot| world.links.id(*slot))
+        };
+        let circle = |views: &[_]| {
+            let mut found = Vec::new();
+            world.look_at_cycles(views, &mut found);
+            found
+        };
+        for ix in 0..3 {
+            views[ix].as_mut().unwrap().parent = to(ix, (ix + 1) % 3);
+        }
+        assert_eq!(circle(&views), [], "all are as far");
+        views[1].as_mut().unwrap().have -= 1;
+        assert!(circle(&views).iter().all(|(what, ix, _)| (*what, *ix) == ("A7", 1)));
+        assert_eq!(circle(&views).len(), 1);
+        views[2].as_mut().unwrap().parent = None;
+        assert_eq!(circle(&views), [], "no circle");
+    }
+
+    #[test]
+    fn a_wished_link_may_break_but_not_be_given_up() {
+        let lost = |reason| {
+            let mut world = world(Expect::default());
+            let peer = world.members[1].id;
+            world.members[0].explicit.push(peer);
+            world.check_lost_peer(0, Some(peer), reason);
+            world.violation().map(|violation| violation.invariant.clone())
+        };
+        assert_eq!(lost("the connection broke"), None);
+        assert_eq!(lost("it has peers enough").as_deref(), Some("C11"));
     }
 
     #[test]

@@ -130,14 +130,23 @@ impl World {
             }
             Output::PeerUp { peer, .. } => {
                 self.note(8, ix as u64, 1);
+                self.links_changed_at = self.now;
                 self.check_new_peer(ix, peer);
             }
-            Output::PeerDown { .. } => self.note(8, ix as u64, 0),
+            Output::PeerDown { link, reason } => {
+                self.note(8, ix as u64, 0);
+                self.links_changed_at = self.now;
+                let other = self.links.slot(link).map(|slot| self.links.get(slot).other(ix));
+                let peer = other.map(|other| self.members[other].id);
+                self.check_lost_peer(ix, peer, reason);
+            }
+            Output::Requested { outcome, .. } => {
+                self.members[ix].wishes -= 1;
+                self.members[ix].explicit.extend(outcome.ok());
+            }
             Output::Left { .. } => self.note(9, ix as u64, 0),
             Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
             Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),
-            // A request's answer, and what the core grows later that the world need not perform.
-            _ => {}
         }
     }
 

@@ -51,6 +51,11 @@ impl Graph {
         sizes
     }
 
+    /// Numbers of this node's neighbours.
+    pub fn neighbours(&self, ix: usize) -> Vec<usize> {
+        self.near[ix].iter().map(|(other, _)| *other as usize).collect()
+    }
+
     /// Links of this node.
     pub fn degree(&self, ix: usize) -> usize {
         self.near[ix].len()

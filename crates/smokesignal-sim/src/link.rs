@@ -13,6 +13,7 @@ pub(crate) struct Link {
     generation: u32,
     pub(crate) ends: [u32; 2],
     pub(crate) states: [End; 2],
+    pub(crate) opened_at: u64,
     /// One-way base delay in microseconds.
     pub(crate) delay: u64,
     /// Events in the queue (or put aside) that name this link; the slot is free when there are none.
@@ -64,12 +65,13 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn open(&mut self, dialler: usize, dialled: usize, delay: u64) -> u32 {
+    pub(crate) fn open(&mut self, dialler: usize, dialled: usize, delay: u64, now: u64) -> u32 {
         let ends = [dialler as u32, dialled as u32];
         let fresh = |generation| Link {
             generation,
             ends,
             states: [End::Waiting; 2],
+            opened_at: now,
             delay,
             pending: 0,
             released: false,

@@ -22,6 +22,7 @@ pub(crate) struct Member {
     /// How often this node was started: its incarnation.
     pub(crate) start: u64,
     pub(crate) started_at: u64,
+    pub(crate) died_at: u64,
     /// The host is gone from the net: packets to it vanish instead of being refused.
     pub(crate) unplugged: bool,
     pub(crate) frozen: bool,
@@ -49,6 +50,9 @@ pub(crate) struct Member {
     pub(crate) alone_since: Option<u64>,
     pub(crate) low_since: Option<u64>,
     pub(crate) netsplit: bool,
+    /// Links it has asked for by name and waits for; neighbours it has asked for, and got.
+    pub(crate) wishes: usize,
+    pub(crate) explicit: Vec<NodeId>,
 }
 
 /// What a writing node did so far.
@@ -56,8 +60,9 @@ pub(crate) struct Member {
 pub(crate) struct Writer {
     /// Its place in every receiver's `reads`.
     pub(crate) number: u32,
-    /// Messages written in the present start.
+    /// Messages written in the present start, and when the last one was.
     pub(crate) written: u64,
+    pub(crate) written_at: u64,
     /// Since when it may not write although a healthy link exists.
     pub(crate) blocked_since: Option<u64>,
 }
@@ -88,6 +93,7 @@ impl Member {
             node: None,
             start: 0,
             started_at: 0,
+            died_at: 0,
             unplugged: false,
             frozen: false,
             backlog: VecDeque::new(),
@@ -104,6 +110,8 @@ impl Member {
             alone_since: None,
             low_since: None,
             netsplit: false,
+            wishes: 0,
+            explicit: Vec::new(),
         }
     }
 

@@ -38,6 +38,7 @@ impl World {
             Target::Address(address) => Some(*address),
         };
         let peer = address.and_then(at_address).filter(|peer| *peer < self.members.len());
+        self.stats.seed_dials += u64::from(peer.is_some_and(|peer| peer < self.setup.seeds));
         let start = self.members[ix].start;
         let failed = |refused| Event::DialFailed { ix: ix as u32, start, dial, refused };
         let Some(peer) = peer else { return self.queue.push(self.now + DIAL_TIMEOUT, failed(false)) };
@@ -49,7 +50,7 @@ impl World {
         if wrong || !self.members[peer].alive() {
             return self.queue.push(self.now + 2 * delay, failed(true));
         }
-        let slot = self.links.open(ix, peer, delay);
+        let slot = self.links.open(ix, peer, delay, self.now);
         let link = self.links.get_mut(slot);
         link.pending = 1;
         if ix == peer {
@@ -241,7 +242,11 @@ impl World {
             Message::Data(segment) => segment,
             Message::Control(control) => {
                 match **control {
-                    Control::Ping { .. } | Control::Beacon { .. } => kinds.keepalive += 1,
+                    Control::Beacon { .. } => {
+                        kinds.keepalive += 1;
+                        kinds.beats += 1;
+                    }
+                    Control::Ping { .. } => kinds.keepalive += 1,
                     Control::Digest { .. } | Control::Graft { .. } | Control::Prune { .. } => {
                         kinds.repair += 1;
                     }
@@ -296,8 +301,10 @@ impl World {
 
     /// The process is gone: its kernel ends its connections, unless the host is off the net.
     pub(crate) fn kill(&mut self, ix: usize, silently: bool) {
+        let now = self.now;
         let member = &mut self.members[ix];
         member.node = None;
+        member.died_at = now;
         member.frozen = false;
         member.unplugged = silently;
         self.note(13, ix as u64, silently.into());

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use smokesignal_proto::RequestId;
 
 use crate::hostile::Behaviour;
+use crate::member::address;
 use crate::world::{Event, World, micros};
 
 /// One fault.
@@ -81,6 +83,11 @@ pub enum Fault {
         share: f64,
         /// By how much.
         by: Duration,
+    },
+    /// These nodes ask for a link to some other node, by its address.
+    Wish {
+        /// How many.
+        share: f64,
     },
     /// These nodes turn hostile: they are started again as such.
     Hostile {
@@ -186,8 +193,24 @@ impl World {
                 }
                 met
             }
+            Fault::Wish { share } => {
+                let met = self.draw(share, |world, ix| world.members[ix].awake());
+                met.iter().for_each(|ix| self.wish(*ix));
+                Vec::new()
+            }
             Fault::Churn { .. } | Fault::Resets { .. } => Vec::new(),
         }
+    }
+
+    fn wish(&mut self, ix: usize) {
+        let others: Vec<_> = self.alive().into_iter().filter(|other| *other != ix).collect();
+        if others.is_empty() {
+            return;
+        }
+        let other = address(others[self.chance.below(others.len())]).to_string();
+        let request = RequestId(self.now);
+        self.members[ix].wishes += 1;
+        self.with(ix, |node, now| node.request_peer(request, other, now));
     }
 
     pub(crate) fn go_on_with_rule(&mut self, number: u32) {

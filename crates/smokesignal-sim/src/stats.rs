@@ -106,6 +106,8 @@ pub struct Stats {
     pub wire_bytes: u64,
     /// Connections tried.
     pub dials: u64,
+    /// Of these to a seed.
+    pub seed_dials: u64,
     /// Connections that a node ended because the other side broke the rules.
     pub broken_rules: u64,
     /// `netsplit` events.
@@ -125,6 +127,8 @@ pub struct Kinds {
     pub repair: u64,
     /// Keepalives.
     pub keepalive: u64,
+    /// Of these the beats.
+    pub beats: u64,
     /// Everything about who is linked to whom.
     pub membership: u64,
 }

@@ -94,6 +94,12 @@ impl Draw {
             replay: format!("smokesignal sim swarm --rng-seed {rng_seed} --seeds 1{size}"),
         };
         let joins_per_second = [2.0, 20.0, 200.0][chance.below(3)];
+        // No fault, and from a chance of its own, so that the faults stay as they were.
+        let mut wishes = Chance::new(mix(rng_seed ^ 0x5749_5348));
+        if wishes.with(0.25) {
+            let after = wishes.duration(Duration::ZERO, time / 2);
+            rules.push(Rule::once(after, Fault::Wish { share: 0.1 }));
+        }
         let patience = Duration::from_secs(if separated { 60 } else { 20 });
         Self { setup, nodes, joins_per_second, workload, rules, time, patience }
     }
@@ -130,9 +136,8 @@ fn fault(chance: &mut Chance, nodes: usize) -> Fault {
         8 if chance.with(0.5) => Fault::SlowLine { share, bytes },
         8 => Fault::SlowReader { share, bytes },
         9 => {
-            // Forgers wait for signatures: until then what they write is read.
-            let harmless = [Behaviour::Drop, Behaviour::Lie, Behaviour::Replay, Behaviour::Hoard];
-            Fault::Hostile { share: 0.1, behaviour: Some(harmless[chance.below(harmless.len())]) }
+            let behaviour = Behaviour::ALL[chance.below(Behaviour::ALL.len())];
+            Fault::Hostile { share: 0.1, behaviour: Some(behaviour) }
         }
         _ => Fault::ClockJump {
             share,

@@ -67,7 +67,7 @@ impl World {
         let candidates = self.alive().into_iter().filter(|ix| self.members[*ix].honest()).collect();
         for ix in self.chance.sample(candidates, workload.writers) {
             let number = self.writers.len() as u32;
-            self.members[ix].writer = Some(Writer { number, written: 0, blocked_since: None });
+            self.members[ix].writer = Some(Writer { number, written: 0, written_at: 0, blocked_since: None });
             self.writers.push(ix as u32);
             let first = self.chance.between(0, (1e6 / workload.per_second) as u64);
             self.queue.push(self.now + first, Event::Write(number));
@@ -103,7 +103,7 @@ impl World {
         let head =
             Head { writer: number, start: member.start as u32, number: writer.written + 1, written_at: now };
         if node.broadcast(head.message(workload.size)) == Ok(head.number) {
-            writer.written = head.number;
+            (writer.written, writer.written_at) = (head.number, now);
         } else {
             self.violate("A1", ix, format!("its message {} got another number", head.number));
         }

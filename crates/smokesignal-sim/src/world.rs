@@ -9,7 +9,7 @@ use std::time::Duration;
 use smokesignal_proto::{Config, DialId, Node, NodeId};
 
 use crate::chance::{Chance, mix};
-use crate::check::{Expect, Violation};
+use crate::check::{Expect, Suspects, Violation};
 use crate::hostile::Loot;
 use crate::latency::Latency;
 use crate::link::{Links, Parcel};
@@ -80,6 +80,8 @@ pub struct World {
     /// What was counted since [`World::measure`].
     pub stats: Stats,
     pub(crate) violation: Option<Violation>,
+    pub(crate) suspects: Suspects,
+    pub(crate) links_changed_at: u64,
     /// A living seed could be reached since then.
     pub(crate) seed_since: Option<u64>,
     pub(crate) events: u64,
@@ -151,6 +153,8 @@ impl World {
             loot: HashMap::new(),
             stats: Stats::default(),
             violation: None,
+            suspects: Suspects::default(),
+            links_changed_at: 0,
             seed_since: None,
             events: 0,
             hash: 0,
@@ -281,6 +285,7 @@ impl World {
         member.reads.clear();
         member.backlog.clear();
         member.dials = 0;
+        (member.wishes, member.explicit) = (0, Vec::new());
         (member.alone_since, member.low_since) = (None, None);
         (member.frozen, member.unplugged, member.netsplit) = (false, false, false);
         if let Some(writer) = &mut member.writer {

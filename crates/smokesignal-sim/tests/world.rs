@@ -209,3 +209,21 @@ fn a_slow_line_is_no_netsplit() {
 fn a_stream_is_never_given_up_while_somebody_is_ahead() {
     seed_holds(136);
 }
+
+/// A5: a node that declined a stream before it had named all streams was sent it twice for ever.
+#[test]
+fn who_declines_a_stream_early_has_declined_it() {
+    seed_holds(55);
+}
+
+/// A5: what came too early, because another link was slow, was thrown away again and again.
+#[test]
+fn a_stream_that_comes_too_early_is_declined() {
+    seed_holds(160);
+}
+
+/// C11: only the side that wished for a link which existed already knew of the wish.
+#[test]
+fn both_sides_keep_a_link_that_is_wished_for() {
+    seed_holds(199);
+}

@@ -125,12 +125,11 @@ impl Membership {
             Purpose::Nearer(from) => self.maybe_move(link, from, took / 2, now),
             Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),
             Purpose::Explicit(request) => match self.link_to(&peer) {
-                Some((existing, conn)) if conn.phase == Phase::Active => {
-                    self.mark_explicit(existing);
-                    self.out.push(Effect::Requested(request, Ok(peer)));
+                Some((existing, _)) => {
+                    self.wish_for(existing, request);
                     self.close(link, "a link to this node exists already");
                 }
-                _ => self.ask_for_link(link, Priority::Explicit, None, now),
+                None => self.ask_for_link(link, Priority::Explicit, None, now),
             },
         }
     }
@@ -146,10 +145,26 @@ impl Membership {
         self.out.push(Effect::Close(link, "this is the node itself"));
     }
 
-    fn mark_explicit(&mut self, link: LinkId) {
-        if let Some(conn) = self.conns.get_mut(&link) {
-            conn.explicit = true;
+    /// The user asks for a link that exists, or will in a moment.
+    fn wish_for(&mut self, link: LinkId, request: RequestId) {
+        let Some(conn) = self.conns.get_mut(&link) else { return };
+        conn.explicit = true;
+        if conn.phase == Phase::Active {
+            let peer = conn.peer;
+            self.out.push(Effect::Requested(request, Ok(peer)));
+            self.say_that_it_is_wished_for(link);
+        } else if let Purpose::Explicit(earlier) =
+            std::mem::replace(&mut conn.purpose, Purpose::Explicit(request))
+        {
+            self.out.push(Effect::Requested(earlier, Ok(conn.peer)));
         }
+    }
+
+    /// Neither side may give up such a link for others.
+    fn say_that_it_is_wished_for(&mut self, link: LinkId) {
+        let (record, incarnation) = (self.record.clone(), self.config.incarnation);
+        let (priority, token) = (Priority::Explicit, None);
+        self.send(link, Control::Neighbor { record, incarnation, priority, token });
     }
 
     pub(super) fn ask_for_link(
@@ -193,7 +208,11 @@ impl Membership {
         if phase == Phase::Requested && self.me < peer {
             return; // Both asked at once over one connection: the larger id answers.
         }
-        if matches!(phase, Phase::Accepted | Phase::Active) || self.leaving {
+        if matches!(phase, Phase::Accepted | Phase::Active) {
+            conn.explicit |= priority == Priority::Explicit;
+            return;
+        }
+        if self.leaving {
             return;
         }
         if phase == Phase::Session && !self.wins(link, &peer, incarnation, now) {
@@ -308,7 +327,10 @@ impl Membership {
         self.next_refill = self.next_refill.min(now + self.refill_wait);
         self.out.push(Effect::Up(link));
         match purpose {
-            Purpose::Explicit(request) => self.out.push(Effect::Requested(request, Ok(peer))),
+            Purpose::Explicit(request) => {
+                self.out.push(Effect::Requested(request, Ok(peer)));
+                self.say_that_it_is_wished_for(link);
+            }
             Purpose::Nearer(from) => self.moved(link, from, now),
             _ => {}
         }
@@ -324,6 +346,7 @@ impl Membership {
         (conn.phase, conn.since, conn.explicit) = (Phase::Session, now, false);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.avoid(&peer, now + self.config.pair_backoff / 10);
+        self.limit_sessions();
         match purpose {
             Purpose::Explicit(request) => {
                 let linked = self.link_to(&peer).is_some();

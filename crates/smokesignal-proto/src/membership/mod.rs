@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::id::{Keypair, NodeId};
 use crate::message::{Control, Message, Priority};
-use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
+use crate::node::{DialId, Held, LinkId, RequestFailure, RequestId, Target};
 use crate::passive::Passive;
 use crate::record::Record;
 use crate::rng::Rng;
@@ -245,6 +245,43 @@ impl Membership {
     /// Whether there is a seed that is not this node itself.
     pub(crate) fn has_seeds(&self) -> bool {
         self.seeds.iter().any(|seed| !seed.own)
+    }
+
+    /// See [`crate::Node::held`].
+    pub(crate) fn held(&self, held: &mut Vec<Held>) {
+        let config = &self.config;
+        let explicit = self.conns.values().filter(|conn| conn.explicit).count();
+        let sessions = self.conns.values().filter(|conn| conn.phase == Phase::Session).count();
+        let links = config.hard_max().saturating_add(explicit);
+        let pending = self.conns.len() - sessions - self.degree();
+        let explicit = |dial: &&Dial| matches!(dial.purpose, Purpose::Explicit(_));
+        let dials = self.dials.len() - self.dials.values().filter(explicit).count();
+        let (known, dead) = self.passive.counts();
+        held.extend([
+            Held { what: "links", amount: self.degree(), limit: links },
+            Held {
+                what: "links being agreed on",
+                amount: pending,
+                limit: config.max_dials + config.automatic_max() + 2,
+            },
+            Held { what: "connections that are no links", amount: sessions, limit: config.max_sessions },
+            // What a user asks for comes on top.
+            Held { what: "dials", amount: dials, limit: config.max_dials },
+            Held { what: "known nodes", amount: known, limit: config.passive_view },
+            Held { what: "nodes that did not answer", amount: dead, limit: config.graveyard },
+            Held { what: "walks", amount: self.walks.len(), limit: config.max_walks },
+            Held {
+                what: "splits",
+                amount: self.splits.len().max(self.betweens.len()),
+                limit: split::MAX_SPLITS,
+            },
+            Held { what: "nodes kept apart", amount: self.apart.len(), limit: config.passive_view },
+        ]);
+    }
+
+    /// See [`crate::Node::known_records`].
+    pub(crate) fn known_records(&self) -> impl Iterator<Item = &Record> {
+        self.passive.records().chain(self.conns.values().filter_map(|conn| conn.record.as_ref()))
     }
 
     /// Links that both sides agree on.

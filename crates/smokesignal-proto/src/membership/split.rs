@@ -10,7 +10,7 @@ use crate::record::Record;
 use crate::time::Instant;
 
 /// Splits one node takes part in at once; a further one is answered no.
-const MAX_SPLITS: usize = 16;
+pub(super) const MAX_SPLITS: usize = 16;
 
 impl Membership {
     /// Room for the node at the other end of `link`, by a split. False: no neighbour can be asked.

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::id::{Keypair, NodeId};
-use crate::message::{Beat, Control, SeedReport, SeedStatus};
-use crate::node::LinkId;
+use crate::message::{Beat, Control, MAX_SEEDS, SeedReport, SeedStatus};
+use crate::node::{Held, LinkId};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -140,6 +140,15 @@ impl Netsplit {
             news: Vec::new(),
             config,
         }
+    }
+
+    /// See [`crate::Node::held`].
+    pub(crate) fn held(&self, held: &mut Vec<Held>) {
+        let seeds = self.sides.values().map(|side| side.seeds.len()).chain([self.best.beat.seeds.len()]);
+        held.extend([
+            Held { what: "dead roots", amount: self.dead.len(), limit: MAX_DEAD },
+            Held { what: "seeds watched", amount: seeds.max().unwrap_or(0), limit: MAX_SEEDS },
+        ]);
     }
 
     /// Nodes in this node's component, itself included, as far as it knows.

@@ -17,7 +17,7 @@ impl Node {
             return;
         }
         if segment.origin == self.me {
-            return self.duplicate(link, OWN, now);
+            return self.decline(link, OWN, now);
         }
         let place = self.streams.find(&segment.origin);
         let current = place.filter(|ix| self.streams.get(*ix).incarnation == segment.incarnation);
@@ -36,7 +36,14 @@ impl Node {
         });
         if let Some((ix, duplicate)) = known {
             self.spread.peer_has(link, ix, segment.seq);
-            return if duplicate { self.duplicate(link, ix, now) } else { self.want(ix, now) };
+            if !duplicate {
+                self.want(ix, now);
+            }
+            // What comes too early is as useless as what comes twice, as long as somebody else brings what is next.
+            if duplicate || self.spread.parent(ix).is_some() {
+                self.decline(link, ix, now);
+            }
+            return;
         }
         // "Verify before believing": nothing moves on an unverified segment (A13).
         if self.config.signed && !segment.verify(&self.config.network) {
@@ -64,7 +71,7 @@ impl Node {
                 self.follow(advice, link, ix, now);
             }
             Verdict::Ahead => self.want(ix, now),
-            Verdict::Duplicate => self.duplicate(link, ix, now),
+            Verdict::Duplicate => self.decline(link, ix, now),
         }
         self.deliver(deliveries);
     }
@@ -81,8 +88,9 @@ impl Node {
         }
     }
 
-    pub(super) fn duplicate(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
-        if self.spread.duplicate(link, ix) {
+    /// Tells a link that brings what is of no use to stop.
+    pub(super) fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
+        if self.spread.decline(link, ix) {
             let stream = self.streams.get(ix);
             let (origin, incarnation) = (stream.origin, stream.incarnation);
             self.send(link, Control::Prune { origin, incarnation }.into(), now);

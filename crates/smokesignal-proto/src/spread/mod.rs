@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::message::Mark;
-use crate::node::LinkId;
+use crate::node::{Held, LinkId, StreamLink};
 use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 
@@ -46,6 +46,8 @@ struct Tree {
     switched: Instant,
     /// The last segment that came from there.
     fed: u64,
+    /// It stands in line for a parent.
+    seeking: bool,
 }
 
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl Spread {
     pub(crate) fn forget_stream(&mut self, ix: StreamIx) {
         self.wants.remove(&ix);
         if let Some(tree) = self.trees.get_mut(ix) {
-            *tree = Tree::default();
+            *tree = Tree { seeking: tree.seeking, ..Tree::default() };
         }
         for link in self.links.values_mut() {
             if let Some(column) = link.columns.get_mut(ix) {
@@ -169,6 +171,31 @@ impl Spread {
                 *column = Column { push: !covered, in_ready, dirty, ..Column::default() };
             }
         }
+    }
+
+    /// See [`crate::Node::held`].
+    pub(crate) fn held(&self, config: &Config, held: &mut Vec<Held>) {
+        let most = |what, limit, of: fn(&Link) -> usize| {
+            let amount = self.links.values().map(of).max().unwrap_or(0);
+            Held { what, amount, limit }
+        };
+        let window = config.link_window + config.control_window;
+        held.extend([
+            most("bytes handed to one link", window, |link| link.unsent),
+            most("streams ready for one link", config.max_streams, |link| link.ready.len()),
+            most("streams to be named to one link", config.max_streams, |link| link.dirty.len()),
+            Held { what: "missing ranges", amount: self.wants.len(), limit: config.max_streams },
+            Held { what: "streams without a parent", amount: self.orphans.len(), limit: config.max_streams },
+        ]);
+    }
+
+    /// What is known of each neighbour and this stream.
+    pub(crate) fn views(&self, ix: StreamIx) -> Vec<StreamLink> {
+        let view = |(link, state): (&LinkId, &Link)| {
+            let Column { peer_have, sent, push, pruned, .. } = *state.columns.get(ix)?;
+            Some(StreamLink { link: *link, claims: peer_have, sent, push, pruned })
+        };
+        self.links.iter().filter_map(view).collect()
     }
 
     fn tree(&mut self, ix: StreamIx) -> &mut Tree {
@@ -227,14 +254,15 @@ impl Spread {
     }
 
     fn choose(&mut self, ix: StreamIx, link: LinkId, now: Instant) {
-        *self.tree(ix) = Tree { parent: Some(link), switched: now, fed: 0 };
+        let tree = self.tree(ix);
+        (tree.parent, tree.switched, tree.fed) = (Some(link), now, 0);
         if let Some(state) = self.links.get_mut(&link) {
             state.column(ix).pruned = false;
         }
     }
 
-    /// The link brought what we had. True: tell it to stop.
-    pub(crate) fn duplicate(&mut self, link: LinkId, ix: StreamIx) -> bool {
+    /// The link brought what is of no use. True: tell it to stop.
+    pub(crate) fn decline(&mut self, link: LinkId, ix: StreamIx) -> bool {
         self.tree(ix).parent != Some(link) && self.prune(link, ix).is_some()
     }
 
@@ -314,7 +342,8 @@ impl Spread {
     pub(crate) fn pruned(&mut self, link: LinkId, ix: StreamIx, have: u64, now: Instant, config: &Config) {
         if let Some(state) = self.links.get_mut(&link) {
             let column = state.column(ix);
-            column.push = false;
+            // Whoever declines it knows it: the end of its first digest, still on the way, changes nothing.
+            (column.push, column.named) = (false, true);
             if column.peer_have < have {
                 state.make_dirty(ix, now, config);
             }

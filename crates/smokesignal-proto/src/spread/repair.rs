@@ -80,7 +80,9 @@ impl Spread {
 
     /// The stream shall have a parent again, though nobody is known to be ahead.
     pub(super) fn adopt(&mut self, ix: StreamIx) {
-        self.orphans.push_back(ix);
+        if !std::mem::replace(&mut self.tree(ix).seeking, true) {
+            self.orphans.push_back(ix);
+        }
     }
 
     /// Whether the stream may go on with this segment, because nobody has what comes before.
@@ -126,6 +128,7 @@ impl Spread {
         while repairs.len() < REPAIRS
             && let Some(ix) = self.orphans.pop_front()
         {
+            self.tree(ix).seeking = false;
             repairs.extend(self.find_parent(ix, streams, now, config));
         }
         if !repairs.is_empty() {

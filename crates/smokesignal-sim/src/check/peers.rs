@@ -26,7 +26,8 @@ impl World {
     }
 
     pub(crate) fn check_dials(&mut self, ix: usize) {
-        let (dials, limit) = (self.members[ix].dials, self.setup.config.max_dials);
+        // What a user asks for comes on top.
+        let (dials, limit) = (self.members[ix].dials, self.setup.config.max_dials + self.members[ix].wishes);
         if dials > limit {
             self.violate("C7", ix, format!("it makes {dials} dials at once, {limit} are allowed"));
         }
@@ -46,6 +47,7 @@ impl World {
         if self.setup.expect.failure_free {
             self.check_component();
         }
+        self.check_inside();
     }
 
     fn check_links(&mut self, ix: usize, alive: usize) {
