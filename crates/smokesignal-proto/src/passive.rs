@@ -20,6 +20,8 @@ pub(crate) struct Passive {
 #[derive(Debug)]
 struct Known {
     record: Record,
+    /// Who told of it first.
+    teller: NodeId,
     not_before: Instant,
     failures: u32,
 }
@@ -39,22 +41,35 @@ impl Passive {
         self.known.get(&record.id).is_some_and(|known| known.record == *record)
     }
 
-    /// Remembers a node, or its newer record. When full a random entry loses.
-    pub(crate) fn learn(&mut self, record: &Record, rng: &mut Rng, config: &Config) {
+    /// Remembers a node, or its newer record. When full a random entry loses; of those who told of a quarter of all, one
+    /// of their own does, so that nobody replaces what others know.
+    pub(crate) fn learn(&mut self, record: &Record, teller: &NodeId, rng: &mut Rng, config: &Config) {
         if let Some(known) = self.known.get_mut(&record.id) {
             if record.version > known.record.version {
-                *known = Known { record: record.clone(), not_before: Instant::ZERO, failures: 0 };
+                known.record = record.clone();
+                (known.not_before, known.failures) = (Instant::ZERO, 0);
             }
             return;
         }
         self.graveyard.retain(|dead| dead.id != record.id);
-        if self.known.len() >= config.passive_view
-            && let Some(loser) = self.known.keys().nth(rng.below(self.known.len())).copied()
-        {
-            self.known.remove(&loser);
+        if self.known.len() >= config.passive_view {
+            self.make_room(teller, rng, config);
         }
-        self.known
-            .insert(record.id, Known { record: record.clone(), not_before: Instant::ZERO, failures: 0 });
+        let (record, not_before) = (record.clone(), Instant::ZERO);
+        self.known.insert(record.id, Known { record, teller: *teller, not_before, failures: 0 });
+    }
+
+    fn make_room(&mut self, teller: &NodeId, rng: &mut Rng, config: &Config) {
+        let told = |known: &&Known| known.teller == *teller;
+        let same = self.known.values().filter(told).count();
+        let loser = if same >= config.passive_view / 4 {
+            self.known.values().filter(told).nth(rng.below(same))
+        } else {
+            self.known.values().nth(rng.below(self.known.len()))
+        };
+        if let Some(id) = loser.map(|known| known.record.id) {
+            self.known.remove(&id);
+        }
     }
 
     pub(crate) fn forget(&mut self, id: &NodeId) {
@@ -139,7 +154,7 @@ mod tests {
         let config = Config { passive_view: 4, graveyard: 2, ..Config::default() };
         let (mut passive, mut rng) = (Passive::default(), Rng::new(1));
         for seed in 0..20 {
-            passive.learn(&record(seed), &mut rng, &config);
+            passive.learn(&record(seed), &record(0).id, &mut rng, &config);
             assert!(passive.counts().0 <= 4);
         }
         for seed in 0..20 {
@@ -153,7 +168,7 @@ mod tests {
     fn one_failed_dial_does_not_forget_a_node_three_do() {
         let config = Config::default();
         let (mut passive, mut rng) = (Passive::default(), Rng::new(1));
-        passive.learn(&record(1), &mut rng, &config);
+        passive.learn(&record(1), &record(0).id, &mut rng, &config);
         passive.failed(&record(1).id, Instant::ZERO, &config);
         assert!(passive.candidates(9, Instant::ZERO, &mut rng, |_| true).is_empty());
         let later = Instant::from_micros(2_000_000);

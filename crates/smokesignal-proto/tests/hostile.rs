@@ -542,3 +542,83 @@ fn a_former_start_is_over_as_soon_as_the_next_is_known() {
     (1..=2).for_each(|seq| bench.tell(3, tiny(9, 2, seq)));
     assert_eq!(told(&bench.drain(None)), messages(1..=2));
 }
+
+/// A key with a smaller id than the node's own: a root for it.
+fn root() -> Keypair {
+    (100..).map(key).find(|root| root.id() < key(1).id()).unwrap()
+}
+
+fn beat(number: u64) -> Arc<Beat> {
+    Arc::new(Beat::sign(&root(), &[0; 32], 1, number, 8, Vec::new()))
+}
+
+/// "Amplification": a root has something to say four times a second at most.
+#[test]
+fn beats_are_passed_on_at_a_root_s_rate_only() {
+    let mut bench = Bench::new(&[2, 3, 4]);
+    for number in 1..1500 {
+        let seeds = vec![SeedStatus { seed: number, state: SeedState::Absent }];
+        let beat = Arc::new(Beat::sign(&root(), &[0; 32], 1, number, 8, seeds));
+        bench.tell(2, Control::Beacon { beat, age_ms: 0, hops: 0 });
+    }
+    let outputs = bench.drain(Some(3));
+    let passed_on = |output: &&Output| matches!(output, Output::Send { link, .. } if *link != LinkId(2));
+    assert!(!closed(&outputs));
+    let count = outputs.iter().filter(passed_on).count();
+    assert!((1..100).contains(&count), "{count}");
+}
+
+/// Whoever brings a beat first must not bury its root by saying that it is old.
+#[test]
+fn a_beat_is_as_young_as_anybody_says() {
+    let mut bench = Bench::new(&[2, 3]);
+    for number in 1..20 {
+        bench.tell(2, Control::Beacon { beat: beat(number), age_ms: 4490, hops: 0 });
+        bench.tell(3, Control::Beacon { beat: beat(number), age_ms: 10, hops: 0 });
+        for _ in 0..2 {
+            bench.pass(1, &[2, 3]);
+            assert_eq!(bench.node.root(), root().id());
+        }
+    }
+    for _ in 0..10 {
+        bench.tell(2, Control::Beacon { beat: beat(19), age_ms: 0, hops: 0 });
+        bench.pass(1, &[2, 3]);
+    }
+    assert_eq!(bench.node.root(), bench.node.id(), "the last beat told again keeps no dead root alive");
+}
+
+/// "Table poisoning": a quarter of what a node knows may come from one neighbour, once it knows enough.
+#[test]
+fn one_neighbour_does_not_replace_what_others_told() {
+    let mut bench = Bench::new(&[2, 3]);
+    let honest: Vec<_> = (100..290).map(record).collect();
+    for chunk in honest.chunks(32) {
+        bench.tell(3, Control::Welcome { records: chunk.to_vec() });
+    }
+    let known = |bench: &Bench| {
+        let is_honest = |record: &&Record| honest.iter().any(|honest| honest.id == record.id);
+        bench.node.known_records().filter(is_honest).count()
+    };
+    assert_eq!(known(&bench), honest.len());
+    for chunk in (1000..2000).map(record).collect::<Vec<_>>().chunks(32) {
+        bench.tell(2, Control::ShuffleReply { walk: 4711, records: chunk.to_vec() });
+    }
+    assert!(known(&bench) > honest.len() * 2 / 3, "{}", known(&bench));
+}
+
+/// A name may stand for many hosts in turn: that it once led to the node itself says nothing about next time.
+#[test]
+fn a_name_that_led_home_is_tried_again() {
+    let mut bench = Bench::new(&[]);
+    bench.node.join("many.example:8495".to_owned(), bench.now);
+    let mut dials = 0;
+    for second in 0..120 {
+        for output in bench.pass(1, &[]) {
+            if let Output::Dial { dial, .. } = output {
+                dials += 1;
+                bench.node.handle_connected(LinkId(100 + second), key(1).id(), Some(dial), bench.now);
+            }
+        }
+    }
+    assert!((4..=20).contains(&dials), "{dials}");
+}

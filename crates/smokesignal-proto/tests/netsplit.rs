@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::World;
+use common::{World, keypair};
 use smokesignal_proto::{Config, Output};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -130,4 +130,51 @@ fn what_is_written_after_the_split_reaches_all_and_nothing_comes_twice() {
         });
     }
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+fn smallest(n: usize) -> usize {
+    (0..n).min_by_key(|ix| keypair(*ix).id()).unwrap()
+}
+
+/// The root is killed and started again before anybody has missed it: its beats are numbered from 1 again, and are
+/// passed on all the same.
+#[test]
+fn a_root_that_is_started_again_at_once_is_heard() {
+    let n = 16;
+    let root = smallest(n);
+    let mut world = whole(1, n);
+    world.run(SECOND * 60);
+    world.kill(root);
+    world.run(Duration::from_millis(300));
+    world.start(root, Config { incarnation: 2, ..Config::default() }, &[usize::from(root == 0)]);
+    world.until("counted", SECOND * 20, |world| counted(world, n));
+    for _ in 0..60 {
+        world.run(SECOND / 2);
+        assert!(counted(&world, n), "{}", world.picture());
+    }
+    assert_eq!(world.splits, []);
+}
+
+/// What a root said of a seed is forgotten with it: when it is the root once more it looks anew.
+#[test]
+fn an_old_verdict_is_not_told_again() {
+    let n = 12;
+    let root = smallest(n);
+    let mut world = World::new(3);
+    for ix in 0..n {
+        let seeds: &[usize] = if ix == root { &[] } else { &[root] };
+        world.start(ix, Config::default(), seeds);
+    }
+    world.until("whole", SECOND * 30, |world| counted(world, n));
+    world.run(SECOND * 60);
+    world.freeze(root);
+    world.run(SECOND * 20);
+    world.thaw(root);
+    world.until("whole again", SECOND * 60, |world| counted(world, n));
+    world.run(SECOND * 60);
+    let before = world.splits.len();
+    assert!(before > 0, "the frozen seed was missed");
+    world.kill(root); // Its host refuses connections: it is only down.
+    world.run(SECOND * 60);
+    assert_eq!(world.splits[before..], []);
 }

@@ -27,7 +27,7 @@ impl Membership {
     pub(super) fn contact_reached(&mut self, link: LinkId, ix: usize, now: Instant) {
         let Some(peer) = self.conns.get(&link).map(|conn| conn.peer) else { return };
         let seed = &mut self.seeds[ix];
-        (seed.peer, seed.failures, seed.lost) = (Some(peer), 0, false);
+        (seed.peer, seed.failures, seed.lost, seed.own) = (Some(peer), 0, false, false);
         seed.not_before = now + self.config.refill_backoff.1 / 4;
         seed.seen_answering();
         if self.degree() > 0 {
@@ -48,7 +48,7 @@ impl Membership {
     pub(super) fn on_join(&mut self, link: LinkId, record: Record, want: u8, now: Instant) {
         let records = self.sample(8, WELCOME - 8, &record.id);
         self.send(link, Control::Welcome { records });
-        self.learn(std::slice::from_ref(&record));
+        self.learn_of(&record);
         if let Some(conn) = self.conns.get_mut(&link) {
             conn.record = Some(record.clone());
         }
@@ -81,7 +81,7 @@ impl Membership {
 
     pub(super) fn on_walk(&mut self, from: LinkId, walk: u64, ttl: u8, record: Record, now: Instant) {
         if ttl == 3 {
-            self.learn(std::slice::from_ref(&record));
+            self.learn(from, std::slice::from_ref(&record));
         }
         let linked = record.id == self.me || self.link_to(&record.id).is_some();
         let hungry = self.degree() < self.config.min_peers;
@@ -156,7 +156,8 @@ impl Membership {
             return;
         }
         self.next_contact = now + self.config.contact_stagger;
-        let ready = |seed: &super::Seed| !seed.own && seed.not_before <= now;
+        // A name that led to this node itself may lead to another one next time.
+        let ready = |seed: &super::Seed| seed.not_before <= now;
         let mut seeds: Vec<_> = (0..self.seeds.len()).filter(|ix| ready(&self.seeds[*ix])).collect();
         seeds.retain(|ix| !self.dials.values().any(|dial| dial.purpose == Purpose::Contact(*ix)));
         if let Some(ix) = self.rng.pick(&seeds).copied() {
@@ -217,13 +218,13 @@ impl Membership {
             reply.push(self.record.clone());
             self.send(from, Control::ShuffleReply { walk, records: reply });
         }
-        self.learn(&records);
+        self.learn(from, &records);
     }
 
-    pub(super) fn on_shuffle_reply(&mut self, walk: u64, records: Vec<Record>) {
+    pub(super) fn on_shuffle_reply(&mut self, from: LinkId, walk: u64, records: Vec<Record>) {
         match self.walks.remove(&walk) {
             Some(back) => self.send(back, Control::ShuffleReply { walk, records }),
-            None => self.learn(&records),
+            None => self.learn(from, &records),
         }
     }
 }

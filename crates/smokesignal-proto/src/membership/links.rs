@@ -91,7 +91,7 @@ impl Membership {
         let took = known.as_ref().map_or(Duration::ZERO, |dial| now - dial.since);
         let purpose = known.map_or(Purpose::None, |dial| dial.purpose);
         if peer == self.me {
-            return self.reached_myself(link, purpose);
+            return self.reached_myself(link, purpose, now);
         }
         self.passive.proved(&peer);
         if dialled {
@@ -134,9 +134,12 @@ impl Membership {
         }
     }
 
-    fn reached_myself(&mut self, link: LinkId, purpose: Purpose) {
+    fn reached_myself(&mut self, link: LinkId, purpose: Purpose, now: Instant) {
         match purpose {
-            Purpose::Contact(seed) => self.seeds[seed].own = true,
+            Purpose::Contact(seed) => {
+                let seed = &mut self.seeds[seed];
+                (seed.own, seed.not_before) = (true, now + self.config.seed_backoff.1);
+            }
             Purpose::Explicit(request) => {
                 self.out.push(Effect::Requested(request, Err(RequestFailure::Myself)));
             }
@@ -338,7 +341,7 @@ impl Membership {
     }
 
     pub(super) fn on_refuse(&mut self, link: LinkId, records: &[Record], now: Instant) {
-        self.learn(records);
+        self.learn(link, records);
         let Some(conn) = self.conns.get_mut(&link) else { return };
         if conn.phase != Phase::Requested {
             return;
@@ -359,7 +362,7 @@ impl Membership {
     }
 
     pub(super) fn on_disconnect(&mut self, link: LinkId, reason: Farewell, records: &[Record], now: Instant) {
-        self.learn(records);
+        self.learn(link, records);
         let Some(conn) = self.conns.get(&link) else { return };
         let (peer, record) = (conn.peer, conn.record.clone());
         let text = match reason {
@@ -375,7 +378,7 @@ impl Membership {
                 self.passive.forget(&peer);
                 self.take_over(records, now);
             }
-            (_, Some(record)) => self.learn(&[record]),
+            (_, Some(record)) => self.learn_of(&record),
             _ => {}
         }
         match reason {
@@ -423,7 +426,7 @@ impl Membership {
         self.send(link, Control::Disconnect { reason, records });
         self.drop_link(link, "closed by this node", now);
         if let Some(record) = record {
-            self.learn(&[record]);
+            self.learn_of(&record);
             self.passive.avoid(&peer, now + self.config.pair_backoff / 3);
         }
     }
@@ -460,7 +463,7 @@ impl Membership {
         if lost {
             self.doubts = (self.doubts + 1).min(MAX_DOUBTS);
             if let Some(record) = &conn.record {
-                self.learn(std::slice::from_ref(record));
+                self.learn_of(record);
                 self.passive.failed(&conn.peer, now, &self.config);
             }
             for seed in self.seeds.iter_mut().filter(|seed| seed.peer == Some(conn.peer)) {

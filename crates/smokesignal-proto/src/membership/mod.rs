@@ -331,12 +331,21 @@ impl Membership {
     }
 
     /// Believes only what is signed for this network. `node.rs` has closed the link of whoever sent another.
-    fn learn(&mut self, records: &[Record]) {
+    fn learn(&mut self, teller: LinkId, records: &[Record]) {
+        let Some(teller) = self.conns.get(&teller).map(|conn| conn.peer) else { return };
         for record in records {
             let linked = self.link_to(&record.id).is_some();
             if record.id != self.me && !linked && record.dialable_from(&self.addresses).is_some() {
-                self.passive.learn(record, &mut self.rng, &self.config);
+                self.passive.learn(record, &teller, &mut self.rng, &self.config);
             }
+        }
+    }
+
+    /// What a node says of itself.
+    fn learn_of(&mut self, record: &Record) {
+        let linked = self.link_to(&record.id).is_some();
+        if record.id != self.me && !linked && record.dialable_from(&self.addresses).is_some() {
+            self.passive.learn(record, &record.id, &mut self.rng, &self.config);
         }
     }
 

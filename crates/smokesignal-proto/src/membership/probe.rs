@@ -148,7 +148,8 @@ impl Membership {
         let Some(conn) = self.conns.get(&link) else { return };
         if let Purpose::Contact(ix) = conn.purpose {
             let seen = &mut self.seeds[ix].seen;
-            let first = seen.elsewhere.map_or(now, |(first, ..)| first);
+            let lately = seen.elsewhere.filter(|(_, last, _)| now - *last < MEMORY);
+            let first = lately.map_or(now, |(first, ..)| first);
             seen.elsewhere = Some((first, now, size));
         }
         if self.standing() >= self.config.hard_max() && !self.displace(now) {
@@ -178,7 +179,7 @@ impl Membership {
         let fresh = self.conns.get_mut(&from).is_some_and(|conn| {
             conn.bridge_until > now && std::mem::take(&mut conn.bridge_first) && ttl >= self.config.walk_ttl
         });
-        self.learn(&records);
+        self.learn(from, &records);
         if fresh {
             for _ in 0..BRIDGE_WALKS {
                 if let Some(hop) = self.next_hop(from, &self.me.clone()) {

@@ -89,7 +89,7 @@ impl Membership {
     }
 
     pub(super) fn on_move_answer(&mut self, link: LinkId, records: Vec<Record>, now: Instant) {
-        self.learn(&records);
+        self.learn(link, &records);
         if self.reorder.asked != Some(link) {
             return;
         }

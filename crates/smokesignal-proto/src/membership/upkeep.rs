@@ -19,7 +19,7 @@ impl Membership {
         }
         match control {
             Control::Join { record, want } => self.on_join(link, record, want, now),
-            Control::Welcome { records } => self.learn(&records),
+            Control::Welcome { records } => self.learn(link, &records),
             Control::Walk { walk, ttl, record } => self.on_walk(link, walk, ttl, record, now),
             Control::Offer { walk, record, split } => self.on_offer(link, walk, record, split, now),
             Control::SplitPrepare { token, joiner } => self.on_split_prepare(link, token, joiner, now),
@@ -41,7 +41,7 @@ impl Membership {
                 }
             }
             Control::Shuffle { walk, ttl, records } => self.on_shuffle(link, walk, ttl, records, now),
-            Control::ShuffleReply { walk, records } => self.on_shuffle_reply(walk, records),
+            Control::ShuffleReply { walk, records } => self.on_shuffle_reply(link, walk, records),
             // Of the broadcast, and of the beacon; see node.rs.
             Control::Digest { .. }
             | Control::Graft { .. }

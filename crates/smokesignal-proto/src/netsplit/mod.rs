@@ -31,6 +31,10 @@ const MAX_DEAD: usize = 64;
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// Of so many nodes at most one looks around: enough for 12 000 nodes at three in a round.
 const MAX_PROBERS: u32 = 4096;
+/// Copies of a beat that come so much later than the first still tell how old it is.
+const LATE_COPY: Duration = Duration::from_millis(500);
+/// New beats that one neighbour may tell in a row. Default 16: as many roots as may meet in a merging network.
+const BEATS_DUE: u32 = 16;
 /// A worse root is answered with ours, and news are reported upwards, not more often than this.
 const ANSWER_PAUSE: Duration = Duration::from_millis(250);
 
@@ -100,6 +104,21 @@ struct Side {
     hops: u8,
     answered: Instant,
     told: Option<Report>,
+    /// New beats that it may still tell, and since when that is so.
+    beats_due: (u32, Instant),
+}
+
+impl Side {
+    /// A root beats every `beat_period`, and at once, but not sooner than after `ANSWER_PAUSE`, when it has news. Whoever
+    /// tells more makes them up.
+    fn may_tell(&mut self, now: Instant) -> bool {
+        let (due, since) = self.beats_due;
+        let more = u32::try_from((now - since).as_millis() / ANSWER_PAUSE.as_millis()).unwrap_or(BEATS_DUE);
+        let since = if more > 0 { now } else { since };
+        let due = due.saturating_add(more).min(BEATS_DUE);
+        self.beats_due = (due.saturating_sub(1), since);
+        due > 0
+    }
 }
 
 /// What one node tells its neighbour nearer to the root about itself and all nodes below it.
@@ -117,6 +136,15 @@ fn tag(root: &NodeId) -> u32 {
 }
 
 impl Best {
+    /// Another neighbour says how old the same beat is. The first to bring it may have lied, and so buried a living
+    /// root; a dead one lives no longer by this than its last beat may be old.
+    fn is_no_older_than(&mut self, age: Duration, now: Instant) {
+        let since = now - self.received;
+        if since < LATE_COPY {
+            self.age = self.age.min(age.saturating_sub(since));
+        }
+    }
+
     fn age(&self, now: Instant) -> Duration {
         self.age + (now - self.received)
     }
@@ -180,6 +208,7 @@ impl Netsplit {
             hops: 0,
             answered: now,
             told: None,
+            beats_due: (BEATS_DUE, now),
         };
         self.sides.insert(link, side);
         let beacon = self.beacon(now);
@@ -215,14 +244,20 @@ impl Netsplit {
         }
         let same = beat.root == ours.root;
         if same && number <= (ours.incarnation, ours.beat) {
+            if number == (ours.incarnation, ours.beat) {
+                self.best.is_no_older_than(age, now);
+            }
             self.came_over(link, beat, hops);
+            return true;
+        }
+        if self.sides.get_mut(&link).is_some_and(|side| !side.may_tell(now)) {
             return true;
         }
         if !beat.verify(&self.config.network) {
             return false;
         }
         let urgent = !same || beat.seeds != ours.seeds;
-        if same {
+        if same && beat.incarnation == ours.incarnation {
             (self.best.beat, self.best.age, self.best.received) = (Arc::clone(beat), age, now);
         } else {
             self.change_root(Arc::clone(beat), age, now);
@@ -266,11 +301,18 @@ impl Netsplit {
     }
 
     fn change_root(&mut self, beat: Arc<Beat>, age: Duration, now: Instant) {
-        if self.size() > 1 && self.best.age(now) < 2 * self.config.beat_period {
+        let other = beat.root != self.best.beat.root;
+        if other && self.size() > 1 && self.best.age(now) < 2 * self.config.beat_period {
             self.news.push(News::Merged);
         }
         self.best = Best { beat, age, received: now, since: now };
+        self.begin_anew();
+    }
+
+    /// Another root, or the same one started again: its beats are numbered from 1.
+    fn begin_anew(&mut self) {
         self.up = None;
+        self.watch.forget_verdicts();
         self.sides.values_mut().for_each(|side| (side.beat, side.sent) = (0, 0));
     }
 
@@ -370,10 +412,8 @@ impl Netsplit {
         }
         let beat = self.own_beat(1, Vec::new());
         self.best = Best { beat, age: Duration::ZERO, received: now, since: now };
-        (self.up, self.next_beat) = (None, now + self.rng.duration(Duration::ZERO, ANSWER_PAUSE));
-        for side in self.sides.values_mut() {
-            (side.beat, side.sent) = (0, 0);
-        }
+        self.next_beat = now + self.rng.duration(Duration::ZERO, ANSWER_PAUSE);
+        self.begin_anew();
     }
 
     fn own_beat(&mut self, size: u32, seeds: Vec<SeedStatus>) -> Arc<Beat> {

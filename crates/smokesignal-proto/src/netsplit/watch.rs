@@ -109,6 +109,11 @@ impl Watch {
         self.judged.iter().map(|(seed, state)| SeedStatus { seed: *seed, state: *state }).collect()
     }
 
+    /// What this node said when it was the root is no longer so.
+    pub(super) fn forget_verdicts(&mut self) {
+        self.judged.clear();
+    }
+
     pub(super) fn is_present(&self, beat: &Beat, seed: &NodeId) -> bool {
         state(beat, key(seed)) == Some(SeedState::Present)
     }
