@@ -233,7 +233,8 @@ mod tests {
         let id = NodeId::from_bytes([3; 32]);
         let mark =
             Mark { origin: id, incarnation: 1, have: 9, floor: 4, floor_message: 77, next_message: 90 };
-        let report = SeedReport { seed: 1 << 63, present: false, unreachable: 2, other_size: Some(70_000) };
+        let report =
+            SeedReport { seed: 1 << 63, present: false, unreachable: 2, other_size: Some(70_000), beat: 300 };
         let states =
             [SeedState::Present, SeedState::Absent, SeedState::Lost, SeedState::Elsewhere { size: 9 }];
         let seeds = states.iter().map(|state| SeedStatus { seed: 5, state: *state }).collect();

@@ -316,6 +316,8 @@ pub struct SeedReport {
     pub unreachable: u8,
     /// It was reached, twice, and is of another component of this size.
     pub other_size: Option<u32>,
+    /// The root's beat at the time that the bad news are from. A slow line brings them late, and then they are void.
+    pub beat: u64,
 }
 
 /// Why a link ends in good order.

@@ -298,7 +298,7 @@ impl Node {
 
     /// Messages of this much cost were written to the connection.
     pub fn handle_sent(&mut self, link: LinkId, cost: usize, now: Instant) {
-        self.spread.sent(link, cost, now);
+        self.spread.sent(link, cost, now, &self.config);
     }
 
     /// Bytes arrived that are not a message (a stream's): the neighbour lives.
@@ -414,7 +414,7 @@ impl Node {
             }
             Effect::Up(link) => {
                 let rtt = self.membership.conns.get(&link).map_or(Duration::ZERO, |conn| conn.rtt);
-                self.spread.link_up(link, rtt, now);
+                self.spread.link_up(link, rtt, now, &self.config);
                 self.netsplit.link_up(link, now);
                 self.first_link.get_or_insert(now);
                 let Some(conn) = self.membership.conns.get(&link) else { return };
@@ -489,8 +489,8 @@ impl Node {
     fn fill_links(&mut self, now: Instant) {
         self.write(now);
         let mut messages = Vec::new();
-        for link in self.spread.hungry(&self.config) {
-            self.spread.pump(link, &self.streams, self.settled, now, &self.config, &mut messages);
+        for link in self.spread.hungry() {
+            self.spread.pump(link, &self.streams, self.settled, now, &mut messages);
             if let (Some(conn), false) = (self.membership.conns.get_mut(&link), messages.is_empty()) {
                 conn.spoke = now;
             }

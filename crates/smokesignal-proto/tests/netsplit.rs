@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{World, keypair};
-use smokesignal_proto::{Config, Output};
+use smokesignal_proto::{Config, Control, Output, SeedReport};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -133,7 +133,7 @@ fn what_is_written_after_the_split_reaches_all_and_nothing_comes_twice() {
 }
 
 fn smallest(n: usize) -> usize {
-    (0..n).min_by_key(|ix| keypair(*ix).id()).unwrap()
+    (0..n).min_by_key(|ix| keypair(*ix).id()).unwrap_or_default()
 }
 
 /// The root is killed and started again before anybody has missed it: its beats are numbered from 1 again, and are
@@ -177,4 +177,32 @@ fn an_old_verdict_is_not_told_again() {
     world.kill(root); // Its host refuses connections: it is only down.
     world.run(SECOND * 60);
     assert_eq!(world.splits[before..], []);
+}
+
+/// A member that says it has eight seeds nobody else has, with the smallest numbers, pushes out no real one.
+#[test]
+fn made_up_seeds_hide_no_netsplit() {
+    let mut world = whole(3, 12);
+    let liar = world.id(7);
+    let lie = |world: &mut World, seconds: u32| {
+        for _ in 0..seconds * 4 {
+            for ix in (6..12).filter(|ix| *ix != 7) {
+                let Some((link, _)) = world.nodes[&ix].peers().find(|(_, peer)| *peer == liar) else {
+                    continue;
+                };
+                let root = world.nodes[&ix].root();
+                let tag = root.as_bytes().iter().take(4).fold(0, |tag, byte| tag << 8 | u32::from(*byte));
+                let (unreachable, other_size, beat) = (0, None, 0);
+                let report = |seed| SeedReport { seed, present: true, unreachable, other_size, beat };
+                let seeds = (0..8).map(report).collect();
+                let ping = Control::Ping { degree: 3, child: Some(tag), subtree: 1, seeds };
+                world.with(ix, |node, now| node.handle_message(link, ping.into(), now));
+            }
+            world.run(SECOND / 4);
+        }
+    };
+    lie(&mut world, 5);
+    world.cut(&[&group(0, 6), &group(6, 12)]);
+    lie(&mut world, 40);
+    assert!((6..12).all(|ix| !told(&world, ix).is_empty()), "{:?}", world.splits);
 }

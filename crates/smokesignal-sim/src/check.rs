@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_circle_with_somebody_behind_is_found() {
-        let mut world = written_in(Expect::default(), Duration::from_secs(3));
+        let world = written_in(Expect::default(), Duration::from_secs(3));
         let id = world.members[world.writers[0] as usize].id;
         let view = |ix: usize| world.members[ix].node.as_ref().and_then(|node| node.stream_of(&id));
         let mut views: Vec<_> = (0..3).map(view).collect();
@@ -235,8 +235,8 @@ mod tests {
             world.look_at_cycles(views, &mut found);
             found
         };
-        for ix in 0..3 {
-            views[ix].as_mut().unwrap().parent = to(ix, (ix + 1) % 3);
+        for (ix, view) in views.iter_mut().enumerate() {
+            view.as_mut().unwrap().parent = to(ix, (ix + 1) % 3);
         }
         assert_eq!(circle(&views), [], "all are as far");
         views[1].as_mut().unwrap().have -= 1;

@@ -227,3 +227,20 @@ fn a_stream_that_comes_too_early_is_declined() {
 fn both_sides_keep_a_link_that_is_wished_for() {
     seed_holds(199);
 }
+
+/// B5: what was seen of a seed half a minute ago came late over a slow line, and was told as news. Lines so slow that
+/// they were half a minute behind kept the beats back as well.
+#[test]
+fn nodes_that_read_slowly_are_no_netsplit() {
+    for rng_seed in [8, 16, 61] {
+        let mut draw = Draw::new(50_843, Some(35));
+        draw.setup.rng_seed = rng_seed;
+        draw.setup.expect.netsplits = false;
+        draw.rules = vec![
+            Rule::lasting(S * 3, S * 60, Fault::SlowReader { share: 0.3, bytes: 5_000 }),
+            Rule::lasting(S * 30, S * 40, Fault::Resets { per_minute: 1.0 }),
+        ];
+        let world = draw.play();
+        assert_eq!(world.violation(), None);
+    }
+}

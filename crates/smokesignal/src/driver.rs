@@ -228,7 +228,8 @@ impl Driver {
             }
             Err(error) => {
                 self.report_trouble(target, &error);
-                let refused = matches!(error, ConnectError::Refused(_));
+                // Who answers with another id is reached all the same.
+                let refused = matches!(error, ConnectError::Refused(_) | ConnectError::WrongNode { .. });
                 self.failures.insert(dial, error);
                 if refused {
                     self.core.handle_dial_refused(dial, self.now());

@@ -20,7 +20,7 @@ fn vectors() -> Vec<Vec<Message>> {
     let incarnation = 1_700_000_000_000;
     let seed = 0xea4a_6c63_e29c_520a;
     let quiet = Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() };
-    let report = SeedReport { seed, present: false, unreachable: 2, other_size: Some(300) };
+    let report = SeedReport { seed, present: false, unreachable: 2, other_size: Some(300), beat: 5 };
     let child = Control::Ping { degree: 300, child: Some(0xea4a_6c63), subtree: 9, seeds: vec![report] };
     let statuses = vec![
         SeedStatus { seed: 1, state: SeedState::Elsewhere { size: 300 } },

@@ -46,6 +46,7 @@ impl Membership {
                 unreachable: if fresh { unreachable.0 } else { 0 },
                 present: present_until > now,
                 other_size: other.map(|(_, _, size)| size),
+                seen: unreachable.1.max(elsewhere.map_or(Instant::ZERO, |(_, last, _)| last)),
             })
         };
         self.seeds.iter().filter(|seed| !seed.own).filter_map(fact).collect()

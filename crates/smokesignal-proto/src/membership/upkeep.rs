@@ -106,7 +106,7 @@ impl Membership {
             let session = conn.phase == Phase::Session;
             conn.favours = if session { SESSION_FAVOURS } else { self.config.favours_per_tick };
         });
-        self.join_tokens = (self.join_tokens + refill).min(2 * self.config.joins_per_second);
+        self.join_tokens = self.join_tokens.saturating_add(refill).min(2 * self.config.joins_per_second);
         self.expire(now);
         self.keep_alive(now);
         if !self.leaving {

@@ -27,6 +27,8 @@ use watch::Watch;
 
 /// Roots known to be dead, so that an old beat does not bring them back. The smallest id loses.
 const MAX_DEAD: usize = 64;
+/// After that nobody has its old beats any more; and it may be started again with a clock that was set back.
+const DEAD_FOR: Duration = Duration::from_secs(60);
 /// Reports of several children are passed on together.
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// Of so many nodes at most one looks around: enough for 12 000 nodes at three in a round.
@@ -72,7 +74,8 @@ pub(crate) struct Netsplit {
     up: Option<LinkId>,
     /// When a report was passed on last.
     told: Instant,
-    dead: BTreeMap<NodeId, (u64, u64)>,
+    /// The last beat of each, and since when it is dead.
+    dead: BTreeMap<NodeId, (u64, u64, Instant)>,
     sides: BTreeMap<LinkId, Side>,
     watch: Watch,
     pub(crate) news: Vec<News>,
@@ -233,7 +236,10 @@ impl Netsplit {
     ) -> bool {
         let age = Duration::from_millis(age_ms.into());
         let number = (beat.incarnation, beat.beat);
-        let is_dead = self.dead.get(&beat.root).is_some_and(|last| *last >= number);
+        let is_dead = |(incarnation, beat, since): &(u64, u64, Instant)| {
+            (*incarnation, *beat) >= number && now - *since < DEAD_FOR
+        };
+        let is_dead = self.dead.get(&beat.root).is_some_and(is_dead);
         if beat.root == self.me || age > self.config.root_max_age || is_dead {
             return true;
         }
@@ -312,7 +318,7 @@ impl Netsplit {
     /// Another root, or the same one started again: its beats are numbered from 1.
     fn begin_anew(&mut self) {
         self.up = None;
-        self.watch.forget_verdicts();
+        self.watch.begin_anew(self.best.beat.beat);
         self.sides.values_mut().for_each(|side| (side.beat, side.sent) = (0, 0));
     }
 
@@ -377,7 +383,7 @@ impl Netsplit {
 
     /// Once in every tick of the node. `facts`: what the node itself knows of its seeds.
     pub(crate) fn tick(&mut self, facts: Vec<SeedFact>, now: Instant) {
-        self.watch.learn(facts);
+        self.watch.learn(facts, self.best.beat.beat);
         let age = self.best.age(now);
         if !self.is_root() && age > self.config.root_max_age {
             self.bury_root(now);
@@ -406,7 +412,7 @@ impl Netsplit {
 
     fn bury_root(&mut self, now: Instant) {
         let dead = &self.best.beat;
-        self.dead.insert(dead.root, (dead.incarnation, dead.beat));
+        self.dead.insert(dead.root, (dead.incarnation, dead.beat, now));
         if self.dead.len() > MAX_DEAD {
             self.dead.pop_first();
         }
@@ -444,6 +450,12 @@ impl Netsplit {
             && Duration::from_millis(age_ms.into()) < fresh
             && self.best.age(now) < fresh
             && steady
+    }
+
+    /// Whether this beat, heard out of band, is of this very component.
+    pub(crate) fn is_ours(&self, beat: &Beat, age_ms: u32) -> bool {
+        let fresh = 2 * self.config.beat_period;
+        beat.root == self.best.beat.root && Duration::from_millis(age_ms.into()) < fresh
     }
 
     /// Whether the last beat says that this seed is part of the component.

@@ -11,6 +11,9 @@ use crate::time::Instant;
 
 /// Dials that must have failed, counted over the whole component, before a seed is called lost.
 const FAILURES: u8 = 2;
+/// News that are so many beats old are none. Default 6 of them, 10 s: as long as a node itself believes what a dial has
+/// shown.
+const NEWS: u64 = 6;
 /// A seed is looked for in a hurry for this long.
 const LATELY: Duration = Duration::from_secs(20);
 /// All seeds must be back for this long until a netsplit is over: the nodes are being counted meanwhile.
@@ -26,6 +29,16 @@ pub(crate) struct SeedFact {
     pub(crate) present: bool,
     /// A dial was answered lately, and again some seconds later, by a node of another component of this size.
     pub(crate) other_size: Option<u32>,
+    /// When the last of the bad news was found.
+    pub(crate) seen: Instant,
+}
+
+impl SeedFact {
+    fn report(&self) -> SeedReport {
+        let Self { present, unreachable, other_size, .. } = *self;
+        let unreachable = unreachable.min(FAILURES);
+        SeedReport { seed: key(&self.id), present, unreachable, other_size, beat: 0 }
+    }
 }
 
 /// A node's short name in beats and reports.
@@ -36,6 +49,8 @@ pub(super) fn key(id: &NodeId) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     facts: Vec<SeedFact>,
+    /// The beats at which the bad news of the facts were found. Bounded by our seeds.
+    dates: BTreeMap<u64, (Instant, u64)>,
     /// When each of our seeds was last part of the component. Bounded by our seeds.
     seen: BTreeMap<u64, Instant>,
     /// How large the component was lately, at most: after a cut the count shrinks before the reason is known.
@@ -56,13 +71,22 @@ struct Ongoing {
 }
 
 impl Watch {
-    pub(super) fn learn(&mut self, facts: Vec<SeedFact>) {
-        self.seen.retain(|seed, _| facts.iter().any(|fact| key(&fact.id) == *seed));
+    pub(super) fn learn(&mut self, facts: Vec<SeedFact>, beat: u64) {
+        let ours = |seed: &u64| facts.iter().any(|fact| key(&fact.id) == *seed);
+        self.seen.retain(|seed, _| ours(seed));
+        self.dates.retain(|seed, _| ours(seed));
+        for fact in &facts {
+            let date = self.dates.entry(key(&fact.id)).or_insert((fact.seen, beat));
+            if date.0 != fact.seen {
+                *date = (fact.seen, beat);
+            }
+        }
         self.facts = facts;
     }
 
-    /// The reports of all children, this node's own facts, and that it is here if somebody has it for a seed. The seeds
-    /// with the largest numbers lose.
+    /// The reports of all children, this node's own facts, and that it is here if somebody has it for a seed. Old news
+    /// are void: what was seen before a slow line let it pass may be otherwise by now. This node's own seeds come first,
+    /// then those that the root knows; of the others the ones with the largest numbers lose.
     pub(super) fn merge<'a>(
         &self,
         me: NodeId,
@@ -70,24 +94,33 @@ impl Watch {
         children: impl Iterator<Item = &'a SeedReport>,
     ) -> Vec<SeedReport> {
         let mut all: BTreeMap<u64, SeedReport> = BTreeMap::new();
-        let own = self.facts.iter().map(|fact| SeedReport {
-            seed: key(&fact.id),
-            present: fact.present,
-            unreachable: fact.unreachable.min(FAILURES),
-            other_size: fact.other_size,
+        let own = self.facts.iter().map(|fact| {
+            let date = self.dates.get(&key(&fact.id)).map_or(0, |(_, beat)| *beat);
+            SeedReport { beat: date, ..fact.report() }
         });
+        let old = |report: &SeedReport| beat.beat.abs_diff(report.beat) > NEWS;
         for report in own.chain(children.copied()) {
-            let empty = SeedReport { seed: report.seed, present: false, unreachable: 0, other_size: None };
-            let merged = all.entry(report.seed).or_insert(empty);
+            let present = report.present;
+            let void = SeedReport { seed: report.seed, present, unreachable: 0, other_size: None, beat: 0 };
+            let report = if old(&report) { void } else { report };
+            let merged = all.entry(report.seed).or_insert(void);
             merged.present |= report.present;
             merged.unreachable = merged.unreachable.saturating_add(report.unreachable).min(FAILURES);
             merged.other_size = merged.other_size.max(report.other_size);
+            if report.unreachable > 0 || report.other_size.is_some() {
+                merged.beat = merged.beat.max(report.beat);
+            }
         }
         let me = key(&me);
         if beat.seeds.iter().any(|status| status.seed == me) || all.contains_key(&me) {
-            all.insert(me, SeedReport { seed: me, present: true, unreachable: 0, other_size: None });
+            all.insert(me, SeedReport { seed: me, present: true, unreachable: 0, other_size: None, beat: 0 });
         }
-        all.into_values().take(MAX_SEEDS).collect()
+        let own = |seed| seed == me || self.facts.iter().any(|fact| key(&fact.id) == seed);
+        let mut all: Vec<_> = all.into_values().collect();
+        all.sort_by_key(|report| (!own(report.seed), state(beat, report.seed).is_none(), report.seed));
+        all.truncate(MAX_SEEDS);
+        all.sort_by_key(|report| report.seed);
+        all
     }
 
     /// The root's word on each seed. As long as the reports have not `gathered` no seed is called lost.
@@ -109,9 +142,10 @@ impl Watch {
         self.judged.iter().map(|(seed, state)| SeedStatus { seed: *seed, state: *state }).collect()
     }
 
-    /// What this node said when it was the root is no longer so.
-    pub(super) fn forget_verdicts(&mut self) {
+    /// Another root counts its own beats, and what this node said when it was the root itself is no longer so.
+    pub(super) fn begin_anew(&mut self, beat: u64) {
         self.judged.clear();
+        self.dates.values_mut().for_each(|(_, date)| *date = beat);
     }
 
     pub(super) fn is_present(&self, beat: &Beat, seed: &NodeId) -> bool {

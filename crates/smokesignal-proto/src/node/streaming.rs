@@ -251,7 +251,8 @@ impl Node {
             // Who asks for what is no longer here is told so, and asks elsewhere.
             let stream = self.streams.get(ix);
             let oldest = if ask.or_later { stream.floor() } else { 1 };
-            self.spread.graft(link, ix, ask.from.max(oldest).min(stream.have + 1));
+            let from = ask.from.max(oldest).min(stream.have + 1);
+            self.spread.graft(link, ix, from, ask.or_later);
         }
     }
 

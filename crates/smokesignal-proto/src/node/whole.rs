@@ -33,7 +33,7 @@ impl Node {
         } else if self.membership.is_probe(link) {
             if self.netsplit.is_other(beat, age_ms, now) {
                 self.membership.found_others(link, beat.size, now);
-            } else if beat.root == self.netsplit.root() {
+            } else if self.netsplit.is_ours(beat, age_ms) {
                 self.membership.found_one_of_us(link, now);
             }
         }

@@ -8,6 +8,7 @@
 
 mod pump;
 mod repair;
+mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::time::Instant;
 
 pub(crate) use repair::Repair;
 use repair::Want;
+use window::Window;
 
 /// A claim to be ahead that was not made good this often is void.
 const MAX_FAILED_CLAIMS: u8 = 3;
@@ -55,6 +57,7 @@ struct Link {
     rtt: Duration,
     /// Cost of the messages handed to the link and not yet written by it, in bytes.
     unsent: usize,
+    window: Window,
     progress: Instant,
     columns: Vec<Column>,
     ready: VecDeque<StreamIx>,
@@ -125,10 +128,11 @@ impl Link {
 }
 
 impl Spread {
-    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, now: Instant) {
+    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, now: Instant, config: &Config) {
         let state = Link {
             rtt,
             unsent: 0,
+            window: Window::new(now, config),
             progress: now,
             columns: Vec::new(),
             ready: VecDeque::new(),
@@ -329,11 +333,13 @@ impl Spread {
         self.links.values().any(|link| link.begun && !link.ended)
     }
 
-    /// The neighbour asks for the stream from `from` on: its word is what counts, back or forth.
-    pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64) {
+    /// The neighbour asks for the stream from `from` on: its word is what counts, back or forth. Who would take what is
+    /// `later` does not say that it has all before.
+    pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64, later: bool) {
         if let Some(state) = self.links.get_mut(&link) {
             let column = state.column(ix);
-            (column.push, column.sent, column.peer_have) = (true, from - 1, from - 1);
+            let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
+            (column.push, column.sent, column.peer_have) = (true, from - 1, has);
             state.make_ready(ix);
         }
     }

@@ -19,15 +19,17 @@ impl Spread {
         let Some(state) = self.links.get_mut(&link) else { return true };
         if state.unsent == 0 {
             state.progress = now;
+            state.window.begins(now);
         }
         state.unsent += cost;
         state.unsent <= config.link_window + config.control_window
     }
 
-    pub(crate) fn sent(&mut self, link: LinkId, cost: usize, now: Instant) {
+    pub(crate) fn sent(&mut self, link: LinkId, cost: usize, now: Instant, config: &Config) {
         if let Some(state) = self.links.get_mut(&link) {
             state.unsent = state.unsent.saturating_sub(cost);
             state.progress = now;
+            state.window.sent(cost, state.unsent == 0, now, config);
         }
     }
 
@@ -43,9 +45,9 @@ impl Spread {
     }
 
     /// Links that can take more right now.
-    pub(crate) fn hungry(&self, config: &Config) -> Vec<LinkId> {
+    pub(crate) fn hungry(&self) -> Vec<LinkId> {
         let hungry = |link: &Link| {
-            link.unsent < config.link_window && (link.digest_next.is_some() || !link.ready.is_empty())
+            link.unsent < link.window.bytes() && (link.digest_next.is_some() || !link.ready.is_empty())
         };
         self.links.iter().filter(|(_, link)| hungry(link)).map(|(id, _)| *id).collect()
     }
@@ -58,14 +60,14 @@ impl Spread {
         streams: &Streams,
         settled: bool,
         now: Instant,
-        config: &Config,
         out: &mut Vec<Message>,
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
         if state.unsent == 0 {
             state.progress = now;
+            state.window.begins(now);
         }
-        while state.unsent < config.link_window {
+        while state.unsent < state.window.bytes() {
             let before = out.len();
             if state.digest_next.is_some() {
                 out.push(first_digest(state, streams, settled));
