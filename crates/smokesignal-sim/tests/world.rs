@@ -244,3 +244,21 @@ fn nodes_that_read_slowly_are_no_netsplit() {
         assert_eq!(world.violation(), None);
     }
 }
+
+/// A5: a neighbour that did not know the stream yet when it was told not to send it went on sending for ever.
+#[test]
+fn who_did_not_heed_a_prune_is_told_again() {
+    seed_holds(71327);
+}
+
+/// A12: what a node had told of itself was still believed after it had learnt that it had been told a wrong place.
+#[test]
+fn a_word_that_is_taken_back_is_not_believed() {
+    seed_holds(71046);
+}
+
+/// C4: four neighbours found at the same moment that they had a link too many, and dropped the same node.
+#[test]
+fn nobody_is_dropped_by_all_neighbours_at_once() {
+    seed_holds(71903);
+}

@@ -1,6 +1,7 @@
 //! Connections become links in two steps, so that a link exists on both sides or on neither:
 //! `Neighbor`, `Accept`, `Active`.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::{Conn, Effect, Membership, Phase, Purpose};
@@ -329,6 +330,12 @@ impl Membership {
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = self.next_refill.min(now + self.refill_wait);
         self.out.push(Effect::Up(link));
+        // Whoever has more than enough says so: it may be given up by a neighbour that has too many.
+        match self.degree().cmp(&(self.config.min_peers + 1)) {
+            Ordering::Less => {}
+            Ordering::Equal => self.tell_degree(),
+            Ordering::Greater => self.out.push(Effect::Quiet(link)),
+        }
         match purpose {
             Purpose::Explicit(request) => {
                 self.out.push(Effect::Requested(request, Ok(peer)));
@@ -460,6 +467,9 @@ impl Membership {
         self.stir(now);
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = now;
+        if self.degree() <= self.config.min_peers {
+            self.tell_degree();
+        }
         if lost {
             self.doubts = (self.doubts + 1).min(MAX_DOUBTS);
             if let Some(record) = &conn.record {

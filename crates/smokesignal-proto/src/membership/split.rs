@@ -146,17 +146,18 @@ impl Membership {
         if !self.splits.is_empty() {
             return false;
         }
-        let Some(link) = self.spare(now) else { return false };
+        let Some(link) = self.spare(now, |_| true) else { return false };
         self.say_goodbye(link, Farewell::Surplus, now);
         true
     }
 
     /// The link that is easiest to give up: not one the user asked for, not a bridge, the youngest to a neighbour that has
     /// others. All were connected before that one was made.
-    pub(super) fn spare(&self, now: Instant) -> Option<LinkId> {
+    pub(super) fn spare(&self, now: Instant, suits: impl Fn(&(LinkId, &Conn)) -> bool) -> Option<LinkId> {
         let free = |(_, conn): &(LinkId, &Conn)| !conn.explicit && conn.bridge_until <= now;
         self.active()
             .filter(free)
+            .filter(suits)
             .max_by_key(|(id, conn)| (conn.degree > 1, conn.since, *id))
             .map(|(id, _)| id)
     }

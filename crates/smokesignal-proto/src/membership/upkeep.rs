@@ -153,6 +153,12 @@ impl Membership {
         self.out.extend(links.into_iter().map(super::Effect::Quiet));
     }
 
+    /// Tells all neighbours how many this node has, because it can do without none of them.
+    pub(super) fn tell_degree(&mut self) {
+        let links: Vec<_> = self.active().map(|(id, _)| super::Effect::Quiet(id)).collect();
+        self.out.extend(links);
+    }
+
     /// Links that fell silent since this was asked last.
     pub(crate) fn take_silent(&mut self) -> usize {
         std::mem::take(&mut self.silent)
@@ -178,10 +184,17 @@ impl Membership {
             return;
         }
         let since = *self.over_since.get_or_insert(now);
-        if now - since < self.config.split_timeout || self.is_leased(now) {
+        let waited = now - since;
+        if waited < self.config.split_timeout || self.is_leased(now) {
             return;
         }
-        if let Some(link) = self.spare(now) {
+        // There is no hurry, and several neighbours of one node must not all give it up at the same moment.
+        let rich = |(_, conn): &(LinkId, &super::Conn)| conn.degree > self.config.min_peers;
+        let link = match self.spare(now, rich) {
+            None if waited > 2 * self.config.split_timeout && self.lot(8) => self.spare(now, |_| true),
+            link => link,
+        };
+        if let Some(link) = link {
             self.say_goodbye(link, Farewell::Surplus, now);
         }
     }

@@ -60,6 +60,7 @@ impl Node {
         let stream = self.streams.get(ix);
         if !stream.proven && segment.seq <= stream.have {
             self.streams.rebase(ix, segment.seq - 1);
+            self.correct(ix, now);
         } else if segment.seq > stream.have + 1 && self.spread.may_skip_to(ix, link, segment.seq) {
             self.streams.skip(ix, segment.seq);
         }
@@ -76,6 +77,15 @@ impl Node {
         self.deliver(deliveries);
     }
 
+    /// What this node told its neighbours about itself was a lie that it had been told.
+    fn correct(&mut self, ix: StreamIx, now: Instant) {
+        let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
+        for link in links {
+            let marks = vec![self.streams.get(ix).mark()];
+            self.send(link, Control::Digest { marks, end: None }.into(), now);
+        }
+    }
+
     pub(super) fn follow(&mut self, advice: Advice, link: LinkId, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let (origin, incarnation) = (stream.origin, stream.incarnation);
@@ -90,7 +100,7 @@ impl Node {
 
     /// Tells a link that brings what is of no use to stop.
     pub(super) fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
-        if self.spread.decline(link, ix) {
+        if self.spread.decline(link, ix, now) {
             let stream = self.streams.get(ix);
             let (origin, incarnation) = (stream.origin, stream.incarnation);
             self.send(link, Control::Prune { origin, incarnation }.into(), now);

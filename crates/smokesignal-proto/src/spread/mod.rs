@@ -23,6 +23,8 @@ pub(crate) use repair::Repair;
 use repair::Want;
 use window::Window;
 
+/// Whoever sends what was declined is told once more after this long.
+const PRUNED_AGAIN: Duration = Duration::from_secs(1);
 /// A claim to be ahead that was not made good this often is void.
 const MAX_FAILED_CLAIMS: u8 = 3;
 
@@ -79,8 +81,9 @@ struct Link {
 struct Column {
     /// Eager: segments go out without being asked for. Otherwise lazy.
     push: bool,
-    /// We asked the neighbour not to push.
+    /// We asked the neighbour not to push; and when, last.
     pruned: bool,
+    pruned_at: Instant,
     /// The neighbour has named this stream.
     named: bool,
     in_ready: bool,
@@ -243,13 +246,13 @@ impl Spread {
         match tree.parent {
             Some(parent) if parent == link => Advice::default(),
             // What was on its way before our prune arrived.
-            Some(_) if pruned => Advice::default(),
+            Some(_) if pruned => Advice { prune: self.prune(link, ix, now), graft: false },
             // The faster link wins, but rarely: a parent that always comes second would be pruned for ever.
             Some(parent) if now - tree.switched > config.switch_after => {
                 self.choose(ix, link, now);
-                Advice { prune: self.prune(parent, ix), graft: false }
+                Advice { prune: self.prune(parent, ix, now), graft: false }
             }
-            Some(_) => Advice { prune: self.prune(link, ix), graft: false },
+            Some(_) => Advice { prune: self.prune(link, ix, now), graft: false },
             None => {
                 self.choose(ix, link, now);
                 Advice { prune: None, graft: pruned }
@@ -266,14 +269,18 @@ impl Spread {
     }
 
     /// The link brought what is of no use. True: tell it to stop.
-    pub(crate) fn decline(&mut self, link: LinkId, ix: StreamIx) -> bool {
-        self.tree(ix).parent != Some(link) && self.prune(link, ix).is_some()
+    pub(crate) fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) -> bool {
+        self.tree(ix).parent != Some(link) && self.prune(link, ix, now).is_some()
     }
 
-    /// The link, unless it is gone or was told already.
-    fn prune(&mut self, link: LinkId, ix: StreamIx) -> Option<LinkId> {
+    /// The link, unless it is gone or was told just now. It may not have heeded it: when it did not know the stream yet.
+    fn prune(&mut self, link: LinkId, ix: StreamIx, now: Instant) -> Option<LinkId> {
         let column = self.links.get_mut(&link)?.column(ix);
-        (!std::mem::replace(&mut column.pruned, true)).then_some(link)
+        if column.pruned && now - column.pruned_at < PRUNED_AGAIN {
+            return None;
+        }
+        (column.pruned, column.pruned_at) = (true, now);
+        Some(link)
     }
 
     /// The neighbour's own word on how far it is.
@@ -301,7 +308,8 @@ impl Spread {
                 state.make_dirty(ix, now, config);
             }
         } else {
-            column.peer_have = column.peer_have.max(mark.have);
+            // Its last word, even if that is less than before: it may have been told a wrong place to start at.
+            column.peer_have = mark.have;
         }
         let retains = mark.floor <= mark.have;
         if first && orphan && retains {

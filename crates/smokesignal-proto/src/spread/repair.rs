@@ -295,7 +295,7 @@ impl Spread {
         self.insert(ix, want);
         let link = link?;
         let former = self.parent(ix).filter(|parent| *parent != link);
-        let prune = former.and_then(|parent| self.prune(parent, ix));
+        let prune = former.and_then(|parent| self.prune(parent, ix, now));
         self.choose(ix, link, now);
         Some(Repair { link, ix, from, or_later, prune })
     }

@@ -213,6 +213,10 @@ impl World {
                 "A12" => format!("it believes node {other} to have more than that one has"),
                 _ => format!("its parents form a circle, and node {other} beside it is ahead"),
             };
+            let writer = self.writers[turn as usize % self.writers.len()] as usize;
+            let id = self.members[writer].id;
+            let view = |ix: usize| self.members[ix].node.as_ref().and_then(|node| node.stream_of(&id));
+            let what = format!("{what}, of writer node {writer}: {:?}; {:?}", view(ix), view(other));
             self.violate(invariant, ix, what);
         }
     }
