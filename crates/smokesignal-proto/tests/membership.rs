@@ -116,6 +116,21 @@ fn a_restarted_seed_is_brought_back() {
     world.until("the seed is back", SECOND * 30, |world| settled(world, 3, 5));
 }
 
+/// A node that was started anew and knows nobody but a dead seed is called by those who were its neighbours.
+#[test]
+fn who_was_started_anew_is_found_though_its_seed_is_dead() {
+    for seed in 0..5 {
+        let mut world = World::new(seed);
+        world.gather(40, &Config::default());
+        world.run(SECOND * 60);
+        world.kill(0);
+        world.kill(7);
+        world.run(SECOND * 8);
+        world.start(7, Config { incarnation: 2, ..Config::default() }, &[0]);
+        world.until("found", SECOND * 30, |world| world.one_component());
+    }
+}
+
 #[test]
 fn a_node_that_is_its_own_seed_waits_for_others() {
     let mut world = World::new(1);

@@ -262,3 +262,9 @@ fn a_word_that_is_taken_back_is_not_believed() {
 fn nobody_is_dropped_by_all_neighbours_at_once() {
     seed_holds(71903);
 }
+
+/// A11: nodes that were started anew while their only seed was dead came back after minutes, and with news.
+#[test]
+fn who_knows_nobody_any_more_is_called() {
+    seed_holds(71339);
+}

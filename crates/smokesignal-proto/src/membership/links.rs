@@ -475,6 +475,7 @@ impl Membership {
             if let Some(record) = &conn.record {
                 self.learn_of(record);
                 self.passive.failed(&conn.peer, now, &self.config);
+                self.mourn(record.clone(), now);
             }
             for seed in self.seeds.iter_mut().filter(|seed| seed.peer == Some(conn.peer)) {
                 (seed.lost, seed.failures, seed.not_before) = (true, 0, now + self.config.seed_backoff.0);

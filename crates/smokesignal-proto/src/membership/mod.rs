@@ -6,6 +6,7 @@
 
 mod join;
 mod links;
+mod lost;
 mod probe;
 mod reorder;
 mod split;
@@ -163,6 +164,7 @@ pub(crate) struct Membership {
     dials: BTreeMap<DialId, Dial>,
     next_dial: u64,
     passive: Passive,
+    lost: lost::Lost,
     seeds: Vec<Seed>,
     /// The way back of walks and shuffles that passed here.
     walks: BTreeMap<u64, LinkId>,
@@ -204,6 +206,7 @@ impl Membership {
             dials: BTreeMap::new(),
             next_dial: 0,
             passive: Passive::default(),
+            lost: lost::Lost::default(),
             seeds: Vec::new(),
             walks: BTreeMap::new(),
             walk_order: VecDeque::new(),
@@ -269,6 +272,7 @@ impl Membership {
             Held { what: "dials", amount: dials, limit: config.max_dials },
             Held { what: "known nodes", amount: known, limit: config.passive_view },
             Held { what: "nodes that did not answer", amount: dead, limit: config.graveyard },
+            Held { what: "lost neighbours", amount: self.lost.len(), limit: lost::MAX_LOST },
             Held { what: "walks", amount: self.walks.len(), limit: config.max_walks },
             Held {
                 what: "splits",
@@ -281,7 +285,8 @@ impl Membership {
 
     /// See [`crate::Node::known_records`].
     pub(crate) fn known_records(&self) -> impl Iterator<Item = &Record> {
-        self.passive.records().chain(self.conns.values().filter_map(|conn| conn.record.as_ref()))
+        let known = self.passive.records().chain(self.lost.records());
+        known.chain(self.conns.values().filter_map(|conn| conn.record.as_ref()))
     }
 
     /// Links that both sides agree on.

@@ -139,7 +139,10 @@ impl Membership {
                 let seed = &mut self.seeds[ix];
                 (seed.lost, seed.seen.elsewhere, seed.seen.present_until) = (false, None, now + MEMORY);
             }
-            Purpose::Probe => self.drop_link(link, "it is of the same component", now),
+            Purpose::Probe => {
+                self.lost.forget(&conn.peer);
+                self.drop_link(link, "it is of the same component", now);
+            }
             _ => {}
         }
     }

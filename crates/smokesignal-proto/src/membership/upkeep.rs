@@ -113,6 +113,7 @@ impl Membership {
             self.drop_surplus(now);
             self.refill(now);
             self.probe_in_doubt(now);
+            self.call_the_lost(now);
             self.reorder(now);
             self.shuffle(now);
         }
