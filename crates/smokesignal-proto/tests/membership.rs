@@ -127,7 +127,7 @@ fn who_was_started_anew_is_found_though_its_seed_is_dead() {
         world.kill(7);
         world.run(SECOND * 8);
         world.start(7, Config { incarnation: 2, ..Config::default() }, &[0]);
-        world.until("found", SECOND * 30, |world| world.one_component());
+        world.until("found", SECOND * 30, World::one_component);
     }
 }
 
