@@ -1,11 +1,15 @@
 //! Joining: a contact welcomes, walks look for places, the joiner dials. Nobody else dials anybody for it.
 
+use std::time::Duration;
+
 use super::{Conn, Membership, Phase, Purpose};
 use crate::message::{Control, Priority};
 use crate::node::{LinkId, Target};
 use crate::record::Record;
 use crate::time::Instant;
 
+/// Half of the joins seen are forgotten after each such time.
+pub(super) const LATELY: Duration = Duration::from_secs(60);
 /// Records in a welcome (design C, 5.2).
 const WELCOME: usize = 16;
 
@@ -48,7 +52,7 @@ impl Membership {
     pub(super) fn on_join(&mut self, link: LinkId, record: Record, want: u8, now: Instant) {
         let records = self.sample(8, WELCOME - 8, &record.id);
         self.send(link, Control::Welcome { records });
-        self.learn_of(&record);
+        self.learn_joiner(&record);
         if let Some(conn) = self.conns.get_mut(&link) {
             conn.record = Some(record.clone());
         }
@@ -63,6 +67,15 @@ impl Membership {
         }
         for _ in 0..want.div_ceil(2).clamp(1, 8) {
             self.start_walk(link, record.clone(), now);
+        }
+    }
+
+    /// A sample of all who joined lately (Vitter, 1985), not the last ones only: when hundreds join in a second, they would
+    /// be told of each other alone, and the network would grow into a long row of crowds.
+    fn learn_joiner(&mut self, record: &Record) {
+        self.joins_lately += 1;
+        if self.rng.below(self.joins_lately) < self.config.passive_view {
+            self.learn_of(record);
         }
     }
 

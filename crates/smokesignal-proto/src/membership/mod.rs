@@ -174,6 +174,9 @@ pub(crate) struct Membership {
     /// Pairs whose link a user closed, and until when.
     apart: BTreeMap<NodeId, Instant>,
     join_tokens: u32,
+    /// Joins that were asked for here, the older ones counted less.
+    joins_lately: usize,
+    next_halving: Instant,
     next_tick: Instant,
     last_tick: Instant,
     next_refill: Instant,
@@ -214,6 +217,8 @@ impl Membership {
             betweens: BTreeMap::new(),
             apart: BTreeMap::new(),
             join_tokens: 2 * config.joins_per_second,
+            joins_lately: 0,
+            next_halving: now + join::LATELY,
             next_tick: now,
             last_tick: now,
             next_refill: now,

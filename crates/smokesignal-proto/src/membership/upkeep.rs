@@ -106,6 +106,9 @@ impl Membership {
             let session = conn.phase == Phase::Session;
             conn.favours = if session { SESSION_FAVOURS } else { self.config.favours_per_tick };
         });
+        if now >= self.next_halving {
+            (self.joins_lately, self.next_halving) = (self.joins_lately / 2, now + super::join::LATELY);
+        }
         self.join_tokens = self.join_tokens.saturating_add(refill).min(2 * self.config.joins_per_second);
         self.expire(now);
         self.keep_alive(now);
