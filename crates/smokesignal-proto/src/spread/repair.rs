@@ -48,8 +48,17 @@ impl Spread {
         // Void claims count here: whoever made them is asked again some time (see `forgive_all`).
         let claimed =
             self.links.values().filter_map(|link| link.columns.get(ix)).any(|column| column.peer_have > have);
-        if claimed && !self.wants.contains_key(&ix) {
-            let at = now + self.patience(ix, config);
+        if !claimed {
+            return;
+        }
+        let at = now + self.patience(ix, config);
+        if let Some(want) = self.wants.get_mut(&ix) {
+            // It may wait for those to be forgiven who have failed, and here is somebody who has not.
+            if lead > 0 && want.asked.is_none() && at < want.at {
+                want.at = at;
+                self.next_want = Some(self.next_want.map_or(at, |next| next.min(at)));
+            }
+        } else {
             let want = Want { at, have, lead, falls: 0, nobody_since: None, asked: None, skip: None };
             self.insert(ix, want);
         }
@@ -298,5 +307,45 @@ impl Spread {
         let prune = former.and_then(|parent| self.prune(parent, ix, now));
         self.choose(ix, link, now);
         Some(Repair { link, ix, from, or_later, prune })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Keypair;
+    use crate::message::Mark;
+
+    /// One neighbour has failed three times and will be forgiven in 10 s: another one that comes is asked at once.
+    #[test]
+    fn a_new_neighbour_is_asked_before_old_ones_are_forgiven() {
+        let config = Config::default();
+        let mut now = Instant::from_micros(1_000_000);
+        let (own, origin) = (Keypair::from_seed(&[1; 32]).id(), Keypair::from_seed(&[2; 32]).id());
+        let mut streams = Streams::new(own, 1, now);
+        let ix = streams.admit(origin, 1, 0, Some(1), now, &config).unwrap();
+        let mark = Mark { origin, incarnation: 1, have: 5, floor: 1, floor_message: 1, next_message: 6 };
+        let mut spread = Spread::default();
+        let claim = |spread: &mut Spread, link, now| {
+            spread.link_up(link, Duration::from_millis(20), now, &config);
+            spread.mark(link, ix, &mark, 0, now, &config);
+            spread.digest_ended(link, &streams);
+            spread.want(ix, 0, now, &config);
+        };
+        let mut asked = |spread: &mut Spread, until: Instant| {
+            let mut asked = Vec::new();
+            while let Some(at) = spread.next_deadline().filter(|at| *at <= until) {
+                now = now.max(at);
+                asked.extend(spread.repairs(&streams, false, now, &config).iter().map(|repair| repair.link));
+            }
+            now = until;
+            asked
+        };
+        let (first, second) = (LinkId(1), LinkId(2));
+        claim(&mut spread, first, Instant::from_micros(1_000_000));
+        let times = asked(&mut spread, Instant::from_micros(5_000_000)).len();
+        assert!((2..=4).contains(&times), "asked {times} times");
+        claim(&mut spread, second, Instant::from_micros(5_000_000));
+        assert_eq!(asked(&mut spread, Instant::from_micros(6_000_000)).first(), Some(&second));
     }
 }
