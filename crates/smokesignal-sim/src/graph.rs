@@ -1,5 +1,7 @@
 //! The overlay as a graph: components, distances, what a flood would cost.
 
+mod spectrum;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -131,11 +131,12 @@ impl World {
         views: &[Option<StreamView>],
         found: &mut Vec<(&'static str, usize, usize)>,
     ) {
-        let Some(view) = &views[ix] else { return };
+        let awake = |ix: usize| views[ix].as_ref().filter(|_| self.members[ix].awake());
+        let Some(view) = awake(ix) else { return };
         for link in &view.links {
             let Some(slot) = self.links.slot(link.link) else { continue };
             let other = self.links.get(slot).other(ix);
-            let Some(theirs) = &views[other] else { continue };
+            let Some(theirs) = awake(other) else { continue };
             if theirs.incarnation == view.incarnation && link.claims > theirs.have {
                 found.push(("A12", ix, other));
             }
@@ -194,7 +195,11 @@ impl World {
         let others = view.links.iter().filter_map(|link| self.links.slot(link.link));
         others.map(|slot| self.links.get(slot).other(ix)).find(|other| {
             let theirs = views[*other].as_ref().filter(|_| self.members[*other].awake());
-            theirs.is_some_and(|theirs| theirs.incarnation == view.incarnation && theirs.have > view.have)
+            // Who retains nothing of it cannot help: the next segment will show how much was missed.
+            theirs.is_some_and(|theirs| {
+                let retains = theirs.floor <= theirs.have;
+                theirs.incarnation == view.incarnation && theirs.have > view.have && retains
+            })
         })
     }
 

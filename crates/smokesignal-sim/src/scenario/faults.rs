@@ -39,6 +39,10 @@ pub(super) fn join(lab: &mut Lab<'_, '_>) {
     let limit = if lab.nodes <= 10_000 { 12.0 } else { 15.0 };
     lab.figure(Figure::new("diameter", graph.diameter() as f64, "hops").at_most(limit));
     lab.figure(Figure::new("links per node", world.mean_degree(), ""));
+    // Mixed nearly as well as by chance alone: there is no need for flips (design C, 5.4).
+    let random = graph.random_twin(world.setup.rng_seed).spectral_gap();
+    let gap = graph.spectral_gap() / random;
+    lab.figure(Figure::new("spectral gap, of that of a random graph", gap, "").at_least(0.3));
     world.check_quiet(Duration::ZERO);
     lab.end(&world);
 }

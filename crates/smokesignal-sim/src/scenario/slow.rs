@@ -34,7 +34,9 @@ pub(super) fn slow(lab: &mut Lab<'_, '_>) {
 
 /// Returns deliveries per second, node and writer, and p99 in ms, of nodes that nothing happened to and of their messages.
 fn play(lab: &mut Lab<'_, '_>, fault: Option<Fault>) -> (f64, f64) {
-    let mut world = lab.gathered(Expect { gaps: true, ..Expect::default() });
+    // A frozen seed is lost for the others: they are to be told of it.
+    let netsplits = matches!(fault, Some(Fault::Freeze { .. }));
+    let mut world = lab.gathered(Expect { gaps: true, netsplits, ..Expect::default() });
     world.members.iter_mut().for_each(|member| member.upload = Some(LINE));
     world.write(Workload { writers: 20, per_second: 20.0, size: 2000, lasts: 5 * S + TIME });
     lab.pass(&mut world, "first writes", 5 * S);
