@@ -74,7 +74,10 @@ fn of_a_silent_kill_nobody_is_told() {
 
 #[test]
 fn a_partition_stops_everything_across_and_a_short_one_breaks_no_link() {
-    let mut world = with_rule(20, Rule::lasting(Duration::ZERO, 2 * S, Fault::Partition { ways: 2 }));
+    let mut world = gathered(20, 1);
+    // Until no node has a link too many, which would be given up.
+    world.run(60 * S);
+    world.add_rule(Rule::lasting(Duration::ZERO, 2 * S, Fault::Partition { ways: 2 }));
     let links = world.peers_of(5);
     world.run(S);
     // At least the two sides; a node all of whose links crossed the cut is alone for now.
