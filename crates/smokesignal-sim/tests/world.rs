@@ -77,15 +77,16 @@ fn a_partition_stops_everything_across_and_a_short_one_breaks_no_link() {
     let mut world = gathered(20, 1);
     // Until no node has a link too many, which would be given up.
     world.run(60 * S);
-    // A second and the longest silence between keepalives are less than the ping timeout.
-    world.add_rule(Rule::lasting(Duration::ZERO, S, Fault::Partition { ways: 2 }));
+    // With the longest silence between keepalives, 2.1 s, it is less than the ping timeout.
+    world.add_rule(Rule::lasting(Duration::ZERO, S / 2, Fault::Partition { ways: 2 }));
     let links: Vec<_> = (0..20).map(|ix| world.peers_of(ix)).collect();
-    world.run(S / 2);
+    world.run(S / 4);
     // At least the two sides; a node all of whose links crossed the cut is alone for now.
     assert!(world.graph().components().len() >= 2);
     world.run(5 * S);
     assert_eq!(world.graph().components().len(), 1);
-    assert_eq!((0..20).map(|ix| world.peers_of(ix)).collect::<Vec<_>>(), links);
+    let kept = |(ix, links): (usize, &usize)| world.peers_of(ix) >= *links;
+    assert!(links.iter().enumerate().all(kept), "{links:?}");
 }
 
 #[test]
