@@ -225,7 +225,9 @@ impl Membership {
         if priority != Priority::Explicit && self.apart.get(&peer).is_some_and(|until| *until > now) {
             return self.refuse(link, &peer);
         }
-        if phase == Phase::Requested || self.has_room_for(&peer, priority, token) {
+        // Both asked at once. There may be enough others by now, who were asked, too.
+        let crossing = phase == Phase::Requested && self.standing() < self.config.hard_max();
+        if crossing || self.has_room_for(&peer, priority, token) {
             self.accept(link, priority, now);
         } else {
             let alone = matches!(priority, Priority::High | Priority::Bridge);
