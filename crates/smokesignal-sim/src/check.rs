@@ -213,8 +213,8 @@ mod tests {
     fn a_belief_or_a_circle_counts_when_it_stays() {
         let looked = |times: u64| {
             let mut world = world(Expect::default());
-            (0..times).for_each(|_| world.suspect(1, vec![("A12", 0, 1)]));
-            world.suspect(2, vec![("A12", 0, 1)]);
+            (0..times).for_each(|_| world.suspect(1, vec![("A12", 0, 1, 0)]));
+            world.suspect(2, vec![("A12", 0, 1, 0)]);
             world.violation().is_some()
         };
         assert!(!looked(5) && looked(6));
@@ -240,7 +240,7 @@ mod tests {
         }
         assert_eq!(circle(&views), [], "all are as far");
         views[1].as_mut().unwrap().have -= 1;
-        assert!(circle(&views).iter().all(|(what, ix, _)| (*what, *ix) == ("A7", 1)));
+        assert!(circle(&views).iter().all(|(what, ix, ..)| (*what, *ix) == ("A7", 1)));
         assert_eq!(circle(&views).len(), 1);
         views[2].as_mut().unwrap().parent = None;
         assert_eq!(circle(&views), [], "no circle");

@@ -268,6 +268,12 @@ fn nobody_is_dropped_by_all_neighbours_at_once() {
     seed_holds(71903);
 }
 
+/// C2: who asked for links itself, as an empty network's first node does, took all that were asked of it at the same time.
+#[test]
+fn crossing_requests_leave_no_node_with_too_many_links() {
+    seed_holds(101_115);
+}
+
 /// A11: nodes that were started anew while their only seed was dead came back after minutes, and with news.
 #[test]
 fn who_knows_nobody_any_more_is_called() {

@@ -33,9 +33,12 @@ const CHOICES: [&str; 5] = [
 pub(crate) struct Suspects {
     /// Whose stream is looked at.
     turn: u64,
-    /// Invariant, node, neighbour; and how often in a row.
-    seen: Vec<((&'static str, usize, usize), u32)>,
+    /// And how often in a row.
+    seen: Vec<(Suspect, u32)>,
 }
+
+/// Invariant, node, neighbour, and for A7 how far the node is: whoever gets on is not stuck.
+type Suspect = (&'static str, usize, usize, u64);
 
 impl World {
     pub(crate) fn check_inside(&mut self) {
@@ -125,12 +128,7 @@ impl World {
     }
 
     /// A12: what a node believes its neighbour to have, that one has.
-    fn look_at_claims(
-        &self,
-        ix: usize,
-        views: &[Option<StreamView>],
-        found: &mut Vec<(&'static str, usize, usize)>,
-    ) {
+    fn look_at_claims(&self, ix: usize, views: &[Option<StreamView>], found: &mut Vec<Suspect>) {
         let awake = |ix: usize| views[ix].as_ref().filter(|_| self.members[ix].awake());
         let Some(view) = awake(ix) else { return };
         for link in &view.links {
@@ -138,17 +136,13 @@ impl World {
             let other = self.links.get(slot).other(ix);
             let Some(theirs) = awake(other) else { continue };
             if theirs.incarnation == view.incarnation && link.claims > theirs.have {
-                found.push(("A12", ix, other));
+                found.push(("A12", ix, other, 0));
             }
         }
     }
 
     /// A7: who is part of a circle of parents and behind a neighbour.
-    pub(super) fn look_at_cycles(
-        &self,
-        views: &[Option<StreamView>],
-        found: &mut Vec<(&'static str, usize, usize)>,
-    ) {
+    pub(super) fn look_at_cycles(&self, views: &[Option<StreamView>], found: &mut Vec<Suspect>) {
         if self.members.iter().any(|member| member.upload.is_some() || member.download.is_some()) {
             return; // Whoever is behind for long there may still be served, slowly.
         }
@@ -169,7 +163,8 @@ impl World {
             }
             let mut member = at;
             loop {
-                found.extend(self.ahead_of(member, views).map(|other| ("A7", member, other)));
+                let have = views[member].as_ref().map_or(0, |view| view.have);
+                found.extend(self.ahead_of(member, views).map(|other| ("A7", member, other, have)));
                 member = parent(member).unwrap_or(at);
                 if member == at {
                     break;
@@ -204,16 +199,15 @@ impl World {
     }
 
     /// What is found again and again is a violation.
-    pub(super) fn suspect(&mut self, turn: u64, found: Vec<(&'static str, usize, usize)>) {
+    pub(super) fn suspect(&mut self, turn: u64, found: Vec<Suspect>) {
         let before =
             if self.suspects.turn == turn { std::mem::take(&mut self.suspects.seen) } else { Vec::new() };
-        let again = |what: &(&'static str, usize, usize)| {
-            before.iter().find(|(was, _)| was == what).map_or(1, |(_, times)| times + 1)
-        };
+        let again =
+            |what: &Suspect| before.iter().find(|(was, _)| was == what).map_or(1, |(_, times)| times + 1);
         let seen: Vec<_> = found.into_iter().map(|what| (what, again(&what))).collect();
         let certain = seen.iter().find(|(_, times)| *times >= LOOKS).map(|(what, _)| *what);
         self.suspects = Suspects { turn, seen };
-        if let Some((invariant, ix, other)) = certain {
+        if let Some((invariant, ix, other, _)) = certain {
             let what = match invariant {
                 "A12" => format!("it believes node {other} to have more than that one has"),
                 _ => format!("its parents form a circle, and node {other} beside it is ahead"),
