@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use crate::broadcast::{Hub, Incoming};
 use crate::event::Bus;
 use crate::link::{self, LinkHandle, Report};
+use crate::mux::{Common, Mux};
 use crate::transport::{Connection, DialError, Endpoint};
-use crate::{ConnectError, Event, Peer, Peers};
+use crate::{ConnectError, Event, Path, Peer, Peers};
 
 /// Batches from all links that wait for the driver; a link's reader waits when there are more.
 const REPORTS: usize = 64;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) peers: Peers,
+    pub(crate) streams: Common,
     /// Nodes in the network, by the last count.
     pub(crate) size: Arc<AtomicUsize>,
 }
@@ -212,7 +214,8 @@ impl Driver {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let (id, remote) = (connection.peer, connection.remote);
-        let (handle, run) = link::open(link, connection, self.report_sender.clone());
+        let streams = Mux::new(id, dial.is_some(), Path::Neighbour, self.shared.streams.clone());
+        let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
         self.link_tasks.spawn(run);
         self.links.insert(link, Link { handle, remote, id, peer: None });
         self.core.handle_connected(link, id, dial, self.now());
@@ -333,9 +336,9 @@ impl Driver {
     fn peer_up(&mut self, link: LinkId, id: NodeId, address: Option<SocketAddr>) {
         let Some(entry) = self.links.get_mut(&link) else { return };
         let (closed, watch) = watch::channel(false);
-        let stream = Arc::clone(&entry.handle.stream);
+        let streams = Arc::clone(&entry.handle.streams);
         let address = address.unwrap_or(entry.remote);
-        let peer = Peer::new(id, address, stream, watch, self.own_commands.clone(), self.max_message);
+        let peer = Peer::new(id, address, streams, watch, self.own_commands.clone(), self.max_message);
         entry.peer = Some((peer.clone(), closed));
         tracing::info!(peer = ?id, %address, "peer added");
         if self.shared.peers.add(peer.clone()) {

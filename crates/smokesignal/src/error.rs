@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smokesignal_proto::NodeId;
@@ -143,6 +144,90 @@ pub enum SendError {
     /// The node was stopped or dropped, or (for a peer) the link is gone.
     #[error("the stream is closed: the node was stopped or the peer has gone")]
     Closed,
+}
+
+/// A stream could not be opened. Nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The id is the node's own.
+    #[error("{0} is this node itself; name another node")]
+    Myself(NodeId),
+    /// No node of the network has this id, or it did not answer in time.
+    #[error("node {id} was not found within {waited:?}; is it running, and in this network?")]
+    NotFound {
+        /// Who was looked for.
+        id: NodeId,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The name is empty or too long.
+    #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
+    BadName(usize),
+    /// As many streams to that node are open as may be.
+    #[error("too many streams to node {0} are open; close some first")]
+    TooMany(NodeId),
+    /// The local node is not running.
+    #[error("the node is not running; call start() first")]
+    NotRunning,
+}
+
+/// A name cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// Another acceptor of this node has it.
+    #[error("the name `{0}` is accepted already; drop its acceptor first")]
+    Taken(String),
+    /// The name is empty or too long.
+    #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
+    BadName(usize),
+}
+
+/// A stream has failed, or a write to it. Reads give what had arrived before they fail.
+///
+/// As an [`io::Error`] it is the inner error, and its kind is named below.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The other node accepts no streams of this name. `ConnectionRefused`.
+    #[error("the other node accepts no streams of this name")]
+    Refused,
+    /// The other node has as many streams as it can hold, or as its application takes. `ConnectionRefused`.
+    #[error("the other node has too many streams; try again later")]
+    Busy,
+    /// The other side has ended the stream and says why. `ConnectionReset`.
+    #[error("the other side has ended the stream: {0}")]
+    Reset(String),
+    /// The connection that carried the stream has ended. `ConnectionReset`.
+    #[error("the connection to the other node ended before its stream did")]
+    Cut,
+    /// The other side reads no more. `BrokenPipe`.
+    #[error("the other side reads no more")]
+    Stopped,
+    /// This side has ended the stream. `BrokenPipe`.
+    #[error("the stream was ended on this side")]
+    Closed,
+    /// The chunk is larger than `max_message`; nothing was sent, and the stream goes on. `InvalidInput`.
+    #[error("the chunk has {size} bytes, the limit is {limit}; split it, or raise max_message on every node")]
+    TooLarge {
+        /// Bytes in the chunk.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match error {
+            StreamError::Refused | StreamError::Busy => io::ErrorKind::ConnectionRefused,
+            StreamError::Reset(_) | StreamError::Cut => io::ErrorKind::ConnectionReset,
+            StreamError::Stopped | StreamError::Closed => io::ErrorKind::BrokenPipe,
+            StreamError::TooLarge { .. } => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
 }
 
 /// A write that may not wait was refused. Nothing of it was sent.

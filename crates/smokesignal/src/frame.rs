@@ -1,7 +1,8 @@
 //! What goes over one connection: overlay messages, and the data, credit and end of streams.
 //!
 //! A frame is one byte of kind, three bytes of length (big endian), and that many bytes. Stream frames begin with the
-//! stream's number (four bytes, big endian); 0 is the neighbour's own duplex stream, the only one so far.
+//! stream's number (four bytes, big endian): 0 is the neighbour's own duplex stream, odd ones were opened by the side that
+//! dialled, even ones by the other.
 
 use bytes::{Buf, Bytes, BytesMut};
 use smokesignal_proto::{CodecError, MAX_FRAME, Message, decode, encode};
@@ -15,6 +16,15 @@ const DATA: u8 = 1;
 const DATA_END: u8 = 2;
 const CREDIT: u8 = 3;
 const FIN: u8 = 4;
+const OPEN: u8 = 5;
+const RESET: u8 = 6;
+const STOP: u8 = 7;
+const BLOCKED: u8 = 8;
+
+/// Bytes in the name of a stream at most.
+pub(crate) const MAX_NAME: usize = 255;
+/// Bytes in the reason of a reset at most.
+pub(crate) const MAX_REASON: usize = 255;
 
 /// A segment's body is copied out of the read buffer up to this size: a small one that is retained for a minute must
 /// not keep the whole buffer alive.
@@ -24,15 +34,38 @@ const COPY_BELOW: usize = 8 * 1024;
 #[derive(Debug, PartialEq)]
 pub(crate) enum Frame {
     Message(Message),
+    /// Of the stream with this number.
+    Stream(u32, Part),
+}
+
+/// What a stream frame says.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Part {
+    /// The stream begins, and asks for whoever accepts this name.
+    Open(String),
     /// Bytes of the stream; `end`: a write ended here.
-    Data {
-        data: Bytes,
-        end: bool,
-    },
+    Data { data: Bytes, end: bool },
     /// The receiver has room for this many more bytes.
     Credit(u32),
+    /// The sender has more than it has credit for.
+    Blocked,
     /// No more data will come.
     Fin,
+    /// The sender reads no more: what is still written is thrown away.
+    Stop,
+    /// The stream is over at once, in both directions.
+    Reset(Reset),
+}
+
+/// Why a stream was ended before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// Nobody accepts streams of this name.
+    Refused,
+    /// There are too many streams, or too many that nobody has taken yet.
+    Busy,
+    /// The application at the other end says why.
+    Reason(String),
 }
 
 /// The bytes are no frames: close the connection.
@@ -56,23 +89,43 @@ pub(crate) fn put(frame: &Frame, out: &mut Vec<u8>) {
             encode(message, out);
             MESSAGE
         }
-        Frame::Data { data, end } => {
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(data);
-            if *end { DATA_END } else { DATA }
-        }
-        Frame::Credit(bytes) => {
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(&bytes.to_be_bytes());
-            CREDIT
-        }
-        Frame::Fin => {
-            out.extend_from_slice(&[0; 4]);
-            FIN
+        Frame::Stream(number, part) => {
+            out.extend_from_slice(&number.to_be_bytes());
+            put_part(part, out)
         }
     };
     let length = (out.len() - start - HEADER) as u32;
     out[start..start + HEADER].copy_from_slice(&(u32::from(kind) << 24 | length).to_be_bytes());
+}
+
+fn put_part(part: &Part, out: &mut Vec<u8>) -> u8 {
+    match part {
+        Part::Open(name) => {
+            out.extend_from_slice(name.as_bytes());
+            OPEN
+        }
+        Part::Data { data, end } => {
+            out.extend_from_slice(data);
+            if *end { DATA_END } else { DATA }
+        }
+        Part::Credit(bytes) => {
+            out.extend_from_slice(&bytes.to_be_bytes());
+            CREDIT
+        }
+        Part::Blocked => BLOCKED,
+        Part::Fin => FIN,
+        Part::Stop => STOP,
+        Part::Reset(reset) => {
+            let (code, reason) = match reset {
+                Reset::Refused => (0, ""),
+                Reset::Busy => (1, ""),
+                Reset::Reason(reason) => (2, reason.as_str()),
+            };
+            out.push(code);
+            out.extend_from_slice(reason.as_bytes());
+            RESET
+        }
+    }
 }
 
 /// The next whole frame in the buffer. The length is checked before anything is waited for.
@@ -80,7 +133,7 @@ pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
     let header = u32::from_be_bytes(*header);
     let (kind, length) = ((header >> 24) as u8, (header & 0x00ff_ffff) as usize);
-    if kind > FIN {
+    if kind > BLOCKED {
         return Err(FrameError::UnknownKind(kind));
     }
     if length > MAX_FRAME {
@@ -100,15 +153,30 @@ pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
 }
 
 fn stream_frame(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
-    if payload.len() < 4 || payload.get_u32() != 0 {
+    if payload.len() < 4 {
         return Err(FrameError::BadStream);
     }
-    match (kind, payload.len()) {
-        (DATA | DATA_END, ..=MAX_STREAM_DATA) => Ok(Frame::Data { data: payload, end: kind == DATA_END }),
-        (CREDIT, 4) => Ok(Frame::Credit(payload.get_u32())),
-        (FIN, 0) => Ok(Frame::Fin),
-        _ => Err(FrameError::BadStream),
-    }
+    let number = payload.get_u32();
+    let part = match (kind, payload.len()) {
+        (DATA | DATA_END, ..=MAX_STREAM_DATA) => Part::Data { data: payload, end: kind == DATA_END },
+        (CREDIT, 4) => Part::Credit(payload.get_u32()),
+        (BLOCKED, 0) => Part::Blocked,
+        (FIN, 0) => Part::Fin,
+        (STOP, 0) => Part::Stop,
+        (OPEN, 1..=MAX_NAME) => Part::Open(text(&payload)?),
+        (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match payload.get_u8() {
+            0 => Reset::Refused,
+            1 => Reset::Busy,
+            2 => Reset::Reason(text(&payload)?),
+            _ => return Err(FrameError::BadStream),
+        }),
+        _ => return Err(FrameError::BadStream),
+    };
+    Ok(Frame::Stream(number, part))
+}
+
+fn text(bytes: &[u8]) -> Result<String, FrameError> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| FrameError::BadStream)
 }
 
 #[cfg(test)]
@@ -120,10 +188,15 @@ mod tests {
     fn frames_survive_the_wire_in_any_pieces() {
         let frames = [
             Frame::Message(Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }.into()),
-            Frame::Data { data: "hello".into(), end: true },
-            Frame::Data { data: Bytes::new(), end: false },
-            Frame::Credit(77),
-            Frame::Fin,
+            Frame::Stream(7, Part::Open("chat".into())),
+            Frame::Stream(0, Part::Data { data: "hello".into(), end: true }),
+            Frame::Stream(u32::MAX, Part::Data { data: Bytes::new(), end: false }),
+            Frame::Stream(7, Part::Credit(77)),
+            Frame::Stream(7, Part::Blocked),
+            Frame::Stream(7, Part::Fin),
+            Frame::Stream(7, Part::Stop),
+            Frame::Stream(7, Part::Reset(Reset::Busy)),
+            Frame::Stream(7, Part::Reset(Reset::Reason("enough".into()))),
         ];
         let mut wire = Vec::new();
         frames.iter().for_each(|frame| put(frame, &mut wire));
@@ -141,7 +214,10 @@ mod tests {
         assert!(refused(&[9, 0, 0, 0]));
         assert!(refused(&[0, 0xff, 0xff, 0xff]));
         assert!(refused(&[3, 0, 0, 4, 0, 0, 0, 0]));
-        assert!(refused(&[4, 0, 0, 4, 0, 0, 0, 1]));
+        assert!(refused(&[4, 0, 0, 5, 0, 0, 0, 1, 0]));
+        assert!(refused(&[5, 0, 0, 4, 0, 0, 0, 1]), "a stream without a name");
+        assert!(refused(&[5, 0, 0, 5, 0, 0, 0, 1, 0xff]), "a name that is no text");
+        assert!(refused(&[6, 0, 0, 5, 0, 0, 0, 1, 9]));
         assert!(refused(&[0, 0, 0, 1, 7]));
     }
 }

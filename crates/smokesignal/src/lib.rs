@@ -1,6 +1,8 @@
 #![doc = include_str!("../../../README.md")]
 
+mod accept;
 mod broadcast;
+mod budget;
 mod driver;
 mod error;
 mod event;
@@ -8,7 +10,9 @@ mod frame;
 mod identity;
 mod link;
 mod local_ip;
+mod mux;
 mod node;
+mod node_stream;
 mod options;
 mod peer;
 mod peers;
@@ -16,12 +20,17 @@ mod stream;
 mod tls;
 pub mod transport;
 
+pub use accept::Acceptor;
 pub use broadcast::{Broadcast, BroadcastSender, Incoming};
-pub use error::{BuildError, ConnectError, IdentityError, LocalIpError, SendError, StartError, TrySendError};
+pub use error::{
+    AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
+    StreamError, TrySendError,
+};
 pub use event::{Event, Events};
 pub use identity::Identity;
 pub use local_ip::local_ip;
 pub use node::Node;
+pub use node_stream::{NodeStream, Path};
 pub use options::Builder;
 pub use peer::Peer;
 pub use peers::Peers;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::frame::{self, Frame, FrameError};
-use crate::stream::Stream;
+use crate::mux::Mux;
 use crate::transport::Connection;
 
 /// One read takes this much at most, and so does one batch: 128 KiB, two full segments.
@@ -43,13 +43,12 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct LinkHandle {
     out: Arc<Outgoing>,
-    pub(crate) stream: Arc<Stream>,
+    pub(crate) streams: Arc<Mux>,
 }
 
 #[derive(Debug)]
 struct Outgoing {
     queue: Mutex<Queue>,
-    wake: Arc<Notify>,
     /// The driver has dropped its end.
     closing: Notify,
 }
@@ -70,14 +69,14 @@ impl LinkHandle {
     /// Queues a message. The core bounds what it hands out, see `Config::link_window`.
     pub(crate) fn send(&self, message: Message) {
         self.out.lock().messages.push(message);
-        self.out.wake.notify_one();
+        self.streams.ready.wake.notify_one();
     }
 }
 
 impl Drop for LinkHandle {
     fn drop(&mut self) {
         self.out.lock().closing = true;
-        self.out.wake.notify_one();
+        self.streams.ready.wake.notify_one();
         self.out.closing.notify_one();
     }
 }
@@ -86,18 +85,17 @@ impl Drop for LinkHandle {
 pub(crate) fn open(
     link: LinkId,
     connection: Connection,
+    streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
-    let wake = Arc::new(Notify::new());
-    let stream = Arc::new(Stream::new(Arc::clone(&wake)));
-    let out = Arc::new(Outgoing { queue: Mutex::default(), wake, closing: Notify::new() });
-    let handle = LinkHandle { out: Arc::clone(&out), stream: Arc::clone(&stream) };
-    let cut = CutOnDrop(Arc::clone(&stream));
+    let out = Arc::new(Outgoing { queue: Mutex::default(), closing: Notify::new() });
+    let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
+    let cut = CutOnDrop(Arc::clone(&streams));
     let run = async move {
         let cut = cut;
         let Connection { reader, writer, .. } = connection;
-        let reading = read(link, reader, Arc::clone(&stream), reports.clone());
-        let writing = write(link, writer, Arc::clone(&out), stream, reports.clone());
+        let reading = read(link, reader, Arc::clone(&streams), reports.clone());
+        let writing = write(link, writer, Arc::clone(&out), streams, reports.clone());
         // A link that was given up may not live on because the other side takes nothing.
         let overdue = async {
             out.closing.notified().await;
@@ -142,8 +140,8 @@ async fn writer_unless_reader(
     .await
 }
 
-/// Ends the link's stream with the link, also where its task is aborted before it has begun.
-struct CutOnDrop(Arc<Stream>);
+/// Ends the link's streams with the link, also where its task is aborted before it has begun.
+struct CutOnDrop(Arc<Mux>);
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
@@ -154,7 +152,7 @@ impl Drop for CutOnDrop {
 async fn read(
     link: LinkId,
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
-    stream: Arc<Stream>,
+    streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
@@ -166,7 +164,7 @@ async fn read(
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }
-        let messages = match batch(&mut buffer, &stream) {
+        let messages = match batch(&mut buffer, &streams) {
             Ok(messages) => messages,
             Err(error) => {
                 let told = reports.send((link, Report::Violation(error.to_string()))).await;
@@ -183,14 +181,14 @@ async fn read(
     }
 }
 
-/// All whole frames in the buffer; the stream's go to the stream.
-fn batch(buffer: &mut BytesMut, stream: &Stream) -> Result<Vec<Message>, FrameError> {
+/// All whole frames in the buffer; the streams' go to the streams.
+fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameError> {
     let mut messages = Vec::new();
     while let Some(frame) = frame::take(buffer)? {
         match frame {
             Frame::Message(message) => messages.push(message),
-            frame => {
-                if !stream.receive(frame) {
+            Frame::Stream(number, part) => {
+                if !streams.receive(number, part) {
                     return Err(FrameError::BadStream);
                 }
             }
@@ -204,7 +202,7 @@ async fn write(
     link: LinkId,
     mut writer: Box<dyn AsyncWrite + Send + Unpin>,
     out: Arc<Outgoing>,
-    stream: Arc<Stream>,
+    streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> bool {
     let mut buffer = Vec::with_capacity(READ_BUFFER);
@@ -215,12 +213,12 @@ async fn write(
         };
         let cost: usize = messages.iter().map(Message::cost).sum();
         messages.into_iter().for_each(|message| frame::put(&Frame::Message(message), &mut buffer));
-        stream.take(STREAM_TURN).iter().for_each(|frame| frame::put(frame, &mut buffer));
+        streams.take(STREAM_TURN).iter().for_each(|frame| frame::put(frame, &mut buffer));
         if buffer.is_empty() {
             if closing {
                 return writer.shutdown().await.is_ok();
             }
-            out.wake.notified().await;
+            streams.ready.wake.notified().await;
             continue;
         }
         let written = async {

@@ -14,9 +14,14 @@ use tokio::time::Instant;
 use crate::broadcast::Hub;
 use crate::driver::{Command, Driver, Shared};
 use crate::event::Bus;
+use crate::frame::MAX_NAME;
+use crate::mux::Common;
 use crate::options::{Builder, Secret, is_host_and_port};
 use crate::transport::{Credentials, Endpoint};
-use crate::{Broadcast, ConnectError, Events, Identity, NodeId, Peer, Peers, StartError};
+use crate::{
+    AcceptError, Acceptor, Broadcast, ConnectError, Events, Identity, NodeId, NodeStream, OpenError, Peer,
+    Peers, StartError,
+};
 
 /// A node of the network. Clones are the same node.
 ///
@@ -58,7 +63,9 @@ impl Node {
         let secret = options.secret.as_ref().map(|Secret(secret)| secret.as_slice());
         let credentials = Credentials::new(identity.clone(), secret);
         let hub = Arc::new(Hub::new(options.max_message));
-        let shared = Shared { hub, bus: Arc::new(Bus::new()), peers: Peers::default(), size: Arc::default() };
+        let streams = Common::new(options.max_message);
+        let (bus, peers, size) = (Arc::new(Bus::new()), Peers::default(), Arc::default());
+        let shared = Shared { hub, bus, peers, streams, size };
         let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
         Self(Arc::new(Inner { options, identity, credentials, shared, running, commands }))
     }
@@ -212,6 +219,36 @@ impl Node {
             return Err(ConnectError::NotRunning);
         }
         answered.await.unwrap_or(Err(ConnectError::Closed(address)))
+    }
+
+    /// Opens a stream to the node with this id, whose application has to [`accept`](Self::accept) the name. Returns as soon
+    /// as there is a way to that node: what is written goes out at once, and a refusal shows in the first read or a later
+    /// write ([`NodeStream::answered`] waits for it).
+    ///
+    /// # Errors
+    /// The text says what to do. Nothing was sent.
+    pub async fn open(&self, id: NodeId, name: &str) -> Result<NodeStream, OpenError> {
+        if !(1..=MAX_NAME).contains(&name.len()) {
+            return Err(OpenError::BadName(name.len()));
+        }
+        if id == self.id() {
+            return Err(OpenError::Myself(id));
+        }
+        if let Some(peer) = self.0.shared.peers.get(&id).filter(|peer| !peer.is_closed()) {
+            return peer.open(name).ok_or(OpenError::TooMany(id));
+        }
+        Err(OpenError::NotRunning)
+    }
+
+    /// Takes the streams that other nodes open to this one with this name, from now on, also after a stop and a new start.
+    ///
+    /// # Errors
+    /// Another [`Acceptor`] has the name, or it is empty or too long.
+    pub fn accept(&self, name: &str) -> Result<Acceptor, AcceptError> {
+        if !(1..=MAX_NAME).contains(&name.len()) {
+            return Err(AcceptError::BadName(name.len()));
+        }
+        self.0.shared.streams.acceptors.accept(name.to_owned())
     }
 
     fn commands(&self) -> std::sync::MutexGuard<'_, Option<(mpsc::UnboundedSender<Command>, SocketAddr)>> {

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, watch};
 
 use crate::driver::Command;
+use crate::mux::Mux;
 use crate::stream::Stream;
-use crate::{NodeId, SendError};
+use crate::{NodeId, NodeStream, SendError};
 
 /// What was written before a close may take this long to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +33,7 @@ pub struct Peer(Arc<Inner>);
 struct Inner {
     id: NodeId,
     address: SocketAddr,
+    streams: Arc<Mux>,
     stream: Arc<Stream>,
     closed: watch::Receiver<bool>,
     commands: mpsc::WeakUnboundedSender<Command>,
@@ -42,12 +44,13 @@ impl Peer {
     pub(crate) fn new(
         id: NodeId,
         address: SocketAddr,
-        stream: Arc<Stream>,
+        streams: Arc<Mux>,
         closed: watch::Receiver<bool>,
         commands: mpsc::WeakUnboundedSender<Command>,
         max_message: usize,
     ) -> Self {
-        Self(Arc::new(Inner { id, address, stream, closed, commands, max_message }))
+        let stream = Arc::clone(&streams.neighbour);
+        Self(Arc::new(Inner { id, address, streams, stream, closed, commands, max_message }))
     }
 
     /// Who it is.
@@ -71,12 +74,14 @@ impl Peer {
         if size > limit {
             return Err(SendError::TooLarge { size, limit });
         }
-        std::future::poll_fn(|cx| self.0.stream.poll_send(cx, &mut data)).await
+        let sent = std::future::poll_fn(|cx| self.0.stream.poll_send(cx, &mut data)).await;
+        sent.map_err(|_| SendError::Closed)
     }
 
     /// The next chunk, whole; `None` at the end of the stream. Nothing is lost if the future is dropped.
     pub async fn recv(&self) -> Option<Bytes> {
-        std::future::poll_fn(|cx| self.0.stream.poll_recv(cx, self.0.max_message)).await
+        let received = std::future::poll_fn(|cx| self.0.stream.poll_recv(cx, self.0.max_message)).await;
+        received.ok().flatten() // A broken link is the end, too; the read face tells the two apart.
     }
 
     /// Ends the link. What was written before is sent first; the two nodes leave each other alone for half a minute.
@@ -99,6 +104,10 @@ impl Peer {
                 tracing::error!("Peer::close has to be called within the runtime that the node runs in");
             }
         }
+    }
+
+    pub(crate) fn open(&self, name: &str) -> Option<NodeStream> {
+        self.0.streams.open(name)
     }
 
     /// Resolves when the link is gone.

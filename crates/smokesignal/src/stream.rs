@@ -1,4 +1,5 @@
-//! A duplex stream over a link, with credit: what is not read stays with the writer, and delays nothing else on the link.
+//! A duplex stream over a connection, with credit: what is not read stays with the writer, and delays nothing else on
+//! the connection. The window begins small and doubles for as long as it is what holds the writer up.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,38 +10,67 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 use tokio::sync::Notify;
 
-use crate::SendError;
-use crate::frame::{Frame, MAX_STREAM_DATA};
+use crate::StreamError;
+use crate::budget::Budget;
+use crate::frame::{Frame, MAX_STREAM_DATA, Part, Reset};
 
-/// Bytes in flight or unread in one direction at most: fills a link of 100 MB/s at 2.5 ms, and bounds memory.
-pub(crate) const WINDOW: usize = 256 * 1024;
+/// The neighbour's own stream, see [`Peer`](crate::Peer), may have this much in flight or unread in each direction from
+/// the beginning: fills a link of 100 MB/s at 2.5 ms.
+pub(crate) const NEIGHBOUR_WINDOW: usize = 256 * 1024;
+/// The same for a named stream. A thousand of them on one connection are 32 MiB.
+pub(crate) const FIRST_WINDOW: usize = 32 * 1024;
+/// What a window grows to at most: 400 MB/s at 10 ms, 40 MB/s at 100 ms.
+pub(crate) const MAX_WINDOW: usize = 4 * 1024 * 1024;
 /// Bytes written and not yet sent at most; then writes wait.
 const SEND_BUFFER: usize = 256 * 1024;
-/// Consumed bytes are returned as credit once they are this many, so that small reads cost no frame each.
-const CREDIT_STEP: usize = WINDOW / 4;
 
-/// One stream, shared by its handles, the link's reader and the link's writer.
+/// One stream, shared by its handles, the connection's reader and its writer.
 #[derive(Debug)]
 pub(crate) struct Stream {
+    number: u32,
     state: Mutex<State>,
-    /// Wakes the link's writer.
-    wake: Arc<Notify>,
+    ready: Arc<Ready>,
+    budget: Option<Budget>,
+}
+
+/// The streams of one connection that have something to send, and what wakes its writer.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// `None` once the connection is gone: who waited here would keep itself alive.
+    turns: Mutex<Option<VecDeque<Arc<Stream>>>>,
+    pub(crate) wake: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     incoming: VecDeque<(Bytes, bool)>,
+    /// What the other side may have on its way or unread here.
+    window: usize,
     /// Bytes the other side may still send.
     allowed: usize,
     /// Bytes read by the application and not yet returned as credit.
     consumed: usize,
+    /// The other side has said that the window is too small for it.
+    starved: bool,
+    /// Credit is to be returned at once.
+    hurry: bool,
+    /// The other side has said anything yet.
+    answered: bool,
     /// The head of a write that [`Stream::poll_recv`] is putting together.
     partial: BytesMut,
     incoming_end: End,
+    /// To be sent before all else.
+    announce: Vec<Part>,
     outgoing: VecDeque<(Bytes, bool)>,
     outgoing_bytes: usize,
     credit: usize,
+    /// The other side knows that there is more than its credit.
+    told_blocked: bool,
     fin: Fin,
+    /// Why reads or writes fail.
+    over: Option<StreamError>,
+    /// It has its turn coming.
+    queued: bool,
     readers: Vec<Waker>,
     writers: Vec<Waker>,
 }
@@ -50,8 +80,10 @@ enum End {
     Open,
     /// The other side has said that no more will come.
     Finished,
-    /// The link ended without that.
-    Cut,
+    /// Nobody reads here any more.
+    Stopped,
+    /// The stream ended without that; `State::over` says why.
+    Broken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,35 +92,92 @@ enum Fin {
     /// No more writes; said once all is sent.
     Wanted,
     Sent,
-    /// The link is gone.
+    /// Nothing can be sent any more; `State::over` says why.
     Gone,
 }
 
+impl Default for Ready {
+    fn default() -> Self {
+        Self { turns: Mutex::new(Some(VecDeque::new())), wake: Notify::new() }
+    }
+}
+
+impl Ready {
+    /// The stream whose turn it is.
+    pub(crate) fn next(&self) -> Option<Arc<Stream>> {
+        self.lock().as_mut()?.pop_front()
+    }
+
+    /// Nothing will be sent any more.
+    pub(crate) fn close(&self) {
+        let streams = self.lock().take();
+        drop(streams);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Arc<Stream>>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Stream {
-    pub(crate) fn new(wake: Arc<Notify>) -> Self {
+    /// `window` in both directions; it grows as far as the `budget` allows.
+    pub(crate) fn new(number: u32, window: usize, ready: Arc<Ready>, budget: Option<Budget>) -> Arc<Self> {
         let state = State {
             incoming: VecDeque::new(),
-            allowed: WINDOW,
+            window,
+            allowed: window,
             consumed: 0,
+            starved: false,
+            hurry: false,
+            answered: false,
             partial: BytesMut::new(),
             incoming_end: End::Open,
+            announce: Vec::new(),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
-            credit: WINDOW,
+            credit: window,
+            told_blocked: false,
             fin: Fin::Open,
+            over: None,
+            queued: false,
             readers: Vec::new(),
             writers: Vec::new(),
         };
-        Self { state: Mutex::new(state), wake }
+        Arc::new(Self { number, state: Mutex::new(state), ready, budget })
+    }
+
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// There is something to send.
+    fn kick(self: &Arc<Self>, state: &mut State) {
+        if !std::mem::replace(&mut state.queued, true)
+            && let Some(turns) = self.ready.lock().as_mut()
+        {
+            turns.push_back(Arc::clone(self));
+        }
+        self.ready.wake.notify_one();
+    }
+
     // For the application.
 
-    pub(crate) fn poll_read(&self, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Says so before anything else: that the stream begins.
+    pub(crate) fn announce(self: &Arc<Self>, part: Part) {
+        let mut state = self.lock();
+        state.announce.push(part);
+        self.kick(&mut state);
+    }
+
+    pub(crate) fn poll_read(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         let before = buf.filled().len();
         let mut consumed = 0;
@@ -107,44 +196,50 @@ impl Stream {
             return Poll::Ready(Ok(()));
         }
         match state.incoming_end {
-            End::Finished => Poll::Ready(Ok(())),
-            End::Cut => Poll::Ready(Err(cut())),
             End::Open => pending(&mut state.readers, cx),
+            End::Finished | End::Stopped => Poll::Ready(Ok(())),
+            End::Broken => Poll::Ready(Err(state.error().into())),
         }
     }
 
-    /// One write of the other side, whole.
-    pub(crate) fn poll_recv(&self, cx: &Context<'_>, limit: usize) -> Poll<Option<Bytes>> {
+    /// One write of the other side, whole; `None` at the end.
+    pub(crate) fn poll_recv(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+        limit: usize,
+    ) -> Poll<Result<Option<Bytes>, StreamError>> {
         let mut state = self.lock();
         let mut consumed = 0;
         while let Some((data, end)) = state.incoming.pop_front() {
             consumed += cost(data.len());
             if end && state.partial.is_empty() {
                 self.consume(&mut state, consumed);
-                return Poll::Ready(Some(data));
+                return Poll::Ready(Ok(Some(data)));
             }
             state.partial.extend_from_slice(&data);
             if end || state.partial.len() >= limit {
                 let whole = state.partial.split().freeze();
                 self.consume(&mut state, consumed);
-                return Poll::Ready(Some(whole));
+                return Poll::Ready(Ok(Some(whole)));
             }
         }
         self.consume(&mut state, consumed);
-        if state.incoming_end == End::Finished && !state.partial.is_empty() {
-            return Poll::Ready(Some(state.partial.split().freeze()));
-        }
-        if state.incoming_end != End::Open {
-            if !state.partial.is_empty() {
-                let lost = state.partial.split().len();
-                tracing::warn!(lost, "the link ended in the middle of a chunk; its beginning is dropped");
+        match state.incoming_end {
+            End::Open => return pending(&mut state.readers, cx),
+            End::Finished if !state.partial.is_empty() => {
+                return Poll::Ready(Ok(Some(state.partial.split().freeze())));
             }
-            return Poll::Ready(None);
+            End::Finished | End::Stopped => return Poll::Ready(Ok(None)),
+            End::Broken => {}
         }
-        pending(&mut state.readers, cx)
+        if !state.partial.is_empty() {
+            let lost = state.partial.split().len();
+            tracing::warn!(lost, "the stream ended in the middle of a chunk; its beginning is dropped");
+        }
+        Poll::Ready(Err(state.error()))
     }
 
-    /// Ready once the end of the stream, and so all before it, is with the link; or the link is gone.
+    /// Ready once the end of the stream, and so all before it, is with the connection; or nothing can be sent any more.
     pub(crate) fn poll_finished(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         match state.fin {
@@ -153,17 +248,49 @@ impl Stream {
         }
     }
 
-    fn consume(&self, state: &mut State, bytes: usize) {
-        state.consumed += bytes;
-        if state.consumed >= CREDIT_STEP {
-            self.wake.notify_one();
+    /// Ready once the other side has answered in any way, or refused.
+    pub(crate) fn poll_answered(&self, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut state = self.lock();
+        match &state.over {
+            Some(error @ (StreamError::Refused | StreamError::Busy | StreamError::Cut)) => {
+                Poll::Ready(Err(error.clone()))
+            }
+            Some(_) => Poll::Ready(Ok(())),
+            None if state.answered => Poll::Ready(Ok(())),
+            None => pending(&mut state.readers, cx),
         }
     }
 
-    pub(crate) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn consume(self: &Arc<Self>, state: &mut State, bytes: usize) {
+        state.consumed += bytes;
+        self.maybe_grow(state);
+        if state.consumed >= state.credit_step() {
+            self.kick(state);
+        }
+    }
+
+    /// A writer that has to wait although everything is read at once needs a larger window.
+    fn maybe_grow(self: &Arc<Self>, state: &mut State) {
+        if !state.starved || !state.incoming.is_empty() || state.incoming_end != End::Open {
+            return;
+        }
+        state.starved = false;
+        let more = state.window.min(MAX_WINDOW - state.window.min(MAX_WINDOW));
+        if more > 0 && self.budget.as_ref().is_some_and(|budget| budget.grow(more)) {
+            state.window += more;
+            state.consumed += more;
+        }
+        // What was read so far helps the writer more than all that could be gathered.
+        if state.consumed > 0 {
+            state.hurry = true;
+            self.kick(state);
+        }
+    }
+
+    pub(crate) fn poll_write(self: &Arc<Self>, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
         if state.fin != Fin::Open {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, SendError::Closed)));
+            return Poll::Ready(Err(state.write_error().into()));
         }
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
@@ -174,93 +301,148 @@ impl Stream {
         }
         let part = buf.len().min(room);
         state.queue(Bytes::copy_from_slice(&buf[..part]), true);
-        self.wake.notify_one();
+        self.kick(&mut state);
         Poll::Ready(Ok(part))
     }
 
     /// Queues `data` in one piece once there is any room, so that writes neither mix nor stay half done.
-    pub(crate) fn poll_send(&self, cx: &Context<'_>, data: &mut Bytes) -> Poll<Result<(), SendError>> {
+    pub(crate) fn poll_send(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+        data: &mut Bytes,
+    ) -> Poll<Result<(), StreamError>> {
         let mut state = self.lock();
         if state.fin != Fin::Open {
-            return Poll::Ready(Err(SendError::Closed));
+            return Poll::Ready(Err(state.write_error()));
         }
         let room = SEND_BUFFER.saturating_sub(state.outgoing_bytes);
         if room == 0 {
             return pending(&mut state.writers, cx);
         }
         state.queue(std::mem::take(data), true);
-        self.wake.notify_one();
+        self.kick(&mut state);
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once all that was written is with the link.
+    /// Ready once all that was written is with the connection.
     pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
         match (state.outgoing.is_empty(), state.fin) {
+            (false, Fin::Gone) => Poll::Ready(Err(state.write_error().into())),
             (true, _) => Poll::Ready(Ok(())),
-            (false, Fin::Gone) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             _ => pending(&mut state.writers, cx),
         }
     }
 
     /// No more writes; the other side reads the end of the stream after what was written.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.fin == Fin::Open {
             state.fin = Fin::Wanted;
-            self.wake.notify_one();
+            self.kick(&mut state);
         }
     }
 
-    // For the link.
+    /// No more reads: what arrives is thrown away, and the other side is told.
+    pub(crate) fn stop_reading(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.incoming_end == End::Open {
+            state.incoming_end = End::Stopped;
+            state.announce.push(Part::Stop);
+            self.kick(&mut state);
+        }
+        state.incoming.clear();
+        state.partial = BytesMut::new();
+    }
+
+    /// Ends both directions at once: the other side is told why, what it has not read is lost.
+    pub(crate) fn reset(self: &Arc<Self>, reset: Reset) {
+        let mut state = self.lock();
+        if state.is_over() {
+            return;
+        }
+        state.break_off(StreamError::Closed);
+        state.incoming.clear();
+        state.announce.push(Part::Reset(reset));
+        self.kick(&mut state);
+    }
+
+    // For the connection.
 
     /// A frame of the stream. False: the other side broke the rules.
-    pub(crate) fn receive(&self, frame: Frame) -> bool {
+    pub(crate) fn receive(self: &Arc<Self>, part: Part) -> bool {
         let mut state = self.lock();
-        match frame {
-            Frame::Data { data, end } => {
+        state.answered = true;
+        match part {
+            Part::Open(_) => return false,
+            Part::Data { data, end } => {
                 let cost = cost(data.len());
-                if cost > state.allowed || state.incoming_end != End::Open {
+                // After a stop or a reset of ours there may be data on its way, within its credit.
+                if cost > state.allowed || state.incoming_end == End::Finished {
                     return false;
                 }
                 state.allowed -= cost;
-                state.incoming.push_back((data, end));
-                wake(&mut state.readers);
+                if state.incoming_end == End::Open {
+                    state.incoming.push_back((data, end));
+                }
             }
-            Frame::Credit(bytes) => {
+            Part::Credit(bytes) => {
                 state.credit = state.credit.saturating_add(bytes as usize);
-                if state.credit > WINDOW {
+                if state.credit > MAX_WINDOW {
                     return false;
                 }
-                self.wake.notify_one();
+                state.told_blocked = false;
+                if !state.outgoing.is_empty() {
+                    self.kick(&mut state);
+                }
             }
-            Frame::Fin => {
-                state.incoming_end = End::Finished;
-                wake(&mut state.readers);
+            Part::Blocked => {
+                state.starved = true;
+                self.maybe_grow(&mut state);
             }
-            Frame::Message(_) => return false,
+            Part::Fin => {
+                if state.incoming_end == End::Open {
+                    state.incoming_end = End::Finished;
+                }
+            }
+            Part::Stop => {
+                if matches!(state.fin, Fin::Open | Fin::Wanted) {
+                    state.over.get_or_insert(StreamError::Stopped);
+                    state.fin = Fin::Gone;
+                    state.drop_outgoing();
+                }
+            }
+            Part::Reset(reset) => state.break_off(match reset {
+                Reset::Refused => StreamError::Refused,
+                Reset::Busy => StreamError::Busy,
+                Reset::Reason(reason) => StreamError::Reset(reason),
+            }),
         }
+        wake(&mut state.readers);
+        wake(&mut state.writers);
         true
     }
 
-    /// What is to be sent now, up to about `limit` bytes.
-    pub(crate) fn take(&self, limit: usize) -> Vec<Frame> {
+    /// What is to be sent now, up to about `limit` bytes. True: there is more.
+    pub(crate) fn take(self: &Arc<Self>, limit: usize, frames: &mut Vec<Frame>) -> usize {
         let mut state = self.lock();
-        let mut frames = Vec::new();
-        if state.consumed >= CREDIT_STEP {
+        state.queued = false;
+        let before = frames.len();
+        let mut put = |part| frames.push(Frame::Stream(self.number, part));
+        state.announce.drain(..).for_each(&mut put);
+        if state.incoming_end == End::Open && (state.consumed >= state.credit_step() || state.hurry) {
             let bytes = std::mem::take(&mut state.consumed);
-            state.allowed += bytes;
-            frames.push(Frame::Credit(bytes as u32));
+            (state.allowed, state.hurry) = (state.allowed + bytes, false);
+            if bytes > 0 {
+                put(Part::Credit(bytes as u32));
+            }
         }
         let mut taken = 0;
         while taken < limit
+            && state.credit > 0
             && let Some((mut data, end)) = state.outgoing.pop_front()
         {
             let part = data.len().min(MAX_STREAM_DATA).min(state.credit);
-            if state.credit == 0 {
-                state.outgoing.push_front((data, end));
-                break;
-            }
             let head = data.split_to(part);
             let done = data.is_empty();
             if !done {
@@ -269,27 +451,41 @@ impl Stream {
             state.credit -= cost(part);
             state.outgoing_bytes -= cost(part);
             taken += cost(part);
-            frames.push(Frame::Data { data: head, end: end && done });
+            put(Part::Data { data: head, end: end && done });
         }
         if state.outgoing.is_empty() && state.fin == Fin::Wanted {
             state.fin = Fin::Sent;
-            frames.push(Frame::Fin);
+            put(Part::Fin);
         }
-        if !frames.is_empty() {
+        if !state.outgoing.is_empty()
+            && state.credit == 0
+            && !std::mem::replace(&mut state.told_blocked, true)
+        {
+            put(Part::Blocked);
+        }
+        if !state.outgoing.is_empty() && state.credit > 0 {
+            self.kick(&mut state);
+        }
+        if frames.len() > before {
             wake(&mut state.writers);
         }
-        frames
+        taken
     }
 
-    /// The link is gone: writes fail, and reads end after what has arrived.
+    /// The connection is gone: writes fail, and so do reads after what has arrived.
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
-        if state.incoming_end == End::Open {
-            state.incoming_end = End::Cut;
+        if !state.is_over() {
+            state.break_off(StreamError::Cut);
         }
-        state.fin = Fin::Gone;
         wake(&mut state.readers);
         wake(&mut state.writers);
+    }
+
+    /// Nothing more is to come or to be sent.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.is_over() && state.announce.is_empty()
     }
 }
 
@@ -298,15 +494,46 @@ impl State {
         self.outgoing_bytes += cost(data.len());
         self.outgoing.push_back((data, end));
     }
+
+    /// Consumed bytes are returned as credit once they are this many, so that small reads cost no frame each.
+    const fn credit_step(&self) -> usize {
+        self.window / 4
+    }
+
+    fn is_over(&self) -> bool {
+        self.incoming_end != End::Open && matches!(self.fin, Fin::Sent | Fin::Gone)
+    }
+
+    fn break_off(&mut self, error: StreamError) {
+        if self.incoming_end == End::Open {
+            self.incoming_end = End::Broken;
+        }
+        if self.fin != Fin::Sent {
+            self.fin = Fin::Gone;
+        }
+        self.over = Some(error);
+        self.drop_outgoing();
+        wake(&mut self.readers);
+        wake(&mut self.writers);
+    }
+
+    fn drop_outgoing(&mut self) {
+        self.outgoing.clear();
+        self.outgoing_bytes = 0;
+    }
+
+    fn error(&self) -> StreamError {
+        self.over.clone().unwrap_or(StreamError::Cut)
+    }
+
+    fn write_error(&self) -> StreamError {
+        self.over.clone().unwrap_or(StreamError::Closed)
+    }
 }
 
 /// What a piece of data takes of the window. An empty write takes a byte, or there could be any number of them.
 fn cost(length: usize) -> usize {
     length.max(1)
-}
-
-fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the link to the peer ended before its stream did")
 }
 
 fn pending<T>(wakers: &mut Vec<Waker>, cx: &Context<'_>) -> Poll<T> {
@@ -323,80 +550,169 @@ fn wake(wakers: &mut Vec<Waker>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Pool;
 
-    fn pair() -> (Stream, Stream) {
-        let new = || Stream::new(Arc::new(Notify::new()));
-        (new(), new())
+    fn new(window: usize, pool: &Arc<Pool>) -> Arc<Stream> {
+        Stream::new(1, window, Arc::default(), Budget::new(pool, pool, window))
     }
 
-    /// Carries what both sides have to send, until neither has anything.
-    fn carry(a: &Stream, b: &Stream) {
+    fn pair() -> (Arc<Stream>, Arc<Stream>) {
+        let pool = Pool::new(usize::MAX);
+        (new(FIRST_WINDOW, &pool), new(FIRST_WINDOW, &pool))
+    }
+
+    fn take(stream: &Arc<Stream>) -> Vec<Part> {
+        let mut frames = Vec::new();
+        stream.take(64 * 1024, &mut frames);
+        let part = |frame| match frame {
+            Frame::Stream(1, part) => part,
+            other => panic!("{other:?}"),
+        };
+        frames.into_iter().map(part).collect()
+    }
+
+    /// Carries what both sides have to send, until neither has anything. Returns how many bytes `a` sent.
+    fn carry(a: &Arc<Stream>, b: &Arc<Stream>) -> usize {
+        let mut bytes = 0;
         loop {
-            let (there, back) = (a.take(64 * 1024), b.take(64 * 1024));
+            let (there, back) = (take(a), take(b));
             if there.is_empty() && back.is_empty() {
-                return;
+                return bytes;
             }
-            assert!(there.into_iter().all(|frame| b.receive(frame)));
-            assert!(back.into_iter().all(|frame| a.receive(frame)));
+            let data = |part: &Part| if let Part::Data { data, .. } = part { data.len() } else { 0 };
+            bytes += there.iter().map(data).sum::<usize>();
+            assert!(there.into_iter().all(|part| b.receive(part)));
+            assert!(back.into_iter().all(|part| a.receive(part)));
         }
     }
 
-    fn recv(stream: &Stream) -> Poll<Option<Bytes>> {
+    fn recv(stream: &Arc<Stream>) -> Poll<Result<Option<Bytes>, StreamError>> {
         stream.poll_recv(&Context::from_waker(Waker::noop()), usize::MAX)
     }
 
-    fn send(stream: &Stream, data: &mut Bytes) -> Poll<Result<(), SendError>> {
+    fn send(stream: &Arc<Stream>, data: &mut Bytes) -> Poll<Result<(), StreamError>> {
         stream.poll_send(&Context::from_waker(Waker::noop()), data)
+    }
+
+    fn sent(stream: &Arc<Stream>, data: impl Into<Bytes>) {
+        assert_eq!(send(stream, &mut data.into()), Poll::Ready(Ok(())));
     }
 
     #[test]
     fn one_write_is_one_chunk_of_any_size() {
         let (a, b) = pair();
-        for size in [0, 1, MAX_STREAM_DATA, 3 * WINDOW + 5] {
+        for size in [0, 1, MAX_STREAM_DATA, 3 * NEIGHBOUR_WINDOW + 5] {
             let mut chunk = Poll::Pending;
-            assert!(send(&a, &mut Bytes::from(vec![7; size])).is_ready());
+            sent(&a, vec![7; size]);
             while chunk.is_pending() {
                 carry(&a, &b);
                 chunk = recv(&b);
             }
-            assert_eq!(chunk, Poll::Ready(Some(Bytes::from(vec![7; size]))));
+            assert_eq!(chunk, Poll::Ready(Ok(Some(Bytes::from(vec![7; size])))));
         }
     }
 
     #[test]
     fn an_unread_stream_holds_at_most_one_window() {
         let (a, b) = pair();
-        assert!(send(&a, &mut Bytes::from(vec![1; 10 * WINDOW])).is_ready());
-        carry(&a, &b);
-        let unread: usize = b.lock().incoming.iter().map(|(data, _)| data.len()).sum();
-        assert_eq!(unread, WINDOW);
+        sent(&a, vec![1; 10 * NEIGHBOUR_WINDOW]);
+        assert_eq!(carry(&a, &b), FIRST_WINDOW);
         assert!(send(&a, &mut Bytes::from("next")).is_pending(), "the next write waits");
+    }
+
+    /// The window doubles while the reader keeps up, to its limit; and not if the reader is what is slow.
+    #[test]
+    fn the_window_grows_for_a_reader_that_keeps_up() {
+        let (a, b) = pair();
+        sent(&a, vec![1; 32 * MAX_WINDOW]);
+        let mut rounds = Vec::new();
+        while rounds.last() != Some(&MAX_WINDOW) {
+            let mut at_once = 0;
+            loop {
+                // All that the window allows, before anything is read.
+                let parts = take(&a);
+                if parts.is_empty() {
+                    break;
+                }
+                for part in parts {
+                    at_once += if let Part::Data { data, .. } = &part { data.len() } else { 0 };
+                    assert!(b.receive(part));
+                }
+            }
+            rounds.push(at_once);
+            assert!(rounds.len() < 20, "{rounds:?}");
+            assert_eq!(recv(&b), Poll::Pending, "it is read, but the chunk has not ended");
+            take(&b).into_iter().for_each(|part| assert!(a.receive(part)));
+        }
+        assert_eq!(&rounds[..3], [FIRST_WINDOW, 2 * FIRST_WINDOW, 4 * FIRST_WINDOW]);
+    }
+
+    #[test]
+    fn the_window_does_not_grow_beyond_the_budget() {
+        // It is the connection's pool and the node's, too.
+        let pool = Pool::new(5 * FIRST_WINDOW);
+        let (a, b) = (pair().0, new(FIRST_WINDOW, &pool));
+        sent(&a, vec![1; 32 * FIRST_WINDOW]);
+        for _ in 0..8 {
+            carry(&a, &b);
+            assert_eq!(recv(&b), Poll::Pending);
+        }
+        assert_eq!(b.lock().window, 2 * FIRST_WINDOW);
+        b.ready.close();
+        drop(b);
+        assert_eq!(pool.used(), 0);
     }
 
     #[test]
     fn more_than_the_credit_is_a_violation() {
         let (_, b) = pair();
-        let chunk = || Frame::Data { data: vec![0; MAX_STREAM_DATA].into(), end: true };
-        for _ in 0..WINDOW / MAX_STREAM_DATA {
+        let chunk = || Part::Data { data: vec![0; MAX_STREAM_DATA].into(), end: true };
+        for _ in 0..FIRST_WINDOW / MAX_STREAM_DATA {
             assert!(b.receive(chunk()));
         }
         assert!(!b.receive(chunk()));
-        assert!(!b.receive(Frame::Credit(1)));
+        assert!(!b.receive(Part::Credit(u32::MAX)));
+        assert!(!b.receive(Part::Open("twice".into())));
     }
 
     #[test]
     fn the_end_comes_after_the_data_and_a_cut_is_no_end() {
         let (a, b) = pair();
-        assert!(send(&a, &mut Bytes::from("last")).is_ready());
+        sent(&a, "last");
         a.finish();
         carry(&a, &b);
-        assert_eq!(recv(&b), Poll::Ready(Some("last".into())));
-        assert_eq!(recv(&b), Poll::Ready(None));
-        assert_eq!(send(&a, &mut Bytes::from("late")), Poll::Ready(Err(SendError::Closed)));
+        assert_eq!(recv(&b), Poll::Ready(Ok(Some("last".into()))));
+        assert_eq!(recv(&b), Poll::Ready(Ok(None)));
+        assert_eq!(send(&a, &mut Bytes::from("late")), Poll::Ready(Err(StreamError::Closed)));
+        assert!(!a.is_over() && !b.is_over(), "the other half goes on");
         a.cut();
         let mut space = [0; 4];
         let mut buf = ReadBuf::new(&mut space);
         let end = a.poll_read(&Context::from_waker(Waker::noop()), &mut buf);
         assert!(matches!(end, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+    }
+
+    #[test]
+    fn a_reset_tells_why_and_a_stop_fails_writes_only() {
+        let (a, b) = pair();
+        sent(&a, "before");
+        carry(&a, &b);
+        sent(&a, "never sent");
+        a.reset(Reset::Reason("enough".into()));
+        carry(&a, &b);
+        assert_eq!(recv(&b), Poll::Ready(Ok(Some("before".into()))), "what had arrived is given");
+        assert_eq!(recv(&b), Poll::Ready(Err(StreamError::Reset("enough".into()))));
+        assert_eq!(send(&b, &mut "x".into()), Poll::Ready(Err(StreamError::Reset("enough".into()))));
+        assert!(a.is_over() && b.is_over());
+
+        let (a, b) = pair();
+        sent(&a, vec![0; 10 * FIRST_WINDOW]);
+        carry(&a, &b);
+        b.stop_reading();
+        carry(&a, &b);
+        assert_eq!(send(&a, &mut "x".into()), Poll::Ready(Err(StreamError::Stopped)));
+        sent(&b, "the other way");
+        carry(&a, &b);
+        assert_eq!(recv(&a), Poll::Ready(Ok(Some("the other way".into()))));
     }
 }

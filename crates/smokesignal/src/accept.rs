@@ -1,0 +1,75 @@
+//! Who takes the streams that others open.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::frame::Reset;
+use crate::{AcceptError, NodeStream};
+
+/// Streams of one name that were opened and not taken yet, at most; more are refused as busy.
+const BACKLOG: usize = 128;
+
+/// The names this node accepts.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptors(Mutex<BTreeMap<String, mpsc::Sender<NodeStream>>>);
+
+/// Streams of one name that other nodes open to this one. From [`Node::accept`](crate::Node::accept).
+///
+/// While it lives the name is accepted. When it is dropped, streams that were not taken are refused, and so are later ones.
+#[derive(Debug)]
+pub struct Acceptor {
+    name: String,
+    streams: mpsc::Receiver<NodeStream>,
+    acceptors: Arc<Acceptors>,
+}
+
+impl Acceptors {
+    pub(crate) fn accept(self: &Arc<Self>, name: String) -> Result<Acceptor, AcceptError> {
+        let mut names = self.lock();
+        if names.contains_key(&name) {
+            return Err(AcceptError::Taken(name));
+        }
+        let (sender, streams) = mpsc::channel(BACKLOG);
+        names.insert(name.clone(), sender);
+        Ok(Acceptor { name, streams, acceptors: Arc::clone(self) })
+    }
+
+    /// Somebody opened a stream. Who cannot have it is told why.
+    pub(crate) fn offer(&self, name: &str, stream: NodeStream) {
+        let Some(acceptor) = self.lock().get(name).cloned() else { return stream.refuse(Reset::Refused) };
+        match acceptor.try_send(stream) {
+            Ok(()) => {}
+            Err(TrySendError::Full(stream)) => stream.refuse(Reset::Busy),
+            Err(TrySendError::Closed(stream)) => stream.refuse(Reset::Refused),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<NodeStream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Acceptor {
+    /// The name that is accepted.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The next stream that somebody opened. Nothing is lost if the future is dropped. `None` once the node is dropped.
+    pub async fn next(&mut self) -> Option<NodeStream> {
+        self.streams.recv().await
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.acceptors.lock().remove(&self.name);
+        self.streams.close();
+        while let Ok(stream) = self.streams.try_recv() {
+            stream.refuse(Reset::Refused);
+        }
+    }
+}

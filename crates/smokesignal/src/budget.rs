@@ -1,0 +1,84 @@
+//! How many bytes others may make this node keep: per connection, and in all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number of bytes that is shared.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// One stream's share of the pool of its connection and of that of the node. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pools: [Arc<Pool>; 2],
+    held: AtomicUsize,
+}
+
+impl Budget {
+    /// `None` if one of the pools has not so much left.
+    pub(crate) fn new(connection: &Arc<Pool>, node: &Arc<Pool>, bytes: usize) -> Option<Self> {
+        let budget = Self { pools: [Arc::clone(connection), Arc::clone(node)], held: AtomicUsize::new(0) };
+        budget.grow(bytes).then_some(budget)
+    }
+
+    /// False: there is not so much left.
+    pub(crate) fn grow(&self, bytes: usize) -> bool {
+        let [connection, node] = &self.pools;
+        if !connection.take(bytes) {
+            return false;
+        }
+        if !node.take(bytes) {
+            connection.give_back(bytes);
+            return false;
+        }
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        let held = *self.held.get_mut();
+        self.pools.iter().for_each(|pool| pool.give_back(held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_given_back_to_both() {
+        let (connection, node) = (Pool::new(100), Pool::new(50));
+        let budget = Budget::new(&connection, &node, 30).unwrap();
+        assert!(!budget.grow(30), "the node has no more");
+        assert!(budget.grow(20));
+        assert_eq!((connection.used(), node.used()), (50, 50));
+        assert!(Budget::new(&connection, &node, 1).is_none());
+        drop(budget);
+        assert_eq!((connection.used(), node.used()), (0, 0));
+    }
+}

@@ -1,0 +1,150 @@
+//! A named duplex stream to another node.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::frame::{MAX_REASON, Reset};
+use crate::stream::Stream;
+use crate::{NodeId, StreamError};
+
+/// The way that a stream's bytes take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Path {
+    /// Over the link to a neighbour.
+    Neighbour,
+    /// Over a connection of its own, made for streams.
+    Direct,
+    /// Through other nodes, which can neither read nor change what they carry.
+    Carried,
+}
+
+/// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::next`](crate::Acceptor::next).
+///
+/// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and [`AsyncWrite`] see plain
+/// bytes. Both directions have back-pressure of their own: what is not read stays with its writer and delays nothing else.
+///
+/// `shutdown` ends one direction, and the other side reads the end of the stream after what was written. Dropping the
+/// stream does the same, and tells the other side that nobody reads any more. [`reset`](Self::reset) ends it at once.
+/// Bytes arrive in order, or the stream fails: they are never wrong, and an end is never told that was not meant.
+#[derive(Debug)]
+pub struct NodeStream {
+    stream: Arc<Stream>,
+    peer: NodeId,
+    name: Arc<str>,
+    path: Path,
+    max_message: usize,
+    /// Whose end is not announced by dropping it.
+    silent: bool,
+}
+
+impl NodeStream {
+    pub(crate) fn new(
+        stream: Arc<Stream>,
+        peer: NodeId,
+        name: Arc<str>,
+        path: Path,
+        max_message: usize,
+    ) -> Self {
+        Self { stream, peer, name, path, max_message, silent: false }
+    }
+
+    /// The node at the other end.
+    pub const fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// The name it was opened with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The way its bytes take.
+    pub const fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Waits until the other side has taken the stream and written, read or ended anything. There is no need to: writes
+    /// go out at once, and fail later if it is refused.
+    ///
+    /// # Errors
+    /// [`StreamError::Refused`] if nobody there accepts the name, [`StreamError::Busy`] if it is too much,
+    /// [`StreamError::Cut`] if the connection broke. The stream is over then.
+    pub async fn answered(&self) -> Result<(), StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_answered(cx)).await
+    }
+
+    /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
+    /// slowly. If the future is dropped, nothing was sent.
+    ///
+    /// # Errors
+    /// [`StreamError::TooLarge`] above `max_message`, and then the stream goes on; any other error is its end.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), StreamError> {
+        let mut data = data.into();
+        let (size, limit) = (data.len(), self.max_message);
+        if size > limit {
+            return Err(StreamError::TooLarge { size, limit });
+        }
+        std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data)).await
+    }
+
+    /// The next chunk, whole; `None` at the end of the stream. Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// Why the stream ended before its end. What had arrived was given before.
+    pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_recv(cx, self.max_message)).await
+    }
+
+    /// No more writes: the other side reads the end of the stream after what was written. Reading goes on.
+    pub fn finish(&self) {
+        self.stream.finish();
+    }
+
+    /// Ends both directions at once. The other side's reads and writes fail with `reason`, of which it sees 255 bytes.
+    pub fn reset(self, reason: &str) {
+        let longest = reason.len().min(MAX_REASON);
+        let end = (0..=longest).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+        self.refuse(Reset::Reason(reason[..end].to_owned()));
+    }
+
+    pub(crate) fn refuse(mut self, reset: Reset) {
+        self.silent = true;
+        self.stream.reset(reset);
+    }
+}
+
+impl Drop for NodeStream {
+    fn drop(&mut self) {
+        if !self.silent {
+            self.stream.finish();
+            self.stream.stop_reading();
+        }
+    }
+}
+
+impl AsyncRead for NodeStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for NodeStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.finish();
+        self.stream.poll_flush(cx)
+    }
+}

@@ -1,0 +1,184 @@
+//! Named streams, in virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::time::Duration;
+
+use smokesignal::transport::MemoryNetwork;
+use smokesignal::{AcceptError, Identity, Node, NodeId, NodeStream, OpenError, Path, StreamError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS_10: Duration = Duration::from_millis(10);
+
+fn id(host: u8) -> NodeId {
+    Identity::from_seed([host; 32]).id()
+}
+
+/// A node at 10.0.0.`host` whose seed is the node at 10.0.0.`seed`.
+async fn node(network: &MemoryNetwork, host: u8, seed: u8) -> Node {
+    let builder = Node::builder()
+        .transport(network.clone())
+        .identity(Identity::from_seed([host; 32]))
+        .address([10, 0, 0, host].into())
+        .port(8495)
+        .rng_seed(u64::from(host))
+        .seed(format!("10.0.0.{seed}:8495"));
+    let node = builder.build().unwrap();
+    node.start().await.unwrap();
+    node
+}
+
+async fn connected(node: &Node) {
+    let mut events = node.events();
+    while node.peers().is_empty() {
+        assert!(events.recv().await.is_some());
+    }
+}
+
+async fn pair() -> (Node, Node) {
+    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
+    let (one, two) = (node(&network, 1, 2).await, node(&network, 2, 1).await);
+    connected(&one).await;
+    connected(&two).await;
+    (one, two)
+}
+
+/// A stream from `one` to `two`, and its other end.
+async fn stream(one: &Node, two: &Node) -> (NodeStream, NodeStream) {
+    let mut acceptor = two.accept("test").unwrap();
+    let here = one.open(two.id(), "test").await.unwrap();
+    let there = acceptor.next().await.unwrap();
+    (here, there)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_is_reached_without_a_round_trip() {
+    let (one, two) = pair().await;
+    let mut acceptor = two.accept("echo").unwrap();
+    let begin = Instant::now();
+    let mut here = one.open(id(2), "echo").await.unwrap();
+    here.write_all(b"hello").await.unwrap();
+    here.shutdown().await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    let mut there = acceptor.next().await.unwrap();
+    assert!((10..13).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+    assert_eq!((there.peer(), there.name(), there.path()), (id(1), "echo", Path::Neighbour));
+    let mut read = String::new();
+    there.read_to_string(&mut read).await.unwrap();
+    assert_eq!(read, "hello");
+    // Half closed: the other direction goes on.
+    there.write_all(b"and back").await.unwrap();
+    there.shutdown().await.unwrap();
+    read.clear();
+    here.read_to_string(&mut read).await.unwrap();
+    assert_eq!(read, "and back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_accepts_is_refused_at_once_and_says_so() {
+    let (one, two) = pair().await;
+    let begin = Instant::now();
+    let here = one.open(two.id(), "nobody").await.unwrap();
+    assert_eq!(here.answered().await, Err(StreamError::Refused));
+    assert!(begin.elapsed() < Duration::from_millis(30), "{:?}", begin.elapsed());
+    assert_eq!(here.recv().await, Err(StreamError::Refused));
+    assert_eq!(here.send("x").await, Err(StreamError::Refused));
+    // A name is accepted for as long as its acceptor lives, and by one only.
+    let acceptor = two.accept("name").unwrap();
+    assert_eq!(two.accept("name").unwrap_err(), AcceptError::Taken("name".into()));
+    let waiting = one.open(two.id(), "name").await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    drop(acceptor);
+    assert_eq!(waiting.answered().await, Err(StreamError::Refused));
+    assert!(two.accept("name").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_ids_and_names_are_errors_that_name_them() {
+    let (one, two) = pair().await;
+    assert_eq!(one.open(one.id(), "x").await.unwrap_err(), OpenError::Myself(one.id()));
+    assert_eq!(one.open(two.id(), "").await.unwrap_err(), OpenError::BadName(0));
+    assert_eq!(one.open(two.id(), &"x".repeat(256)).await.unwrap_err(), OpenError::BadName(256));
+    assert!(one.open(two.id(), &"x".repeat(255)).await.is_ok());
+    assert_eq!(one.accept("").unwrap_err(), AcceptError::BadName(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunks_keep_their_bounds_and_a_reset_its_reason() {
+    let (one, two) = pair().await;
+    let (here, there) = stream(&one, &two).await;
+    for size in [0, 1, 100_000, 3_000_000] {
+        let sent = vec![7; size];
+        let (_, received) = tokio::join!(async { here.send(sent.clone()).await.unwrap() }, there.recv());
+        assert_eq!(received.unwrap().unwrap(), sent);
+    }
+    there.reset("no more today");
+    let reason = StreamError::Reset("no more today".into());
+    assert_eq!(here.recv().await, Err(reason.clone()));
+    assert_eq!(here.send("x").await, Err(reason));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_stream_ends_in_order_and_tells_that_nobody_reads() {
+    let (one, two) = pair().await;
+    let (here, there) = stream(&one, &two).await;
+    here.send("last words").await.unwrap();
+    drop(here);
+    assert_eq!(there.recv().await.unwrap().unwrap(), "last words");
+    assert_eq!(there.recv().await, Ok(None));
+    assert_eq!(there.send("x").await, Err(StreamError::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_breaks_cuts_its_streams() {
+    let (one, two) = pair().await;
+    let (here, there) = stream(&one, &two).await;
+    here.send("arrives").await.unwrap();
+    assert_eq!(there.recv().await.unwrap().unwrap(), "arrives");
+    drop(two);
+    assert_eq!(timeout(10 * SECOND, here.recv()).await.unwrap(), Err(StreamError::Cut));
+    assert_eq!(there.recv().await, Err(StreamError::Cut));
+}
+
+/// A thousand streams at once, one of them never read: each of the others gets on.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_read_delays_no_other() {
+    let (one, two) = pair().await;
+    let (unread, there) = stream(&one, &two).await;
+    let mut acceptor = two.accept("many").unwrap();
+    let fill = async { while timeout(SECOND, unread.send(vec![0; 10_000])).await.is_ok() {} };
+    fill.await;
+    let mut streams = Vec::new();
+    for number in 0..1000_u32 {
+        let stream = one.open(two.id(), "many").await.unwrap();
+        stream.send(number.to_be_bytes().to_vec()).await.unwrap();
+        streams.push((stream, acceptor.next().await.unwrap()));
+    }
+    for (number, (stream, other)) in streams.iter().enumerate() {
+        assert_eq!(other.recv().await.unwrap().unwrap(), (number as u32).to_be_bytes()[..]);
+        other.send("answer").await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap(), "answer");
+    }
+    // And the one that was not read has lost nothing.
+    assert_eq!(there.recv().await.unwrap().unwrap().len(), 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_streams_are_refused_as_busy_and_room_comes_back() {
+    let (one, two) = pair().await;
+    let acceptor = two.accept("full").unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..129 {
+        streams.push(one.open(two.id(), "full").await.unwrap());
+    }
+    let last = streams.pop().unwrap();
+    assert_eq!(last.answered().await, Err(StreamError::Busy), "128 wait to be taken");
+    drop((acceptor, streams));
+    let mut acceptor = two.accept("full").unwrap();
+    tokio::time::sleep(SECOND).await;
+    let stream = one.open(two.id(), "full").await.unwrap();
+    stream.send("x").await.unwrap();
+    assert_eq!(acceptor.next().await.unwrap().recv().await.unwrap().unwrap(), "x");
+}
