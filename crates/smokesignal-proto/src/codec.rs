@@ -283,6 +283,9 @@ mod tests {
             }
             .into(),
             Control::Prune { origin: id, incarnation: 1 }.into(),
+            Control::Streams.into(),
+            Control::Find { query: u64::MAX, target: id, ttl: 20 }.into(),
+            Control::Located { query: 1, record: record() }.into(),
             segment(SegmentKind::Whole, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]

@@ -82,6 +82,10 @@ pub struct Config {
     pub split_timeout: Duration,
     /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9).
     pub walk_ttl: u8,
+    /// Hops of a search for a node by its id. Default 20 (the diameter of 100 000 nodes is 15 or less).
+    pub find_ttl: u8,
+    /// A node that was not found by then is not there. Default 5 s.
+    pub find_timeout: Duration,
     /// Walks and shuffles whose way back is remembered; the oldest loses. Default 1024.
     pub max_walks: usize,
     /// The way back of a walk is forgotten after this long. Default 10 s.
@@ -192,6 +196,8 @@ impl Default for Config {
             handshake_timeout: s(3),
             split_timeout: s(5),
             walk_ttl: 6,
+            find_ttl: 20,
+            find_timeout: s(5),
             max_walks: 1024,
             walk_timeout: s(10),
             passive_view: 192,

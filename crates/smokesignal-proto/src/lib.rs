@@ -32,6 +32,7 @@ mod message;
 mod netsplit;
 mod node;
 mod passive;
+mod reach;
 mod record;
 mod ring;
 mod rng;
@@ -49,6 +50,7 @@ pub use message::{
 };
 pub use node::{
     DialId, Full, Held, LinkId, Node, Output, RequestFailure, RequestId, StreamLink, StreamView, Target,
+    Unreachable,
 };
 pub use record::{MAX_ADDRESSES, Record, Statement};
 pub use time::Instant;

@@ -191,6 +191,24 @@ pub enum Control {
         /// Which incarnation.
         incarnation: u64,
     },
+    /// "This connection is for streams." Whoever has dialled it for them says so first. It is no link and will be none.
+    Streams,
+    /// "Where is this node?" Goes to all nodes once. The node that is meant owes [`Control::Located`], back along the way.
+    Find {
+        /// Names the question.
+        query: u64,
+        /// Who is looked for.
+        target: NodeId,
+        /// Hops left.
+        ttl: u8,
+    },
+    /// "Here I am." From the node that was looked for, back along the way of [`Control::Find`].
+    Located {
+        /// The question.
+        query: u64,
+        /// The node's own word on where it is.
+        record: Record,
+    },
 }
 
 /// One stream that is asked for.
@@ -446,7 +464,8 @@ impl Message {
             | Control::MoveAnswer { records }
             | Control::ShuffleReply { records, .. } => 16 + 128 * records.len(),
             Control::Ping { seeds, .. } => 16 + 16 * seeds.len(),
-            Control::Active | Control::Probe | Control::Move => 8,
+            Control::Active | Control::Probe | Control::Move | Control::Streams => 8,
+            Control::Find { .. } => 48,
             _ => 192,
         }
     }

@@ -2,6 +2,7 @@
 //! into outputs.
 
 mod inspect;
+mod reaching;
 mod streaming;
 mod whole;
 
@@ -17,6 +18,7 @@ use crate::id::{Keypair, NodeId};
 use crate::membership::{Effect, Membership};
 use crate::message::{Control, DigestEnd, Message, Segment};
 use crate::netsplit::{Netsplit, Report};
+use crate::reach::Reach;
 use crate::spread::Spread;
 use crate::streams::{Delivery, OWN, Streams};
 use crate::time::Instant;
@@ -58,6 +60,19 @@ pub enum RequestFailure {
     Closed,
 }
 
+/// Why there is no connection to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreachable {
+    /// It is this node itself.
+    Myself,
+    /// Nobody with this id has answered in time.
+    NotFound,
+    /// It has answered, and cannot be dialled.
+    NoWay,
+    /// Too many nodes are being looked for.
+    Busy,
+}
+
 /// Something the caller has to do or should know.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -85,6 +100,14 @@ pub enum Output {
         reason: &'static str,
         /// The other side broke the rules.
         violation: bool,
+    },
+    /// A link was given up for others, on both sides. Close the connection once everything sent before is written; or, if
+    /// streams use it, see [`Node::keep_for_streams`].
+    GivenUp {
+        /// Which.
+        link: LinkId,
+        /// Why, for the log.
+        reason: &'static str,
     },
     /// A link to a neighbour stands.
     PeerUp {
@@ -144,6 +167,18 @@ pub enum Output {
         /// The neighbour, or why there is none.
         outcome: Result<NodeId, RequestFailure>,
     },
+    /// The answer to [`Node::reach`].
+    Reached {
+        /// Which wish.
+        request: RequestId,
+        /// The connection that streams may use, or why there is none.
+        outcome: Result<LinkId, Unreachable>,
+    },
+    /// Streams may use this connection, which is no link; whoever has dialled it wants to.
+    Serving {
+        /// Which.
+        link: LinkId,
+    },
     /// The node has left: nothing more will come.
     Left {
         /// Messages that were accepted and could be given to no neighbour.
@@ -166,6 +201,7 @@ pub struct Node {
     netsplit: Netsplit,
     streams: Streams,
     spread: Spread,
+    reach: Reach,
     writer: Writer,
     /// This node's view of the network's streams is complete: one it has not met is new to all.
     settled: bool,
@@ -190,6 +226,7 @@ impl Node {
             membership: Membership::new(Arc::clone(&keypair), config.clone(), rng_seed, now),
             netsplit: Netsplit::new(keypair, config.clone(), !rng_seed, now),
             spread: Spread::default(),
+            reach: Reach::default(),
             writer: Writer::default(),
             settled: true,
             first_link: None,
@@ -327,6 +364,8 @@ impl Node {
                 Control::Graft { asks } => self.on_graft(link, &asks),
                 Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
                 Control::Beacon { beat, age_ms, hops } => self.on_beacon(link, &beat, age_ms, hops, now),
+                Control::Find { query, target, ttl } => self.on_find(link, query, target, ttl, now),
+                Control::Located { query, record } => self.on_located(link, query, record, now),
                 control => {
                     self.on_whether_whole(link, &control, now);
                     self.membership.handle(link, control, now);
@@ -351,6 +390,7 @@ impl Node {
         }
         if due {
             self.look_around(now);
+            self.search_on(now);
         }
         for link in self.spread.stalled(now, &self.config) {
             self.membership.disconnected(link, "it takes no data", now);
@@ -412,6 +452,7 @@ impl Node {
             Effect::Close(link, reason) => {
                 self.out.push_back(Output::Close { link, reason, violation: false });
             }
+            Effect::GivenUp(link, reason) => self.out.push_back(Output::GivenUp { link, reason }),
             Effect::Up(link) => {
                 let rtt = self.membership.conns.get(&link).map_or(Duration::ZERO, |conn| conn.rtt);
                 self.spread.link_up(link, rtt, now, &self.config);
@@ -419,8 +460,9 @@ impl Node {
                 self.first_link.get_or_insert(now);
                 let Some(conn) = self.membership.conns.get(&link) else { return };
                 let address = conn.record.as_ref().and_then(|record| record.addresses.first().copied());
-                let up = Output::PeerUp { link, peer: conn.peer, address };
-                self.tell(up);
+                let peer = conn.peer;
+                self.tell(Output::PeerUp { link, peer, address });
+                self.reached(link, &peer);
             }
             Effect::Down(link, reason) => {
                 self.spread.link_down(link, now);
@@ -436,6 +478,13 @@ impl Node {
                 let Report { child, subtree, seeds } = self.netsplit.report_for(link);
                 self.send(link, Control::Ping { degree: 0, child, subtree, seeds }.into(), now);
             }
+            Effect::Serving(link) => {
+                self.out.push_back(Output::Serving { link });
+                if let Some(peer) = self.membership.conns.get(&link).map(|conn| conn.peer) {
+                    self.reached(link, &peer);
+                }
+            }
+            Effect::NotServing(peer) => self.not_reached(peer, now),
             Effect::Requested(request, outcome) => {
                 self.tell(Output::Requested { request, outcome });
             }

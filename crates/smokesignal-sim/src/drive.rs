@@ -120,6 +120,10 @@ impl World {
                     self.stats.broken_rules += 1;
                 }
             }
+            Output::GivenUp { link, .. } => {
+                self.note(5, ix as u64, link.0);
+                self.close(ix, link);
+            }
             Output::Deliver { from, seq, data } => {
                 self.note(6, ix as u64, mix(seq) ^ data.len() as u64);
                 self.check_delivery(ix, from, seq, &data);
@@ -144,6 +148,7 @@ impl World {
                 self.members[ix].wishes -= 1;
                 self.members[ix].explicit.extend(outcome.ok());
             }
+            Output::Reached { .. } | Output::Serving { .. } => {}
             Output::Left { .. } => self.note(9, ix as u64, 0),
             Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
             Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smokesignal_proto::{self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target};
+use smokesignal_proto::{
+    self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target, Unreachable,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use crate::event::Bus;
 use crate::link::{self, LinkHandle, Report};
 use crate::mux::{Common, Mux};
 use crate::transport::{Connection, DialError, Endpoint};
-use crate::{ConnectError, Event, Path, Peer, Peers};
+use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
 
 /// Batches from all links that wait for the driver; a link's reader waits when there are more.
 const REPORTS: usize = 64;
@@ -24,6 +26,8 @@ const REPORTS: usize = 64;
 const MAX_RESOLVED: usize = 4;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was made for streams is closed when none has used it for this long.
+const IDLE: Duration = Duration::from_secs(30);
 /// Closed links may finish for this long when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -32,6 +36,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) enum Command {
     AddPeer { address: String, answer: oneshot::Sender<Result<Peer, ConnectError>> },
     ClosePeer(NodeId),
+    Open { id: NodeId, name: String, answer: oneshot::Sender<Result<NodeStream, OpenError>> },
     Stop(oneshot::Sender<()>),
 }
 
@@ -57,6 +62,10 @@ pub(crate) struct Driver {
     next_link: u64,
     next_request: u64,
     requests: BTreeMap<RequestId, Request>,
+    opens: BTreeMap<RequestId, Open>,
+    /// Connections that serve streams only, and since when none uses them.
+    serving: BTreeMap<LinkId, Option<Instant>>,
+    find_timeout: Duration,
     /// Why a dial failed, until the core has been asked about it.
     failures: BTreeMap<DialId, ConnectError>,
     /// The last trouble with each seed, to be told once.
@@ -77,7 +86,21 @@ struct Link {
     handle: LinkHandle,
     remote: SocketAddr,
     id: NodeId,
+    dialled: bool,
     peer: Option<(Peer, watch::Sender<bool>)>,
+}
+
+/// Numbers that the core and the driver share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_message: usize,
+    pub(crate) find_timeout: Duration,
+}
+
+struct Open {
+    id: NodeId,
+    name: String,
+    answer: oneshot::Sender<Result<NodeStream, OpenError>>,
 }
 
 struct Request {
@@ -92,7 +115,7 @@ impl Driver {
         shared: Shared,
         endpoint: Arc<dyn Endpoint>,
         seeds: Vec<String>,
-        max_message: usize,
+        limits: Limits,
         commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     ) -> Self {
         let (report_sender, reports) = mpsc::channel(REPORTS);
@@ -101,12 +124,15 @@ impl Driver {
             shared,
             endpoint,
             seeds,
-            max_message,
+            max_message: limits.max_message,
             epoch,
             links: BTreeMap::new(),
             next_link: 0,
             next_request: 0,
             requests: BTreeMap::new(),
+            opens: BTreeMap::new(),
+            serving: BTreeMap::new(),
+            find_timeout: limits.find_timeout,
             failures: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dial_tasks: JoinSet::new(),
@@ -134,7 +160,10 @@ impl Driver {
             // what was written is taken in each round anyway.
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(wake) => self.core.handle_timeout(self.now()),
+                () = tokio::time::sleep_until(wake) => {
+                    self.core.handle_timeout(self.now());
+                    self.close_idle();
+                }
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return self.vanish(),
@@ -164,6 +193,12 @@ impl Driver {
                 self.core.request_peer(request, address, now);
             }
             Command::ClosePeer(id) => self.core.close_peer(&id, now),
+            Command::Open { id, name, answer } => {
+                self.next_request += 1;
+                let request = RequestId(self.next_request);
+                self.opens.insert(request, Open { id, name, answer });
+                self.core.reach(request, id, now);
+            }
             Command::Stop(done) => {
                 if self.stopping.is_empty() {
                     self.shared.hub.refuse_writes();
@@ -214,10 +249,11 @@ impl Driver {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let (id, remote) = (connection.peer, connection.remote);
-        let streams = Mux::new(id, dial.is_some(), Path::Neighbour, self.shared.streams.clone());
+        let dialled = dial.is_some();
+        let streams = Mux::new(id, dialled, self.shared.streams.clone());
         let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
         self.link_tasks.spawn(run);
-        self.links.insert(link, Link { handle, remote, id, peer: None });
+        self.links.insert(link, Link { handle, remote, id, dialled, peer: None });
         self.core.handle_connected(link, id, dial, self.now());
     }
 
@@ -310,6 +346,9 @@ impl Driver {
                 }
                 self.forget(link);
             }
+            Output::GivenUp { link, reason } => self.given_up(link, reason),
+            Output::Serving { link } => drop(self.serving.insert(link, None)),
+            Output::Reached { request, outcome } => self.reached(request, outcome),
             Output::PeerUp { link, peer, address } => self.peer_up(link, peer, address),
             Output::PeerDown { link, reason } => self.peer_down(link, reason),
             Output::Netsplit { seed, size, size_before, other_size } => {
@@ -337,6 +376,7 @@ impl Driver {
         let Some(entry) = self.links.get_mut(&link) else { return };
         let (closed, watch) = watch::channel(false);
         let streams = Arc::clone(&entry.handle.streams);
+        streams.set_link(true);
         let address = address.unwrap_or(entry.remote);
         let peer = Peer::new(id, address, streams, watch, self.own_commands.clone(), self.max_message);
         entry.peer = Some((peer.clone(), closed));
@@ -364,6 +404,54 @@ impl Driver {
     fn forget(&mut self, link: LinkId) {
         self.peer_down(link, "the connection was closed");
         self.links.remove(&link);
+        self.serving.remove(&link);
+    }
+
+    /// The network needs the link no more. If streams use it, it goes on for them.
+    fn given_up(&mut self, link: LinkId, reason: &'static str) {
+        self.peer_down(link, reason);
+        let now = self.now();
+        let kept = self.links.get(&link).is_some_and(|entry| {
+            entry.handle.streams.set_link(false);
+            entry.handle.streams.is_used() && self.core.keep_for_streams(link, entry.id, entry.dialled, now)
+        });
+        if !kept {
+            return self.forget(link);
+        }
+        self.links[&link].handle.streams.neighbour.cut();
+        self.serving.insert(link, None);
+    }
+
+    /// There is a connection for a stream, or none can be had.
+    fn reached(&mut self, request: RequestId, outcome: Result<LinkId, Unreachable>) {
+        let Some(Open { id, name, answer }) = self.opens.remove(&request) else { return };
+        let outcome = match outcome {
+            Ok(link) => {
+                let streams = self.links.get(&link).map(|entry| &entry.handle.streams);
+                streams.and_then(|streams| streams.open(&name)).ok_or(OpenError::TooMany(id))
+            }
+            Err(Unreachable::Myself) => Err(OpenError::Myself(id)),
+            Err(Unreachable::NotFound) => Err(OpenError::NotFound { id, waited: self.find_timeout }),
+            Err(Unreachable::NoWay) => Err(OpenError::NoWay(id)),
+            Err(Unreachable::Busy) => Err(OpenError::Busy),
+        };
+        if answer.send(outcome).is_err() {
+            tracing::debug!(?id, "nobody waits for the stream any more");
+        }
+    }
+
+    /// Ends connections that streams do not use any more.
+    fn close_idle(&mut self) {
+        let now = Instant::now();
+        let mut idle = Vec::new();
+        for (link, since) in &mut self.serving {
+            if self.links.get(link).is_some_and(|entry| entry.handle.streams.is_used()) {
+                *since = None;
+            } else if now - *since.get_or_insert(now) > IDLE {
+                idle.push(*link);
+            }
+        }
+        idle.into_iter().for_each(|link| self.core.close_streams(link, self.now()));
     }
 
     fn answer(&mut self, request: RequestId, outcome: Result<NodeId, RequestFailure>) {

@@ -161,6 +161,12 @@ pub enum OpenError {
         /// For how long.
         waited: Duration,
     },
+    /// The node has answered, but no connection to it could be made.
+    #[error("node {0} is there but cannot be reached; does a firewall keep it from being dialled?")]
+    NoWay(NodeId),
+    /// Too many nodes are being looked for.
+    #[error("too many nodes are being looked for; try again when some have been found")]
+    Busy,
     /// The name is empty or too long.
     #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
     BadName(usize),

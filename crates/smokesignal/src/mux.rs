@@ -1,14 +1,15 @@
 //! The streams of one connection.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::NodeId;
+use crate::NodeStream;
 use crate::accept::Acceptors;
 use crate::budget::{Budget, Pool};
 use crate::frame::{Frame, Part, Reset};
 use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, Ready, Stream};
-use crate::{NodeStream, Path};
 
 /// Streams that each side may have opened on one connection.
 const MAX_STREAMS: usize = 1024;
@@ -34,7 +35,8 @@ pub(crate) struct Common {
 pub(crate) struct Mux {
     peer: NodeId,
     common: Common,
-    path: Path,
+    /// Over the link to a neighbour; otherwise the connection is for streams.
+    is_link: Arc<AtomicBool>,
     pool: Arc<Pool>,
     pub(crate) ready: Arc<Ready>,
     /// The neighbour's own stream.
@@ -61,13 +63,14 @@ impl Common {
 
 impl Mux {
     /// `dialled`: this side has dialled the connection to `peer`.
-    pub(crate) fn new(peer: NodeId, dialled: bool, path: Path, common: Common) -> Arc<Self> {
+    pub(crate) fn new(peer: NodeId, dialled: bool, common: Common) -> Arc<Self> {
         let ready = Arc::new(Ready::default());
         let neighbour = Stream::new(0, NEIGHBOUR_WINDOW, Arc::clone(&ready), None);
         let next = if dialled { 1 } else { 2 };
         let state = State { streams: BTreeMap::new(), next, last: 0, refusals: Vec::new(), cut: false };
         let pool = Pool::new(CONNECTION_BYTES);
-        Arc::new(Self { peer, common, path, pool, ready, neighbour, state: Mutex::new(state) })
+        let is_link = Arc::default();
+        Arc::new(Self { peer, common, is_link, pool, ready, neighbour, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,7 +99,18 @@ impl Mux {
     }
 
     fn handle(&self, stream: Arc<Stream>, name: &str) -> NodeStream {
-        NodeStream::new(stream, self.peer, name.into(), self.path, self.common.max_message)
+        let is_link = Arc::clone(&self.is_link);
+        NodeStream::new(stream, self.peer, name.into(), is_link, self.common.max_message)
+    }
+
+    /// The link stands, or is no link any more.
+    pub(crate) fn set_link(&self, is_link: bool) {
+        self.is_link.store(is_link, Ordering::Relaxed);
+    }
+
+    /// There are streams that are not over, the neighbour's own one not counted.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.lock().streams.is_empty()
     }
 
     /// A frame of a stream. False: the other side broke the rules.

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::broadcast::Hub;
-use crate::driver::{Command, Driver, Shared};
+use crate::driver::{Command, Driver, Limits, Shared};
 use crate::event::Bus;
 use crate::frame::MAX_NAME;
 use crate::mux::Common;
@@ -104,13 +104,15 @@ impl Node {
         let keypair = Keypair::from_seed(self.0.identity.seed());
         let local = endpoint.local_addr();
         let random = self.random().map_err(|source| StartError::Listen { address: local, source })?;
-        let mut core = proto::Node::new(keypair, self.config(), random, proto::Instant::ZERO);
+        let config = self.config();
+        let limits = Limits { max_message: options.max_message, find_timeout: config.find_timeout };
+        let mut core = proto::Node::new(keypair, config, random, proto::Instant::ZERO);
         core.set_addresses(reachable_at(local));
         for seed in &options.seeds {
             core.join(seed.clone(), proto::Instant::ZERO);
         }
         let (shared, seeds) = (self.0.shared.clone(), options.seeds.clone());
-        Ok(Driver::new(core, epoch, shared, endpoint, seeds, options.max_message, commands))
+        Ok(Driver::new(core, epoch, shared, endpoint, seeds, limits, commands))
     }
 
     /// What the core's chance begins with.
@@ -237,7 +239,13 @@ impl Node {
         if let Some(peer) = self.0.shared.peers.get(&id).filter(|peer| !peer.is_closed()) {
             return peer.open(name).ok_or(OpenError::TooMany(id));
         }
-        Err(OpenError::NotRunning)
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Open { id, name: name.to_owned(), answer };
+        let sent = self.commands().as_ref().is_some_and(|(commands, _)| commands.send(command).is_ok());
+        if !sent {
+            return Err(OpenError::NotRunning);
+        }
+        answered.await.unwrap_or(Err(OpenError::NotRunning))
     }
 
     /// Takes the streams that other nodes open to this one with this name, from now on, also after a stop and a new start.

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,8 +21,6 @@ pub enum Path {
     Neighbour,
     /// Over a connection of its own, made for streams.
     Direct,
-    /// Through other nodes, which can neither read nor change what they carry.
-    Carried,
 }
 
 /// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::next`](crate::Acceptor::next).
@@ -37,7 +36,7 @@ pub struct NodeStream {
     stream: Arc<Stream>,
     peer: NodeId,
     name: Arc<str>,
-    path: Path,
+    is_link: Arc<AtomicBool>,
     max_message: usize,
     /// Whose end is not announced by dropping it.
     silent: bool,
@@ -48,10 +47,10 @@ impl NodeStream {
         stream: Arc<Stream>,
         peer: NodeId,
         name: Arc<str>,
-        path: Path,
+        is_link: Arc<AtomicBool>,
         max_message: usize,
     ) -> Self {
-        Self { stream, peer, name, path, max_message, silent: false }
+        Self { stream, peer, name, is_link, max_message, silent: false }
     }
 
     /// The node at the other end.
@@ -64,9 +63,10 @@ impl NodeStream {
         &self.name
     }
 
-    /// The way its bytes take.
-    pub const fn path(&self) -> Path {
-        self.path
+    /// The way its bytes take now. The network reorders itself: the link to a neighbour may be given up, while the stream
+    /// goes on.
+    pub fn path(&self) -> Path {
+        if self.is_link.load(Ordering::Relaxed) { Path::Neighbour } else { Path::Direct }
     }
 
     /// Waits until the other side has taken the stream and written, read or ended anything. There is no need to: writes

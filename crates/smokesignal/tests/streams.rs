@@ -182,3 +182,107 @@ async fn too_many_streams_are_refused_as_busy_and_room_comes_back() {
     stream.send("x").await.unwrap();
     assert_eq!(acceptor.next().await.unwrap().recv().await.unwrap().unwrap(), "x");
 }
+
+/// Twelve nodes: each has five neighbours at most.
+async fn network() -> (MemoryNetwork, Vec<Node>) {
+    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
+    let mut nodes = Vec::new();
+    for host in 1..=12 {
+        nodes.push(node(&network, host, 1).await);
+    }
+    let whole = async {
+        while !nodes.iter().all(|node| node.size_estimate() == 12 && node.peers().len() >= 3) {
+            tokio::time::sleep(MS_10).await;
+        }
+    };
+    timeout(30 * SECOND, whole).await.unwrap();
+    (network, nodes)
+}
+
+/// Writes back all that comes over streams of this name.
+fn echo(node: &Node) {
+    let mut acceptor = node.accept("echo").unwrap();
+    tokio::spawn(async move {
+        while let Some(stream) = acceptor.next().await {
+            tokio::spawn(async move {
+                while let Ok(Some(chunk)) = stream.recv().await {
+                    if stream.send(chunk).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_node_of_the_network_is_reached_by_its_id() {
+    let (_network, nodes) = network().await;
+    nodes.iter().for_each(echo);
+    let one = &nodes[0];
+    let mut direct = Vec::new();
+    for other in &nodes[1..] {
+        let begin = Instant::now();
+        let stream = one.open(other.id(), "echo").await.unwrap();
+        stream.send("hello").await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap(), "hello");
+        if one.peers().contains(&other.id()) {
+            assert_eq!(stream.path(), Path::Neighbour);
+        } else {
+            assert_eq!(stream.path(), Path::Direct);
+            // Two dials' time, a search, and there and back with what was said.
+            assert!(begin.elapsed() < Duration::from_millis(300), "{:?}", begin.elapsed());
+            direct.push((other, stream));
+        }
+    }
+    assert!(direct.len() >= 6, "{}", direct.len());
+    assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are no links");
+    // The connection is there now, and kept while a stream is open.
+    tokio::time::sleep(120 * SECOND).await;
+    for (other, stream) in &direct {
+        let begin = Instant::now();
+        stream.send("still there").await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap(), "still there");
+        drop(one.open(other.id(), "echo").await.unwrap());
+        assert!(begin.elapsed() < Duration::from_millis(30), "{:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_id_is_an_error_within_the_time_and_names_it() {
+    let (_network, nodes) = network().await;
+    let begin = Instant::now();
+    let waited = 5 * SECOND;
+    assert_eq!(nodes[3].open(id(99), "x").await.unwrap_err(), OpenError::NotFound { id: id(99), waited });
+    assert!((5..7).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+    nodes[3].stop().await;
+    assert_eq!(nodes[3].open(id(1), "x").await.unwrap_err(), OpenError::NotRunning);
+}
+
+/// The network gives links up when it likes to. Streams do not notice.
+#[tokio::test(start_paused = true)]
+async fn a_stream_outlives_the_link_that_it_was_opened_on() {
+    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
+    let mut nodes = vec![node(&network, 1, 1).await, node(&network, 2, 1).await];
+    connected(&nodes[0]).await;
+    connected(&nodes[1]).await;
+    echo(&nodes[1]);
+    let stream = nodes[0].open(id(2), "echo").await.unwrap();
+    assert_eq!(stream.path(), Path::Neighbour);
+    let mut said = 0_u32;
+    // Joiners come between, until the two are no neighbours any more.
+    for host in 3..60 {
+        nodes.push(node(&network, host, 1).await);
+        for _ in 0..20 {
+            said += 1;
+            stream.send(said.to_be_bytes().to_vec()).await.unwrap();
+            assert_eq!(stream.recv().await.unwrap().unwrap(), said.to_be_bytes()[..]);
+            tokio::time::sleep(MS_10).await;
+        }
+        if stream.path() == Path::Direct {
+            assert!(!nodes[0].peers().contains(&id(2)));
+            return;
+        }
+    }
+    panic!("they are neighbours still");
+}

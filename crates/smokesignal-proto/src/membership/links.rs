@@ -81,6 +81,7 @@ impl Membership {
                     self.passive.failed(&peer, now, &self.config);
                 }
             }
+            Purpose::Streams => self.out.extend(failed.peer.map(Effect::NotServing)),
             Purpose::None | Purpose::Nearer(_) => {}
         }
     }
@@ -98,30 +99,14 @@ impl Membership {
         if dialled {
             self.doubts = self.doubts.saturating_sub(1);
         }
-        let conn = Conn {
-            peer,
-            dialled,
-            phase: Phase::Session,
-            since: now,
-            record: None,
-            incarnation: 0,
-            purpose: purpose.clone(),
-            explicit: false,
-            near: false,
-            bridge_until: Instant::ZERO,
-            bridge_first: false,
-            degree: 0,
-            favours: self.config.favours_per_tick,
-            rtt: Duration::ZERO,
-            heard: now,
-            spoke: now,
-        };
+        let conn = Conn::new(peer, dialled, purpose.clone(), &self.config, now);
         self.conns.insert(link, conn);
         self.limit_sessions();
         match purpose {
             Purpose::None => {}
             Purpose::Contact(seed) => self.contact_reached(link, seed, now),
             Purpose::Probe => self.send(link, Control::Probe),
+            Purpose::Streams => self.serve_dialled(link, now),
             // TCP and TLS take two round trips.
             Purpose::Nearer(from) => self.maybe_move(link, from, took / 2, now),
             Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),
@@ -216,7 +201,8 @@ impl Membership {
             conn.explicit |= priority == Priority::Explicit;
             return;
         }
-        if self.leaving {
+        // What serves streams was dialled for them, and will be no link.
+        if self.leaving || phase == Phase::Serving {
             return;
         }
         if phase == Phase::Session && !self.wins(link, &peer, incarnation, now) {
@@ -254,7 +240,7 @@ impl Membership {
     fn has_room_for(&self, peer: &NodeId, priority: Priority, token: Option<u64>) -> bool {
         let expected =
             token.and_then(|token| self.splits.get(&token)).is_some_and(|split| split.joiner == *peer);
-        let held = self.conns.values().filter(|conn| conn.phase != Phase::Session).count();
+        let held = self.conns.values().filter(|conn| conn.is_link_to_be()).count();
         match priority {
             Priority::Explicit | Priority::Bridge => held < self.config.hard_max(),
             _ if expected => held < self.config.hard_max(),
@@ -381,7 +367,7 @@ impl Membership {
             Farewell::Closed => "its user closed the link",
             Farewell::Nearer => "it has found a nearer peer",
         };
-        self.drop_link(link, text, now);
+        self.end_link(link, reason, text, now);
         match (reason, record) {
             (Farewell::Leaving, _) => {
                 self.passive.forget(&peer);
@@ -433,10 +419,21 @@ impl Membership {
         let mut records: Vec<_> = heir.into_iter().collect();
         records.extend(self.sample(8, 7, &peer));
         self.send(link, Control::Disconnect { reason, records });
-        self.drop_link(link, "closed by this node", now);
+        self.end_link(link, reason, "closed by this node", now);
         if let Some(record) = record {
             self.learn_of(&record);
             self.passive.avoid(&peer, now + self.config.pair_backoff / 3);
+        }
+    }
+
+    /// Ends a link. If it was given up for others the connection may live on.
+    fn end_link(&mut self, link: LinkId, why: Farewell, reason: &'static str, now: Instant) {
+        match why {
+            Farewell::Split | Farewell::Surplus | Farewell::Nearer if self.is_active(link) => {
+                self.gone(link, reason, false, now);
+                self.out.push(Effect::GivenUp(link, reason));
+            }
+            _ => self.drop_link(link, reason, now),
         }
     }
 

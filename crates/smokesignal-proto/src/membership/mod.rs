@@ -9,6 +9,7 @@ mod links;
 mod lost;
 mod probe;
 mod reorder;
+mod serving;
 mod split;
 mod upkeep;
 
@@ -36,9 +37,15 @@ pub(crate) enum Effect {
         expect: Option<NodeId>,
     },
     Close(LinkId, &'static str),
+    /// The same, unless streams use it.
+    GivenUp(LinkId, &'static str),
     Up(LinkId),
     Down(LinkId, &'static str),
     Requested(RequestId, Result<NodeId, RequestFailure>),
+    /// Streams may use this connection.
+    Serving(LinkId),
+    /// The dial for streams to this node has failed.
+    NotServing(NodeId),
     /// Nothing was said to this neighbour for a while.
     Quiet(LinkId),
 }
@@ -70,6 +77,34 @@ pub(crate) struct Conn {
     pub(crate) spoke: Instant,
 }
 
+impl Conn {
+    fn new(peer: NodeId, dialled: bool, purpose: Purpose, config: &Config, now: Instant) -> Self {
+        Self {
+            peer,
+            dialled,
+            phase: Phase::Session,
+            since: now,
+            record: None,
+            incarnation: 0,
+            purpose,
+            explicit: false,
+            near: false,
+            bridge_until: Instant::ZERO,
+            bridge_first: false,
+            degree: 0,
+            favours: config.favours_per_tick,
+            rtt: Duration::ZERO,
+            heard: now,
+            spoke: now,
+        }
+    }
+
+    /// A link, or on its way to be one.
+    const fn is_link_to_be(&self) -> bool {
+        matches!(self.phase, Phase::Requested | Phase::Accepted | Phase::Active)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No link: a joiner, a contact, a refused one.
@@ -80,6 +115,8 @@ enum Phase {
     Accepted,
     /// A link.
     Active,
+    /// No link, and none to be: it serves streams.
+    Serving,
 }
 
 /// Why a connection is dialled.
@@ -95,6 +132,8 @@ enum Purpose {
     },
     /// A known node, to look around out of band.
     Probe,
+    /// For streams.
+    Streams,
     /// A neighbour's neighbour, to move to from that one if it is nearer.
     Nearer(LinkId),
     /// The user asked.
@@ -261,7 +300,7 @@ impl Membership {
         let explicit = self.conns.values().filter(|conn| conn.explicit).count();
         let sessions = self.conns.values().filter(|conn| conn.phase == Phase::Session).count();
         let links = config.hard_max().saturating_add(explicit);
-        let pending = self.conns.len() - sessions - self.degree();
+        let pending = self.conns.len() - sessions - self.degree() - self.serving();
         let explicit = |dial: &&Dial| matches!(dial.purpose, Purpose::Explicit(_));
         let dials = self.dials.len() - self.dials.values().filter(explicit).count();
         let (known, dead) = self.passive.counts();
@@ -273,6 +312,7 @@ impl Membership {
                 limit: config.max_dials + config.automatic_max() + 2,
             },
             Held { what: "connections that are no links", amount: sessions, limit: config.max_sessions },
+            Held { what: "connections for streams", amount: self.serving(), limit: serving::MAX_SERVING },
             // What a user asks for comes on top.
             Held { what: "dials", amount: dials, limit: config.max_dials },
             Held { what: "known nodes", amount: known, limit: config.passive_view },
@@ -309,7 +349,7 @@ impl Membership {
 
     /// Links that stand or may stand in a moment, dials for a link included.
     fn committed(&self) -> usize {
-        let conns = self.conns.values().filter(|conn| conn.phase != Phase::Session).count();
+        let conns = self.conns.values().filter(|conn| conn.is_link_to_be()).count();
         let is_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. } | Purpose::Nearer(_));
         conns + self.dials.values().filter(is_link).count()
     }
@@ -321,7 +361,7 @@ impl Membership {
     }
 
     fn link_to(&self, peer: &NodeId) -> Option<(LinkId, &Conn)> {
-        self.conns.iter().find(|(_, c)| c.peer == *peer && c.phase != Phase::Session).map(|(id, c)| (*id, c))
+        self.conns.iter().find(|(_, c)| c.peer == *peer && c.is_link_to_be()).map(|(id, c)| (*id, c))
     }
 
     fn is_known_link(&self, peer: &NodeId) -> bool {

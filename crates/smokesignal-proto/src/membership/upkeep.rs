@@ -40,6 +40,7 @@ impl Membership {
                     conn.degree = degree.into();
                 }
             }
+            Control::Streams => self.on_streams(link, now),
             Control::Shuffle { walk, ttl, records } => self.on_shuffle(link, walk, ttl, records, now),
             Control::ShuffleReply { walk, records } => self.on_shuffle_reply(link, walk, records),
             // Of the broadcast, and of the beacon; see node.rs.
@@ -47,7 +48,9 @@ impl Membership {
             | Control::Graft { .. }
             | Control::Prune { .. }
             | Control::Beacon { .. }
-            | Control::Probe => {}
+            | Control::Probe
+            | Control::Find { .. }
+            | Control::Located { .. } => {}
         }
     }
 
@@ -139,14 +142,17 @@ impl Membership {
         let stale = |conn: &super::Conn| match conn.phase {
             Phase::Session => now - conn.since > config.session_timeout,
             Phase::Requested | Phase::Accepted => now - conn.since > config.handshake_timeout,
-            Phase::Active => now - conn.heard > config.ping_timeout,
+            Phase::Active | Phase::Serving => now - conn.heard > config.ping_timeout,
         };
         let stale: Vec<_> = self.conns.iter().filter(|(_, conn)| stale(conn)).map(|(id, _)| *id).collect();
         for link in stale {
-            let active = self.is_active(link);
-            self.silent += usize::from(active);
+            let used = self
+                .conns
+                .get(&link)
+                .is_some_and(|conn| matches!(conn.phase, Phase::Active | Phase::Serving));
+            self.silent += usize::from(self.is_active(link));
             self.disconnected(link, "it has not been heard for too long", now);
-            let reason = if active { "silent for longer than the ping timeout" } else { "no use for it" };
+            let reason = if used { "silent for longer than the ping timeout" } else { "no use for it" };
             self.out.push(super::Effect::Close(link, reason));
         }
     }
@@ -155,6 +161,11 @@ impl Membership {
         let quiet = |conn: &super::Conn| now - conn.spoke > self.config.keepalive;
         let links: Vec<LinkId> = self.active().filter(|(_, conn)| quiet(conn)).map(|(id, _)| id).collect();
         self.out.extend(links.into_iter().map(super::Effect::Quiet));
+        let serving = |conn: &super::Conn| conn.phase == Phase::Serving && quiet(conn);
+        let links: Vec<_> = self.conns.iter().filter(|(_, conn)| serving(conn)).map(|(id, _)| *id).collect();
+        for link in links {
+            self.send(link, Control::Ping { degree: 0, child: None, subtree: 0, seeds: Vec::new() });
+        }
     }
 
     /// Tells all neighbours how many this node has, because it can do without none of them.

@@ -59,6 +59,7 @@ impl Node {
         self.streams.held(&self.config, &mut held);
         self.spread.held(&self.config, &mut held);
         self.netsplit.held(&mut held);
+        self.reach.held(&self.config, &mut held);
         held
     }
 

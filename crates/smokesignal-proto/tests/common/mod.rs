@@ -33,6 +33,7 @@ pub struct World {
     pub read: BTreeMap<(usize, NodeId), Vec<(u64, Bytes)>>,
     pub gaps: Vec<(usize, NodeId, u64)>,
     pub requested: Vec<(usize, RequestId, Result<NodeId, RequestFailure>)>,
+    pub reached: Vec<(usize, RequestId, Result<LinkId, Unreachable>)>,
     pub left: BTreeSet<usize>,
     /// Nodes that were told of a peer.
     pub connected: BTreeSet<usize>,
@@ -77,6 +78,7 @@ impl World {
             read: BTreeMap::new(),
             gaps: Vec::new(),
             requested: Vec::new(),
+            reached: Vec::new(),
             left: BTreeSet::new(),
             connected: BTreeSet::new(),
             trace: String::new(),
@@ -289,7 +291,7 @@ impl World {
                 self.latest.insert((link, peer), later);
                 self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
             }
-            Output::Close { link, .. } => self.close(link, ix),
+            Output::Close { link, .. } | Output::GivenUp { link, .. } => self.close(link, ix),
             Output::Deliver { from, seq, data } => self.read.entry((ix, from)).or_default().push((seq, data)),
             Output::Gap { from, missed } => self.gaps.push((ix, from, missed)),
             Output::Requested { request, outcome } => self.requested.push((ix, request, outcome)),
@@ -302,7 +304,8 @@ impl World {
             split @ (Output::Netsplit { .. } | Output::NetsplitResolved { .. }) => {
                 self.splits.push((ix, self.now, split));
             }
-            Output::PeerDown { .. } => {}
+            Output::Reached { request, outcome } => self.reached.push((ix, request, outcome)),
+            Output::PeerDown { .. } | Output::Serving { .. } => {}
         }
     }
 

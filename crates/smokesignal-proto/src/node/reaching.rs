@@ -1,0 +1,137 @@
+//! What [`Node`] does to reach any node for streams: it passes facts between the search and membership.
+
+use super::{LinkId, Node, Output, RequestId, Unreachable};
+use crate::id::NodeId;
+use crate::message::Control;
+use crate::reach::{Due, Step};
+use crate::record::Record;
+use crate::time::Instant;
+
+impl Node {
+    /// Wants a connection to this node, for streams. Answered by [`Output::Reached`]: with the link to a neighbour, with a
+    /// connection that there is or was made for streams, or with why there is none, after `find_timeout` at the latest.
+    pub fn reach(&mut self, request: RequestId, id: NodeId, now: Instant) {
+        if id == self.me {
+            return self.unreachable(vec![request], Unreachable::Myself);
+        }
+        if let Some(link) = self.membership.link_for_streams(&id) {
+            return self.out.push_back(Output::Reached { request, outcome: Ok(link) });
+        }
+        let query = self.membership.number();
+        match self.reach.seek(id, request, query, now, &self.config) {
+            Ok(true) => self.begin_search(id, now),
+            Ok(false) => {}
+            Err(why) => self.unreachable(vec![request], why),
+        }
+        self.pass_on(now);
+    }
+
+    /// No stream has used this connection for a while: it is closed, unless it is a link to a neighbour.
+    pub fn close_streams(&mut self, link: LinkId, now: Instant) {
+        self.membership.close_streams(link, now);
+        self.pass_on(now);
+    }
+
+    /// The connection was a link until a moment ago (see [`Output::GivenUp`]), and streams use it still: it goes on for them
+    /// alone. Both sides do so, each for itself. False: there is no room; close it.
+    pub fn keep_for_streams(&mut self, link: LinkId, peer: NodeId, dialled: bool, now: Instant) -> bool {
+        self.membership.keep_for_streams(link, peer, dialled, now)
+    }
+
+    fn begin_search(&mut self, id: NodeId, now: Instant) {
+        match self.membership.known_address(&id) {
+            Some(address) => {
+                if self.membership.dial_for_streams(id, address, now) {
+                    self.reach.set_step(&id, Step::DiallingKnown);
+                }
+            }
+            None => self.ask_network(id, now),
+        }
+    }
+
+    fn ask_network(&mut self, id: NodeId, now: Instant) {
+        if let Some(query) = self.reach.ask(&id, now, &self.config) {
+            self.flood(id, query, self.config.find_ttl, None, now);
+        }
+    }
+
+    fn flood(&mut self, target: NodeId, query: u64, ttl: u8, from: Option<LinkId>, now: Instant) {
+        let neighbour = self.peers().find(|(_, peer)| *peer == target).map(|(link, _)| link);
+        let all = self.peers().map(|(link, _)| link).filter(|link| Some(*link) != from);
+        // Its neighbours know the way.
+        let links: Vec<_> = neighbour.map_or_else(|| all.collect(), |link| vec![link]);
+        for link in links {
+            self.send(link, Control::Find { query, target, ttl }.into(), now);
+        }
+    }
+
+    pub(super) fn on_find(&mut self, link: LinkId, query: u64, target: NodeId, ttl: u8, now: Instant) {
+        if !self.membership.affords_search(link) || !self.reach.passes(query, link, now, &self.config) {
+            return;
+        }
+        if target == self.me {
+            let record = self.membership.own_record();
+            return self.send(link, Control::Located { query, record }.into(), now);
+        }
+        if ttl > 0 {
+            self.flood(target, query, ttl.min(self.config.find_ttl) - 1, Some(link), now);
+        }
+    }
+
+    pub(super) fn on_located(&mut self, link: LinkId, query: u64, record: Record, now: Instant) {
+        if !self.membership.is_active(link) {
+            return;
+        }
+        if let Some(back) = self.reach.way_back(query) {
+            return self.send(back, Control::Located { query, record }.into(), now);
+        }
+        let id = record.id;
+        if self.reach.step(&id) != Some(Step::Asking) {
+            return;
+        }
+        let dialled = self
+            .membership
+            .address_of(&record)
+            .is_some_and(|address| self.membership.dial_for_streams(id, address, now));
+        if dialled {
+            self.reach.set_step(&id, Step::DiallingTold);
+        }
+    }
+
+    /// The dial has failed. What was known may be old: then the network is asked.
+    pub(super) fn not_reached(&mut self, id: NodeId, now: Instant) {
+        match self.reach.step(&id) {
+            Some(Step::DiallingKnown) => self.ask_network(id, now),
+            Some(Step::DiallingTold) => {
+                let requests = self.reach.reached(&id);
+                self.unreachable(requests, Unreachable::NoWay);
+            }
+            _ => {}
+        }
+    }
+
+    /// There is a connection that streams may use.
+    pub(super) fn reached(&mut self, link: LinkId, id: &NodeId) {
+        for request in self.reach.reached(id) {
+            self.out.push_back(Output::Reached { request, outcome: Ok(link) });
+        }
+    }
+
+    pub(super) fn search_on(&mut self, now: Instant) {
+        for id in self.reach.waiting() {
+            self.begin_search(id, now);
+        }
+        let membership = &mut self.membership;
+        for due in self.reach.due(now, || membership.number()) {
+            match due {
+                Due::Ask(id, query) => self.flood(id, query, self.config.find_ttl, None, now),
+                Due::Failed(requests, why) => self.unreachable(requests, why),
+            }
+        }
+    }
+
+    fn unreachable(&mut self, requests: Vec<RequestId>, why: Unreachable) {
+        let told = requests.into_iter().map(|request| Output::Reached { request, outcome: Err(why) });
+        self.out.extend(told);
+    }
+}

@@ -1,0 +1,120 @@
+//! Reaching any node by its id, in virtual time.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{World, keypair};
+use smokesignal_proto::{Config, RequestId, Unreachable};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn gathered(n: usize, config: &Config) -> World {
+    let mut world = World::new(1);
+    world.gather(n, config);
+    world.run(SECOND * 30);
+    world
+}
+
+/// Asks, and returns what came of it and how long it took.
+fn reach(
+    world: &mut World,
+    from: usize,
+    id: smokesignal_proto::NodeId,
+) -> (Result<(), Unreachable>, Duration) {
+    let (begin, count) = (world.now, world.reached.len());
+    world.with(from, |node, now| node.reach(RequestId(7), id, now));
+    world.until("answered", SECOND * 10, |world| world.reached.len() > count);
+    let (at, request, outcome) = world.reached[count];
+    assert_eq!((at, request), (from, RequestId(7)));
+    (outcome.map(drop), world.now - begin)
+}
+
+/// Delays are 1 to 20 ms one way, a dial takes one there and back.
+#[test]
+fn every_node_reaches_every_other_and_no_view_changes() {
+    let mut world = gathered(40, &Config::default());
+    let before: Vec<_> = (0..40).map(|ix| world.peers(ix)).collect();
+    for to in 1..40 {
+        let id = world.id(to);
+        let (outcome, took) = reach(&mut world, 0, id);
+        assert_eq!(outcome, Ok(()), "{to}");
+        assert!(took < Duration::from_millis(100), "{to}: {took:?}");
+    }
+    assert_eq!((0..40).map(|ix| world.peers(ix)).collect::<Vec<_>>(), before);
+    // There is a connection now, or a link, and so it takes no time.
+    let id = world.id(39);
+    assert_eq!(reach(&mut world, 0, id), (Ok(()), Duration::ZERO));
+}
+
+/// Nobody remembers anybody but its neighbours: the whole network is asked, once.
+#[test]
+fn who_is_not_known_is_found_by_asking() {
+    let config = Config { passive_view: 1, ..Config::default() };
+    let mut world = gathered(60, &config);
+    for to in 1..60 {
+        let id = world.id(to);
+        let (outcome, took) = reach(&mut world, 0, id);
+        assert_eq!(outcome, Ok(()), "{to}");
+        assert!(took < Duration::from_millis(500), "{to}: {took:?}");
+    }
+}
+
+#[test]
+fn who_is_not_there_is_an_error_within_the_time() {
+    let mut world = gathered(20, &Config::default());
+    let (outcome, took) = reach(&mut world, 0, keypair(99).id());
+    assert_eq!(outcome, Err(Unreachable::NotFound));
+    assert!((5..6).contains(&took.as_secs()), "{took:?}");
+    let me = world.id(0);
+    assert_eq!(reach(&mut world, 0, me), (Err(Unreachable::Myself), Duration::ZERO));
+    // One that was there and is dead.
+    let id = world.id(7);
+    world.kill(7);
+    world.run(SECOND);
+    assert!(reach(&mut world, 0, id).0.is_err());
+}
+
+#[test]
+fn a_connection_for_streams_lives_until_it_is_closed_or_silent() {
+    let mut world = gathered(40, &Config::default());
+    let to = (1..40).find(|to| !world.peers(0).contains(&world.id(*to))).unwrap();
+    let id = world.id(to);
+    assert_eq!(reach(&mut world, 0, id).0, Ok(()));
+    let link = world.reached.last().unwrap().2.unwrap();
+    // Kept alive by both sides.
+    world.run(SECOND * 60);
+    assert_eq!(reach(&mut world, 0, id).1, Duration::ZERO);
+    assert_eq!(world.reached.last().unwrap().2, Ok(link));
+    let back = world.id(0);
+    assert_eq!(reach(&mut world, to, back).1, Duration::ZERO, "it serves both sides");
+    world.with(0, |node, now| node.close_streams(link, now));
+    world.run(SECOND);
+    let took = reach(&mut world, 0, id).1;
+    assert!(took > Duration::ZERO);
+    let link = world.reached.last().unwrap().2.unwrap();
+    world.freeze(to);
+    world.run(SECOND * 5);
+    let held = world.nodes[&0].held();
+    let serving = held.iter().find(|held| held.what == "connections for streams").unwrap();
+    assert_eq!(serving.amount, 0, "{link:?} is silent");
+}
+
+/// A thousand wishes for one node are one search, and too many are told so at once.
+#[test]
+fn wishes_for_one_node_share_a_search_and_are_limited() {
+    let mut world = gathered(20, &Config::default());
+    let id = keypair(99).id();
+    world.with(0, |node, now| (0..1000).for_each(|request| node.reach(RequestId(request), id, now)));
+    world.run(Duration::from_millis(1));
+    let busy = world.reached.iter().filter(|(.., outcome)| *outcome == Err(Unreachable::Busy)).count();
+    assert_eq!(busy, 1000 - 256);
+    world.run(SECOND * 6);
+    assert_eq!(world.reached.len(), 1000);
+    world.with(0, |node, now| {
+        (1000..2000).for_each(|ix| node.reach(RequestId(ix as u64), keypair(ix).id(), now));
+    });
+    world.run(SECOND * 6);
+    assert_eq!(world.reached.len(), 2000);
+    assert!(world.nodes[&0].held().iter().all(|held| held.amount <= held.limit));
+}
