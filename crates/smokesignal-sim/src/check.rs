@@ -251,7 +251,8 @@ mod tests {
         let lost = |reason| {
             let mut world = world(Expect::default());
             let peer = world.members[1].id;
-            world.members[0].explicit.push(peer);
+            world.members[0].explicit.push((peer, 0));
+            world.run(Duration::from_secs(2));
             world.check_lost_peer(0, Some(peer), reason);
             world.violation().map(|violation| violation.invariant.clone())
         };

@@ -146,7 +146,8 @@ impl World {
             }
             Output::Requested { outcome, .. } => {
                 self.members[ix].wishes -= 1;
-                self.members[ix].explicit.extend(outcome.ok());
+                let now = self.now;
+                self.members[ix].explicit.extend(outcome.ok().map(|peer| (peer, now)));
             }
             Output::Reached { .. } | Output::Serving { .. } => {}
             Output::Left { .. } => self.note(9, ix as u64, 0),

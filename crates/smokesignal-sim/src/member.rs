@@ -52,7 +52,7 @@ pub(crate) struct Member {
     pub(crate) netsplit: bool,
     /// Links it has asked for by name and waits for; neighbours it has asked for, and got.
     pub(crate) wishes: usize,
-    pub(crate) explicit: Vec<NodeId>,
+    pub(crate) explicit: Vec<(NodeId, u64)>,
 }
 
 /// What a writing node did so far.

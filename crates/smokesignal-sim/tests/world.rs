@@ -274,6 +274,12 @@ fn crossing_requests_leave_no_node_with_too_many_links() {
     seed_holds(101_115);
 }
 
+/// C11: a link was wished for between the agreement to give it up for a joiner and the joiner's arrival.
+#[test]
+fn a_link_that_is_wished_for_late_is_kept() {
+    seed_holds(105_840);
+}
+
 /// A11: nodes that were started anew while their only seed was dead came back after minutes, and with news.
 #[test]
 fn who_knows_nobody_any_more_is_called() {

@@ -360,6 +360,8 @@ impl Membership {
         self.learn(link, records);
         let Some(conn) = self.conns.get(&link) else { return };
         let (peer, record) = (conn.peer, conn.record.clone());
+        // Not too often: whoever says goodbye again and again is not to be dialled each time.
+        let again = conn.explicit && now - conn.since > self.config.pair_backoff / 3;
         let text = match reason {
             Farewell::Leaving => "it left the network",
             Farewell::Split => "a joiner came between",
@@ -368,17 +370,23 @@ impl Membership {
             Farewell::Nearer => "it has found a nearer peer",
         };
         self.end_link(link, reason, text, now);
-        match (reason, record) {
+        match (reason, &record) {
             (Farewell::Leaving, _) => {
                 self.passive.forget(&peer);
                 self.take_over(records, now);
             }
-            (_, Some(record)) => self.learn_of(&record),
+            (_, Some(record)) => self.learn_of(record),
             _ => {}
         }
         match reason {
             Farewell::Closed => self.keep_apart(peer, now),
             Farewell::Leaving => {}
+            // It said so before it had heard that somebody wishes for the link.
+            _ if again => {
+                if let Some(record) = &record {
+                    self.dial_record(record, Priority::Explicit, None, now);
+                }
+            }
             _ => self.passive.avoid(&peer, now + self.config.pair_backoff / 3),
         }
     }

@@ -135,6 +135,8 @@ impl Membership {
         let valid = |split: &Split| Some(split.joiner) == from && split.offer.is_some();
         if self.splits.get(&token).is_some_and(valid)
             && let Some(split) = self.splits.remove(&token)
+            // It may have been wished for since the other end agreed to give it up.
+            && !self.conns.get(&split.link).is_some_and(|conn| conn.explicit)
         {
             self.say_goodbye(split.link, Farewell::Split, now);
         }

@@ -19,6 +19,8 @@ const NODES: usize = 500;
 const RECORDS: usize = 8;
 /// Until a dead root is forgotten, on top of its age: 1 s (B2), and the check's own rhythm.
 const ROOT_SLACK: u64 = 2_000_000;
+/// A wish has come to the other end after this long, if lines are not slow.
+const WISH_HEARD: u64 = 1_000_000;
 /// Reasons to end a link that is not broken.
 const CHOICES: [&str; 5] = [
     "a joiner came between",
@@ -223,14 +225,18 @@ impl World {
     /// C11: a link that somebody asked for by name is never ended for the sake of others.
     pub(crate) fn check_lost_peer(&mut self, ix: usize, peer: Option<NodeId>, reason: &str) {
         let Some(peer) = peer else { return };
-        let wished = |member: &Member, of: &NodeId| member.explicit.contains(of);
+        // Until the other end has heard of the wish it may give the link up, and it is made again.
+        let now = self.now;
+        let known = |at: u64| now - at > WISH_HEARD;
+        let wished =
+            |member: &Member, of: &NodeId| member.explicit.iter().any(|(wish, at)| wish == of && known(*at));
         let other = self.numbers.get(&peer).map(|other| &self.members[*other as usize]);
         let mutual = wished(&self.members[ix], &peer)
             || other.is_some_and(|other| wished(other, &self.members[ix].id));
         if mutual && CHOICES.contains(&reason) {
             self.violate("C11", ix, format!("its link to {peer:?}, which was wished for, ended: {reason}"));
         }
-        self.members[ix].explicit.retain(|wish| *wish != peer);
+        self.members[ix].explicit.retain(|(wish, _)| *wish != peer);
     }
 }
 
