@@ -187,7 +187,8 @@ impl Streams {
         match self.tombstones.get(&origin) {
             Some(buried) if buried.incarnation > incarnation => return None,
             Some(buried) if buried.incarnation == incarnation => {
-                (stream.have, stream.next_message) = (buried.have, buried.next_message);
+                // Only what was proved is buried: an old segment that comes again must not set it back.
+                (stream.have, stream.next_message, stream.proven) = (buried.have, buried.next_message, true);
             }
             _ => {}
         }

@@ -216,6 +216,10 @@ impl Membership {
         if crossing || self.has_room_for(&peer, priority, token) {
             self.accept(link, priority, now);
         } else {
+            // Our own request is void where theirs is refused.
+            if let Some(conn) = self.conns.get_mut(&link) {
+                (conn.phase, conn.since) = (Phase::Session, now);
+            }
             let alone = matches!(priority, Priority::High | Priority::Bridge);
             let displaced = alone && !self.make_room(link, priority, now) && self.displace(now);
             if displaced { self.accept(link, priority, now) } else { self.refuse_full(link, priority, now) }

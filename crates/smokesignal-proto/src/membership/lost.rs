@@ -53,7 +53,7 @@ impl Membership {
 
     /// Calls one of the lost neighbours whose turn it is. Seeds are called more often, by `refill`.
     pub(super) fn call_the_lost(&mut self, now: Instant) {
-        if self.dials.len() >= self.config.max_dials {
+        if self.dials.len() + 1 >= self.config.max_dials {
             return;
         }
         let Some(ix) = self.lost.0.iter().position(|call| call.not_before <= now) else { return };

@@ -209,6 +209,9 @@ impl Spread {
     ) -> Option<Repair> {
         let mut want = self.wants.remove(&ix)?;
         if self.lead(ix, have) == 0 {
+            if want.have == have {
+                self.blame(want.asked, ix, now, config); // It has taken back its word, and brought nothing.
+            }
             return self.forgive_all(ix, have, want, now);
         }
         // What the parent claims says nothing about what it is worth.

@@ -144,7 +144,8 @@ fn a_forgotten_stream_is_not_read_twice() {
     assert_eq!(bench.streams.admit(other, 1, 0, Some(1), Instant::ZERO, &bench.config), Some(1));
     assert_eq!(bench.streams.find(&WRITER), None);
     assert_eq!(bench.streams.admit(WRITER, 0, 0, Some(1), Instant::ZERO, &bench.config), None);
-    bench.streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &bench.config);
+    let ix = bench.streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &bench.config).unwrap();
+    assert!(bench.streams.get(ix).proven, "what comes again does not set it back");
     assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::Duplicate);
     assert_eq!(bench.deliveries(), ["1:a"]);
 }
