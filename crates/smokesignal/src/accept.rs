@@ -1,7 +1,7 @@
 //! Who takes the streams that others open.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -23,7 +23,8 @@ pub(crate) struct Acceptors(Mutex<BTreeMap<String, mpsc::Sender<NodeStream>>>);
 pub struct Acceptor {
     name: String,
     streams: mpsc::Receiver<NodeStream>,
-    acceptors: Arc<Acceptors>,
+    /// Weak: it holds the sender, and the last one dropped ends the receiver.
+    acceptors: Weak<Acceptors>,
 }
 
 impl Acceptors {
@@ -34,7 +35,7 @@ impl Acceptors {
         }
         let (sender, streams) = mpsc::channel(BACKLOG);
         names.insert(name.clone(), sender);
-        Ok(Acceptor { name, streams, acceptors: Arc::clone(self) })
+        Ok(Acceptor { name, streams, acceptors: Arc::downgrade(self) })
     }
 
     /// Somebody opened a stream. Who cannot have it is told why.
@@ -66,7 +67,9 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.acceptors.lock().remove(&self.name);
+        if let Some(acceptors) = self.acceptors.upgrade() {
+            acceptors.lock().remove(&self.name);
+        }
         self.streams.close();
         while let Ok(stream) = self.streams.try_recv() {
             stream.refuse(Reset::Refused);

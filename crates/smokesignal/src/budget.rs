@@ -57,6 +57,12 @@ impl Budget {
         self.held.fetch_add(bytes, Ordering::Relaxed);
         true
     }
+
+    /// So much of it is not needed any more.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.pools.iter().for_each(|pool| pool.give_back(bytes));
+    }
 }
 
 impl Drop for Budget {

@@ -24,6 +24,9 @@ pub(crate) const MAX_WINDOW: usize = 4 * 1024 * 1024;
 /// Bytes written and not yet sent at most; then writes wait.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// What an empty or small piece of data takes of a window at least: about what keeping it costs.
+const LEAST_COST: usize = 64;
+
 /// One stream, shared by its handles, the connection's reader and its writer.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -43,7 +46,7 @@ pub(crate) struct Ready {
 
 #[derive(Debug)]
 struct State {
-    incoming: VecDeque<(Bytes, bool)>,
+    incoming: VecDeque<Piece>,
     /// What the other side may have on its way or unread here.
     window: usize,
     /// Bytes the other side may still send.
@@ -52,6 +55,8 @@ struct State {
     consumed: usize,
     /// The other side has said that the window is too small for it.
     starved: bool,
+    /// What has come since the window was last enlarged.
+    received: usize,
     /// Credit is to be returned at once.
     hurry: bool,
     /// The other side has said anything yet.
@@ -67,12 +72,24 @@ struct State {
     /// The other side knows that there is more than its credit.
     told_blocked: bool,
     fin: Fin,
+    /// Something was written that was not sent and never will be.
+    lost: bool,
     /// Why reads or writes fail.
     over: Option<StreamError>,
     /// It has its turn coming.
     queued: bool,
     readers: Vec<Waker>,
     writers: Vec<Waker>,
+}
+
+/// Data that has arrived and was not read.
+#[derive(Debug)]
+struct Piece {
+    data: Bytes,
+    /// A write ended here.
+    end: bool,
+    /// What it takes of the window.
+    cost: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +145,7 @@ impl Stream {
             allowed: window,
             consumed: 0,
             starved: false,
+            received: 0,
             hurry: false,
             answered: false,
             partial: BytesMut::new(),
@@ -138,6 +156,7 @@ impl Stream {
             credit: window,
             told_blocked: false,
             fin: Fin::Open,
+            lost: false,
             over: None,
             queued: false,
             readers: Vec::new(),
@@ -182,13 +201,16 @@ impl Stream {
         let before = buf.filled().len();
         let mut consumed = 0;
         while buf.remaining() > 0
-            && let Some((data, end)) = state.incoming.pop_front()
+            && let Some(mut piece) = state.incoming.pop_front()
         {
-            let part = data.len().min(buf.remaining());
-            buf.put_slice(&data[..part]);
-            consumed += cost(part);
-            if part < data.len() {
-                state.incoming.push_front((data.slice(part..), end));
+            let part = piece.data.split_to(piece.data.len().min(buf.remaining()));
+            buf.put_slice(&part);
+            if piece.data.is_empty() {
+                consumed += piece.cost;
+            } else {
+                let paid = part.len().min(piece.cost);
+                (consumed, piece.cost) = (consumed + paid, piece.cost - paid);
+                state.incoming.push_front(piece);
             }
         }
         self.consume(&mut state, consumed);
@@ -210,15 +232,20 @@ impl Stream {
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
         let mut state = self.lock();
         let mut consumed = 0;
-        while let Some((data, end)) = state.incoming.pop_front() {
-            consumed += cost(data.len());
+        while let Some(Piece { data, end, cost }) = state.incoming.pop_front() {
+            consumed += cost;
             if end && state.partial.is_empty() {
                 self.consume(&mut state, consumed);
                 return Poll::Ready(Ok(Some(data)));
             }
+            // The head of a large chunk is kept beyond the window.
+            if self.budget.as_ref().is_some_and(|budget| !budget.grow(data.len())) {
+                self.give_up(&mut state);
+                return Poll::Ready(Err(StreamError::Busy));
+            }
             state.partial.extend_from_slice(&data);
             if end || state.partial.len() >= limit {
-                let whole = state.partial.split().freeze();
+                let whole = self.take_partial(&mut state);
                 self.consume(&mut state, consumed);
                 return Poll::Ready(Ok(Some(whole)));
             }
@@ -227,13 +254,13 @@ impl Stream {
         match state.incoming_end {
             End::Open => return pending(&mut state.readers, cx),
             End::Finished if !state.partial.is_empty() => {
-                return Poll::Ready(Ok(Some(state.partial.split().freeze())));
+                return Poll::Ready(Ok(Some(self.take_partial(&mut state))));
             }
             End::Finished | End::Stopped => return Poll::Ready(Ok(None)),
             End::Broken => {}
         }
         if !state.partial.is_empty() {
-            let lost = state.partial.split().len();
+            let lost = self.take_partial(&mut state).len();
             tracing::warn!(lost, "the stream ended in the middle of a chunk; its beginning is dropped");
         }
         Poll::Ready(Err(state.error()))
@@ -261,6 +288,24 @@ impl Stream {
         }
     }
 
+    /// The chunk that was put together.
+    fn take_partial(&self, state: &mut State) -> Bytes {
+        let whole = state.partial.split().freeze();
+        if let Some(budget) = &self.budget {
+            budget.give_back(whole.len());
+        }
+        whole
+    }
+
+    /// There is no room for what the other side sends.
+    fn give_up(self: &Arc<Self>, state: &mut State) {
+        state.break_off(StreamError::Busy);
+        state.incoming.clear();
+        self.take_partial(state);
+        state.announce.push(Part::Reset(Reset::Busy));
+        self.kick(state);
+    }
+
     fn consume(self: &Arc<Self>, state: &mut State, bytes: usize) {
         state.consumed += bytes;
         self.maybe_grow(state);
@@ -275,9 +320,13 @@ impl Stream {
             return;
         }
         state.starved = false;
+        // Who has not used up the window that it has gets no larger one.
+        if state.received < state.window {
+            return;
+        }
         let more = state.window.min(MAX_WINDOW - state.window.min(MAX_WINDOW));
         if more > 0 && self.budget.as_ref().is_some_and(|budget| budget.grow(more)) {
-            state.window += more;
+            (state.window, state.received) = (state.window + more, 0);
             state.consumed += more;
         }
         // What was read so far helps the writer more than all that could be gathered.
@@ -327,11 +376,10 @@ impl Stream {
     /// Ready once all that was written is with the connection.
     pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.lock();
-        match (state.outgoing.is_empty(), state.fin) {
-            (false, Fin::Gone) => Poll::Ready(Err(state.write_error().into())),
-            (true, _) => Poll::Ready(Ok(())),
-            _ => pending(&mut state.writers, cx),
+        if state.lost {
+            return Poll::Ready(Err(state.write_error().into()));
         }
+        if state.outgoing.is_empty() { Poll::Ready(Ok(())) } else { pending(&mut state.writers, cx) }
     }
 
     /// No more writes; the other side reads the end of the stream after what was written.
@@ -352,7 +400,7 @@ impl Stream {
             self.kick(&mut state);
         }
         state.incoming.clear();
-        state.partial = BytesMut::new();
+        self.take_partial(&mut state);
     }
 
     /// Ends both directions at once: the other side is told why, what it has not read is lost.
@@ -382,8 +430,9 @@ impl Stream {
                     return false;
                 }
                 state.allowed -= cost;
+                state.received = state.received.saturating_add(cost);
                 if state.incoming_end == End::Open {
-                    state.incoming.push_back((data, end));
+                    state.incoming.push_back(Piece { data, end, cost });
                 }
             }
             Part::Credit(bytes) => {
@@ -437,19 +486,23 @@ impl Stream {
                 put(Part::Credit(bytes as u32));
             }
         }
-        let mut taken = 0;
+        let (mut taken, mut blocked) = (0, false);
         while taken < limit
-            && state.credit > 0
             && let Some((mut data, end)) = state.outgoing.pop_front()
         {
             let part = data.len().min(MAX_STREAM_DATA).min(state.credit);
+            if cost(part) > state.credit {
+                state.outgoing.push_front((data, end));
+                blocked = true;
+                break;
+            }
             let head = data.split_to(part);
             let done = data.is_empty();
             if !done {
                 state.outgoing.push_front((data, end));
             }
             state.credit -= cost(part);
-            state.outgoing_bytes -= cost(part);
+            state.outgoing_bytes -= part.max(1);
             taken += cost(part);
             put(Part::Data { data: head, end: end && done });
         }
@@ -457,13 +510,10 @@ impl Stream {
             state.fin = Fin::Sent;
             put(Part::Fin);
         }
-        if !state.outgoing.is_empty()
-            && state.credit == 0
-            && !std::mem::replace(&mut state.told_blocked, true)
-        {
+        if blocked && !std::mem::replace(&mut state.told_blocked, true) {
             put(Part::Blocked);
         }
-        if !state.outgoing.is_empty() && state.credit > 0 {
+        if !state.outgoing.is_empty() && !blocked {
             self.kick(&mut state);
         }
         if frames.len() > before {
@@ -491,7 +541,7 @@ impl Stream {
 
 impl State {
     fn queue(&mut self, data: Bytes, end: bool) {
-        self.outgoing_bytes += cost(data.len());
+        self.outgoing_bytes += data.len().max(1);
         self.outgoing.push_back((data, end));
     }
 
@@ -518,6 +568,7 @@ impl State {
     }
 
     fn drop_outgoing(&mut self) {
+        self.lost |= !self.outgoing.is_empty();
         self.outgoing.clear();
         self.outgoing_bytes = 0;
     }
@@ -531,9 +582,9 @@ impl State {
     }
 }
 
-/// What a piece of data takes of the window. An empty write takes a byte, or there could be any number of them.
+/// What a piece of data takes of the window: a small one costs more than its bytes, or there could be millions of them.
 fn cost(length: usize) -> usize {
-    length.max(1)
+    length.max(LEAST_COST)
 }
 
 fn pending<T>(wakers: &mut Vec<Waker>, cx: &Context<'_>) -> Poll<T> {
@@ -653,14 +704,61 @@ mod tests {
         let pool = Pool::new(5 * FIRST_WINDOW);
         let (a, b) = (pair().0, new(FIRST_WINDOW, &pool));
         sent(&a, vec![1; 32 * FIRST_WINDOW]);
+        let mut space = vec![0; 8 * FIRST_WINDOW];
         for _ in 0..8 {
             carry(&a, &b);
-            assert_eq!(recv(&b), Poll::Pending);
+            let read = b.poll_read(&Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut space));
+            assert!(matches!(read, Poll::Ready(Ok(()))));
         }
         assert_eq!(b.lock().window, 2 * FIRST_WINDOW);
         b.ready.close();
         drop(b);
         assert_eq!(pool.used(), 0);
+    }
+
+    /// A chunk is kept whole for who reads chunks, but not beyond the budget.
+    #[test]
+    fn a_chunk_that_is_too_much_for_the_budget_ends_the_stream_and_says_so() {
+        let pool = Pool::new(8 * FIRST_WINDOW);
+        let (a, b) = (pair().0, new(FIRST_WINDOW, &pool));
+        sent(&a, vec![1; 32 * FIRST_WINDOW]);
+        let mut end = Poll::Pending;
+        while end.is_pending() {
+            carry(&a, &b);
+            end = recv(&b);
+        }
+        assert_eq!(end, Poll::Ready(Err(StreamError::Busy)));
+        carry(&a, &b);
+        assert_eq!(recv(&a), Poll::Ready(Err(StreamError::Busy)));
+        let flushed = a.poll_flush(&Context::from_waker(Waker::noop()));
+        assert!(matches!(flushed, Poll::Ready(Err(_))), "what was not sent is not lost silently");
+        b.ready.close();
+        drop(b);
+        assert_eq!(pool.used(), 0);
+    }
+
+    /// Millions of empty writes would take far more memory than their bytes.
+    #[test]
+    fn small_writes_use_up_the_window_as_well() {
+        let (a, b) = pair();
+        (0..10_000).for_each(|_| sent(&a, ""));
+        carry(&a, &b);
+        assert_eq!(b.lock().incoming.len(), FIRST_WINDOW / LEAST_COST);
+        let mut read = 0;
+        while read < 10_000 {
+            while recv(&b).is_ready() {
+                read += 1;
+            }
+            carry(&a, &b);
+        }
+    }
+
+    /// Who has sent nothing is not given more.
+    #[test]
+    fn a_window_is_not_enlarged_for_the_asking() {
+        let (_, b) = pair();
+        (0..10).for_each(|_| assert!(b.receive(Part::Blocked)));
+        assert_eq!(b.lock().window, FIRST_WINDOW);
     }
 
     #[test]
