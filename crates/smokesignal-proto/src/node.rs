@@ -336,6 +336,9 @@ impl Node {
     /// Messages of this much cost were written to the connection.
     pub fn handle_sent(&mut self, link: LinkId, cost: usize, now: Instant) {
         self.spread.sent(link, cost, now, &self.config);
+        if let Some(conn) = self.membership.conns.get_mut(&link) {
+            conn.unsent = conn.unsent.saturating_sub(cost);
+        }
     }
 
     /// Bytes arrived that are not a message (a stream's): the neighbour lives.
@@ -367,8 +370,10 @@ impl Node {
                 Control::Find { query, target, ttl } => self.on_find(link, query, target, ttl, now),
                 Control::Located { query, record } => self.on_located(link, query, record, now),
                 control => {
-                    self.on_whether_whole(link, &control, now);
-                    self.membership.handle(link, control, now);
+                    if self.membership.afford(link, &control) {
+                        self.on_whether_whole(link, &control, now);
+                        self.membership.handle(link, control, now);
+                    }
                 }
             },
         }
@@ -514,10 +519,16 @@ impl Node {
         {
             *degree = self.membership.degree().min(usize::from(u16::MAX)) as u16;
         }
+        let is_link = self.membership.is_active(link);
+        let mut taken = true;
         if let Some(conn) = self.membership.conns.get_mut(&link) {
             conn.spoke = now;
+            if !is_link {
+                conn.unsent += message.cost();
+                taken = conn.unsent <= self.config.control_window;
+            }
         }
-        if !self.spread.count(link, message.cost(), now, &self.config) {
+        if !self.spread.count(link, message.cost(), now, &self.config) || !taken {
             // Slow is no crime.
             self.membership.disconnected(link, "it takes no control messages", now);
             let reason = "it takes no control messages";

@@ -20,8 +20,8 @@ const AGAIN: u32 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     sought: BTreeMap<NodeId, Search>,
-    /// By the search's number: where it came from.
-    passing: BTreeMap<u64, LinkId>,
+    /// By the search's number: where it came from, until the answer has gone there.
+    passing: BTreeMap<u64, Option<LinkId>>,
     order: VecDeque<(u64, Instant)>,
 }
 
@@ -147,7 +147,7 @@ impl Reach {
         if own || self.passing.contains_key(&query) {
             return false;
         }
-        self.passing.insert(query, from);
+        self.passing.insert(query, Some(from));
         self.order.push_back((query, now + config.find_timeout.max(Duration::from_secs(1))));
         if self.order.len() > config.max_walks
             && let Some((oldest, _)) = self.order.pop_front()
@@ -157,8 +157,8 @@ impl Reach {
         true
     }
 
-    /// Where the answer to a question goes: back to who asked, or nowhere.
-    pub(crate) fn way_back(&self, query: u64) -> Option<LinkId> {
-        self.passing.get(&query).copied()
+    /// Where the answer to a question goes, once: back to who asked, or nowhere.
+    pub(crate) fn way_back(&mut self, query: u64) -> Option<LinkId> {
+        self.passing.get_mut(&query)?.take()
     }
 }

@@ -71,6 +71,10 @@ pub(crate) struct Conn {
     degree: usize,
     /// How many more walks, joins and the like from it are heeded until the next tick.
     favours: u32,
+    /// How many more searches.
+    searches: u32,
+    /// Cost of what was sent and not reported as written. Of links the broadcast keeps account.
+    pub(crate) unsent: usize,
     /// From asking for the link, or agreeing to it, to the answer.
     pub(crate) rtt: Duration,
     pub(crate) heard: Instant,
@@ -93,6 +97,8 @@ impl Conn {
             bridge_first: false,
             degree: 0,
             favours: config.favours_per_tick,
+            searches: config.searches_per_tick,
+            unsent: 0,
             rtt: Duration::ZERO,
             heard: now,
             spoke: now,

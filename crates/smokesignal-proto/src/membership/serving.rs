@@ -10,7 +10,9 @@ use crate::node::LinkId;
 use crate::record::Record;
 use crate::time::Instant;
 
-/// Connections that serve streams only, at most; a new one is closed.
+/// Connections to one node that serve streams, at most: both may have dialled at the same time.
+const MAX_FOR_ONE: usize = 2;
+/// Connections that serve streams only, at most; a new one is closed. Others may take three quarters of them.
 pub(super) const MAX_SERVING: usize = 256;
 
 impl Membership {
@@ -55,7 +57,13 @@ impl Membership {
     }
 
     fn serve(&mut self, link: LinkId, now: Instant) {
-        if self.serving() >= MAX_SERVING {
+        let Some((peer, dialled)) = self.conns.get(&link).map(|conn| (conn.peer, conn.dialled)) else {
+            return;
+        };
+        let same =
+            self.conns.values().filter(|conn| conn.peer == peer && conn.phase == Phase::Serving).count();
+        let room = if dialled { MAX_SERVING } else { MAX_SERVING * 3 / 4 };
+        if same >= MAX_FOR_ONE || self.serving() >= room {
             return self.drop_link(link, "too many connections for streams", now);
         }
         let Some(conn) = self.conns.get_mut(&link) else { return };
@@ -92,10 +100,10 @@ impl Membership {
     /// Whether a search from this neighbour is heeded: each costs the whole network something.
     pub(crate) fn affords_search(&mut self, link: LinkId) -> bool {
         let Some(conn) = self.conns.get_mut(&link) else { return false };
-        if conn.phase != Phase::Active || conn.favours == 0 {
+        if conn.phase != Phase::Active || conn.searches == 0 {
             return false;
         }
-        conn.favours -= 1;
+        conn.searches -= 1;
         true
     }
 

@@ -14,9 +14,6 @@ const SESSION_FAVOURS: u32 = 4;
 impl Membership {
     /// One control message. Its records have been verified.
     pub(crate) fn handle(&mut self, link: LinkId, control: Control, now: Instant) {
-        if !self.afford(link, &control) {
-            return;
-        }
         match control {
             Control::Join { record, want } => self.on_join(link, record, want, now),
             Control::Welcome { records } => self.learn(link, &records),
@@ -55,7 +52,7 @@ impl Membership {
     }
 
     /// Messages that make this node work for others: only so many of them are heeded, and walks only from links.
-    fn afford(&mut self, link: LinkId, control: &Control) -> bool {
+    pub(crate) fn afford(&mut self, link: LinkId, control: &Control) -> bool {
         let Some(conn) = self.conns.get_mut(&link) else { return false };
         let from_links_only = match control {
             Control::Walk { .. }
@@ -106,8 +103,9 @@ impl Membership {
         }
         let refill = (self.config.joins_per_second as f64 * elapsed.as_secs_f64()).ceil() as u32;
         self.conns.values_mut().for_each(|conn| {
-            let session = conn.phase == Phase::Session;
-            conn.favours = if session { SESSION_FAVOURS } else { self.config.favours_per_tick };
+            let is_link = conn.is_link_to_be();
+            conn.favours = if is_link { self.config.favours_per_tick } else { SESSION_FAVOURS };
+            conn.searches = self.config.searches_per_tick;
         });
         if now >= self.next_halving {
             (self.joins_lately, self.next_halving) = (self.joins_lately / 2, now + super::join::LATELY);
