@@ -2,6 +2,7 @@
 //! and it answers for itself, back along the way that the question came.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -38,8 +39,8 @@ struct Search {
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// An address is to be dialled, once there is room for a dial.
-    Waiting,
+    /// An address is to be dialled, once there is room for a dial: the one that the node has told, or one that is known.
+    Waiting(Option<SocketAddr>),
     /// The address that was known is being dialled.
     DiallingKnown,
     /// The network is being asked.
@@ -85,7 +86,8 @@ impl Reach {
             return Err(Unreachable::Busy);
         }
         let until = now + config.find_timeout;
-        let search = Search { requests: vec![request], step: Step::Waiting, query, ask_again: until, until };
+        let search =
+            Search { requests: vec![request], step: Step::Waiting(None), query, ask_again: until, until };
         self.sought.insert(id, search);
         Ok(true)
     }
@@ -113,8 +115,12 @@ impl Reach {
     }
 
     /// Nodes that wait for room for a dial.
-    pub(crate) fn waiting(&self) -> Vec<NodeId> {
-        self.sought.iter().filter(|(_, search)| search.step == Step::Waiting).map(|(id, _)| *id).collect()
+    pub(crate) fn waiting(&self) -> Vec<(NodeId, Option<SocketAddr>)> {
+        let waiting = |(id, search): (&NodeId, &Search)| match search.step {
+            Step::Waiting(told) => Some((*id, told)),
+            _ => None,
+        };
+        self.sought.iter().filter_map(waiting).collect()
     }
 
     /// What has come due: a question to be asked once more, by a new number, or the end of a search.

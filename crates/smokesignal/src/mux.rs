@@ -17,8 +17,9 @@ const MAX_STREAMS: usize = 1024;
 const CONNECTION_BYTES: usize = MAX_STREAMS * FIRST_WINDOW * 3 / 2;
 /// What the windows of all streams may come to.
 const NODE_BYTES: usize = 4 * CONNECTION_BYTES;
-/// Refusals that the other side has not taken yet. More: it opens streams and does not read.
-const MAX_REFUSALS: usize = 1024;
+/// Refusals that were not sent yet. One read holds 4 600 streams that are opened and dropped at once; more than this: the
+/// other side opens streams and does not read.
+const MAX_REFUSALS: usize = 16_384;
 /// One stream's turn: with 64 KiB in one write four streams take part in it.
 const TURN: usize = 16 * 1024;
 

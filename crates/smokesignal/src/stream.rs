@@ -200,6 +200,14 @@ impl Stream {
         let mut state = self.lock();
         let before = buf.filled().len();
         let mut consumed = 0;
+        // What a `recv` that was given up had put together comes first.
+        let head = state.partial.len().min(buf.remaining());
+        if head > 0 {
+            buf.put_slice(&state.partial.split_to(head));
+            if let Some(budget) = &self.budget {
+                budget.give_back(head);
+            }
+        }
         while buf.remaining() > 0
             && let Some(mut piece) = state.incoming.pop_front()
         {
@@ -735,6 +743,20 @@ mod tests {
         b.ready.close();
         drop(b);
         assert_eq!(pool.used(), 0);
+    }
+
+    /// Whoever changes from chunks to bytes in the middle of a chunk misses nothing.
+    #[test]
+    fn a_recv_that_was_given_up_leaves_its_bytes_to_the_next_read() {
+        let (a, b) = pair();
+        sent(&a, [vec![1; MAX_STREAM_DATA], vec![2; FIRST_WINDOW]].concat());
+        carry(&a, &b);
+        assert_eq!(recv(&b), Poll::Pending);
+        carry(&a, &b);
+        let mut space = vec![0; MAX_STREAM_DATA + FIRST_WINDOW];
+        let mut buf = ReadBuf::new(&mut space);
+        assert!(b.poll_read(&Context::from_waker(Waker::noop()), &mut buf).is_ready());
+        assert_eq!(buf.filled(), [vec![1; MAX_STREAM_DATA], vec![2; FIRST_WINDOW]].concat());
     }
 
     /// Millions of empty writes would take far more memory than their bytes.

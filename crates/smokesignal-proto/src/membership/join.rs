@@ -52,9 +52,10 @@ impl Membership {
     pub(super) fn on_join(&mut self, link: LinkId, record: Record, want: u8, now: Instant) {
         let records = self.sample(8, WELCOME - 8, &record.id);
         self.send(link, Control::Welcome { records });
-        self.learn_joiner(&record);
-        if let Some(conn) = self.conns.get_mut(&link) {
-            conn.record = Some(record.clone());
+        // Once for each connection, or one node could make all others look rare.
+        let known = self.conns.get_mut(&link).and_then(|conn| conn.record.replace(record.clone()));
+        if known.is_none() {
+            self.learn_joiner(&record);
         }
         if self.join_tokens == 0 {
             return; // Too many at once: the records lead elsewhere, and the joiner comes back.

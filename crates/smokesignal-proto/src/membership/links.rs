@@ -217,8 +217,8 @@ impl Membership {
             self.accept(link, priority, now);
         } else {
             // Our own request is void where theirs is refused.
-            if let Some(conn) = self.conns.get_mut(&link) {
-                (conn.phase, conn.since) = (Phase::Session, now);
+            if phase == Phase::Requested {
+                self.withdraw(link, now);
             }
             let alone = matches!(priority, Priority::High | Priority::Bridge);
             let displaced = alone && !self.make_room(link, priority, now) && self.displace(now);
@@ -318,6 +318,7 @@ impl Membership {
         (conn.phase, conn.since, conn.rtt) = (Phase::Active, now, now - conn.since);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.forget(&peer);
+        self.lost.forget(&peer);
         self.stir(now);
         self.refill_wait = self.config.refill_backoff.0;
         self.next_refill = self.next_refill.min(now + self.refill_wait);
@@ -341,10 +342,14 @@ impl Membership {
 
     pub(super) fn on_refuse(&mut self, link: LinkId, records: &[Record], now: Instant) {
         self.learn(link, records);
-        let Some(conn) = self.conns.get_mut(&link) else { return };
-        if conn.phase != Phase::Requested {
-            return;
+        if self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::Requested) {
+            self.withdraw(link, now);
         }
+    }
+
+    /// The link that this node asked for will not be.
+    fn withdraw(&mut self, link: LinkId, now: Instant) {
+        let Some(conn) = self.conns.get_mut(&link) else { return };
         (conn.phase, conn.since, conn.explicit) = (Phase::Session, now, false);
         let (peer, purpose) = (conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None));
         self.passive.avoid(&peer, now + self.config.pair_backoff / 10);
@@ -376,6 +381,7 @@ impl Membership {
         self.end_link(link, reason, text, now);
         match (reason, &record) {
             (Farewell::Leaving, _) => {
+                self.lost.forget(&peer);
                 self.passive.forget(&peer);
                 self.take_over(records, now);
             }

@@ -117,7 +117,8 @@ impl Membership {
         let record = record.or_else(anybody);
         self.rng = rng;
         let Some(record) = record.filter(|record| !self.is_known_link(&record.id)) else { return };
-        if self.dials.len() < self.config.max_dials
+        // One place is kept for the seeds.
+        if self.dials.len() + 1 < self.config.max_dials
             && let Some(address) = record.dialable_from(&self.addresses)
         {
             self.dial(Purpose::Probe, crate::Target::Address(address), Some(record.id), now);

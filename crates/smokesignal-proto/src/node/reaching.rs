@@ -1,5 +1,7 @@
 //! What [`Node`] does to reach any node for streams: it passes facts between the search and membership.
 
+use std::net::SocketAddr;
+
 use super::{LinkId, Node, Output, RequestId, Unreachable};
 use crate::id::NodeId;
 use crate::message::Control;
@@ -19,7 +21,7 @@ impl Node {
         }
         let query = self.membership.number();
         match self.reach.seek(id, request, query, now, &self.config) {
-            Ok(true) => self.begin_search(id, now),
+            Ok(true) => self.begin_search(id, None, now),
             Ok(false) => {}
             Err(why) => self.unreachable(vec![request], why),
         }
@@ -38,14 +40,14 @@ impl Node {
         self.membership.keep_for_streams(link, peer, dialled, now)
     }
 
-    fn begin_search(&mut self, id: NodeId, now: Instant) {
-        match self.membership.known_address(&id) {
-            Some(address) => {
-                if self.membership.dial_for_streams(id, address, now) {
-                    self.reach.set_step(&id, Step::DiallingKnown);
-                }
-            }
-            None => self.ask_network(id, now),
+    /// Dials what the node has told of itself, or else what is known of it; or asks the network.
+    fn begin_search(&mut self, id: NodeId, told: Option<SocketAddr>, now: Instant) {
+        let Some(address) = told.or_else(|| self.membership.known_address(&id)) else {
+            return self.ask_network(id, now);
+        };
+        if self.membership.dial_for_streams(id, address, now) {
+            let step = if told.is_some() { Step::DiallingTold } else { Step::DiallingKnown };
+            self.reach.set_step(&id, step);
         }
     }
 
@@ -89,13 +91,9 @@ impl Node {
         if self.reach.step(&id) != Some(Step::Asking) {
             return;
         }
-        let dialled = self
-            .membership
-            .address_of(&record)
-            .is_some_and(|address| self.membership.dial_for_streams(id, address, now));
-        if dialled {
-            self.reach.set_step(&id, Step::DiallingTold);
-        }
+        let Some(address) = self.membership.address_of(&record) else { return };
+        let dialled = self.membership.dial_for_streams(id, address, now);
+        self.reach.set_step(&id, if dialled { Step::DiallingTold } else { Step::Waiting(Some(address)) });
     }
 
     /// The dial has failed. What was known may be old: then the network is asked.
@@ -118,8 +116,8 @@ impl Node {
     }
 
     pub(super) fn search_on(&mut self, now: Instant) {
-        for id in self.reach.waiting() {
-            self.begin_search(id, now);
+        for (id, told) in self.reach.waiting() {
+            self.begin_search(id, told, now);
         }
         let membership = &mut self.membership;
         for due in self.reach.due(now, || membership.number()) {
