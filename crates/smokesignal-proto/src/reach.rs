@@ -21,8 +21,8 @@ const AGAIN: u32 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     sought: BTreeMap<NodeId, Search>,
-    /// By the search's number: where it came from, until the answer has gone there.
-    passing: BTreeMap<u64, Option<LinkId>>,
+    /// By the search's number: who is looked for, and where the question came from, until the answer has gone there.
+    passing: BTreeMap<u64, (NodeId, Option<LinkId>)>,
     order: VecDeque<(u64, Instant)>,
 }
 
@@ -148,12 +148,19 @@ impl Reach {
     }
 
     /// Somebody's question comes by. False: it has been here before.
-    pub(crate) fn passes(&mut self, query: u64, from: LinkId, now: Instant, config: &Config) -> bool {
+    pub(crate) fn passes(
+        &mut self,
+        query: u64,
+        target: NodeId,
+        from: LinkId,
+        now: Instant,
+        config: &Config,
+    ) -> bool {
         let own = self.sought.values().any(|search| search.query == query);
         if own || self.passing.contains_key(&query) {
             return false;
         }
-        self.passing.insert(query, Some(from));
+        self.passing.insert(query, (target, Some(from)));
         self.order.push_back((query, now + config.find_timeout.max(Duration::from_secs(1))));
         if self.order.len() > config.max_walks
             && let Some((oldest, _)) = self.order.pop_front()
@@ -163,8 +170,8 @@ impl Reach {
         true
     }
 
-    /// Where the answer to a question goes, once: back to who asked, or nowhere.
-    pub(crate) fn way_back(&mut self, query: u64) -> Option<LinkId> {
-        self.passing.get_mut(&query)?.take()
+    /// Where this node's answer to a question goes, once: back to who asked, or nowhere.
+    pub(crate) fn way_back(&mut self, query: u64, id: &NodeId) -> Option<LinkId> {
+        self.passing.get_mut(&query).filter(|(target, _)| target == id)?.1.take()
     }
 }

@@ -622,3 +622,59 @@ fn a_name_that_led_home_is_tried_again() {
     }
     assert!((4..=20).contains(&dials), "{dials}");
 }
+
+fn controls(outputs: &[Output], is: impl Fn(&Control) -> bool) -> usize {
+    let counts = |output: &&Output| matches!(output, Output::Send { message: Message::Control(control), .. } if is(control));
+    outputs.iter().filter(counts).count()
+}
+
+/// A stranger asks and asks and reads nothing: what is kept for it is bounded, by time and by size.
+#[test]
+fn a_stranger_that_reads_nothing_costs_little() {
+    let mut bench = Bench::new(&[2, 3]);
+    let stranger = LinkId(9);
+    bench.node.handle_connected(stranger, key(9).id(), None, bench.now);
+    (0..10_000).for_each(|_| bench.tell(9, Control::Probe));
+    let outputs = bench.drain(Some(9));
+    assert!(controls(&outputs, |control| matches!(control, Control::Beacon { .. })) <= 64);
+    // The same over a connection for streams, which lives as long as it is heard.
+    bench.tell(9, Control::Streams);
+    let mut kept = 0;
+    for _ in 0..240 {
+        (0..100).for_each(|_| bench.tell(9, Control::Join { record: record(9), want: 3 }));
+        bench.now = bench.now + std::time::Duration::from_millis(250);
+        bench.node.handle_timeout(bench.now);
+        let outputs = bench.drain(Some(9));
+        if outputs.iter().any(|output| matches!(output, Output::Close { link, .. } if *link == stranger)) {
+            break;
+        }
+        let cost = |output: &Output| match output {
+            Output::Send { link, message } if *link == stranger => message.cost(),
+            _ => 0,
+        };
+        kept += outputs.iter().map(cost).sum::<usize>();
+    }
+    assert!(kept <= 256 * 1024 + 8 * 1024, "{kept} bytes wait for somebody who reads nothing");
+}
+
+/// Searches for nodes that do not exist go through the whole network. They must not keep others from joining.
+#[test]
+fn a_flood_of_searches_leaves_room_for_walks_and_is_answered_once() {
+    let mut bench = Bench::new(&[2, 3, 4]);
+    bench.drain(None);
+    (0..60).for_each(|query| bench.tell(2, Control::Find { query, target: key(99).id(), ttl: 20 }));
+    (0..5).for_each(|walk| bench.tell(2, Control::Walk { walk, ttl: 6, record: record(50) }));
+    let outputs = bench.drain(None);
+    let found = controls(&outputs, |control| matches!(control, Control::Find { .. }));
+    assert!((1..=2 * 16).contains(&found), "{found} searches passed on over two links");
+    assert_eq!(
+        controls(&outputs, |control| matches!(control, Control::Walk { .. } | Control::Offer { .. })),
+        5
+    );
+    // Not by somebody else.
+    bench.tell(3, Control::Located { query: 0, record: record(98) });
+    for _ in 0..100 {
+        bench.tell(3, Control::Located { query: 0, record: record(99) });
+    }
+    assert_eq!(controls(&bench.drain(None), |control| matches!(control, Control::Located { .. })), 1);
+}

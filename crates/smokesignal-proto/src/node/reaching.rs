@@ -68,7 +68,8 @@ impl Node {
     }
 
     pub(super) fn on_find(&mut self, link: LinkId, query: u64, target: NodeId, ttl: u8, now: Instant) {
-        if !self.membership.affords_search(link) || !self.reach.passes(query, link, now, &self.config) {
+        if !self.membership.affords_search(link) || !self.reach.passes(query, target, link, now, &self.config)
+        {
             return;
         }
         if target == self.me {
@@ -84,7 +85,7 @@ impl Node {
         if !self.membership.is_active(link) {
             return;
         }
-        if let Some(back) = self.reach.way_back(query) {
+        if let Some(back) = self.reach.way_back(query, &record.id) {
             return self.send(back, Control::Located { query, record }.into(), now);
         }
         let id = record.id;
