@@ -15,8 +15,8 @@ impl Pool {
         Arc::new(Self { used: AtomicUsize::new(0), limit })
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
+    fn take(&self, bytes: usize, limit: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
@@ -41,16 +41,20 @@ impl Budget {
     /// `None` if one of the pools has not so much left.
     pub(crate) fn new(connection: &Arc<Pool>, node: &Arc<Pool>, bytes: usize) -> Option<Self> {
         let budget = Self { pools: [Arc::clone(connection), Arc::clone(node)], held: AtomicUsize::new(0) };
-        budget.grow(bytes).then_some(budget)
+        budget.take(bytes, 1).then_some(budget)
     }
 
-    /// False: there is not so much left.
+    /// False: there is not so much left. What is there grows into half of the pools only: a new stream finds room.
     pub(crate) fn grow(&self, bytes: usize) -> bool {
+        self.take(bytes, 2)
+    }
+
+    fn take(&self, bytes: usize, share: usize) -> bool {
         let [connection, node] = &self.pools;
-        if !connection.take(bytes) {
+        if !connection.take(bytes, connection.limit / share) {
             return false;
         }
-        if !node.take(bytes) {
+        if !node.take(bytes, node.limit / share) {
             connection.give_back(bytes);
             return false;
         }
@@ -78,13 +82,14 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_given_back_to_both() {
-        let (connection, node) = (Pool::new(100), Pool::new(50));
+        let (connection, node) = (Pool::new(200), Pool::new(100));
         let budget = Budget::new(&connection, &node, 30).unwrap();
-        assert!(!budget.grow(30), "the node has no more");
+        assert!(!budget.grow(21), "the other half is for new ones");
         assert!(budget.grow(20));
         assert_eq!((connection.used(), node.used()), (50, 50));
-        assert!(Budget::new(&connection, &node, 1).is_none());
-        drop(budget);
+        let other = Budget::new(&connection, &node, 50).unwrap();
+        assert!(Budget::new(&connection, &node, 1).is_none(), "the node has no more");
+        drop((budget, other));
         assert_eq!((connection.used(), node.used()), (0, 0));
     }
 }

@@ -26,7 +26,8 @@ const REPORTS: usize = 64;
 const MAX_RESOLVED: usize = 4;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was made for streams is closed when none has used it for this long.
+/// A connection that was made for streams is closed when none has used it for this long; a stream that the application
+/// has dropped is given up when the other side has taken nothing of its last data for this long.
 const IDLE: Duration = Duration::from_secs(30);
 /// Closed links may finish for this long when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -66,6 +67,8 @@ pub(crate) struct Driver {
     /// Connections that serve streams only, and since when none uses them.
     serving: BTreeMap<LinkId, Option<Instant>>,
     find_timeout: Duration,
+    /// When streams that nobody holds any more are looked at.
+    check_stuck: Instant,
     /// Why a dial failed, until the core has been asked about it.
     failures: BTreeMap<DialId, ConnectError>,
     /// The last trouble with each seed, to be told once.
@@ -133,6 +136,7 @@ impl Driver {
             opens: BTreeMap::new(),
             serving: BTreeMap::new(),
             find_timeout: limits.find_timeout,
+            check_stuck: epoch,
             failures: BTreeMap::new(),
             troubles: BTreeMap::new(),
             dial_tasks: JoinSet::new(),
@@ -443,6 +447,10 @@ impl Driver {
     /// Ends connections that streams do not use any more.
     fn close_idle(&mut self) {
         let now = Instant::now();
+        if now >= self.check_stuck {
+            self.check_stuck = now + IDLE / 6;
+            self.links.values().for_each(|link| link.handle.streams.abandon(now, IDLE));
+        }
         let mut idle = Vec::new();
         for (link, since) in &mut self.serving {
             if self.links.get(link).is_some_and(|entry| entry.handle.streams.is_used()) {

@@ -27,7 +27,7 @@ pub(crate) const MAX_NAME: usize = 255;
 pub(crate) const MAX_REASON: usize = 255;
 
 /// A segment's body is copied out of the read buffer up to this size: a small one that is retained for a minute must
-/// not keep the whole buffer alive.
+/// not keep the whole buffer alive. Stream data always is: it may stay unread for ever.
 const COPY_BELOW: usize = 8 * 1024;
 
 /// One frame.
@@ -145,7 +145,8 @@ pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     }
     buffer.advance(HEADER);
     let payload = buffer.split_to(length);
-    let payload = if length < COPY_BELOW { Bytes::copy_from_slice(&payload) } else { payload.freeze() };
+    let copy = kind != MESSAGE || length < COPY_BELOW;
+    let payload = if copy { Bytes::copy_from_slice(&payload) } else { payload.freeze() };
     if kind == MESSAGE {
         return Ok(Some(Frame::Message(decode(payload)?)));
     }

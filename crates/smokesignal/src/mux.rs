@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::NodeId;
 use crate::NodeStream;
@@ -13,8 +16,8 @@ use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, Ready, Stream};
 
 /// Streams that each side may have opened on one connection.
 const MAX_STREAMS: usize = 1024;
-/// What the windows of one connection's streams may come to: all streams of the other side, and half as much to grow.
-const CONNECTION_BYTES: usize = MAX_STREAMS * FIRST_WINDOW * 3 / 2;
+/// What the windows of one connection's streams may come to: all streams of the other side, and as much to grow.
+const CONNECTION_BYTES: usize = MAX_STREAMS * FIRST_WINDOW * 2;
 /// What the windows of all streams may come to.
 const NODE_BYTES: usize = 4 * CONNECTION_BYTES;
 /// Refusals that were not sent yet. One read holds 4 600 streams that are opened and dropped at once; more than this: the
@@ -112,6 +115,17 @@ impl Mux {
     /// There are streams that are not over, the neighbour's own one not counted.
     pub(crate) fn is_used(&self) -> bool {
         !self.lock().streams.is_empty()
+    }
+
+    /// Breaks off the streams whose handles are gone and whose last data the other side has not taken for `patience`.
+    pub(crate) fn abandon(&self, now: Instant, patience: Duration) {
+        let streams: Vec<_> = self.lock().streams.values().cloned().collect();
+        for stream in streams {
+            if stream.is_stuck(now, patience) {
+                tracing::warn!(peer = ?self.peer, "what a stream had still to send was not taken: it is given up");
+                stream.reset(Reset::Reason("what was left to send was not taken in time".into()));
+            }
+        }
     }
 
     /// A frame of a stream. False: the other side broke the rules.

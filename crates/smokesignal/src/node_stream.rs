@@ -29,7 +29,8 @@ pub enum Path {
 /// bytes. Both directions have back-pressure of their own: what is not read stays with its writer and delays nothing else.
 ///
 /// `shutdown` ends one direction, and the other side reads the end of the stream after what was written. Dropping the
-/// stream does the same, and tells the other side that nobody reads any more. [`reset`](Self::reset) ends it at once.
+/// stream does the same, and tells the other side that nobody reads any more; what it does not take within 30 s then is
+/// given up. [`reset`](Self::reset) ends it at once.
 /// Bytes arrive in order, or the stream fails: they are never wrong, and an end is never told that was not meant.
 #[derive(Debug)]
 pub struct NodeStream {
@@ -122,8 +123,7 @@ impl NodeStream {
 impl Drop for NodeStream {
     fn drop(&mut self) {
         if !self.silent {
-            self.stream.finish();
-            self.stream.stop_reading();
+            self.stream.let_go();
         }
     }
 }

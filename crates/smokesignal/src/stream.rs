@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::StreamError;
 use crate::budget::Budget;
@@ -76,6 +78,10 @@ struct State {
     lost: bool,
     /// Why reads or writes fail.
     over: Option<StreamError>,
+    /// The application has dropped it.
+    dropped: bool,
+    /// So much was unsent then, and had not become less since.
+    unsent: Option<(usize, Instant)>,
     /// It has its turn coming.
     queued: bool,
     readers: Vec<Waker>,
@@ -158,6 +164,8 @@ impl Stream {
             fin: Fin::Open,
             lost: false,
             over: None,
+            dropped: false,
+            unsent: None,
             queued: false,
             readers: Vec::new(),
             writers: Vec::new(),
@@ -411,6 +419,13 @@ impl Stream {
         self.take_partial(&mut state);
     }
 
+    /// The application has dropped it: what it has written is still sent.
+    pub(crate) fn let_go(self: &Arc<Self>) {
+        self.lock().dropped = true;
+        self.finish();
+        self.stop_reading();
+    }
+
     /// Ends both directions at once: the other side is told why, what it has not read is lost.
     pub(crate) fn reset(self: &Arc<Self>, reset: Reset) {
         let mut state = self.lock();
@@ -528,6 +543,22 @@ impl Stream {
             wake(&mut state.writers);
         }
         taken
+    }
+
+    /// The application has dropped it, and for so long the other side has taken nothing of what is unsent.
+    pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        let mut state = self.lock();
+        if !state.dropped || state.fin != Fin::Wanted {
+            return false;
+        }
+        let unsent = state.outgoing_bytes;
+        match state.unsent {
+            Some((before, since)) if unsent >= before => now - since >= patience,
+            _ => {
+                state.unsent = Some((unsent, now));
+                false
+            }
+        }
     }
 
     /// The connection is gone: writes fail, and so do reads after what has arrived.
@@ -709,7 +740,7 @@ mod tests {
     #[test]
     fn the_window_does_not_grow_beyond_the_budget() {
         // It is the connection's pool and the node's, too.
-        let pool = Pool::new(5 * FIRST_WINDOW);
+        let pool = Pool::new(8 * FIRST_WINDOW);
         let (a, b) = (pair().0, new(FIRST_WINDOW, &pool));
         sent(&a, vec![1; 32 * FIRST_WINDOW]);
         let mut space = vec![0; 8 * FIRST_WINDOW];

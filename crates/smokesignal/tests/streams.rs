@@ -286,3 +286,26 @@ async fn a_stream_outlives_the_link_that_it_was_opened_on() {
     }
     panic!("they are neighbours still");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_stream_has_still_to_send_is_given_up_if_nobody_takes_it() {
+    let (one, two) = pair().await;
+    let (here, mut there) = stream(&one, &two).await;
+    here.send(vec![1; 1 << 20]).await.unwrap();
+    drop(here);
+    tokio::time::sleep(60 * SECOND).await;
+    let mut read = Vec::new();
+    let end = there.read_to_end(&mut read).await.unwrap_err();
+    assert!(read.len() < 1 << 20, "it is not told as the end");
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset, "{end}");
+
+    let (here, mut there) = stream(&one, &two).await;
+    here.send(vec![1; 1 << 20]).await.unwrap();
+    drop(here);
+    for _ in 0..10 {
+        let mut part = vec![0; 100_000];
+        there.read_exact(&mut part).await.unwrap();
+        tokio::time::sleep(20 * SECOND).await;
+    }
+    there.read_to_end(&mut read).await.expect("who is slow gets all of it");
+}

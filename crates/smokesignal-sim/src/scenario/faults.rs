@@ -103,9 +103,9 @@ fn kill(lab: &mut Lab<'_, '_>, share: f64) {
     }
 }
 
-/// Moves the only writer to the seed, which survives: else there may be nothing to measure.
+/// Moves a writer to the seed, which survives: else there may be nothing to measure.
 fn spare_one_writer(world: &mut World) {
-    if world.writers.len() == 1 && world.members[0].writer.is_none() {
+    if world.members[0].writer.is_none() {
         let writer = world.members[world.writers[0] as usize].writer.take();
         world.members[0].writer = writer;
         world.writers[0] = 0;
