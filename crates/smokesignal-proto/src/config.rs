@@ -89,6 +89,9 @@ pub struct Config {
     pub find_ttl: u8,
     /// A node that was not found by then is not there. Default 5 s.
     pub find_timeout: Duration,
+    /// Nodes that are no neighbours are dialled for streams; without it, streams to them are carried by others. Default
+    /// true.
+    pub dial_for_streams: bool,
     /// Walks and shuffles whose way back is remembered; the oldest loses. Default 1024.
     pub max_walks: usize,
     /// The way back of a walk is forgotten after this long. Default 10 s.
@@ -202,6 +205,7 @@ impl Default for Config {
             searches_per_tick: 8,
             find_ttl: 20,
             find_timeout: s(5),
+            dial_for_streams: true,
             max_walks: 1024,
             walk_timeout: s(10),
             passive_view: 192,

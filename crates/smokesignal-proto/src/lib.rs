@@ -49,8 +49,8 @@ pub use message::{
     SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
 };
 pub use node::{
-    DialId, Full, Held, LinkId, Node, Output, RequestFailure, RequestId, StreamLink, StreamView, Target,
-    Unreachable,
+    Carry, DialId, Full, Held, LinkId, Node, Output, RequestFailure, RequestId, StreamLink, StreamView,
+    Target, Unreachable,
 };
 pub use record::{MAX_ADDRESSES, Record, Statement};
 pub use time::Instant;

@@ -45,6 +45,14 @@ pub enum Target {
     Name(String),
     /// An address learnt from a signed record.
     Address(SocketAddr),
+    /// No address: through the network, by way of this neighbour, which is told the number of the search that found the
+    /// node. See [`Node::carry`].
+    Carried {
+        /// The link to the neighbour.
+        via: LinkId,
+        /// The number.
+        query: u64,
+    },
 }
 
 /// Why a requested link was not made.
@@ -67,10 +75,21 @@ pub enum Unreachable {
     Myself,
     /// Nobody with this id has answered in time.
     NotFound,
-    /// It has answered, and cannot be dialled.
+    /// It has answered, and can neither be dialled nor be reached through other nodes.
     NoWay,
     /// Too many nodes are being looked for.
     Busy,
+}
+
+/// What to do with bytes that a neighbour wants to be carried to some node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carry {
+    /// They are for this node.
+    ToMe,
+    /// Pass them on over this link.
+    Onward(LinkId),
+    /// Nothing: nobody looked for that node this way.
+    Refuse,
 }
 
 /// Something the caller has to do or should know.
@@ -311,6 +330,13 @@ impl Node {
     /// A connection is up, and its other end has proved to be `peer`. `dial` is what we asked for, if we did.
     pub fn handle_connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
         self.membership.connected(link, peer, dial, now);
+        self.pass_on(now);
+    }
+
+    /// A connection is up whose bytes other nodes carry, and its other end, which has asked for it, has proved to be `peer`.
+    /// It serves streams only. (One that this node has asked for is told by [`Node::handle_connected`].)
+    pub fn handle_carried(&mut self, link: LinkId, peer: NodeId, now: Instant) {
+        self.membership.carried(link, peer, now);
         self.pass_on(now);
     }
 

@@ -1,5 +1,6 @@
 //! WHERE IS HE: finding a node by its id, for streams. What is known of it is tried first; then all nodes are asked, once,
-//! and it answers for itself, back along the way that the question came.
+//! and it answers for itself, back along the way that the question came. If it cannot be dialled, its bytes are carried
+//! along that way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,6 +15,11 @@ use crate::time::Instant;
 const MAX_SOUGHT: usize = 256;
 /// Wishes for one node that wait for the same search.
 const MAX_WAITING: usize = 256;
+/// Somebody who has answered may be tried for so many times the time to find him: a dial takes 4 s at most, and to be
+/// carried as well.
+const LOCATED: u32 = 2;
+/// So many other ways through the network are looked for if one cannot be used.
+const OTHER_WAYS: u8 = 2;
 /// The question is asked again, as links may have changed, after this share of the time there is.
 const AGAIN: u32 = 2;
 
@@ -21,9 +27,19 @@ const AGAIN: u32 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     sought: BTreeMap<NodeId, Search>,
-    /// By the search's number: who is looked for, and where the question came from, until the answer has gone there.
-    passing: BTreeMap<u64, (NodeId, Option<LinkId>)>,
+    /// By the search's number.
+    passing: BTreeMap<u64, Passing>,
     order: VecDeque<(u64, Instant)>,
+}
+
+/// Somebody's search that came by.
+#[derive(Debug)]
+struct Passing {
+    target: NodeId,
+    /// Where the question came from.
+    back: LinkId,
+    /// Where the answer came from.
+    forth: Option<LinkId>,
 }
 
 #[derive(Debug)]
@@ -34,19 +50,34 @@ struct Search {
     query: u64,
     ask_again: Instant,
     until: Instant,
+    /// Where the node's answer came from, and the number it answered.
+    way: Option<(LinkId, u64)>,
+    /// Where it was known to be, and is not.
+    vain: Option<SocketAddr>,
+    /// How often it could not be reached through others.
+    not_carried: u8,
 }
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// An address is to be dialled, once there is room for a dial: the one that the node has told, or one that is known.
-    Waiting(Option<SocketAddr>),
-    /// The address that was known is being dialled.
-    DiallingKnown,
+    /// This is to be tried, once there is room for a dial.
+    Waiting(Try),
     /// The network is being asked.
     Asking,
-    /// The address that the node itself has told is being dialled.
-    DiallingTold,
+    /// This is being tried.
+    Trying(Try),
+}
+
+/// A way to reach a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Try {
+    /// At the address that is known, if there is one.
+    Known,
+    /// At the address that the node itself has told.
+    Told(SocketAddr),
+    /// Through the nodes that its answer came through.
+    Carried,
 }
 
 /// What became of a search.
@@ -86,8 +117,16 @@ impl Reach {
             return Err(Unreachable::Busy);
         }
         let until = now + config.find_timeout;
-        let search =
-            Search { requests: vec![request], step: Step::Waiting(None), query, ask_again: until, until };
+        let search = Search {
+            requests: vec![request],
+            step: Step::Waiting(Try::Known),
+            query,
+            ask_again: until,
+            until,
+            way: None,
+            vain: None,
+            not_carried: 0,
+        };
         self.sought.insert(id, search);
         Ok(true)
     }
@@ -115,9 +154,9 @@ impl Reach {
     }
 
     /// Nodes that wait for room for a dial.
-    pub(crate) fn waiting(&self) -> Vec<(NodeId, Option<SocketAddr>)> {
+    pub(crate) fn waiting(&self) -> Vec<(NodeId, Try)> {
         let waiting = |(id, search): (&NodeId, &Search)| match search.step {
-            Step::Waiting(told) => Some((*id, told)),
+            Step::Waiting(how) => Some((*id, how)),
             _ => None,
         };
         self.sought.iter().filter_map(waiting).collect()
@@ -129,7 +168,7 @@ impl Reach {
         let over: Vec<_> =
             self.sought.iter().filter(|(_, search)| search.until <= now).map(|(id, _)| *id).collect();
         for id in over {
-            let told = self.step(&id) == Some(Step::DiallingTold);
+            let told = self.sought.get(&id).is_some_and(|search| search.way.is_some());
             let why = if told { Unreachable::NoWay } else { Unreachable::NotFound };
             due.push(Due::Failed(self.reached(&id), why));
         }
@@ -160,8 +199,9 @@ impl Reach {
         if own || self.passing.contains_key(&query) {
             return false;
         }
-        self.passing.insert(query, (target, Some(from)));
-        self.order.push_back((query, now + config.find_timeout.max(Duration::from_secs(1))));
+        self.passing.insert(query, Passing { target, back: from, forth: None });
+        // For as long as whoever asked may try to use the way.
+        self.order.push_back((query, now + LOCATED * config.find_timeout.max(Duration::from_secs(1))));
         if self.order.len() > config.max_walks
             && let Some((oldest, _)) = self.order.pop_front()
         {
@@ -170,8 +210,51 @@ impl Reach {
         true
     }
 
-    /// Where this node's answer to a question goes, once: back to who asked, or nowhere.
-    pub(crate) fn way_back(&mut self, query: u64, id: &NodeId) -> Option<LinkId> {
-        self.passing.get_mut(&query).filter(|(target, _)| target == id)?.1.take()
+    /// Where this node's answer to a question, which came over `link`, goes, once: back to who asked, or nowhere.
+    pub(crate) fn way_back(&mut self, query: u64, id: &NodeId, link: LinkId) -> Option<LinkId> {
+        let passing = self.passing.get_mut(&query).filter(|passing| passing.target == *id)?;
+        if passing.forth.is_some() {
+            return None;
+        }
+        passing.forth = Some(link);
+        Some(passing.back)
+    }
+
+    /// Where the bytes for the node go that come over `link` along the way of a search.
+    pub(crate) fn way_forth(&self, query: u64, id: &NodeId, link: LinkId) -> Option<LinkId> {
+        let passing = self.passing.get(&query)?;
+        if passing.target == *id && passing.back == link { passing.forth } else { None }
+    }
+
+    /// The node has answered: it is there, and there is some more time to reach it.
+    pub(crate) fn located(&mut self, id: &NodeId, way: (LinkId, u64), now: Instant, config: &Config) {
+        if let Some(search) = self.sought.get_mut(id) {
+            if search.way.replace(way).is_none() {
+                search.until = now + LOCATED * config.find_timeout;
+            }
+        }
+    }
+
+    /// Where its answer came from.
+    pub(crate) fn way(&self, id: &NodeId) -> Option<(LinkId, u64)> {
+        self.sought.get(id)?.way
+    }
+
+    /// It could not be reached at this address.
+    pub(crate) fn set_vain(&mut self, id: &NodeId, address: SocketAddr) {
+        if let Some(search) = self.sought.get_mut(id) {
+            search.vain = Some(address);
+        }
+    }
+
+    pub(crate) fn is_vain(&self, id: &NodeId, address: SocketAddr) -> bool {
+        self.sought.get(id).is_some_and(|search| search.vain == Some(address))
+    }
+
+    /// The others would not carry. True: find another way.
+    pub(crate) fn not_carried(&mut self, id: &NodeId, query: u64) -> bool {
+        let Some(search) = self.sought.get_mut(id) else { return false };
+        (search.not_carried, search.query) = (search.not_carried + 1, query);
+        search.not_carried <= OTHER_WAYS
     }
 }

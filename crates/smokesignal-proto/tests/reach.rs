@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{World, keypair};
-use smokesignal_proto::{Config, RequestId, Unreachable};
+use smokesignal_proto::{Carry, Config, LinkId, RequestId, Unreachable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -117,4 +117,71 @@ fn wishes_for_one_node_share_a_search_and_are_limited() {
     world.run(SECOND * 6);
     assert_eq!(world.reached.len(), 2000);
     assert!(world.nodes[&0].held().iter().all(|held| held.amount <= held.limit));
+}
+
+/// Rule: who has answered and cannot be dialled is reached through the nodes that its answer came through.
+#[test]
+fn who_cannot_be_dialled_is_reached_through_others() {
+    let mut world = gathered(40, &Config { passive_view: 1, ..Config::default() });
+    world.hidden.extend(1..40);
+    let mut longest = 0;
+    for to in 1..40 {
+        let id = world.id(to);
+        let (outcome, took) = reach(&mut world, 0, id);
+        assert_eq!(outcome, Ok(()), "{to}");
+        assert!(took < Duration::from_millis(500), "{to}: {took:?}");
+        let link = world.reached.last().unwrap().2.unwrap();
+        longest = longest.max(world.hops(link));
+        let back = world.id(0);
+        assert_eq!(reach(&mut world, to, back).1, Duration::ZERO, "it serves both sides");
+    }
+    assert!(longest >= 3, "{longest}");
+}
+
+#[test]
+fn who_must_not_dial_is_carried_as_well() {
+    let config = Config { dial_for_streams: false, ..Config::default() };
+    let mut world = gathered(40, &config);
+    for to in 1..40 {
+        let id = world.id(to);
+        let neighbour = world.peers(0).contains(&id);
+        assert_eq!(reach(&mut world, 0, id).0, Ok(()), "{to}");
+        let link = world.reached.last().unwrap().2.unwrap();
+        assert_eq!(world.hops(link) == 0, neighbour);
+    }
+}
+
+#[test]
+fn a_carried_connection_ends_with_its_carriers_and_another_way_is_found() {
+    let config = Config { dial_for_streams: false, ..Config::default() };
+    let mut world = gathered(60, &config);
+    let to = (1..60).find(|to| {
+        let id = world.id(*to);
+        reach(&mut world, 0, id).0.unwrap();
+        world.hops(world.reached.last().unwrap().2.unwrap()) >= 3
+    });
+    let to = to.unwrap();
+    let link = world.reached.last().unwrap().2.unwrap();
+    world.run(SECOND * 10);
+    assert!(world.hops(link) >= 3, "it stays");
+    let carrier = *world.carriers(link).first().unwrap();
+    world.kill(carrier);
+    world.run(SECOND);
+    assert_eq!(world.hops(link), 0);
+    let id = world.id(to);
+    assert_eq!(reach(&mut world, 0, id).0, Ok(()));
+    assert_ne!(world.reached.last().unwrap().2, Ok(link));
+}
+
+/// Only along the way of a search that has passed, and only for whom it looked for.
+#[test]
+fn nobody_carries_what_nobody_has_asked_for() {
+    let mut world = gathered(20, &Config::default());
+    let (link, _) = world.nodes[&0].peers().next().unwrap();
+    for to in 0..20 {
+        let expected = if to == 0 { Carry::ToMe } else { Carry::Refuse };
+        let id = world.id(to);
+        assert_eq!(world.nodes[&0].carry(link, 7, &id), expected);
+        assert_eq!(world.nodes[&0].carry(LinkId(u64::MAX), 7, &id), Carry::Refuse, "no neighbour");
+    }
 }

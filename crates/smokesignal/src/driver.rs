@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::broadcast::{Hub, Incoming};
+use crate::carry::{self, Carried, Circuit};
 use crate::event::Bus;
+use crate::frame::Reset;
 use crate::link::{self, LinkHandle, Report};
 use crate::mux::{Common, Mux};
-use crate::transport::{Connection, DialError, Endpoint};
+use crate::transport::{Connection, Credentials, DialError, Endpoint};
 use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
 
 /// Batches from all links that wait for the driver; a link's reader waits when there are more.
@@ -73,6 +75,10 @@ pub(crate) struct Driver {
     failures: BTreeMap<DialId, ConnectError>,
     /// The last trouble with each seed, to be told once.
     troubles: BTreeMap<String, ConnectError>,
+    credentials: Credentials,
+    carried: Carried,
+    /// Streams of neighbours that are to be carried.
+    circuits: mpsc::Receiver<Circuit>,
     dial_tasks: JoinSet<(DialId, Target, Result<Connection, ConnectError>)>,
     link_tasks: JoinSet<()>,
     report_sender: mpsc::Sender<(LinkId, Report)>,
@@ -116,16 +122,21 @@ impl Driver {
         core: proto::Node,
         epoch: Instant,
         shared: Shared,
-        endpoint: Arc<dyn Endpoint>,
+        (endpoint, credentials): (Arc<dyn Endpoint>, Credentials),
         seeds: Vec<String>,
         limits: Limits,
         commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     ) -> Self {
         let (report_sender, reports) = mpsc::channel(REPORTS);
+        let (circuit_sender, circuits) = mpsc::channel(REPORTS);
+        let streams = shared.streams.clone().with_circuits(circuit_sender);
         Self {
             core,
-            shared,
+            shared: Shared { streams, ..shared },
             endpoint,
+            credentials,
+            carried: Carried::default(),
+            circuits,
             seeds,
             max_message: limits.max_message,
             epoch,
@@ -175,8 +186,10 @@ impl Driver {
                 Some(_) = self.link_tasks.join_next() => {}
                 Some(Ok((dial, target, outcome))) = self.dial_tasks.join_next() => self.dialled(dial, &target, outcome),
                 Some(connection) = self.endpoint.accept(), if self.stopping.is_empty() => {
-                    self.connected(connection, None);
+                    self.connected(connection, None, false);
                 }
+                Some(circuit) = self.circuits.recv() => self.circuit(circuit),
+                connection = self.carried.arrived() => self.connected(connection, None, true),
                 Some((link, report)) = self.reports.recv() => self.batch(link, report),
                 () = self.shared.hub.written.notified() => {}
             }
@@ -249,16 +262,36 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, connection: Connection, dial: Option<DialId>) {
+    fn connected(&mut self, connection: Connection, dial: Option<DialId>, carried: bool) {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let (id, remote) = (connection.peer, connection.remote);
         let dialled = dial.is_some();
-        let streams = Mux::new(id, dialled, self.shared.streams.clone());
+        let streams = Mux::new(link, id, dialled, carried, self.shared.streams.clone());
         let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
         self.link_tasks.spawn(run);
         self.links.insert(link, Link { handle, remote, id, dialled, peer: None });
-        self.core.handle_connected(link, id, dial, self.now());
+        if carried && !dialled {
+            self.core.handle_carried(link, id, self.now());
+        } else {
+            self.core.handle_connected(link, id, dial, self.now());
+        }
+    }
+
+    /// A neighbour wants something to be carried.
+    fn circuit(&mut self, circuit: Circuit) {
+        match self.core.carry(circuit.via, circuit.query, &circuit.target) {
+            proto::Carry::ToMe => {
+                let Some(link) = self.links.get(&circuit.via) else { return };
+                self.carried.arrive(circuit, self.credentials.clone(), link.remote);
+            }
+            proto::Carry::Onward(link) => {
+                let (query, target) = (circuit.query, circuit.target);
+                let onward = self.links.get(&link).map(|link| &link.handle.streams);
+                self.carried.relay(circuit, || onward?.carry(query, target));
+            }
+            proto::Carry::Refuse => circuit.stream.refuse(Reset::Refused),
+        }
     }
 
     fn dialled(&mut self, dial: DialId, target: &Target, outcome: Result<Connection, ConnectError>) {
@@ -267,7 +300,7 @@ impl Driver {
                 if let Target::Name(name) = target {
                     self.troubles.remove(name);
                 }
-                self.connected(connection, Some(dial));
+                self.connected(connection, Some(dial), matches!(target, Target::Carried { .. }));
             }
             Err(error) => {
                 self.report_trouble(target, &error);
@@ -332,6 +365,18 @@ impl Driver {
                 if let Some(link) = self.links.get(&link) {
                     link.handle.send(message);
                 }
+            }
+            Output::Dial { dial, target: target @ Target::Carried { via, query }, expect: Some(id) } => {
+                let Some(link) = self.links.get(&via) else {
+                    return self.core.handle_dial_failed(dial, self.now());
+                };
+                let stream = link.handle.streams.carry(query, id);
+                let connecting = carry::connect(stream, self.credentials.clone(), link.remote, id);
+                self.dial_tasks.spawn(async move {
+                    let outcome =
+                        connecting.await.map_err(|error| explain("the way through the network", error));
+                    (dial, target, outcome)
+                });
             }
             Output::Dial { dial, target, expect } => {
                 let endpoint = Arc::clone(&self.endpoint);
@@ -528,6 +573,7 @@ async fn connect(
     let (name, addresses) = match target {
         Target::Address(address) => (address.to_string(), vec![*address]),
         Target::Name(name) => (name.clone(), resolve(name).await?),
+        Target::Carried { .. } => (String::from("nowhere"), Vec::new()),
     };
     let mut failure = ConnectError::Resolve { address: name.clone(), cause: "it has no address".into() };
     for address in addresses {

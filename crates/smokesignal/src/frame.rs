@@ -5,7 +5,7 @@
 //! dialled, even ones by the other.
 
 use bytes::{Buf, Bytes, BytesMut};
-use smokesignal_proto::{CodecError, MAX_FRAME, Message, decode, encode};
+use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode, encode};
 
 /// Bytes of stream data in one frame at most, so that it delays overlay messages no longer than a segment does.
 pub(crate) const MAX_STREAM_DATA: usize = 16 * 1024;
@@ -20,6 +20,7 @@ const OPEN: u8 = 5;
 const RESET: u8 = 6;
 const STOP: u8 = 7;
 const BLOCKED: u8 = 8;
+const CARRY: u8 = 9;
 
 /// Bytes in the name of a stream at most.
 pub(crate) const MAX_NAME: usize = 255;
@@ -43,6 +44,8 @@ pub(crate) enum Frame {
 pub(crate) enum Part {
     /// The stream begins, and asks for whoever accepts this name.
     Open(String),
+    /// The stream begins, and is to be carried to this node, which the search with this number has found.
+    Carry { query: u64, target: NodeId },
     /// Bytes of the stream; `end`: a write ended here.
     Data { data: Bytes, end: bool },
     /// The receiver has room for this many more bytes.
@@ -104,6 +107,11 @@ fn put_part(part: &Part, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(name.as_bytes());
             OPEN
         }
+        Part::Carry { query, target } => {
+            out.extend_from_slice(&query.to_be_bytes());
+            out.extend_from_slice(target.as_bytes());
+            CARRY
+        }
         Part::Data { data, end } => {
             out.extend_from_slice(data);
             if *end { DATA_END } else { DATA }
@@ -133,7 +141,7 @@ pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
     let header = u32::from_be_bytes(*header);
     let (kind, length) = ((header >> 24) as u8, (header & 0x00ff_ffff) as usize);
-    if kind > BLOCKED {
+    if kind > CARRY {
         return Err(FrameError::UnknownKind(kind));
     }
     if length > MAX_FRAME {
@@ -164,6 +172,11 @@ fn stream_frame(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
         (BLOCKED, 0) => Part::Blocked,
         (FIN, 0) => Part::Fin,
         (STOP, 0) => Part::Stop,
+        (CARRY, 40) => {
+            let query = payload.get_u64();
+            let target = payload[..].try_into().map(NodeId::from_bytes).map_err(|_| FrameError::BadStream)?;
+            Part::Carry { query, target }
+        }
         (OPEN, 1..=MAX_NAME) => Part::Open(text(&payload)?),
         (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match payload.get_u8() {
             0 => Reset::Refused,
@@ -190,6 +203,7 @@ mod tests {
         let frames = [
             Frame::Message(Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }.into()),
             Frame::Stream(7, Part::Open("chat".into())),
+            Frame::Stream(8, Part::Carry { query: 1 << 40, target: NodeId::from_bytes([7; 32]) }),
             Frame::Stream(0, Part::Data { data: "hello".into(), end: true }),
             Frame::Stream(u32::MAX, Part::Data { data: Bytes::new(), end: false }),
             Frame::Stream(7, Part::Credit(77)),

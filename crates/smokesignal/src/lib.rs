@@ -3,6 +3,7 @@
 mod accept;
 mod broadcast;
 mod budget;
+mod carry;
 mod driver;
 mod error;
 mod event;

@@ -1,24 +1,31 @@
 //! The streams of one connection.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use smokesignal_proto::LinkId;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use crate::NodeId;
 use crate::NodeStream;
 use crate::accept::Acceptors;
 use crate::budget::{Budget, Pool};
+use crate::carry::Circuit;
 use crate::frame::{Frame, Part, Reset};
+use crate::node_stream::Way;
 use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, Ready, Stream};
 
 /// Streams that each side may have opened on one connection.
 const MAX_STREAMS: usize = 1024;
 /// What the windows of one connection's streams may come to: all streams of the other side, and as much to grow.
 const CONNECTION_BYTES: usize = MAX_STREAMS * FIRST_WINDOW * 2;
-/// What the windows of all streams may come to.
+/// What the windows of all streams may come to that are carried through this node, two for each.
+const CARRIED_BYTES: usize = 32 * 1024 * 1024;
+/// What the windows of all others may come to.
 const NODE_BYTES: usize = 4 * CONNECTION_BYTES;
 /// Refusals that were not sent yet. One read holds 4 600 streams that are opened and dropped at once; more than this: the
 /// other side opens streams and does not read.
@@ -31,16 +38,20 @@ const TURN: usize = 16 * 1024;
 pub(crate) struct Common {
     pub(crate) acceptors: Arc<Acceptors>,
     pool: Arc<Pool>,
+    /// What is carried for others, or by others, may take.
+    carried: Arc<Pool>,
     max_message: usize,
+    /// Where streams go that are to be carried. `None`: nothing is.
+    circuits: Option<mpsc::Sender<Circuit>>,
 }
 
 /// The streams of one connection: the neighbour's own one, and those that either side has opened.
 #[derive(Debug)]
 pub(crate) struct Mux {
+    link: LinkId,
     peer: NodeId,
     common: Common,
-    /// Over the link to a neighbour; otherwise the connection is for streams.
-    is_link: Arc<AtomicBool>,
+    way: Arc<Way>,
     pool: Arc<Pool>,
     pub(crate) ready: Arc<Ready>,
     /// The neighbour's own stream.
@@ -61,20 +72,26 @@ struct State {
 
 impl Common {
     pub(crate) fn new(max_message: usize) -> Self {
-        Self { acceptors: Arc::default(), pool: Pool::new(NODE_BYTES), max_message }
+        let (pool, carried) = (Pool::new(NODE_BYTES), Pool::new(CARRIED_BYTES));
+        Self { acceptors: Arc::default(), pool, carried, max_message, circuits: None }
+    }
+
+    /// From now on, what is to be carried goes there.
+    pub(crate) fn with_circuits(self, circuits: mpsc::Sender<Circuit>) -> Self {
+        Self { circuits: Some(circuits), ..self }
     }
 }
 
 impl Mux {
-    /// `dialled`: this side has dialled the connection to `peer`.
-    pub(crate) fn new(peer: NodeId, dialled: bool, common: Common) -> Arc<Self> {
+    /// `dialled`: this side has dialled the connection to `peer`; `carried`: its bytes go through other nodes.
+    pub(crate) fn new(link: LinkId, peer: NodeId, dialled: bool, carried: bool, common: Common) -> Arc<Self> {
         let ready = Arc::new(Ready::default());
         let neighbour = Stream::new(0, NEIGHBOUR_WINDOW, Arc::clone(&ready), None);
         let next = if dialled { 1 } else { 2 };
         let state = State { streams: BTreeMap::new(), next, last: 0, refusals: Vec::new(), cut: false };
         let pool = Pool::new(CONNECTION_BYTES);
-        let is_link = Arc::default();
-        Arc::new(Self { peer, common, is_link, pool, ready, neighbour, state: Mutex::new(state) })
+        let way = Arc::new(Way { carried, ..Way::default() });
+        Arc::new(Self { link, peer, common, way, pool, ready, neighbour, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,32 +101,40 @@ impl Mux {
     /// Opens a stream: what is written to it goes out behind the news of it. `None`: there are too many, or the
     /// connection is gone.
     pub(crate) fn open(&self, name: &str) -> Option<NodeStream> {
+        self.begin(Part::Open(name.to_owned()), &self.common.pool, name)
+    }
+
+    /// Opens a stream that the other side is to carry to `target`.
+    pub(crate) fn carry(&self, query: u64, target: NodeId) -> Option<NodeStream> {
+        self.begin(Part::Carry { query, target }, &self.common.carried, "")
+    }
+
+    fn begin(&self, part: Part, pool: &Arc<Pool>, name: &str) -> Option<NodeStream> {
         let mut state = self.lock();
         let ours = state.streams.keys().filter(|number| *number % 2 == state.next % 2).count();
         if state.cut || ours >= MAX_STREAMS || state.next > u32::MAX - 2 {
             return None;
         }
         let number = state.next;
-        let stream = self.stream(number)?;
+        let stream = self.stream(number, pool)?;
         state.next += 2;
-        stream.announce(Part::Open(name.to_owned()));
+        stream.announce(part);
         state.streams.insert(number, Arc::clone(&stream));
         Some(self.handle(stream, name))
     }
 
-    fn stream(&self, number: u32) -> Option<Arc<Stream>> {
-        let budget = Budget::new(&self.pool, &self.common.pool, FIRST_WINDOW)?;
+    fn stream(&self, number: u32, pool: &Arc<Pool>) -> Option<Arc<Stream>> {
+        let budget = Budget::new(&self.pool, pool, FIRST_WINDOW)?;
         Some(Stream::new(number, FIRST_WINDOW, Arc::clone(&self.ready), Some(budget)))
     }
 
     fn handle(&self, stream: Arc<Stream>, name: &str) -> NodeStream {
-        let is_link = Arc::clone(&self.is_link);
-        NodeStream::new(stream, self.peer, name.into(), is_link, self.common.max_message)
+        NodeStream::new(stream, self.peer, name.into(), Arc::clone(&self.way), self.common.max_message)
     }
 
     /// The link stands, or is no link any more.
     pub(crate) fn set_link(&self, is_link: bool) {
-        self.is_link.store(is_link, Ordering::Relaxed);
+        self.way.is_link.store(is_link, Ordering::Relaxed);
     }
 
     /// There are streams that are not over, the neighbour's own one not counted.
@@ -133,8 +158,16 @@ impl Mux {
         if number == 0 {
             return self.neighbour.receive(part);
         }
-        if let Part::Open(name) = part {
-            return self.opened(number, &name);
+        match part {
+            Part::Open(name) => {
+                let offer = |stream| self.common.acceptors.offer(&name, self.handle(stream, &name));
+                return self.opened(number, &self.common.pool, offer);
+            }
+            Part::Carry { query, target } => {
+                let offer = |stream| self.to_be_carried(query, target, self.handle(stream, ""));
+                return self.opened(number, &self.common.carried, offer);
+            }
+            _ => {}
         }
         let mut state = self.lock();
         let Some(stream) = state.streams.get(&number).cloned() else {
@@ -149,19 +182,19 @@ impl Mux {
         fine
     }
 
-    fn opened(&self, number: u32, name: &str) -> bool {
+    fn opened(&self, number: u32, pool: &Arc<Pool>, offer: impl FnOnce(Arc<Stream>)) -> bool {
         let mut state = self.lock();
         if number % 2 == state.next % 2 || number <= state.last || state.refusals.len() >= MAX_REFUSALS {
             return false;
         }
         state.last = number;
         let theirs = state.streams.keys().filter(|other| *other % 2 == number % 2).count();
-        let stream = (theirs < MAX_STREAMS).then(|| self.stream(number)).flatten();
+        let stream = (theirs < MAX_STREAMS).then(|| self.stream(number, pool)).flatten();
         match stream {
             Some(stream) => {
                 state.streams.insert(number, Arc::clone(&stream));
                 drop(state);
-                self.common.acceptors.offer(name, self.handle(stream, name));
+                offer(stream);
             }
             None => {
                 state.refusals.push((number, Reset::Busy));
@@ -169,6 +202,14 @@ impl Mux {
             }
         }
         true
+    }
+
+    fn to_be_carried(&self, query: u64, target: NodeId, stream: NodeStream) {
+        let circuit = Circuit { via: self.link, query, target, stream };
+        let Some(circuits) = &self.common.circuits else { return circuit.stream.refuse(Reset::Refused) };
+        if let Err(TrySendError::Full(circuit) | TrySendError::Closed(circuit)) = circuits.try_send(circuit) {
+            circuit.stream.refuse(Reset::Busy);
+        }
     }
 
     /// What is to be sent now, up to about `limit` bytes of data: the streams take turns.

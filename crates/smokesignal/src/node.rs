@@ -112,7 +112,8 @@ impl Node {
             core.join(seed.clone(), proto::Instant::ZERO);
         }
         let (shared, seeds) = (self.0.shared.clone(), options.seeds.clone());
-        Ok(Driver::new(core, epoch, shared, endpoint, seeds, limits, commands))
+        let place = (endpoint, self.0.credentials.clone());
+        Ok(Driver::new(core, epoch, shared, place, seeds, limits, commands))
     }
 
     /// What the core's chance begins with.
@@ -138,6 +139,7 @@ impl Node {
             signed: !options.trusted,
             start: options.read_from,
             reorder: options.reorder,
+            dial_for_streams: !options.carried_streams,
             ..Config::default().with_ping_timeout(options.ping_timeout)
         };
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);

@@ -21,6 +21,18 @@ pub enum Path {
     Neighbour,
     /// Over a connection of its own, made for streams.
     Direct,
+    /// Through other nodes, which see neither what it is nor change it: the node at the other end is no neighbour and cannot
+    /// be dialled.
+    Carried,
+}
+
+/// Of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    /// It is the link to a neighbour.
+    pub(crate) is_link: AtomicBool,
+    /// Its bytes go through other nodes.
+    pub(crate) carried: bool,
 }
 
 /// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::next`](crate::Acceptor::next).
@@ -37,10 +49,8 @@ pub struct NodeStream {
     stream: Arc<Stream>,
     peer: NodeId,
     name: Arc<str>,
-    is_link: Arc<AtomicBool>,
+    way: Arc<Way>,
     max_message: usize,
-    /// Whose end is not announced by dropping it.
-    silent: bool,
 }
 
 impl NodeStream {
@@ -48,10 +58,10 @@ impl NodeStream {
         stream: Arc<Stream>,
         peer: NodeId,
         name: Arc<str>,
-        is_link: Arc<AtomicBool>,
+        way: Arc<Way>,
         max_message: usize,
     ) -> Self {
-        Self { stream, peer, name, is_link, max_message, silent: false }
+        Self { stream, peer, name, way, max_message }
     }
 
     /// The node at the other end.
@@ -67,7 +77,11 @@ impl NodeStream {
     /// The way its bytes take now. The network reorders itself: the link to a neighbour may be given up, while the stream
     /// goes on.
     pub fn path(&self) -> Path {
-        if self.is_link.load(Ordering::Relaxed) { Path::Neighbour } else { Path::Direct }
+        match (self.way.is_link.load(Ordering::Relaxed), self.way.carried) {
+            (true, _) => Path::Neighbour,
+            (false, true) => Path::Carried,
+            (false, false) => Path::Direct,
+        }
     }
 
     /// Waits until the other side has taken the stream and written, read or ended anything. There is no need to: writes
@@ -91,7 +105,7 @@ impl NodeStream {
         if size > limit {
             return Err(StreamError::TooLarge { size, limit });
         }
-        std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data)).await
+        std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data, true)).await
     }
 
     /// The next chunk, whole; `None` at the end of the stream. Nothing is lost if the future is dropped.
@@ -109,22 +123,38 @@ impl NodeStream {
 
     /// Ends both directions at once. The other side's reads and writes fail with `reason`, of which it sees 255 bytes.
     pub fn reset(self, reason: &str) {
-        let longest = reason.len().min(MAX_REASON);
-        let end = (0..=longest).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-        self.refuse(Reset::Reason(reason[..end].to_owned()));
+        self.break_off(reason);
     }
 
-    pub(crate) fn refuse(mut self, reset: Reset) {
-        self.silent = true;
+    pub(crate) fn break_off(&self, reason: &str) {
+        let longest = reason.len().min(MAX_REASON);
+        let end = (0..=longest).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+        self.stream.reset(Reset::Reason(reason[..end].to_owned()));
+    }
+
+    pub(crate) fn refuse(self, reset: Reset) {
         self.stream.reset(reset);
+    }
+
+    /// No more reads.
+    pub(crate) fn stop_reading(&self) {
+        self.stream.stop_reading();
+    }
+
+    /// What has come next, as it came, and whether a write ended there.
+    pub(crate) async fn piece(&self) -> Result<Option<(Bytes, bool)>, StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_piece(cx)).await
+    }
+
+    /// Writes a part of a chunk, or its end.
+    pub(crate) async fn put(&self, mut data: Bytes, end: bool) -> Result<(), StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data, end)).await
     }
 }
 
 impl Drop for NodeStream {
     fn drop(&mut self) {
-        if !self.silent {
-            self.stream.let_go();
-        }
+        self.stream.let_go();
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Builder {
     pub(crate) trusted: bool,
     pub(crate) read_from: Start,
     pub(crate) reorder: bool,
+    pub(crate) carried_streams: bool,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) rng_seed: Option<u64>,
 }
@@ -54,6 +55,7 @@ impl Default for Builder {
             trusted: false,
             read_from: Start::Live,
             reorder: false,
+            carried_streams: false,
             transport: Arc::new(TcpTransport::new()),
             rng_seed: None,
         }
@@ -129,6 +131,14 @@ impl Builder {
     /// retain what is at most 60 s old, and 32 MiB of each writer.
     pub fn read_from(mut self, start: Start) -> Self {
         self.read_from = start;
+        self
+    }
+
+    /// Never dials a node for a stream: streams to nodes that are no neighbours go through others, which pay for it with
+    /// their bandwidth. For networks that allow no connections but to the seeds. Default: off, nodes are dialled, and only
+    /// those that cannot be are reached so.
+    pub fn carried_streams(mut self, on: bool) -> Self {
+        self.carried_streams = on;
         self
     }
 

@@ -74,7 +74,7 @@ impl Peer {
         if size > limit {
             return Err(SendError::TooLarge { size, limit });
         }
-        let sent = std::future::poll_fn(|cx| self.0.stream.poll_send(cx, &mut data)).await;
+        let sent = std::future::poll_fn(|cx| self.0.stream.poll_send(cx, &mut data, true)).await;
         sent.map_err(|_| SendError::Closed)
     }
 

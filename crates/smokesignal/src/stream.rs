@@ -240,6 +240,23 @@ impl Stream {
         }
     }
 
+    /// What has come next, as it came, and whether a write ended there; `None` at the end.
+    pub(crate) fn poll_piece(
+        self: &Arc<Self>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Option<(Bytes, bool)>, StreamError>> {
+        let mut state = self.lock();
+        if let Some(Piece { data, end, cost }) = state.incoming.pop_front() {
+            self.consume(&mut state, cost);
+            return Poll::Ready(Ok(Some((data, end))));
+        }
+        match state.incoming_end {
+            End::Open => pending(&mut state.readers, cx),
+            End::Finished | End::Stopped => Poll::Ready(Ok(None)),
+            End::Broken => Poll::Ready(Err(state.error())),
+        }
+    }
+
     /// One write of the other side, whole; `None` at the end.
     pub(crate) fn poll_recv(
         self: &Arc<Self>,
@@ -370,11 +387,13 @@ impl Stream {
         Poll::Ready(Ok(part))
     }
 
-    /// Queues `data` in one piece once there is any room, so that writes neither mix nor stay half done.
+    /// Queues `data` in one piece once there is any room, so that writes neither mix nor stay half done. `end`: the write
+    /// ends with it.
     pub(crate) fn poll_send(
         self: &Arc<Self>,
         cx: &Context<'_>,
         data: &mut Bytes,
+        end: bool,
     ) -> Poll<Result<(), StreamError>> {
         let mut state = self.lock();
         if state.fin != Fin::Open {
@@ -384,7 +403,7 @@ impl Stream {
         if room == 0 {
             return pending(&mut state.writers, cx);
         }
-        state.queue(std::mem::take(data), true);
+        state.queue(std::mem::take(data), end);
         self.kick(&mut state);
         Poll::Ready(Ok(()))
     }
@@ -445,7 +464,7 @@ impl Stream {
         let mut state = self.lock();
         state.answered = true;
         match part {
-            Part::Open(_) => return false,
+            Part::Open(_) | Part::Carry { .. } => return false,
             Part::Data { data, end } => {
                 let cost = cost(data.len());
                 // After a stop or a reset of ours there may be data on its way, within its credit.
@@ -681,7 +700,7 @@ mod tests {
     }
 
     fn send(stream: &Arc<Stream>, data: &mut Bytes) -> Poll<Result<(), StreamError>> {
-        stream.poll_send(&Context::from_waker(Waker::noop()), data)
+        stream.poll_send(&Context::from_waker(Waker::noop()), data, true)
     }
 
     fn sent(stream: &Arc<Stream>, data: impl Into<Bytes>) {

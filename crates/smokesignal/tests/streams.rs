@@ -2,56 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{MS_10, SECOND, connected, echo, id, network, node, pair, stream};
 use smokesignal::transport::MemoryNetwork;
-use smokesignal::{AcceptError, Identity, Node, NodeId, NodeStream, OpenError, Path, StreamError};
+use smokesignal::{AcceptError, OpenError, Path, StreamError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MS_10: Duration = Duration::from_millis(10);
-
-fn id(host: u8) -> NodeId {
-    Identity::from_seed([host; 32]).id()
-}
-
-/// A node at 10.0.0.`host` whose seed is the node at 10.0.0.`seed`.
-async fn node(network: &MemoryNetwork, host: u8, seed: u8) -> Node {
-    let builder = Node::builder()
-        .transport(network.clone())
-        .identity(Identity::from_seed([host; 32]))
-        .address([10, 0, 0, host].into())
-        .port(8495)
-        .rng_seed(u64::from(host))
-        .seed(format!("10.0.0.{seed}:8495"));
-    let node = builder.build().unwrap();
-    node.start().await.unwrap();
-    node
-}
-
-async fn connected(node: &Node) {
-    let mut events = node.events();
-    while node.peers().is_empty() {
-        assert!(events.recv().await.is_some());
-    }
-}
-
-async fn pair() -> (Node, Node) {
-    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
-    let (one, two) = (node(&network, 1, 2).await, node(&network, 2, 1).await);
-    connected(&one).await;
-    connected(&two).await;
-    (one, two)
-}
-
-/// A stream from `one` to `two`, and its other end.
-async fn stream(one: &Node, two: &Node) -> (NodeStream, NodeStream) {
-    let mut acceptor = two.accept("test").unwrap();
-    let here = one.open(two.id(), "test").await.unwrap();
-    let there = acceptor.next().await.unwrap();
-    (here, there)
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_neighbour_is_reached_without_a_round_trip() {
@@ -181,38 +140,6 @@ async fn too_many_streams_are_refused_as_busy_and_room_comes_back() {
     let stream = one.open(two.id(), "full").await.unwrap();
     stream.send("x").await.unwrap();
     assert_eq!(acceptor.next().await.unwrap().recv().await.unwrap().unwrap(), "x");
-}
-
-/// Twelve nodes: each has five neighbours at most.
-async fn network() -> (MemoryNetwork, Vec<Node>) {
-    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
-    let mut nodes = Vec::new();
-    for host in 1..=12 {
-        nodes.push(node(&network, host, 1).await);
-    }
-    let whole = async {
-        while !nodes.iter().all(|node| node.size_estimate() == 12 && node.peers().len() >= 3) {
-            tokio::time::sleep(MS_10).await;
-        }
-    };
-    timeout(30 * SECOND, whole).await.unwrap();
-    (network, nodes)
-}
-
-/// Writes back all that comes over streams of this name.
-fn echo(node: &Node) {
-    let mut acceptor = node.accept("echo").unwrap();
-    tokio::spawn(async move {
-        while let Some(stream) = acceptor.next().await {
-            tokio::spawn(async move {
-                while let Ok(Some(chunk)) = stream.recv().await {
-                    if stream.send(chunk).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,7 +81,7 @@ impl Membership {
                     self.passive.failed(&peer, now, &self.config);
                 }
             }
-            Purpose::Streams => self.out.extend(failed.peer.map(Effect::NotServing)),
+            Purpose::Streams { .. } => self.out.extend(failed.peer.map(Effect::NotServing)),
             Purpose::None | Purpose::Nearer(_) => {}
         }
     }
@@ -95,18 +95,19 @@ impl Membership {
         if peer == self.me {
             return self.reached_myself(link, purpose, now);
         }
-        self.passive.proved(&peer);
-        if dialled {
-            self.doubts = self.doubts.saturating_sub(1);
+        let carried = purpose == Purpose::Streams { carried: true };
+        if !carried {
+            self.passive.proved(&peer);
+            self.doubts = self.doubts.saturating_sub(u32::from(dialled));
         }
-        let conn = Conn::new(peer, dialled, purpose.clone(), &self.config, now);
+        let conn = Conn { carried, ..Conn::new(peer, dialled, purpose.clone(), &self.config, now) };
         self.conns.insert(link, conn);
         self.limit_sessions();
         match purpose {
             Purpose::None => {}
             Purpose::Contact(seed) => self.contact_reached(link, seed, now),
             Purpose::Probe => self.send(link, Control::Probe),
-            Purpose::Streams => self.serve_dialled(link, now),
+            Purpose::Streams { .. } => self.serve_dialled(link, now),
             // TCP and TLS take two round trips.
             Purpose::Nearer(from) => self.maybe_move(link, from, took / 2, now),
             Purpose::Link { priority, token } => self.ask_for_link(link, priority, token, now),

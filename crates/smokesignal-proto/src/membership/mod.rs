@@ -55,6 +55,8 @@ pub(crate) enum Effect {
 pub(crate) struct Conn {
     pub(crate) peer: NodeId,
     dialled: bool,
+    /// Its bytes go through other nodes.
+    carried: bool,
     phase: Phase,
     since: Instant,
     pub(crate) record: Option<Record>,
@@ -86,6 +88,7 @@ impl Conn {
         Self {
             peer,
             dialled,
+            carried: false,
             phase: Phase::Session,
             since: now,
             record: None,
@@ -138,8 +141,10 @@ enum Purpose {
     },
     /// A known node, to look around out of band.
     Probe,
-    /// For streams.
-    Streams,
+    /// For streams, by dialling or through other nodes.
+    Streams {
+        carried: bool,
+    },
     /// A neighbour's neighbour, to move to from that one if it is nearer.
     Nearer(LinkId),
     /// The user asked.

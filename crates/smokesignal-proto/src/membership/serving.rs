@@ -20,7 +20,7 @@ impl Membership {
     pub(crate) fn link_for_streams(&self, id: &NodeId) -> Option<LinkId> {
         let serves = |conn: &&Conn| conn.peer == *id && matches!(conn.phase, Phase::Active | Phase::Serving);
         let found = self.conns.iter().filter(|(_, conn)| serves(conn));
-        found.max_by_key(|(_, conn)| conn.phase == Phase::Active).map(|(link, _)| *link)
+        found.max_by_key(|(_, conn)| (conn.phase == Phase::Active, !conn.carried)).map(|(link, _)| *link)
     }
 
     /// Where the node can be dialled, as far as this one knows.
@@ -37,10 +37,21 @@ impl Membership {
     }
 
     /// False: there is no room for a dial now.
-    pub(crate) fn dial_for_streams(&mut self, id: NodeId, address: SocketAddr, now: Instant) -> bool {
+    pub(crate) fn dial_for_streams(&mut self, id: NodeId, target: Target, now: Instant) -> bool {
         let before = self.dials.len();
-        self.dial(Purpose::Streams, Target::Address(address), Some(id), now);
+        let carried = matches!(target, Target::Carried { .. });
+        self.dial(Purpose::Streams { carried }, target, Some(id), now);
         self.dials.len() > before
+    }
+
+    /// Somebody has reached this node through others.
+    pub(crate) fn carried(&mut self, link: LinkId, peer: NodeId, now: Instant) {
+        if peer == self.me || self.leaving {
+            return self.out.push(Effect::Close(link, "nothing to be carried here"));
+        }
+        let conn = Conn { carried: true, ..Conn::new(peer, false, Purpose::None, &self.config, now) };
+        self.conns.insert(link, conn);
+        self.serve(link, now);
     }
 
     /// The connection that was dialled for streams is up: the other side is told what it is for.

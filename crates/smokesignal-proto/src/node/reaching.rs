@@ -1,17 +1,16 @@
 //! What [`Node`] does to reach any node for streams: it passes facts between the search and membership.
 
-use std::net::SocketAddr;
-
-use super::{LinkId, Node, Output, RequestId, Unreachable};
+use super::{Carry, LinkId, Node, Output, RequestId, Target, Unreachable};
 use crate::id::NodeId;
 use crate::message::Control;
-use crate::reach::{Due, Step};
+use crate::reach::{Due, Step, Try};
 use crate::record::Record;
 use crate::time::Instant;
 
 impl Node {
     /// Wants a connection to this node, for streams. Answered by [`Output::Reached`]: with the link to a neighbour, with a
-    /// connection that there is or was made for streams, or with why there is none, after `find_timeout` at the latest.
+    /// connection that there is or was made for streams, or with why there is none: after `find_timeout` if nobody has
+    /// answered, and three times that at the latest.
     pub fn reach(&mut self, request: RequestId, id: NodeId, now: Instant) {
         if id == self.me {
             return self.unreachable(vec![request], Unreachable::Myself);
@@ -21,7 +20,7 @@ impl Node {
         }
         let query = self.membership.number();
         match self.reach.seek(id, request, query, now, &self.config) {
-            Ok(true) => self.begin_search(id, None, now),
+            Ok(true) => self.attempt(id, Try::Known, now),
             Ok(false) => {}
             Err(why) => self.unreachable(vec![request], why),
         }
@@ -40,15 +39,33 @@ impl Node {
         self.membership.keep_for_streams(link, peer, dialled, now)
     }
 
-    /// Dials what the node has told of itself, or else what is known of it; or asks the network.
-    fn begin_search(&mut self, id: NodeId, told: Option<SocketAddr>, now: Instant) {
-        let Some(address) = told.or_else(|| self.membership.known_address(&id)) else {
-            return self.ask_network(id, now);
-        };
-        if self.membership.dial_for_streams(id, address, now) {
-            let step = if told.is_some() { Step::DiallingTold } else { Step::DiallingKnown };
-            self.reach.set_step(&id, step);
+    /// A neighbour wants bytes to be carried to `target`, which the search with this number has found.
+    pub fn carry(&self, link: LinkId, query: u64, target: &NodeId) -> Carry {
+        if !self.membership.is_active(link) {
+            return Carry::Refuse;
         }
+        if *target == self.me {
+            return Carry::ToMe;
+        }
+        let onward =
+            self.reach.way_forth(query, target, link).filter(|link| self.membership.is_active(*link));
+        onward.map_or(Carry::Refuse, Carry::Onward)
+    }
+
+    /// Tries one way to reach the node, once there is room for a dial; what is known is of no use, the network is asked.
+    fn attempt(&mut self, id: NodeId, how: Try, now: Instant) {
+        let target = match how {
+            Try::Known if !self.config.dial_for_streams => None,
+            Try::Known => self.membership.known_address(&id).map(Target::Address),
+            Try::Told(address) => Some(Target::Address(address)),
+            Try::Carried => self.reach.way(&id).map(|(via, query)| Target::Carried { via, query }),
+        };
+        let Some(target) = target else { return self.ask_network(id, now) };
+        if let (Try::Known, Target::Address(address)) = (how, &target) {
+            self.reach.set_vain(&id, *address);
+        }
+        let dialled = self.membership.dial_for_streams(id, target, now);
+        self.reach.set_step(&id, if dialled { Step::Trying(how) } else { Step::Waiting(how) });
     }
 
     fn ask_network(&mut self, id: NodeId, now: Instant) {
@@ -85,23 +102,31 @@ impl Node {
         if !self.membership.is_active(link) {
             return;
         }
-        if let Some(back) = self.reach.way_back(query, &record.id) {
+        if let Some(back) = self.reach.way_back(query, &record.id, link) {
             return self.send(back, Control::Located { query, record }.into(), now);
         }
         let id = record.id;
         if self.reach.step(&id) != Some(Step::Asking) {
             return;
         }
-        let Some(address) = self.membership.address_of(&record) else { return };
-        let dialled = self.membership.dial_for_streams(id, address, now);
-        self.reach.set_step(&id, if dialled { Step::DiallingTold } else { Step::Waiting(Some(address)) });
+        self.reach.located(&id, (link, query), now, &self.config);
+        let address =
+            self.membership.address_of(&record).filter(|address| !self.reach.is_vain(&id, *address));
+        let address = address.filter(|_| self.config.dial_for_streams);
+        self.attempt(id, address.map_or(Try::Carried, Try::Told), now);
     }
 
-    /// The dial has failed. What was known may be old: then the network is asked.
+    /// That was not the way. What was known may be old: then the network is asked. Who has answered and cannot be dialled is
+    /// reached through others.
     pub(super) fn not_reached(&mut self, id: NodeId, now: Instant) {
         match self.reach.step(&id) {
-            Some(Step::DiallingKnown) => self.ask_network(id, now),
-            Some(Step::DiallingTold) => {
+            Some(Step::Trying(Try::Known)) => self.ask_network(id, now),
+            Some(Step::Trying(Try::Told(_))) => self.attempt(id, Try::Carried, now),
+            Some(Step::Trying(Try::Carried)) => {
+                let query = self.membership.number();
+                if self.reach.not_carried(&id, query) {
+                    return self.ask_network(id, now);
+                }
                 let requests = self.reach.reached(&id);
                 self.unreachable(requests, Unreachable::NoWay);
             }
@@ -117,8 +142,8 @@ impl Node {
     }
 
     pub(super) fn search_on(&mut self, now: Instant) {
-        for (id, told) in self.reach.waiting() {
-            self.begin_search(id, told, now);
+        for (id, how) in self.reach.waiting() {
+            self.attempt(id, how, now);
         }
         let membership = &mut self.membership;
         for due in self.reach.due(now, || membership.number()) {

@@ -19,6 +19,10 @@ pub struct World {
     links: u64,
     /// Who is at the two ends of a connection.
     ends: BTreeMap<LinkId, (usize, usize)>,
+    /// Connections whose bytes go over others, and which.
+    circuits: BTreeMap<LinkId, Vec<LinkId>>,
+    /// Nodes that nobody can dial.
+    pub hidden: BTreeSet<usize>,
     addresses: BTreeMap<SocketAddr, usize>,
     frozen: BTreeSet<usize>,
     /// Which side of a cut each node is on; all on side 0 when there is none.
@@ -69,6 +73,8 @@ impl World {
             chance: seed.wrapping_mul(2).wrapping_add(1),
             links: 0,
             ends: BTreeMap::new(),
+            circuits: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             addresses: BTreeMap::new(),
             frozen: BTreeSet::new(),
             sides: BTreeMap::new(),
@@ -219,6 +225,10 @@ impl World {
             return;
         }
         match event {
+            Event::Connected { link, at, peer, dial: None } if self.circuits.contains_key(&link) => {
+                let peer = self.id(peer);
+                self.with(at, |node, now| node.handle_carried(link, peer, now));
+            }
             Event::Connected { link, at, peer, dial } => {
                 let peer = self.id(peer);
                 self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
@@ -272,8 +282,11 @@ impl World {
                 let address = match target {
                     Target::Name(name) => name.parse().unwrap(),
                     Target::Address(address) => address,
+                    Target::Carried { via, query } => {
+                        return self.carry(ix, dial, via, query, &expect.unwrap());
+                    }
                 };
-                let peer = self.addresses.get(&address).copied();
+                let peer = self.addresses.get(&address).copied().filter(|peer| !self.hidden.contains(peer));
                 let peer = peer.filter(|peer| expect.is_none_or(|id| id == self.id(*peer)));
                 let (later, sooner) = (self.now + self.delay() + self.delay(), self.now + self.delay());
                 let silent = peer.is_some_and(|peer| self.frozen.contains(&peer) || self.is_cut(ix, peer));
@@ -309,7 +322,57 @@ impl World {
         }
     }
 
+    /// As the driver does it: each node is asked where to.
+    fn carry(&mut self, ix: usize, dial: DialId, via: LinkId, query: u64, target: &NodeId) {
+        let (mut at, mut way) = (ix, vec![via]);
+        let later = self.now + self.delay();
+        let found = loop {
+            let link = *way.last().unwrap();
+            let Some(ends) = self.ends.get(&link) else { break None };
+            at = if ends.0 == at { ends.1 } else { ends.0 };
+            match self.nodes.get(&at).map(|node| node.carry(link, query, target)) {
+                Some(Carry::ToMe) => break Some(at),
+                Some(Carry::Onward(link)) => way.push(link),
+                Some(Carry::Refuse) | None => break None,
+            }
+            assert!(way.len() < 30, "a circle");
+        };
+        let Some(peer) = found else {
+            return self.post(later, Event::DialFailed { at: ix, dial, refused: true });
+        };
+        self.links += 1;
+        let link = LinkId(self.links);
+        self.ends.insert(link, (ix, peer));
+        self.circuits.insert(link, way);
+        self.latest.insert((link, ix), later);
+        self.latest.insert((link, peer), later);
+        self.post(later, Event::Connected { link, at: peer, peer: ix, dial: None });
+        self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
+    }
+
+    /// By how many links a connection goes; 0: by itself.
+    pub fn hops(&self, link: LinkId) -> usize {
+        self.circuits.get(&link).map_or(0, Vec::len)
+    }
+
+    /// Who is between the ends of a connection.
+    pub fn carriers(&self, link: LinkId) -> BTreeSet<usize> {
+        let (a, b) = self.ends[&link];
+        let links = self.circuits.get(&link).into_iter().flatten();
+        let nodes = links.filter_map(|link| self.ends.get(link)).flat_map(|ends| [ends.0, ends.1]);
+        nodes.filter(|ix| ![a, b].contains(ix)).collect()
+    }
+
     fn close(&mut self, link: LinkId, by: usize) {
+        let over: Vec<_> =
+            self.circuits.iter().filter(|(_, way)| way.contains(&link)).map(|(link, _)| *link).collect();
+        for circuit in over {
+            self.circuits.remove(&circuit);
+            if let Some((a, b)) = self.ends.remove(&circuit) {
+                self.post_on_link(circuit, b, Event::Closed { link: circuit, at: a });
+                self.post_on_link(circuit, a, Event::Closed { link: circuit, at: b });
+            }
+        }
         if let Some(ends) = self.ends.remove(&link) {
             let at = if ends.0 == by { ends.1 } else { ends.0 };
             self.post_on_link(link, by, Event::Closed { link, at });

@@ -1,0 +1,140 @@
+//! Streams that other nodes carry, in virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{SECOND, echo, network_of};
+use smokesignal::{Node, NodeStream, Path, StreamError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+/// Thirty nodes that dial nobody for a stream, and a stream that is carried.
+async fn carried(name: &str) -> (Vec<Node>, usize, NodeStream) {
+    let (_network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+    nodes.iter().for_each(echo);
+    for to in (1..nodes.len()).rev() {
+        let stream = nodes[0].open(nodes[to].id(), name).await.unwrap();
+        if stream.path() == Path::Carried {
+            return (nodes, to, stream);
+        }
+    }
+    panic!("all are neighbours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_dialled_is_reached_through_others() {
+    let (_network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+    nodes.iter().for_each(echo);
+    let mut carried = 0;
+    for other in &nodes[1..] {
+        let begin = Instant::now();
+        let stream = nodes[0].open(other.id(), "echo").await.unwrap();
+        stream.send("hello").await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap(), "hello");
+        let neighbour = nodes[0].peers().contains(&other.id());
+        assert_eq!(stream.path(), if neighbour { Path::Neighbour } else { Path::Carried });
+        assert!(begin.elapsed() < Duration::from_millis(700), "{:?}", begin.elapsed());
+        carried += usize::from(!neighbour);
+    }
+    assert!(carried >= 20, "{carried}");
+    assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are no links");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lot_is_carried_in_both_directions_at_once_and_ends_in_order() {
+    let (_nodes, _, mut stream) = carried("echo").await;
+    let sent: Vec<u8> = (0..8 << 20).map(|at: u32| (at % 251) as u8).collect();
+    let mut read = Vec::new();
+    let (mut reader, mut writer) = tokio::io::split(&mut stream);
+    let write = async {
+        writer.write_all(&sent).await.unwrap();
+        writer.shutdown().await.unwrap();
+    };
+    tokio::join!(write, async { reader.read_to_end(&mut read).await.unwrap() });
+    assert!(read == sent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_accepts_is_refused_through_others_as_well() {
+    let (_nodes, _, stream) = carried("nobody").await;
+    assert_eq!(stream.answered().await, Err(StreamError::Refused));
+}
+
+/// Killed one by one, all that may carry: the stream breaks, nothing is wrong before, and another way is found.
+#[tokio::test(start_paused = true)]
+async fn a_carrier_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
+    let (mut nodes, to, stream) = carried("echo").await;
+    let target = nodes[to].id();
+    let keep = [nodes[0].id(), target];
+    let mut said = 0_u32;
+    let error = loop {
+        said += 1;
+        let answer = async {
+            stream.send(said.to_be_bytes().to_vec()).await?;
+            stream.recv().await
+        };
+        match answer.await {
+            Ok(answer) => assert_eq!(answer.unwrap(), said.to_be_bytes()[..]),
+            Err(error) => break error,
+        }
+        let victim =
+            nodes.iter().position(|node| !keep.contains(&node.id())).expect("a carrier is among them");
+        drop(nodes.remove(victim));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(error, StreamError::Cut);
+    assert!(nodes.len() >= 10, "{} are left", nodes.len());
+    tokio::time::sleep(20 * SECOND).await;
+    let again = nodes[0].open(target, "echo").await.unwrap();
+    again.send("again").await.unwrap();
+    assert_eq!(again.recv().await.unwrap().unwrap(), "again");
+}
+
+/// A carrier that takes everything and passes nothing on: the ends notice, as of a link.
+#[tokio::test(start_paused = true)]
+async fn carriers_that_freeze_break_the_stream() {
+    let (network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+    nodes.iter().for_each(echo);
+    let mut stream = None;
+    let mut to = 0;
+    for other in 1..nodes.len() {
+        let opened = nodes[0].open(nodes[other].id(), "echo").await.unwrap();
+        if opened.path() == Path::Carried {
+            (stream, to) = (Some(opened), other);
+        }
+    }
+    let stream = stream.unwrap();
+    stream.send("before").await.unwrap();
+    assert_eq!(stream.recv().await.unwrap().unwrap(), "before");
+    for (at, node) in nodes.iter().enumerate() {
+        if at != 0 && at != to {
+            network.freeze(node.local_addr().unwrap());
+        }
+    }
+    let begin = Instant::now();
+    assert_eq!(stream.recv().await.unwrap_err(), StreamError::Cut);
+    assert!(begin.elapsed() < 7 * SECOND, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_carried_connection_is_kept_while_a_stream_is_open_and_then_given_up() {
+    let (nodes, to, stream) = carried("echo").await;
+    tokio::time::sleep(120 * SECOND).await;
+    stream.send("still there").await.unwrap();
+    assert_eq!(stream.recv().await.unwrap().unwrap(), "still there");
+    let open = |begin: Instant, stream: NodeStream| async move {
+        stream.send("x").await.unwrap();
+        stream.recv().await.unwrap();
+        (begin.elapsed(), stream)
+    };
+    let begin = Instant::now();
+    let (soon, second) = open(begin, nodes[0].open(nodes[to].id(), "echo").await.unwrap()).await;
+    drop((stream, second));
+    tokio::time::sleep(40 * SECOND).await;
+    let begin = Instant::now();
+    let (later, _) = open(begin, nodes[0].open(nodes[to].id(), "echo").await.unwrap()).await;
+    assert!(later > soon, "{soon:?} over the connection that is there, {later:?} over a new one");
+}
