@@ -82,8 +82,8 @@ pub struct Config {
     pub split_timeout: Duration,
     /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9).
     pub walk_ttl: u8,
-    /// Searches for nodes by id from one neighbour that are heeded in one tick; more are dropped. Default 8 (32 a second:
-    /// each costs the whole network a message of 50 bytes on each link and direction).
+    /// Searches for nodes by id from one neighbour that are heeded in one tick; more are dropped. Default 32 (128 a
+    /// second, which is what the whole network can look for, because all are asked: 6 KB/s on each link).
     pub searches_per_tick: u32,
     /// Hops of a search for a node by its id. Default 20 (the diameter of 100 000 nodes is 15 or less).
     pub find_ttl: u8,
@@ -202,7 +202,7 @@ impl Default for Config {
             handshake_timeout: s(3),
             split_timeout: s(5),
             walk_ttl: 6,
-            searches_per_tick: 8,
+            searches_per_tick: 32,
             find_ttl: 20,
             find_timeout: s(5),
             dial_for_streams: true,

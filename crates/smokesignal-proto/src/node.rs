@@ -420,6 +420,7 @@ impl Node {
             self.spread.forgive(now);
         }
         if due {
+            self.membership.feed(self.spread.starved_by(now), now);
             self.look_around(now);
             self.search_on(now);
         }

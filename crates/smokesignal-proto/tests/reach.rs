@@ -176,7 +176,7 @@ fn a_carried_connection_ends_with_its_carriers_and_another_way_is_found() {
 /// Only along the way of a search that has passed, and only for whom it looked for.
 #[test]
 fn nobody_carries_what_nobody_has_asked_for() {
-    let mut world = gathered(20, &Config::default());
+    let world = gathered(20, &Config::default());
     let (link, _) = world.nodes[&0].peers().next().unwrap();
     for to in 0..20 {
         let expected = if to == 0 { Carry::ToMe } else { Carry::Refuse };

@@ -22,6 +22,7 @@ impl World {
             Event::RuleBegins(rule) => self.begin_rule(rule),
             Event::RuleGoesOn(rule) => self.go_on_with_rule(rule),
             Event::RuleEnds(rule) => self.end_rule(rule),
+            Event::TalkOver { ix, link } => self.on_talk_over(ix as usize, link),
             Event::Check => self.on_check(),
         }
     }
@@ -49,7 +50,7 @@ impl World {
             return self.members[ix].backlog.push_back(Event::Dialled { slot, start, dial });
         }
         let same_start = self.members[ix].alive() && self.members[ix].start == start;
-        let reachable = ix == peer || (self.members[peer].alive() && !self.is_cut(ix, peer));
+        let reachable = ix == peer || (self.members[peer].alive() && !self.is_held_up(slot));
         if !same_start || !reachable || self.links.get(slot).states[0] == End::Closed {
             self.links.get_mut(slot).states = [End::Closed; 2];
             self.done_with(slot);
@@ -122,7 +123,7 @@ impl World {
             }
             Output::GivenUp { link, .. } => {
                 self.note(5, ix as u64, link.0);
-                self.close(ix, link);
+                self.give_up(ix, link);
             }
             Output::Deliver { from, seq, data } => {
                 self.note(6, ix as u64, mix(seq) ^ data.len() as u64);
@@ -149,7 +150,8 @@ impl World {
                 let now = self.now;
                 self.members[ix].explicit.extend(outcome.ok().map(|peer| (peer, now)));
             }
-            Output::Reached { .. } | Output::Serving { .. } => {}
+            Output::Reached { request, outcome } => self.on_reached(ix, request, outcome),
+            Output::Serving { link } => self.on_serving(ix, link),
             Output::Left { .. } => self.note(9, ix as u64, 0),
             Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
             Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),

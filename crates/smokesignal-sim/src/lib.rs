@@ -36,6 +36,7 @@ mod queue;
 mod report;
 mod rule;
 mod scenario;
+mod seek;
 mod stats;
 mod swarm;
 mod workload;

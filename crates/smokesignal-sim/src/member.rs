@@ -26,6 +26,8 @@ pub(crate) struct Member {
     /// The host is gone from the net: packets to it vanish instead of being refused.
     pub(crate) unplugged: bool,
     pub(crate) frozen: bool,
+    /// Nobody can dial it.
+    pub(crate) hidden: bool,
     /// What arrived while it was frozen.
     pub(crate) backlog: VecDeque<Event>,
     /// Which part of a partitioned network it is in.
@@ -96,6 +98,7 @@ impl Member {
             died_at: 0,
             unplugged: false,
             frozen: false,
+            hidden: false,
             backlog: VecDeque::new(),
             side: 0,
             clock_ahead: 0,

@@ -36,6 +36,10 @@ impl World {
         let address = match target {
             Target::Name(name) => name.parse().ok(),
             Target::Address(address) => Some(*address),
+            Target::Carried { via, query } => {
+                let target = expect.expect("whoever is looked for has an id");
+                return self.dial_carried(ix, dial, (*via, *query), &target);
+            }
         };
         let peer = address.and_then(at_address).filter(|peer| *peer < self.members.len());
         self.stats.seed_dials += u64::from(peer.is_some_and(|peer| peer < self.setup.seeds));
@@ -43,7 +47,7 @@ impl World {
         let failed = |refused| Event::DialFailed { ix: ix as u32, start, dial, refused };
         let Some(peer) = peer else { return self.queue.push(self.now + DIAL_TIMEOUT, failed(false)) };
         let delay = self.delay(ix, peer);
-        if self.is_cut(ix, peer) || self.members[peer].frozen {
+        if self.is_cut(ix, peer) || self.members[peer].frozen || self.members[peer].hidden {
             return self.queue.push(self.now + DIAL_TIMEOUT, failed(false));
         }
         let wrong = expect.is_some_and(|id| id != self.members[peer].id);
@@ -181,15 +185,19 @@ impl World {
     pub(crate) fn on_parcel(&mut self, slot: u32, from: u8, hops: u8, parcel: Parcel) {
         let side = usize::from(from);
         let link = self.links.get_mut(slot);
-        let (sender, to) = (link.ends[side] as usize, link.ends[1 - side] as usize);
+        let to = link.ends[1 - side] as usize;
         if link.states[1 - side] != End::Closed {
-            if self.is_cut(sender, to) {
+            if self.is_held_up(slot) {
                 self.links.get_mut(slot).ways[side].stuck.push_back((parcel, hops));
                 return;
             }
             if self.members[to].frozen {
                 return self.members[to].backlog.push_back(Event::Parcel { slot, from, hops, parcel });
             }
+        }
+        if self.is_tampered_with(slot) {
+            self.links.get_mut(slot).pending -= 1;
+            return self.reset_link(slot);
         }
         self.take_in(slot, side, to, hops, parcel);
         self.done_with(slot);
@@ -204,7 +212,14 @@ impl World {
                 link.states[1 - side] = End::Open;
                 let peer = self.members[link.ends[side] as usize].id;
                 self.note(11, to as u64, id.0);
-                self.with(to, |node, now| node.handle_connected(id, peer, None, now));
+                let carried = self.is_carried(slot);
+                self.with(to, |node, now| {
+                    if carried {
+                        node.handle_carried(id, peer, now)
+                    } else {
+                        node.handle_connected(id, peer, None, now)
+                    }
+                });
             }
             Parcel::Message(message) => {
                 let cost = message.cost();
@@ -297,6 +312,7 @@ impl World {
         self.links.get_mut(slot).states[side] = End::Closed;
         self.post(slot, side as u8, Parcel::Bye, 0);
         self.release_if_done(slot);
+        self.end_circuits(id);
     }
 
     /// The process is gone: its kernel ends its connections, unless the host is off the net.
@@ -314,6 +330,7 @@ impl World {
         }
         for slot in self.members[ix].links.clone() {
             let side = self.links.get(slot).side_of(ix);
+            self.end_circuits(self.links.id(slot));
             let before = std::mem::replace(&mut self.links.get_mut(slot).states[side], End::Closed);
             if before != End::Closed && self.links.get(slot).states[1 - side] != End::Closed && !silently {
                 self.post(slot, side as u8, Parcel::Bye, 0);
@@ -329,6 +346,7 @@ impl World {
         let link = self.links.get_mut(slot);
         link.states = [End::Closed; 2];
         link.pending += 1;
+        self.end_circuits(id);
         for ix in ends {
             self.with(ix as usize, |node, now| node.handle_disconnected(id, now));
         }
@@ -345,8 +363,7 @@ impl World {
     pub(crate) fn pass_on_stuck(&mut self) {
         for slot in 0..self.links.count() {
             for from in 0..2 {
-                let [sender, to] = [from, 1 - from].map(|side| self.links.get(slot).ends[side] as usize);
-                if self.links.get(slot).ways[from].stuck.is_empty() || self.is_cut(sender, to) {
+                if self.links.get(slot).ways[from].stuck.is_empty() || self.is_held_up(slot) {
                     continue;
                 }
                 let at = self.now + self.chance.between(0, RETRANSMIT);
@@ -380,5 +397,6 @@ impl World {
             }
         }
         self.links.release(slot);
+        self.forget_circuit(slot);
     }
 }

@@ -284,6 +284,7 @@ impl World {
         }
         self.members[ix].wakes_at = u64::MAX;
         self.settle(ix);
+        self.pass_on_stuck();
     }
 
     fn draw(&mut self, share: f64, fits: impl Fn(&Self, usize) -> bool) -> Vec<usize> {

@@ -4,6 +4,7 @@ mod faults;
 mod lab;
 mod netsplit;
 mod reorder;
+mod seek;
 mod slow;
 mod traffic;
 
@@ -42,7 +43,7 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which `all` runs them.
-pub const SCENARIOS: [Scenario; 19] = [
+pub const SCENARIOS: [Scenario; 20] = [
     scenario("join", "everybody enters through one seed, 200 a second", 1000, faults::join),
     scenario(
         "steady-1",
@@ -79,6 +80,12 @@ pub const SCENARIOS: [Scenario; 19] = [
         "twelve cities: are nearer neighbours a gain, and at what cost?",
         200,
         reorder::reorder,
+    ),
+    scenario(
+        "seek",
+        "nodes look for others by id: dialled, carried, through deaths and past hostile carriers",
+        1000,
+        seek::seek,
     ),
     scenario("swarm", "many small networks, each with the faults its seed draws", 0, swarm::swarm),
     scenario("speed", "events per second of the simulator", 10_000, traffic::speed),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use smokesignal_proto::{Config, DialId, Node, NodeId};
+use smokesignal_proto::{Config, DialId, LinkId, Node, NodeId};
 
 use crate::chance::{Chance, mix};
 use crate::check::{Expect, Suspects, Violation};
@@ -16,6 +16,7 @@ use crate::link::{Links, Parcel};
 use crate::member::{Member, address, keypair};
 use crate::queue::Queue;
 use crate::rule::Rule;
+use crate::seek::Seeking;
 use crate::stats::Stats;
 use crate::workload::Workload;
 
@@ -81,6 +82,7 @@ pub struct World {
     pub stats: Stats,
     pub(crate) violation: Option<Violation>,
     pub(crate) suspects: Suspects,
+    pub(crate) seeking: Seeking,
     pub(crate) links_changed_at: u64,
     /// A living seed could be reached since then.
     pub(crate) seed_since: Option<u64>,
@@ -125,6 +127,11 @@ pub(crate) enum Event {
     RuleBegins(u32),
     RuleGoesOn(u32),
     RuleEnds(u32),
+    /// A connection that serves streams is used no more.
+    TalkOver {
+        ix: u32,
+        link: LinkId,
+    },
     /// The checkers look at everything.
     Check,
 }
@@ -154,6 +161,7 @@ impl World {
             stats: Stats::default(),
             violation: None,
             suspects: Suspects::default(),
+            seeking: Seeking::default(),
             links_changed_at: 0,
             seed_since: None,
             events: 0,

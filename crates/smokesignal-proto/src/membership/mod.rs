@@ -235,6 +235,8 @@ pub(crate) struct Membership {
     next_shuffle: Instant,
     shuffle_wait: Duration,
     over_since: Option<Instant>,
+    /// The neighbours do not bring all that they claim to have.
+    hungry_since: Option<Instant>,
     reorder: reorder::Reorder,
     next_probe: Instant,
     /// Links that fell silent since the last tick.
@@ -277,6 +279,7 @@ impl Membership {
             next_shuffle: now + config.shuffle,
             shuffle_wait: config.shuffle,
             over_since: None,
+            hungry_since: None,
             reorder: reorder::Reorder::new(now, config.reorder_wait.0),
             next_probe: now,
             silent: 0,

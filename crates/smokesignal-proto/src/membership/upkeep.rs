@@ -11,6 +11,10 @@ use crate::time::Instant;
 /// What a connection that is no link is granted per tick: enough to join, too little to fill memory with answers.
 const SESSION_FAVOURS: u32 = 4;
 
+/// With all the links it may have and none that brings what it claims, a node gives one up after this long: a neighbour has
+/// been asked once more by then.
+const STARVED: Duration = Duration::from_secs(15);
+
 impl Membership {
     /// One control message. Its records have been verified.
     pub(crate) fn handle(&mut self, link: LinkId, control: Control, now: Instant) {
@@ -212,6 +216,23 @@ impl Membership {
         }
     }
 
+    /// `by`: a neighbour that does not bring what it claims to have, and no other does either. They may be busy, or hostile,
+    /// and all of them: then there have to be more, and in the end others.
+    pub(crate) fn feed(&mut self, by: Option<LinkId>, now: Instant) {
+        let Some(link) = by else {
+            self.hungry_since = None;
+            return;
+        };
+        let since = *self.hungry_since.get_or_insert(now);
+        let free =
+            |conn: &super::Conn| conn.phase == Phase::Active && !conn.explicit && conn.bridge_until <= now;
+        let full = self.committed() >= self.config.automatic_max();
+        if full && now - since > STARVED && self.conns.get(&link).is_some_and(free) {
+            self.hungry_since = Some(now);
+            self.say_goodbye(link, Farewell::Surplus, now);
+        }
+    }
+
     fn refill(&mut self, now: Instant) {
         for ix in 0..self.seeds.len() {
             let seed = &self.seeds[ix];
@@ -225,7 +246,9 @@ impl Membership {
         if self.degree() == 0 {
             self.try_contacts(now);
         }
-        if self.committed() >= self.config.min_peers || now < self.next_refill {
+        let enough =
+            if self.hungry_since.is_some() { self.config.automatic_max() } else { self.config.min_peers };
+        if self.committed() >= enough || now < self.next_refill {
             return;
         }
         let wait = self.refill_wait;
@@ -239,7 +262,7 @@ impl Membership {
     }
 
     fn ask_known_nodes(&mut self, now: Instant) {
-        let missing = self.config.min_peers - self.committed();
+        let missing = self.config.min_peers.saturating_sub(self.committed()).max(1);
         let room = self.config.max_dials.saturating_sub(self.dials.len());
         let alone = self.degree() == 0;
         let count = if alone || self.doubts > 0 { room } else { missing.min(room) };

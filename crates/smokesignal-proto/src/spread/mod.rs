@@ -41,6 +41,8 @@ pub(crate) struct Spread {
     next_want: Option<Instant>,
     /// Where the next round of repairs begins.
     hand: StreamIx,
+    /// When all who claimed to be ahead in some stream had failed last, and one of them.
+    starved: Option<(Instant, LinkId)>,
 }
 
 /// Where a stream comes from.

@@ -254,10 +254,11 @@ impl Spread {
     /// Nobody is ahead, or none whose word counts. Those who did not keep theirs may have been busy: they are asked once
     /// more after a while, again and again.
     fn forgive_all(&mut self, ix: StreamIx, have: u64, mut want: Want, now: Instant) -> Option<Repair> {
-        let columns = self.links.values_mut().filter_map(|link| link.columns.get_mut(ix));
+        let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.columns.get_mut(ix)?)));
         let (mut any, mut forgiven) = (false, false);
-        for column in columns.filter(|column| column.peer_have > have) {
+        for (id, column) in columns.filter(|(_, column)| column.peer_have > have) {
             any = true;
+            self.starved = Some((now, id));
             if now >= column.not_before {
                 column.failed_claims = MAX_FAILED_CLAIMS - 1;
                 forgiven = true;
@@ -269,6 +270,13 @@ impl Spread {
             self.insert(ix, want);
         }
         None
+    }
+
+    /// One of the neighbours that claim to have what they do not bring, if no other brings it either.
+    pub(crate) fn starved_by(&self, now: Instant) -> Option<LinkId> {
+        self.starved
+            .filter(|(at, _)| now - *at <= FORGIVEN_AFTER + Duration::from_secs(1))
+            .map(|(_, link)| link)
     }
 
     /// Who was asked has not answered in time.

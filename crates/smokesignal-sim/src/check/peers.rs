@@ -48,6 +48,7 @@ impl World {
             self.check_component();
         }
         self.check_inside();
+        self.check_seeking();
     }
 
     fn check_links(&mut self, ix: usize, alive: usize) {
