@@ -61,7 +61,9 @@ impl Acceptor {
 
     /// The next stream that somebody opened. Nothing is lost if the future is dropped. `None` once the node is dropped.
     pub async fn next(&mut self) -> Option<NodeStream> {
-        self.streams.recv().await
+        let stream = self.streams.recv().await?;
+        stream.say_taken();
+        Some(stream)
     }
 }
 

@@ -8,9 +8,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::{NodeId, SendError, TrySendError};
+use crate::ask::{self, Question, Read};
+use crate::{Node, NodeId, NodeStream, OpenError, SendError, TrySendError};
 
 /// Bytes written and not yet taken by the node's links. Enough for a link's round trip, small enough to wait early.
 const OUTBOX: usize = 1024 * 1024;
@@ -24,7 +25,7 @@ pub enum Incoming {
     Message {
         /// Who wrote it.
         from: NodeId,
-        /// Its number: 1, 2, 3, … in each start of the writer.
+        /// Its number: 1, 2, 3, … in each start of the writer. Numbers of its [questions](Node::ask) are left out.
         seq: u64,
         /// The payload.
         data: Bytes,
@@ -37,6 +38,21 @@ pub enum Incoming {
         missed: u64,
     },
 }
+
+impl Incoming {
+    /// Opens a stream to the writer, who takes it with [`Node::replies`]. A stream of the name `reply`, otherwise as
+    /// [`Node::open`].
+    ///
+    /// # Errors
+    /// As [`Node::open`]; the writer may have left meanwhile.
+    pub async fn reply(&self, node: &Node) -> Result<NodeStream, OpenError> {
+        let (Self::Message { from, .. } | Self::Gap { from, .. }) = self;
+        node.open(*from, REPLY).await
+    }
+}
+
+/// The name of the streams that reply to a message.
+pub(crate) const REPLY: &str = "reply";
 
 /// The network as a duplex stream, from [`Node::broadcast`](crate::Node::broadcast).
 ///
@@ -113,7 +129,12 @@ impl BroadcastSender {
     /// As [`Broadcast::send`].
     pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let data = data.into();
-        self.hub.check(&data)?;
+        self.send_marked(data.len(), ask::literal(data)).await
+    }
+
+    /// What is no message of the application; `size` counts.
+    pub(crate) async fn send_marked(&self, size: usize, data: Bytes) -> Result<(), SendError> {
+        self.hub.check(size)?;
         let room = self.hub.room();
         let permit = room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?;
         permit.forget();
@@ -126,14 +147,15 @@ impl BroadcastSender {
     /// As [`Broadcast::try_send`].
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
         let data = data.into();
-        self.hub.check(&data)?;
+        self.hub.check(data.len())?;
         let room = self.hub.room();
-        match room.try_acquire_many(cost(&data)) {
+        let marked = ask::literal(data.clone());
+        match room.try_acquire_many(cost(&marked)) {
             Ok(permit) => permit.forget(),
             Err(tokio::sync::TryAcquireError::NoPermits) => return Err(TrySendError::Full(data)),
             Err(tokio::sync::TryAcquireError::Closed) => return Err(SendError::Closed.into()),
         }
-        Ok(self.hub.push(&room, data)?)
+        Ok(self.hub.push(&room, marked)?)
     }
 }
 
@@ -284,12 +306,15 @@ struct HubState {
     readers: Vec<Weak<Reader>>,
     /// Byte-wise writers that wait for room.
     writers: Vec<Waker>,
+    /// Where questions go that others ask.
+    questions: Option<mpsc::Sender<Question>>,
 }
 
 impl Hub {
     pub(crate) fn new(max_message: usize) -> Self {
         let room = Arc::new(Semaphore::new(OUTBOX));
-        let state = HubState { outbox: VecDeque::new(), room, readers: Vec::new(), writers: Vec::new() };
+        let (readers, writers) = (Vec::new(), Vec::new());
+        let state = HubState { outbox: VecDeque::new(), room, readers, writers, questions: None };
         let inbox_limit = (32 * 1024 * 1024).max(2 * max_message);
         Self { state: Mutex::new(state), written: Notify::new(), max_message, inbox_limit }
     }
@@ -302,9 +327,9 @@ impl Hub {
         Arc::clone(&self.lock().room)
     }
 
-    fn check(&self, data: &Bytes) -> Result<(), SendError> {
-        if data.len() > self.max_message {
-            return Err(SendError::TooLarge { size: data.len(), limit: self.max_message });
+    fn check(&self, size: usize) -> Result<(), SendError> {
+        if size > self.max_message {
+            return Err(SendError::TooLarge { size, limit: self.max_message });
         }
         Ok(())
     }
@@ -334,6 +359,31 @@ impl Hub {
 
     pub(crate) fn has_written(&self) -> usize {
         self.lock().outbox.len()
+    }
+
+    /// Where questions go from now on; false if they go elsewhere already.
+    pub(crate) fn set_questions(&self, questions: Option<mpsc::Sender<Question>>) -> bool {
+        let mut state = self.lock();
+        if questions.is_some() && state.questions.is_some() {
+            return false;
+        }
+        state.questions = questions;
+        true
+    }
+
+    /// What was read: a message is for the readers, a question for whoever answers.
+    pub(crate) fn arrived(&self, from: NodeId, seq: u64, data: Bytes) -> Option<Incoming> {
+        match ask::read(from, data) {
+            Read::Message(data) => return Some(Incoming::Message { from, seq, data }),
+            Read::Question(question) => {
+                let questions = self.lock().questions.clone();
+                if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
+                    tracing::warn!(?from, "too many questions are waiting; this one is not answered");
+                }
+            }
+            Read::Unknown => tracing::debug!(?from, "a message of a kind that is not known here"),
+        }
+        None
     }
 
     /// Hands a batch to every reader.

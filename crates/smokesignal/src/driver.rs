@@ -345,7 +345,9 @@ impl Driver {
         let now = self.now();
         while let Some(output) = self.core.poll_output(now) {
             match output {
-                Output::Deliver { from, seq, data } => delivered.push(Incoming::Message { from, seq, data }),
+                Output::Deliver { from, seq, data } => {
+                    delivered.extend(self.shared.hub.arrived(from, seq, data))
+                }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages could not be had");
                     delivered.push(Incoming::Gap { from, missed });

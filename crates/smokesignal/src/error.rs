@@ -188,6 +188,9 @@ pub enum AcceptError {
     /// The name is empty or too long.
     #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
     BadName(usize),
+    /// Questions are answered already.
+    #[error("this node answers questions already; drop what the first answer() gave")]
+    Answering,
 }
 
 /// A stream has failed, or a write to it. Reads give what had arrived before they fail.

@@ -177,7 +177,7 @@ fn stream_frame(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
             let target = payload[..].try_into().map(NodeId::from_bytes).map_err(|_| FrameError::BadStream)?;
             Part::Carry { query, target }
         }
-        (OPEN, 1..=MAX_NAME) => Part::Open(text(&payload)?),
+        (OPEN, ..=MAX_NAME) => Part::Open(text(&payload)?),
         (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match payload.get_u8() {
             0 => Reset::Refused,
             1 => Reset::Busy,
@@ -226,11 +226,11 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_refused_before_it_is_waited_for() {
         let refused = |bytes: &[u8]| take(&mut BytesMut::from(bytes)).is_err();
-        assert!(refused(&[9, 0, 0, 0]));
+        assert!(refused(&[10, 0, 0, 0]));
         assert!(refused(&[0, 0xff, 0xff, 0xff]));
         assert!(refused(&[3, 0, 0, 4, 0, 0, 0, 0]));
         assert!(refused(&[4, 0, 0, 5, 0, 0, 0, 1, 0]));
-        assert!(refused(&[5, 0, 0, 4, 0, 0, 0, 1]), "a stream without a name");
+        assert!(refused(&[9, 0, 0, 5, 0, 0, 0, 1, 0]), "carried to nobody");
         assert!(refused(&[5, 0, 0, 5, 0, 0, 0, 1, 0xff]), "a name that is no text");
         assert!(refused(&[6, 0, 0, 5, 0, 0, 0, 1, 9]));
         assert!(refused(&[0, 0, 0, 1, 7]));

@@ -1,6 +1,7 @@
 #![doc = include_str!("../../../README.md")]
 
 mod accept;
+mod ask;
 mod broadcast;
 mod budget;
 mod carry;
@@ -22,6 +23,7 @@ mod tls;
 pub mod transport;
 
 pub use accept::Acceptor;
+pub use ask::{Answer, Answering, Answers};
 pub use broadcast::{Broadcast, BroadcastSender, Incoming};
 pub use error::{
     AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,

@@ -2,16 +2,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use ring::{hmac, rand::SecureRandom as _};
 use smokesignal_proto::{self as proto, Config, Keypair, MAX_ADDRESSES};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::broadcast::Hub;
+use crate::ask::{self, MARKED, Questions};
+use crate::broadcast::{Hub, REPLY};
 use crate::driver::{Command, Driver, Limits, Shared};
 use crate::event::Bus;
 use crate::frame::MAX_NAME;
@@ -19,8 +21,8 @@ use crate::mux::Common;
 use crate::options::{Builder, Secret, is_host_and_port};
 use crate::transport::{Credentials, Endpoint};
 use crate::{
-    AcceptError, Acceptor, Broadcast, ConnectError, Events, Identity, NodeId, NodeStream, OpenError, Peer,
-    Peers, StartError,
+    AcceptError, Acceptor, Answering, Answers, Broadcast, ConnectError, Events, Identity, NodeId, NodeStream,
+    OpenError, Peer, Peers, SendError, StartError,
 };
 
 /// A node of the network. Clones are the same node.
@@ -36,6 +38,7 @@ struct Inner {
     identity: Identity,
     credentials: Credentials,
     shared: Shared,
+    questions: Arc<Questions>,
     running: Mutex<Option<Running>>,
     /// The same, for those that cannot wait.
     commands: std::sync::Mutex<Option<(mpsc::UnboundedSender<Command>, SocketAddr)>>,
@@ -49,6 +52,16 @@ struct Running {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.bus.close();
+    }
+}
+
+/// Does not keep the node alive.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakNode(Weak<Inner>);
+
+impl WeakNode {
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
     }
 }
 
@@ -67,7 +80,8 @@ impl Node {
         let (bus, peers, size) = (Arc::new(Bus::new()), Peers::default(), Arc::default());
         let shared = Shared { hub, bus, peers, streams, size };
         let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
-        Self(Arc::new(Inner { options, identity, credentials, shared, running, commands }))
+        let questions = Arc::default();
+        Self(Arc::new(Inner { options, identity, credentials, shared, questions, running, commands }))
     }
 
     /// Listens and enters the network. Returns once it listens; the first peer is announced by
@@ -135,7 +149,7 @@ impl Node {
             incarnation: next_incarnation(),
             min_peers: options.min_peers,
             max_peers: options.max_peers,
-            max_message: options.max_message,
+            max_message: options.max_message + MARKED,
             signed: !options.trusted,
             start: options.read_from,
             reorder: options.reorder,
@@ -235,6 +249,10 @@ impl Node {
         if !(1..=MAX_NAME).contains(&name.len()) {
             return Err(OpenError::BadName(name.len()));
         }
+        self.open_any(id, name).await
+    }
+
+    pub(crate) async fn open_any(&self, id: NodeId, name: &str) -> Result<NodeStream, OpenError> {
         if id == self.id() {
             return Err(OpenError::Myself(id));
         }
@@ -259,6 +277,60 @@ impl Node {
             return Err(AcceptError::BadName(name.len()));
         }
         self.0.shared.streams.acceptors.accept(name.to_owned())
+    }
+
+    /// The streams that others open to [reply](crate::Incoming::reply) to what this node has written.
+    ///
+    /// # Errors
+    /// Another [`Acceptor`] has the name `reply`.
+    pub fn replies(&self) -> Result<Acceptor, AcceptError> {
+        self.accept(REPLY)
+    }
+
+    /// Asks everyone, and gives the answers as they come until `timeout` is over: 1 024 at most, of 1 MiB each at most.
+    /// Nodes that do not [answer](Self::answer) do not notice. Each answer comes over a stream of its own: ask what some of
+    /// the nodes have an answer to, not all of thousands.
+    ///
+    /// ```no_run
+    /// # async fn example(node: smokesignal::Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// let _answering = node.answer(|_from, question| async move {
+    ///     (question == "who has 7.txt?" && std::path::Path::new("7.txt").exists()).then(|| "I".into())
+    /// })?;
+    /// let mut answers = node.ask("who has 7.txt?", std::time::Duration::from_secs(2)).await?;
+    /// while let Some(answer) = answers.next().await {
+    ///     println!("{} has it", answer.from);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Broadcast::send`]. Nobody was asked.
+    pub async fn ask(
+        &self,
+        question: impl Into<Bytes>,
+        timeout: std::time::Duration,
+    ) -> Result<Answers, SendError> {
+        let mut number = [0; 8];
+        let filled = ring::rand::SystemRandom::new().fill(&mut number);
+        filled.map_err(|_| SendError::Closed)?;
+        let number = u64::from_be_bytes(number);
+        let acceptors = &self.0.shared.streams.acceptors;
+        self.0.questions.ask(self, acceptors, number, question.into(), timeout).await
+    }
+
+    /// Answers what others [ask](Self::ask): `handler` gets who asks and what, and gives an answer of 1 MiB at most, or none.
+    /// 64 questions are answered at once, and 256 wait; more are not answered. For as long as the result lives. Call it
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`AcceptError::Answering`] if this node answers already.
+    pub fn answer<F, A>(&self, handler: F) -> Result<Answering, AcceptError>
+    where
+        F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Bytes>> + Send + 'static,
+    {
+        ask::answer(WeakNode(Arc::downgrade(&self.0)), &self.0.shared.hub, handler)
     }
 
     fn commands(&self) -> std::sync::MutexGuard<'_, Option<(mpsc::UnboundedSender<Command>, SocketAddr)>> {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::frame::{MAX_REASON, Reset};
+use crate::frame::{MAX_REASON, Part, Reset};
 use crate::stream::Stream;
 use crate::{NodeId, StreamError};
 
@@ -84,8 +84,8 @@ impl NodeStream {
         }
     }
 
-    /// Waits until the other side has taken the stream and written, read or ended anything. There is no need to: writes
-    /// go out at once, and fail later if it is refused.
+    /// Waits until the other side's application has taken the stream. There is no need to: writes go out at once, and fail
+    /// later if it is refused.
     ///
     /// # Errors
     /// [`StreamError::Refused`] if nobody there accepts the name, [`StreamError::Busy`] if it is too much,
@@ -134,6 +134,16 @@ impl NodeStream {
 
     pub(crate) fn refuse(self, reset: Reset) {
         self.stream.reset(reset);
+    }
+
+    /// Tells the other side that the application has it now.
+    pub(crate) fn say_taken(&self) {
+        self.stream.announce(Part::Credit(0));
+    }
+
+    /// As [`recv`](Self::recv), but a longer chunk is cut there.
+    pub(crate) async fn recv_up_to(&self, limit: usize) -> Result<Option<Bytes>, StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_recv(cx, limit)).await
     }
 
     /// No more reads.

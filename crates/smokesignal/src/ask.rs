@@ -1,0 +1,272 @@
+//! Questions to everyone, and their answers: a question is a broadcast message with a mark, an answer comes over a stream
+//! of its own from whoever has one.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::accept::Acceptors;
+use crate::broadcast::Hub;
+use crate::node::WeakNode;
+use crate::{AcceptError, Acceptor, Node, NodeId, NodeStream, SendError};
+
+/// Answers to one question at most; more are refused.
+const MAX_ANSWERS: usize = 1024;
+/// Bytes of one answer at most: 1 MiB.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// Questions that are being answered at once.
+const AT_ONCE: usize = 64;
+/// Answers that are being read at once: with their windows they fit into half of what one connection may hold.
+const READ_AT_ONCE: usize = 8;
+/// Questions that wait to be answered; more are not answered.
+pub(crate) const WAITING: usize = 256;
+/// An answer has to come, or to be taken, within this time once it has begun.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The name of the streams that answers come over: one that no application can have.
+const NAME: &str = "";
+
+/// What begins a broadcast message that is not the application's, after which comes what it is. A message of the
+/// application that happens to begin like this is sent behind it, as [`LITERAL`].
+const MARK: &[u8] = b"\0smokesignal\0";
+const LITERAL: u8 = 0;
+const QUESTION: u8 = 1;
+/// Bytes that marks add to a message at most: the mark, what it is, a number.
+pub(crate) const MARKED: usize = MARK.len() + 1 + 8;
+
+/// An answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Who gives it.
+    pub from: NodeId,
+    /// What it says.
+    pub data: Bytes,
+}
+
+/// The answers to a question, from [`Node::ask`]. When it is dropped, further ones are refused.
+#[derive(Debug)]
+pub struct Answers {
+    number: u64,
+    until: Instant,
+    left: usize,
+    answers: mpsc::Receiver<Answer>,
+    questions: Arc<Questions>,
+}
+
+impl Answers {
+    /// The next answer, as they arrive; `None` once the time is over, or 1 024 have come. Nothing is lost if the future is
+    /// dropped.
+    pub async fn next(&mut self) -> Option<Answer> {
+        if self.left == 0 {
+            return None;
+        }
+        let answer = timeout_at(self.until, self.answers.recv()).await.ok().flatten()?;
+        self.left -= 1;
+        Some(answer)
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.questions.lock().open.remove(&self.number);
+    }
+}
+
+/// As long as it lives, the node answers questions. From [`Node::answer`].
+#[derive(Debug)]
+pub struct Answering {
+    hub: Weak<Hub>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.set_questions(None);
+        }
+    }
+}
+
+/// A question that somebody asks.
+#[derive(Debug)]
+pub(crate) struct Question {
+    from: NodeId,
+    number: u64,
+    data: Bytes,
+}
+
+/// What this node has asked and waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Questions(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    open: BTreeMap<u64, mpsc::Sender<Answer>>,
+    accepting: bool,
+}
+
+impl Questions {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks everyone.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        node: &Node,
+        acceptors: &Arc<Acceptors>,
+        number: u64,
+        question: Bytes,
+        patience: Duration,
+    ) -> Result<Answers, SendError> {
+        if !std::mem::replace(&mut self.lock().accepting, true)
+            && let Ok(acceptor) = acceptors.accept(NAME.to_owned())
+        {
+            tokio::spawn(take_answers(acceptor, Arc::downgrade(self)));
+        }
+        let (sender, answers) = mpsc::channel(1);
+        self.lock().open.insert(number, sender);
+        let (until, questions) = (Instant::now() + patience, Arc::clone(self));
+        let asked = Answers { number, until, left: MAX_ANSWERS, answers, questions };
+        let mut message = BytesMut::with_capacity(8 + question.len());
+        message.put_u64(number);
+        message.put_slice(&question);
+        let sender = node.broadcast().sender();
+        match timeout_at(until, sender.send_marked(question.len(), marked(QUESTION, &message))).await {
+            Ok(sent) => sent.map(|()| asked),
+            Err(_) => Ok(asked), // The time is over before anybody was there: no answers.
+        }
+    }
+}
+
+/// For as long as the node is there.
+async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
+    let room = Arc::new(Semaphore::new(READ_AT_ONCE));
+    while let Some(stream) = acceptor.next().await {
+        let (Ok(permit), questions) = (Arc::clone(&room).acquire_owned().await, Weak::clone(&questions))
+        else {
+            return;
+        };
+        tokio::spawn(async move {
+            if timeout(ANSWER_TIMEOUT, take_answer(&stream, &questions)).await.is_err() {
+                stream.break_off("the answer came too slowly, or was not taken");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn take_answer(stream: &NodeStream, questions: &Weak<Questions>) {
+    let Ok(Some(mut data)) = stream.recv_up_to(MAX_ANSWER + 9).await else { return };
+    if data.len() < 8 || data.len() > MAX_ANSWER + 8 {
+        return stream.break_off("an answer has 1 MiB at most");
+    }
+    let number = data.get_u64();
+    let asker = questions.upgrade().and_then(|questions| questions.lock().open.get(&number).cloned());
+    let Some(asker) = asker else { return stream.break_off("nobody asks that any more") };
+    if asker.send(Answer { from: stream.peer(), data }).await.is_err() {
+        stream.break_off("nobody asks that any more");
+    }
+}
+
+/// Lets `handler` answer what others ask.
+pub(crate) fn answer<F, A>(node: WeakNode, hub: &Arc<Hub>, handler: F) -> Result<Answering, AcceptError>
+where
+    F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
+    A: Future<Output = Option<Bytes>> + Send + 'static,
+{
+    let (sender, mut questions) = mpsc::channel::<Question>(WAITING);
+    if !hub.set_questions(Some(sender)) {
+        return Err(AcceptError::Answering);
+    }
+    tokio::spawn(async move {
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        while let Some(Question { from, number, data }) = questions.recv().await {
+            let (Ok(permit), node) = (Arc::clone(&room).acquire_owned().await, node.clone()) else { return };
+            let answering = handler(from, data);
+            tokio::spawn(async move {
+                if let Some(answer) = answering.await
+                    && let Err(error) = give(&node, from, number, &answer).await
+                {
+                    tracing::warn!(?from, error, "an answer could not be given");
+                }
+                drop(permit);
+            });
+        }
+    });
+    Ok(Answering { hub: Arc::downgrade(hub) })
+}
+
+async fn give(node: &WeakNode, to: NodeId, number: u64, answer: &Bytes) -> Result<(), String> {
+    if answer.len() > MAX_ANSWER {
+        return Err(format!("it has {} bytes, {MAX_ANSWER} is the limit", answer.len()));
+    }
+    let Some(node) = node.upgrade() else { return Ok(()) };
+    let stream = node.open_any(to, NAME).await.map_err(|error| error.to_string())?;
+    drop(node);
+    let mut data = BytesMut::with_capacity(8 + answer.len());
+    data.put_u64(number);
+    data.put_slice(answer);
+    stream.send(data).await.map_err(|error| error.to_string())?;
+    stream.finish();
+    // Its end, or why it was refused.
+    match timeout(ANSWER_TIMEOUT, stream.recv()).await {
+        Ok(Err(error)) => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// What an application writes, so that it is not taken for something else.
+pub(crate) fn literal(data: Bytes) -> Bytes {
+    if data.starts_with(MARK) { marked(LITERAL, &data) } else { data }
+}
+
+fn marked(kind: u8, data: &[u8]) -> Bytes {
+    [MARK, &[kind], data].concat().into()
+}
+
+/// What a message that was read is.
+pub(crate) enum Read {
+    /// For the application.
+    Message(Bytes),
+    Question(Question),
+    /// Of a later version.
+    Unknown,
+}
+
+pub(crate) fn read(from: NodeId, mut data: Bytes) -> Read {
+    if !data.starts_with(MARK) {
+        return Read::Message(data);
+    }
+    data.advance(MARK.len());
+    let kind = if data.is_empty() { u8::MAX } else { data.get_u8() };
+    match kind {
+        LITERAL => Read::Message(data),
+        QUESTION if data.len() >= 8 => Read::Question(Question { from, number: data.get_u64(), data }),
+        _ => Read::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_application_writes_is_read_as_it_was() {
+        let from = NodeId::from_bytes([1; 32]);
+        for data in
+            [&b""[..], b"hello", MARK, b"\0smokesignal\0\0x", b"\0smokesignal\0\x0112345678", b"\0smoke"]
+        {
+            let Read::Message(read) = read(from, literal(Bytes::copy_from_slice(data))) else {
+                panic!("{data:?}")
+            };
+            assert_eq!(read, data);
+        }
+        assert!(matches!(read(from, MARK.into()), Read::Unknown));
+        assert!(matches!(read(from, marked(QUESTION, b"1234567")), Read::Unknown));
+        assert!(matches!(read(from, marked(QUESTION, b"12345678")), Read::Question(_)));
+    }
+}

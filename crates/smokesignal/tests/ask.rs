@@ -1,0 +1,124 @@
+//! Replies, questions and answers, in virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{SECOND, network, pair};
+use smokesignal::{AcceptError, Incoming, Path};
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_goes_to_the_writer_wherever_it_is() {
+    let (_network, nodes) = network().await;
+    let mut readers: Vec<_> = nodes[1..].iter().map(|node| (node, node.broadcast())).collect();
+    let mut replies = nodes[0].replies().unwrap();
+    nodes[0].broadcast().send("is anybody there?").await.unwrap();
+    for (node, broadcast) in &mut readers {
+        let message = broadcast.recv().await.unwrap();
+        let stream = message.reply(node).await.unwrap();
+        stream.send(format!("{} is", node.id())).await.unwrap();
+        let there = replies.next().await.unwrap();
+        assert_eq!((there.peer(), there.name()), (node.id(), "reply"));
+        assert_eq!(there.recv().await.unwrap().unwrap(), format!("{} is", node.id()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_an_answer_gives_it_and_nobody_else_hears_of_it() {
+    let (_network, nodes) = network().await;
+    let mut answering = Vec::new();
+    for (at, node) in nodes.iter().enumerate().skip(1) {
+        let handler = move |_from, question: Bytes| async move {
+            (at % 2 == 0).then(|| Bytes::from(format!("{at}: {}", question.len())))
+        };
+        answering.push(node.answer(handler).unwrap());
+    }
+    let twice = nodes[1].answer(|_, _| async { None }).unwrap_err();
+    assert_eq!(twice, AcceptError::Answering);
+    let mut broadcast = nodes[1].broadcast();
+    let begin = Instant::now();
+    let mut answers = nodes[0].ask("how long?", 3 * SECOND).await.unwrap();
+    let mut got = BTreeMap::new();
+    while let Some(answer) = answers.next().await {
+        assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
+        assert!(got.insert(answer.from, answer.data).is_none());
+    }
+    assert_eq!(begin.elapsed().as_secs(), 3);
+    let even = (2..12).step_by(2);
+    let expected: BTreeMap<_, _> = even.map(|at| (nodes[at].id(), Bytes::from(format!("{at}: 9")))).collect();
+    assert_eq!(got, expected);
+    // A question is no message.
+    nodes[0].broadcast().send("a message").await.unwrap();
+    let Some(Incoming::Message { data, .. }) = broadcast.recv().await else { panic!() };
+    assert_eq!(data, "a message");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_bounded_and_late_ones_are_refused() {
+    let (one, two) = pair().await;
+    let handler = |_, question: Bytes| async move {
+        match &question[..] {
+            b"large" => Some(vec![7; 1 << 20].into()),
+            b"too large" => Some(vec![7; (1 << 20) + 1].into()),
+            _ => {
+                tokio::time::sleep(5 * SECOND).await;
+                Some("late".into())
+            }
+        }
+    };
+    let answering = two.answer(handler).unwrap();
+    let mut answers = one.ask("large", SECOND).await.unwrap();
+    assert_eq!(answers.next().await.unwrap().data.len(), 1 << 20);
+    assert_eq!(answers.next().await, None);
+    for question in ["too large", "slow"] {
+        assert_eq!(one.ask(question, SECOND).await.unwrap().next().await, None);
+    }
+    // Five thousand at once: they are answered as far as is promised, and the node lives on.
+    let mut asked = Vec::new();
+    for _ in 0..1000 {
+        asked.push(one.ask("large", 60 * SECOND).await.unwrap());
+    }
+    let first = asked[0].next().await.unwrap();
+    assert_eq!(first.from, two.id());
+    drop(asked);
+    tokio::time::sleep(60 * SECOND).await;
+    let again = one.ask("large", SECOND).await.unwrap().next().await;
+    assert_eq!(again.unwrap().data.len(), 1 << 20);
+    drop(answering);
+    assert_eq!(one.ask("large", SECOND).await.unwrap().next().await, None);
+    let _again = two.answer(|_, _| async { None }).expect("the first one is gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_look_like_questions_are_messages() {
+    let (one, two) = pair().await;
+    let mut broadcast = two.broadcast();
+    let _answering = two.answer(|_, _| async { Some("an answer".into()) }).unwrap();
+    let texts = ["\0smokesignal\0\u{1}12345678", "\0smokesignal\0", "\0smokesignal\0\0", "\0"];
+    for text in texts {
+        one.broadcast().send(text).await.unwrap();
+        let Some(Incoming::Message { data, .. }) = broadcast.recv().await else { panic!() };
+        assert_eq!(data, text);
+    }
+    let largest = ["\0smokesignal\0".as_bytes(), &vec![1; (16 << 20) - 13]].concat();
+    one.broadcast().send(largest.clone()).await.unwrap();
+    let Some(Incoming::Message { data, .. }) = broadcast.recv().await else { panic!() };
+    assert!(data == largest, "of the largest size as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_answered_when_the_application_takes_it() {
+    let (one, two) = pair().await;
+    let mut acceptor = two.accept("x").unwrap();
+    let stream = one.open(two.id(), "x").await.unwrap();
+    assert_eq!(stream.path(), Path::Neighbour);
+    let early = tokio::time::timeout(Duration::from_secs(5), stream.answered()).await;
+    assert!(early.is_err(), "nobody has taken it");
+    let _there = acceptor.next().await.unwrap();
+    stream.answered().await.unwrap();
+}
