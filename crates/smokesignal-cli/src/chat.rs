@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Receiver;
 
 use self::message::NAME_LENGTH;
 use self::session::Session;
+use crate::direct;
 use crate::leave;
 use crate::options::{self, JoinArgs};
 use crate::outcome::{Exit, Failure, block_on};
@@ -20,7 +21,7 @@ use crate::signals::Signals;
 
 /// Talk to everyone in the network
 ///
-/// /peers shows the neighbours, /msg NAME TEXT writes to one of them, /help shows all commands. On a terminal there
+/// /peers shows the neighbours, /msg NAME TEXT writes to one node alone, /help shows all commands. On a terminal there
 /// is a line editor; otherwise stdin is read line by line and incoming lines go to stdout.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -51,12 +52,13 @@ async fn chat(args: Args) -> Result<Exit, Failure> {
     let node = args.join.node()?;
     let name = own_name(args.name, &node)?;
     let (events, broadcast) = (node.events(), node.broadcast());
+    let acceptor = direct::accept(&node)?;
     node.start().await?;
 
     // Only now: an error of `start` is better read without a prompt.
     let (input, output) = if is_interactive() { editor::start()? } else { editor::plain() };
     welcome(&node, &name, &args.join)?;
-    let session = Session::new(&node, name, broadcast.sender(), output.clone());
+    let session = Session::new(&node, name, acceptor, broadcast.sender(), output.clone());
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),

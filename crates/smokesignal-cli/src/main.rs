@@ -9,6 +9,7 @@ mod notice;
 mod chat;
 mod completions;
 mod demo;
+mod forward;
 mod id;
 mod localip;
 mod pipe;
@@ -16,6 +17,7 @@ mod run;
 mod sim;
 
 // What the commands share.
+mod direct;
 mod input;
 mod leave;
 mod lines;
@@ -45,6 +47,7 @@ enum Command {
     Chat(chat::Args),
     Pipe(pipe::Args),
     Run(run::Args),
+    Forward(forward::Args),
     Demo(demo::Args),
     Sim(sim::Args),
     Id(id::Args),
@@ -70,6 +73,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Chat(args) => chat::run(args),
         Command::Pipe(args) => pipe::run(args),
         Command::Run(args) => run::run(args),
+        Command::Forward(args) => forward::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Id(args) => id::run(&args),

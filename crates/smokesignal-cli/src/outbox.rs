@@ -4,7 +4,7 @@
 use std::future::{Future, pending};
 
 use bytes::Bytes;
-use smokesignal::{BroadcastSender, NodeId, Peer, SendError};
+use smokesignal::{BroadcastSender, NodeId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -18,9 +18,15 @@ pub(crate) trait Target: Send + Sync + 'static {
     /// The node, or `None` for everybody.
     fn id(&self) -> Option<NodeId>;
     /// Waits while the receiver is slow.
-    fn send(&self, data: Bytes) -> impl Future<Output = Result<(), SendError>> + Send;
-    /// Resolves when nothing can be delivered any more.
-    fn closed(&self) -> impl Future<Output = ()> + Send;
+    fn send(&self, data: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+    /// Nothing is to be sent: polled until there is.
+    fn idle(&self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+    /// Nothing more is to be sent, ever.
+    fn finish(&self) -> impl Future<Output = Result<(), String>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// This line of the input was not sent.
@@ -30,7 +36,7 @@ pub(crate) struct Unsent {
     pub(crate) to: Option<NodeId>,
     /// The number of the line.
     pub(crate) line: u64,
-    pub(crate) error: SendError,
+    pub(crate) error: String,
 }
 
 /// Accepts messages for one receiver.
@@ -59,11 +65,6 @@ impl Outbox {
         self.queue.try_send((line, data), size)
     }
 
-    /// Whether the receiver has gone.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
-    }
-
     /// Bytes that are not sent yet.
     pub(crate) fn queued(&self) -> usize {
         self.queue.queued()
@@ -81,26 +82,21 @@ async fn empty(mut items: Receiver<(u64, Bytes)>, target: impl Target, reports: 
         // The one who gets the reports goes only when the program ends.
         let _at_the_end = reports.send(Unsent { to, line, error }).await;
     };
+    let mut last = 0;
     loop {
         let next = tokio::select! {
+            biased;
             next = items.recv() => next,
-            () = target.closed() => break,
+            () = target.idle() => continue,
         };
-        let Some(Queued { item: (line, data), _room }) = next else { return };
-        match target.send(data).await {
-            Ok(()) => {}
-            Err(error) => {
-                let closed = error == SendError::Closed;
-                report(line, error).await;
-                if closed {
-                    break;
-                }
-            }
+        let Some(Queued { item: (line, data), _room }) = next else { break };
+        last = line;
+        if let Err(error) = target.send(data).await {
+            report(line, error).await;
         }
     }
-    items.close();
-    while let Some(Queued { item: (line, _), .. }) = items.try_recv() {
-        report(line, SendError::Closed).await;
+    if let Err(error) = target.finish().await {
+        report(last, error).await;
     }
 }
 
@@ -109,26 +105,8 @@ impl Target for BroadcastSender {
         None
     }
 
-    async fn send(&self, data: Bytes) -> Result<(), SendError> {
-        Self::send(self, data).await
-    }
-
-    fn closed(&self) -> impl Future<Output = ()> + Send {
-        pending()
-    }
-}
-
-impl Target for Peer {
-    fn id(&self) -> Option<NodeId> {
-        Some(Self::id(self))
-    }
-
-    async fn send(&self, data: Bytes) -> Result<(), SendError> {
-        Self::send(self, data).await
-    }
-
-    async fn closed(&self) {
-        Self::closed(self).await;
+    async fn send(&self, data: Bytes) -> Result<(), String> {
+        Self::send(self, data).await.map_err(|error| error.to_string())
     }
 }
 
@@ -136,7 +114,7 @@ impl Target for Peer {
 mod tests {
     use super::*;
 
-    /// Passes on what it gets; refuses `large`, and is closed after `last`.
+    /// Passes on what it gets; refuses `large`, and does not end well.
     struct Recorder(mpsc::UnboundedSender<Bytes>);
 
     impl Target for Recorder {
@@ -144,16 +122,15 @@ mod tests {
             None
         }
 
-        async fn send(&self, data: Bytes) -> Result<(), SendError> {
+        async fn send(&self, data: Bytes) -> Result<(), String> {
             match &data[..] {
-                b"large" => Err(SendError::TooLarge { size: 5, limit: 4 }),
-                b"closed" => Err(SendError::Closed),
-                _ => self.0.send(data).map_err(|_| SendError::Closed),
+                b"large" => Err("too large".to_owned()),
+                _ => self.0.send(data).map_err(|error| error.to_string()),
             }
         }
 
-        fn closed(&self) -> impl Future<Output = ()> + Send {
-            pending()
+        async fn finish(&self) -> Result<(), String> {
+            Err("the end was lost".to_owned())
         }
     }
 
@@ -169,19 +146,8 @@ mod tests {
         assert_eq!(received.recv().await.unwrap(), "a");
         assert_eq!(received.recv().await.unwrap(), "b");
         assert_eq!(reported.recv().await.unwrap().line, 2);
+        let end = reported.recv().await.unwrap();
+        assert_eq!((end.line, end.error.as_str()), (3, "the end was lost"));
         assert_eq!(reported.recv().await, None);
-    }
-
-    #[tokio::test]
-    async fn when_the_receiver_goes_everything_left_is_reported() {
-        let (sent, _received) = mpsc::unbounded_channel();
-        let (reports, mut reported) = mpsc::channel(8);
-        let outbox = Outbox::to(Recorder(sent), reports);
-        outbox.send(1, "closed".into()).await.unwrap();
-        // The task may have ended already: then the caller is told here instead.
-        let second = outbox.send(2, "late".into()).await;
-        assert_eq!(reported.recv().await.unwrap().line, 1);
-        assert_eq!(reported.recv().await.map(|unsent| unsent.line), second.is_ok().then_some(2));
-        assert!(outbox.is_closed());
     }
 }

@@ -9,6 +9,7 @@ use smokesignal::NodeId;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
+use crate::direct;
 use crate::input;
 use crate::leave;
 use crate::lines::Line;
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     /// One line is one message; without it bytes are passed on as they come
     #[arg(long)]
     lines: bool,
-    /// Write to and read from this node only; it has to be a neighbour
+    /// Write to and read from this node only, wherever it is
     #[arg(long, value_name = "ID")]
     to: Option<NodeId>,
     /// Go on to listen after the end of the input
@@ -44,14 +45,18 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let node = args.join.node()?;
     let (events, broadcast) = (node.events(), node.broadcast());
+    let direct = match args.to {
+        Some(id) => Some((id, direct::accept(&node)?)),
+        None => None,
+    };
     node.start().await?;
     let output = Output::stdout();
     notice!("listening on {} as {}", options::listening(&node)?, node.id());
 
     let style = Style { lines: args.lines };
-    let (reading, writing) = match args.to {
+    let (reading, writing) = match direct {
         None => everyone::start(broadcast, events, style, output.clone()),
-        Some(id) => one::start(id, node.peers(), events, style, output.clone()),
+        Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, style, output.clone()),
     };
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),

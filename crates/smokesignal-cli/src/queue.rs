@@ -65,11 +65,6 @@ impl<T> Sender<T> {
         self.items.send(Queued { item, _room: room }).map_err(|_| TrySendError::Closed)
     }
 
-    /// Whether the reader is gone.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.items.is_closed()
-    }
-
     /// Bytes queued or in work, with what the queue itself needs.
     pub(crate) fn queued(&self) -> usize {
         self.limit - self.room.available_permits()
@@ -95,11 +90,6 @@ impl<T> Receiver<T> {
     /// For threads outside the event loop.
     pub(crate) fn blocking_recv(&mut self) -> Option<Queued<T>> {
         self.items.blocking_recv()
-    }
-
-    /// Takes no more items; what is queued can still be read.
-    pub(crate) fn close(&mut self) {
-        self.items.close();
     }
 
     /// The next item if there is one now.

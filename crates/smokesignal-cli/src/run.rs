@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use self::commands::Commands;
 use self::wire::{Emitter, Payload, Report};
+use crate::direct::{self, Received};
 use crate::leave::{self, if_ready};
 use crate::options::{self, JoinArgs};
 use crate::outbox::Unsent;
@@ -45,6 +46,7 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let node = args.join.node()?;
     let (mut events, broadcast) = (node.events(), node.broadcast());
+    let acceptor = direct::accept(&node)?;
     node.start().await?;
 
     let output = Output::stdout();
@@ -55,20 +57,23 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
         .await;
 
     let (reports, mut unsent) = mpsc::channel(REPORTS);
+    let (received, mut direct) = mpsc::channel(REPORTS);
+    tokio::spawn(direct::receive(acceptor, received.clone()));
     let sender = broadcast.sender();
     let messages = tokio::spawn(emit_messages(broadcast, emitter.clone()));
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),
         // The command `stop`.
-        () = Commands::new(&node, sender, emitter.clone(), reports).obey() => Ok(Exit::Done),
+        () = Commands::new(&node, sender, emitter.clone(), reports, received).obey() => Ok(Exit::Done),
+        () = events::emit_all_direct(&mut direct, &emitter) => Ok(Exit::Done),
         () = events::emit_all(&mut events, &emitter) => Err(Failure::Failed("the node stopped by itself".to_owned())),
         () = commands::emit_all_unsent(&mut unsent, &emitter) => Ok(Exit::Done),
     };
     leave::leave(&node, &mut signals).await;
     let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
     if exit == Exit::Done {
-        signals.or_exit(finish(messages, &mut unsent, &mut events, &emitter)).await;
+        signals.or_exit(finish(messages, &mut unsent, &mut direct, &mut events, &emitter)).await;
     }
     leave::flush(&output, exit, &mut signals).await;
     outcome
@@ -78,6 +83,7 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
 async fn finish(
     messages: JoinHandle<()>,
     unsent: &mut mpsc::Receiver<Unsent>,
+    direct: &mut mpsc::Receiver<Received>,
     events: &mut Events,
     emitter: &Emitter,
 ) {
@@ -86,6 +92,9 @@ async fn finish(
     }
     while let Some(Some(report)) = if_ready(unsent.recv()).await {
         commands::emit_unsent(report, emitter).await;
+    }
+    while let Some(Some((from, data))) = if_ready(direct.recv()).await {
+        events::emit_direct(from, &data, emitter).await;
     }
     while let Some(Some(event)) = if_ready(events.recv()).await {
         events::emit(event, emitter).await;

@@ -72,6 +72,9 @@ pub struct Config {
     pub refill_backoff: (Duration, Duration),
     /// Connections being made at once at most. Default 8 (C7).
     pub max_dials: usize,
+    /// A node that is alone gives each known node this long at first. Default 1 s: three round trips of a third of a second;
+    /// after a mass failure nineteen of twenty do not answer at all.
+    pub dial_hurry: Duration,
     /// Connections that are no links (joiners, refused ones) at most; the oldest loses. Default 64.
     pub max_sessions: usize,
     /// A connection that is no link is closed after this long. Default 10 s.
@@ -197,6 +200,7 @@ impl Default for Config {
             seed_backoff: (ms(500), s(15)),
             refill_backoff: (ms(250), s(10)),
             max_dials: 8,
+            dial_hurry: s(1),
             max_sessions: 64,
             session_timeout: s(10),
             handshake_timeout: s(3),

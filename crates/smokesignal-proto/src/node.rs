@@ -110,6 +110,8 @@ pub enum Output {
         target: Target,
         /// Who must answer there.
         expect: Option<NodeId>,
+        /// It fails after this long, if not sooner.
+        patience: Option<Duration>,
     },
     /// Close the connection once everything sent before is written. It need not be reported.
     Close {
@@ -478,8 +480,8 @@ impl Node {
     fn perform(&mut self, effect: Effect, now: Instant) {
         match effect {
             Effect::Send(link, message) => self.send(link, message, now),
-            Effect::Dial { dial, target, expect } => {
-                self.out.push_back(Output::Dial { dial, target, expect });
+            Effect::Dial { dial, target, expect, patience } => {
+                self.out.push_back(Output::Dial { dial, target, expect, patience });
             }
             Effect::Close(link, reason) => {
                 self.out.push_back(Output::Close { link, reason, violation: false });

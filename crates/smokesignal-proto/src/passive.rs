@@ -83,6 +83,11 @@ impl Passive {
         }
     }
 
+    /// It has not answered lately.
+    pub(crate) fn has_failed(&self, id: &NodeId) -> bool {
+        self.known.get(id).is_some_and(|known| known.failures > 0)
+    }
+
     /// The node refused: it lives, but leave it alone for a while.
     pub(crate) fn avoid(&mut self, id: &NodeId, until: Instant) {
         if let Some(known) = self.known.get_mut(id) {

@@ -113,7 +113,7 @@ impl World {
         }
         match output {
             Output::Send { link, message } => self.send(ix, link, message),
-            Output::Dial { dial, target, expect } => self.dial(ix, dial, &target, expect),
+            Output::Dial { dial, target, expect, patience } => self.dial(ix, dial, &target, expect, patience),
             Output::Close { link, violation, .. } => {
                 self.note(5, ix as u64, link.0);
                 self.close(ix, link);

@@ -4,6 +4,7 @@
 //! the two sides has given up meanwhile. A socket that is not read from takes [`WINDOW`] bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smokesignal_proto::{Control, DialId, LinkId, Message, NodeId, Target, encode};
 
@@ -12,7 +13,7 @@ use crate::hostile;
 use crate::latency::with_jitter;
 use crate::link::{End, Parcel, WINDOW};
 use crate::member::at_address;
-use crate::world::{Event, World};
+use crate::world::{Event, World, micros};
 
 /// A connection attempt to where nobody answers fails after this long: 2 s, as the library does it.
 const DIAL_TIMEOUT: u64 = 2_000_000;
@@ -29,7 +30,15 @@ impl World {
         a.side != b.side || a.unplugged || b.unplugged
     }
 
-    pub(crate) fn dial(&mut self, ix: usize, dial: DialId, target: &Target, expect: Option<NodeId>) {
+    pub(crate) fn dial(
+        &mut self,
+        ix: usize,
+        dial: DialId,
+        target: &Target,
+        expect: Option<NodeId>,
+        patience: Option<Duration>,
+    ) {
+        let silence = patience.map_or(DIAL_TIMEOUT, micros);
         self.stats.dials += 1;
         self.members[ix].dials += 1;
         self.check_dials(ix);
@@ -45,10 +54,10 @@ impl World {
         self.stats.seed_dials += u64::from(peer.is_some_and(|peer| peer < self.setup.seeds));
         let start = self.members[ix].start;
         let failed = |refused| Event::DialFailed { ix: ix as u32, start, dial, refused };
-        let Some(peer) = peer else { return self.queue.push(self.now + DIAL_TIMEOUT, failed(false)) };
+        let Some(peer) = peer else { return self.queue.push(self.now + silence, failed(false)) };
         let delay = self.delay(ix, peer);
         if self.is_cut(ix, peer) || self.members[peer].frozen || self.members[peer].hidden {
-            return self.queue.push(self.now + DIAL_TIMEOUT, failed(false));
+            return self.queue.push(self.now + silence, failed(false));
         }
         let wrong = expect.is_some_and(|id| id != self.members[peer].id);
         if wrong || !self.members[peer].alive() {

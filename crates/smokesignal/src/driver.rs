@@ -368,7 +368,9 @@ impl Driver {
                     link.handle.send(message);
                 }
             }
-            Output::Dial { dial, target: target @ Target::Carried { via, query }, expect: Some(id) } => {
+            Output::Dial {
+                dial, target: target @ Target::Carried { via, query }, expect: Some(id), ..
+            } => {
                 let Some(link) = self.links.get(&via) else {
                     return self.core.handle_dial_failed(dial, self.now());
                 };
@@ -380,10 +382,13 @@ impl Driver {
                     (dial, target, outcome)
                 });
             }
-            Output::Dial { dial, target, expect } => {
+            Output::Dial { dial, target, expect, patience } => {
                 let endpoint = Arc::clone(&self.endpoint);
                 self.dial_tasks.spawn(async move {
-                    let outcome = connect(&*endpoint, &target, expect).await;
+                    let patience = patience.unwrap_or(Duration::MAX);
+                    let outcome = tokio::time::timeout(patience, connect(&*endpoint, &target, expect)).await;
+                    let outcome =
+                        outcome.unwrap_or_else(|_| Err(explain("a known node", DialError::TimedOut)));
                     (dial, target, outcome)
                 });
             }

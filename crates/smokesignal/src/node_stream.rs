@@ -121,6 +121,16 @@ impl NodeStream {
         self.stream.finish();
     }
 
+    /// Waits until all that was written, and the end if it was [said](Self::finish), is on its way. It has not been read
+    /// then: that only the other side can say.
+    ///
+    /// # Errors
+    /// The stream failed before; something may be lost.
+    pub async fn finished(&self) -> Result<(), StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_finished(cx)).await;
+        self.stream.check_sent()
+    }
+
     /// Ends both directions at once. The other side's reads and writes fail with `reason`, of which it sees 255 bytes.
     pub fn reset(self, reason: &str) {
         self.break_off(reason);

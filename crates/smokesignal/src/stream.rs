@@ -417,6 +417,12 @@ impl Stream {
         if state.outgoing.is_empty() { Poll::Ready(Ok(())) } else { pending(&mut state.writers, cx) }
     }
 
+    /// Whether all that was written could be sent.
+    pub(crate) fn check_sent(&self) -> Result<(), StreamError> {
+        let state = self.lock();
+        if state.lost { Err(state.write_error()) } else { Ok(()) }
+    }
+
     /// No more writes; the other side reads the end of the stream after what was written.
     pub(crate) fn finish(self: &Arc<Self>) {
         let mut state = self.lock();

@@ -40,6 +40,11 @@ impl Names {
         before.is_none_or(|before| before.name != name)
     }
 
+    /// Everybody who has a name.
+    pub(super) fn known(&self) -> impl Iterator<Item = NodeId> {
+        self.known.keys().copied()
+    }
+
     /// The name; with the short id where others have the same; the short id alone where there is none.
     pub(super) fn show(&self, id: NodeId) -> String {
         let Some(Known { name, .. }) = self.known.get(&id) else { return id.short() };

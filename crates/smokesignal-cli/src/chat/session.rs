@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming, Node, NodeId, Peer};
+use smokesignal::{Acceptor, Broadcast, BroadcastSender, Event, Events, Incoming, Node, NodeId, Peer};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Input;
 use super::message::{self, Heard};
 use super::names::{Found, Names};
+use crate::direct::{self, Direct, Received};
 use crate::options::tell_trouble;
 use crate::outbox::{Outbox, Unsent};
 use crate::outcome::{Exit, Failure};
@@ -16,18 +17,18 @@ use crate::output::Output;
 /// Direct lines and reports that wait to be shown; then the readers wait. A guess.
 const WAITING: usize = 64;
 
+/// Nodes that are written to directly at once. A guess.
+const RECEIVERS: usize = 256;
+
 /// The number of a line that nobody typed: our name, told to a new neighbour.
 const UNASKED: u64 = 0;
 
 const HELP: &str = "\
 /peers          the neighbours
-/msg WHO TEXT   to one neighbour: WHO is a name or the beginning of an id
+/msg WHO TEXT   to one node: WHO is a name, a whole id, or the beginning of the id of one that was heard of
 /help           this
 /quit           leave (so does Ctrl-D)
 //TEXT          a line that begins with a slash; everything else you type goes to everyone";
-
-/// Who wrote to us directly, and what.
-type Whisper = (NodeId, Vec<u8>);
 
 pub(super) struct Session<'a> {
     node: &'a Node,
@@ -35,11 +36,12 @@ pub(super) struct Session<'a> {
     names: Names,
     output: Output,
     everyone: Outbox,
-    /// One for each neighbour written to; at most one per present neighbour.
+    /// One for each node written to, [`RECEIVERS`] at most; those with nothing to send make room.
     direct: HashMap<NodeId, Outbox>,
     reports: Sender<Unsent>,
     unsent: Receiver<Unsent>,
-    whispers: (Sender<Whisper>, Receiver<Whisper>),
+    /// What others write to us directly.
+    whispers: (Sender<Received>, Receiver<Received>),
     /// Lines typed, to name one that was not sent.
     typed: u64,
     /// The input has ended; what was typed waits for somebody who hears it.
@@ -49,12 +51,19 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(node: &'a Node, name: String, sender: BroadcastSender, output: Output) -> Self {
+    pub(super) fn new(
+        node: &'a Node,
+        name: String,
+        acceptor: Acceptor,
+        sender: BroadcastSender,
+        output: Output,
+    ) -> Self {
         let (reports, unsent) = mpsc::channel(WAITING);
         let mut names = Names::default();
         names.learn(node.id(), &name);
         let everyone = Outbox::to(sender, reports.clone());
         let whispers = mpsc::channel(WAITING);
+        tokio::spawn(direct::receive(acceptor, whispers.0.clone()));
         let (typed, ending, said, connected) = (0, false, false, false);
         let direct = HashMap::new();
         Self {
@@ -164,16 +173,18 @@ impl<'a> Session<'a> {
             notice!("write /msg WHO TEXT; /peers shows who is there");
             return Ok(());
         };
-        let peers = self.node.peers();
-        let ids: Vec<NodeId> = peers.list().iter().map(Peer::id).collect();
+        // Neighbours, and everybody who has said anything.
+        let mut ids: Vec<NodeId> = self.node.peers().list().iter().map(Peer::id).collect();
+        ids.extend(self.names.known());
+        ids.extend(whom.parse::<NodeId>());
+        ids.retain(|id| *id != self.node.id());
+        ids.sort_unstable();
+        ids.dedup();
         match self.names.find(whom, &ids) {
-            Found::One(id) => {
-                if let Some(peer) = peers.get(&id) {
-                    self.tell(peer, Some(text.trim()))?;
-                }
-            }
+            Found::One(id) => self.tell(id, Some(text.trim()))?,
             Found::Nobody => {
-                notice!("no neighbour is called {}; /peers shows who is there", message::clean_text(whom));
+                let whom = message::clean_text(whom);
+                notice!("nobody who was heard of is called {whom}; /peers shows the neighbours");
             }
             Found::Several(ids) => {
                 let ids: Vec<String> = ids.iter().map(NodeId::short).collect();
@@ -183,12 +194,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// To one neighbour; without a text, only our name.
-    fn tell(&mut self, peer: Peer, text: Option<&str>) -> Result<(), Failure> {
-        let (id, data) = (peer.id(), encode(&self.name, text)?);
+    /// To one node; without a text, only our name.
+    fn tell(&mut self, id: NodeId, text: Option<&str>) -> Result<(), Failure> {
+        let data = encode(&self.name, text)?;
         let line = if text.is_some() { self.typed } else { UNASKED };
-        self.direct.retain(|_, outbox| !outbox.is_closed());
-        let outbox = self.direct.entry(id).or_insert_with(|| Outbox::to(peer, self.reports.clone()));
+        if self.direct.len() >= RECEIVERS {
+            self.direct.retain(|other, outbox| *other == id || outbox.queued() > 0);
+        }
+        let target = || Direct::new(self.node.clone(), id, self.whispers.0.clone());
+        let outbox = self.direct.entry(id).or_insert_with(|| Outbox::to(target(), self.reports.clone()));
         if outbox.try_send(line, data.into()).is_err() {
             notice!("{} cannot take more right now; this was not sent", self.names.show(id));
         }
@@ -218,7 +232,7 @@ impl<'a> Session<'a> {
             }
             Event::PeerAdded(peer) => {
                 notice!("{} is a neighbour now, at {}", self.names.show(peer.id()), peer.remote_addr());
-                if let Err(error) = self.tell(peer.clone(), None) {
+                if let Err(error) = self.tell(peer.id(), None) {
                     notice!("{error}");
                 }
                 // It ends with the link.
@@ -273,9 +287,9 @@ impl<'a> Session<'a> {
 }
 
 /// Passes on what a neighbour writes to us.
-async fn listen(peer: Peer, whispers: Sender<Whisper>) {
+async fn listen(peer: Peer, whispers: Sender<Received>) {
     while let Some(data) = peer.recv().await {
-        if whispers.send((peer.id(), data.to_vec())).await.is_err() {
+        if whispers.send((peer.id(), data)).await.is_err() {
             return;
         }
     }

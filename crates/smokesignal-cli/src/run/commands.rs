@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::wire::{Command, Emitter, PeerInfo, Report, quote};
+use crate::direct::{Direct, Received};
 use crate::input;
 use crate::lines::Line;
 use crate::options::MAX_MESSAGE;
@@ -18,6 +19,8 @@ use crate::queue::TrySendError;
 
 /// Bytes in a line at most. JSON may need six characters for one byte (`\u0000`), and the command some more.
 const LINE: usize = 6 * MAX_MESSAGE + (64 << 10);
+/// Nodes that are written to directly at once. A guess.
+const RECEIVERS: usize = 1024;
 /// Dials under way at once; a further `add_peer` is refused. A guess.
 const DIALS: usize = 64;
 /// How long `stop` waits for what is queued. Longer than the default ping timeout (3 s), after which a peer that
@@ -29,8 +32,9 @@ pub(super) struct Commands<'a> {
     node: &'a Node,
     emitter: Emitter,
     everyone: Outbox,
-    /// One for each neighbour written to; at most one per present neighbour.
+    /// One for each node written to, [`RECEIVERS`] at most; those with nothing to send make room.
     direct: HashMap<NodeId, Outbox>,
+    received: mpsc::Sender<Received>,
     reports: mpsc::Sender<Unsent>,
     dials: JoinSet<()>,
 }
@@ -41,9 +45,10 @@ impl<'a> Commands<'a> {
         sender: BroadcastSender,
         emitter: Emitter,
         reports: mpsc::Sender<Unsent>,
+        received: mpsc::Sender<Received>,
     ) -> Self {
         let everyone = Outbox::to(sender, reports.clone());
-        Self { node, emitter, everyone, direct: HashMap::new(), reports, dials: JoinSet::new() }
+        Self { node, emitter, everyone, direct: HashMap::new(), received, reports, dials: JoinSet::new() }
     }
 
     /// Resolves after the command `stop`, when all that was accepted before it is handed to the node. The end of
@@ -123,16 +128,21 @@ impl<'a> Commands<'a> {
     }
 
     fn direct(&mut self, to: NodeId, data: Bytes, line: u64) -> Result<(), String> {
-        let peer = self.node.peers().get(&to).ok_or_else(|| not_a_neighbour(to))?;
-        self.direct.retain(|_, outbox| !outbox.is_closed());
-        let reports = &self.reports;
-        let outbox = self.direct.entry(to).or_insert_with(|| Outbox::to(peer, reports.clone()));
+        if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
+            self.direct.retain(|_, outbox| outbox.queued() > 0);
+            if self.direct.len() >= RECEIVERS {
+                return Err(format!("messages to {RECEIVERS} nodes are waiting already; try {to} later"));
+            }
+        }
+        let (node, reports, received) = (self.node, &self.reports, &self.received);
+        let target = || Direct::new(node.clone(), to, received.clone());
+        let outbox = self.direct.entry(to).or_insert_with(|| Outbox::to(target(), reports.clone()));
         outbox.try_send(line, data).map_err(|error| match error {
             TrySendError::Full => format!(
                 "{to} reads too slowly: {} MiB are waiting already; nothing of this line was sent, try later",
                 outbox::WAITING >> 20
             ),
-            TrySendError::Closed => not_a_neighbour(to),
+            TrySendError::Closed => "the node has stopped".to_owned(),
         })
     }
 

@@ -1,8 +1,10 @@
-//! What happens to the node, as reports; and what neighbours write to us directly.
+//! What happens to the node, as reports; and what nodes write to us directly.
 
-use smokesignal::{Event, Events, Peer};
+use smokesignal::{Event, Events, NodeId, Peer};
+use tokio::sync::mpsc;
 
 use super::wire::{Emitter, Payload, PeerInfo, Report};
+use crate::direct::Received;
 use crate::options::{events_missed, seed_unreachable};
 
 /// Resolves when the node is gone.
@@ -19,7 +21,7 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
         Event::PeerAdded(peer) => {
             emitter.emit(&Report::PeerAdded(PeerInfo::of(&peer))).await;
             // One task per peer, so at most max_peers (and the few above it); it ends with the link.
-            tokio::spawn(emit_direct(peer, emitter.clone()));
+            tokio::spawn(emit_of_peer(peer, emitter.clone()));
         }
         Event::PeerRemoved(peer) => emitter.emit(&Report::PeerRemoved { id: peer.id().to_string() }).await,
         Event::SeedUnreachable { seed, error } => emitter.error(seed_unreachable(&seed, &error)).await,
@@ -36,9 +38,21 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
     }
 }
 
-async fn emit_direct(peer: Peer, emitter: Emitter) {
-    let from = peer.id().to_string();
+/// What nodes write to us, for as long as there are any.
+pub(super) async fn emit_all_direct(received: &mut mpsc::Receiver<Received>, emitter: &Emitter) {
+    while let Some((from, data)) = received.recv().await {
+        emit_direct(from, &data, emitter).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+pub(super) async fn emit_direct(from: NodeId, data: &[u8], emitter: &Emitter) {
+    emitter.emit(&Report::Direct { from: from.to_string(), payload: Payload::of(data) }).await;
+}
+
+/// Programs that use the library may write to the peer itself.
+async fn emit_of_peer(peer: Peer, emitter: Emitter) {
     while let Some(data) = peer.recv().await {
-        emitter.emit(&Report::Direct { from: from.clone(), payload: Payload::of(&data) }).await;
+        emit_direct(peer.id(), &data, &emitter).await;
     }
 }

@@ -14,6 +14,10 @@ use crate::time::Instant;
 /// Doubts at most: so many known nodes must be found alive after any number of links was lost.
 const MAX_DOUBTS: u32 = 8;
 
+/// With so many doubts half of the network or more may be gone. Then each known node is looked at once: who is left and
+/// knows nobody alive is found by those who know him, long before he has tried all he knows.
+const MANY: u32 = 3;
+
 impl Membership {
     /// The user wants a link to this address.
     pub(crate) fn request(&mut self, request: RequestId, address: String, now: Instant) {
@@ -48,10 +52,14 @@ impl Membership {
         if self.dials.len() >= limit {
             return;
         }
+        // Who is alone cannot wait for the dead. Somebody far away is tried again, with more time.
+        let new = expect.is_some_and(|peer| !self.passive.has_failed(&peer));
+        let hurry = matches!(purpose, Purpose::Link { .. }) && new && self.degree() == 0;
+        let patience = hurry.then_some(self.config.dial_hurry);
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
         self.dials.insert(dial, super::Dial { purpose, peer: expect, since: now });
-        self.out.push(Effect::Dial { dial, target, expect });
+        self.out.push(Effect::Dial { dial, target, expect, patience });
     }
 
     /// `refused`: the host answered that nobody listens there.
@@ -490,6 +498,9 @@ impl Membership {
         }
         if lost {
             self.doubts = (self.doubts + 1).min(MAX_DOUBTS);
+            if self.doubts >= MANY {
+                self.sweep = self.passive.counts().0;
+            }
             if let Some(record) = &conn.record {
                 self.learn_of(record);
                 self.passive.failed(&conn.peer, now, &self.config);

@@ -35,6 +35,7 @@ pub(crate) enum Effect {
         dial: DialId,
         target: Target,
         expect: Option<NodeId>,
+        patience: Option<Duration>,
     },
     Close(LinkId, &'static str),
     /// The same, unless streams use it.
@@ -244,6 +245,8 @@ pub(crate) struct Membership {
     /// Links lost and not made up for by a known node that was found alive: as long as there are such, known nodes are
     /// looked at one by one, because more than a link may have been lost.
     doubts: u32,
+    /// So many known nodes are to be looked at whatever is found, since many links were lost at about the same time.
+    sweep: usize,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
 }
@@ -284,6 +287,7 @@ impl Membership {
             next_probe: now,
             silent: 0,
             doubts: 0,
+            sweep: 0,
             leaving: false,
             out: Vec::new(),
             config,

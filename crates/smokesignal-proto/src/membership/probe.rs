@@ -105,7 +105,8 @@ impl Membership {
     /// After links were lost: one known node after the other, until enough of them were found alive. After a mass failure
     /// that is how the survivors, each with enough links to some others, find all others.
     pub(super) fn probe_in_doubt(&mut self, now: Instant) {
-        if self.doubts > 0 && self.degree() > 0 {
+        if (self.doubts > 0 || self.sweep > 0) && self.degree() > 0 {
+            self.sweep = self.sweep.saturating_sub(1);
             self.probe_node(None, now);
         }
     }

@@ -278,7 +278,7 @@ impl World {
                 let message = decode(bytes.into()).unwrap();
                 self.post_on_link(link, ix, Event::Message { link, at, message });
             }
-            Output::Dial { dial, target, expect } => {
+            Output::Dial { dial, target, expect, patience } => {
                 let address = match target {
                     Target::Name(name) => name.parse().unwrap(),
                     Target::Address(address) => address,
@@ -291,7 +291,8 @@ impl World {
                 let (later, sooner) = (self.now + self.delay() + self.delay(), self.now + self.delay());
                 let silent = peer.is_some_and(|peer| self.frozen.contains(&peer) || self.is_cut(ix, peer));
                 let Some(peer) = peer.filter(|_| !silent) else {
-                    let at = if silent { self.now + Duration::from_secs(2) } else { later };
+                    let silence = patience.unwrap_or(Duration::from_secs(2));
+                    let at = if silent { self.now + silence } else { later };
                     return self.post(at, Event::DialFailed { at: ix, dial, refused: !silent });
                 };
                 self.links += 1;

@@ -131,14 +131,10 @@ pub(super) fn seeds_dead(lab: &mut Lab<'_, '_>) {
     lab.pass(&mut world, "meet", 30 * S);
     world.add_rule(Rule::once(Duration::ZERO, Fault::KillSeeds { silent: true }));
     world.add_rule(Rule::once(Duration::ZERO, Fault::Kill { share: 0.95, silent: true }));
-    let healed = watch_links(lab, &mut world, "links", 90 * S);
-    let whole = world.graph().components().len() == 1;
-    let more = if whole {
-        Some(Duration::ZERO)
-    } else {
-        world.run_until_when(S, 90 * S, |world| world.graph().components().len() == 1)
-    };
-    let whole = more.map(|more| more + healed.unwrap_or(90 * S));
+    world.run(Duration::from_micros(1));
+    let whole = world.run_until_when(S / 10, 90 * S, |world| world.graph().components().len() == 1);
+    let rest = watch_links(lab, &mut world, "links", 90 * S);
+    let healed = rest.zip(whole).map(|(rest, whole)| whole + rest);
     lab.figure(Figure::new("survivors", world.alive().len() as f64, "nodes"));
     lab.figure(Figure::new("until one component", seconds(whole), "s").at_most(30.0));
     lab.figure(Figure::new("until all have min_peers", seconds(healed), "s"));

@@ -1,0 +1,45 @@
+//! The side that has the port.
+
+use std::sync::Arc;
+
+use smokesignal::{Acceptor, NodeId, NodeStream};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::CONNECTIONS;
+
+/// For as long as the node is there.
+pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<NodeId>) {
+    let (room, target) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::<str>::from(target));
+    while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
+        let Some(stream) = acceptor.next().await else { return };
+        if !from.is_empty() && !from.contains(&stream.peer()) {
+            notice!("{} wants to reach {target}, and is not among those who may", stream.peer());
+            stream.reset("this node is not allowed to reach that");
+            continue;
+        }
+        let target = Arc::clone(&target);
+        tokio::spawn(async move {
+            connect(stream, &target).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connect(mut stream: NodeStream, target: &str) {
+    let mut socket = match TcpStream::connect(target).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            notice!("cannot connect to {target} for {}: {error}", stream.peer());
+            return stream.reset(&format!("{target}: {error}"));
+        }
+    };
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "small writes to {target} may be late");
+    }
+    if let Err(error) = copy_bidirectional(&mut stream, &mut socket).await {
+        tracing::debug!(%error, "a connection to {target} has broken");
+        stream.reset(&error.to_string());
+    }
+}
