@@ -228,10 +228,10 @@ impl Reach {
 
     /// The node has answered: it is there, and there is some more time to reach it.
     pub(crate) fn located(&mut self, id: &NodeId, way: (LinkId, u64), now: Instant, config: &Config) {
-        if let Some(search) = self.sought.get_mut(id) {
-            if search.way.replace(way).is_none() {
-                search.until = now + LOCATED * config.find_timeout;
-            }
+        if let Some(search) = self.sought.get_mut(id)
+            && search.way.replace(way).is_none()
+        {
+            search.until = now + LOCATED * config.find_timeout;
         }
     }
 

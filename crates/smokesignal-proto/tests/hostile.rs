@@ -202,7 +202,7 @@ fn a_lonely_node_that_everyone_accepts_takes_no_more_than_it_may() {
     let records = (20..40).map(record).collect();
     bench.tell(2, Control::ShuffleReply { walk: 9, records });
     bench.node.handle_disconnected(LinkId(2), bench.now);
-    let mut next = 100;
+    let (mut next, mut most) = (100, 0);
     for _ in 0..40 {
         bench.now = bench.now + std::time::Duration::from_millis(250);
         bench.node.handle_timeout(bench.now);
@@ -214,9 +214,10 @@ fn a_lonely_node_that_everyone_accepts_takes_no_more_than_it_may() {
             let accept = Control::Accept { record: record(n), incarnation: 1 };
             bench.node.handle_message(LinkId(next), accept.into(), bench.now);
         }
-        assert!(bench.node.peers().count() <= 5, "{}", bench.node.peers().count());
+        most = most.max(bench.node.peers().count());
     }
-    assert!(bench.node.peers().count() >= 3);
+    // They are silent, and so lost again and again.
+    assert!((3..=5).contains(&most), "{most}");
 }
 
 /// "missed" counts messages, also where many shared a segment that is no longer retained.

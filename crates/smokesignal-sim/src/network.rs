@@ -224,9 +224,9 @@ impl World {
                 let carried = self.is_carried(slot);
                 self.with(to, |node, now| {
                     if carried {
-                        node.handle_carried(id, peer, now)
+                        node.handle_carried(id, peer, now);
                     } else {
-                        node.handle_connected(id, peer, None, now)
+                        node.handle_connected(id, peer, None, now);
                     }
                 });
             }

@@ -346,7 +346,7 @@ impl Driver {
         while let Some(output) = self.core.poll_output(now) {
             match output {
                 Output::Deliver { from, seq, data } => {
-                    delivered.extend(self.shared.hub.arrived(from, seq, data))
+                    delivered.extend(self.shared.hub.arrived(from, seq, data));
                 }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages could not be had");
