@@ -137,7 +137,8 @@ pub struct Config {
     /// A link may hold up the node's writes for this long while all others wait; the debt is forgiven at
     /// 5 % of passing time. Default 500 ms (interface: a slow peer costs others at most 5 %).
     pub slow_budget: Duration,
-    /// Bytes retained of one writer; the oldest loses. Default 32 MiB: two messages of the largest size.
+    /// Bytes retained of one writer; the oldest loses. Default 64 MiB, all there is: four messages of the largest size, and a
+    /// reader that has to find another path may be so far behind. Where there are several, the largest ring loses anyway.
     pub ring_bytes: usize,
     /// Bytes retained of all writers; the largest ring loses its oldest. Default 64 MiB.
     pub ring_total: usize,
@@ -227,7 +228,7 @@ impl Default for Config {
             write_window: MIB,
             write_buffer: MIB,
             slow_budget: ms(500),
-            ring_bytes: 32 * MIB,
+            ring_bytes: 64 * MIB,
             ring_total: 64 * MIB,
             ring_age: s(60),
             partial_total: 64 * MIB,

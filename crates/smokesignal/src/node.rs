@@ -157,7 +157,7 @@ impl Node {
             ..Config::default().with_ping_timeout(options.ping_timeout)
         };
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
-        config.ring_total = config.ring_total.max(2 * config.ring_bytes);
+        config.ring_total = config.ring_total.max(config.ring_bytes);
         config.partial_total = config.partial_total.max(4 * options.max_message);
         if let Some(Secret(secret)) = &options.secret {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret);

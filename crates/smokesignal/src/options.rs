@@ -128,7 +128,7 @@ impl Builder {
     }
 
     /// Where this node, when it joins, begins to read what others write. Default [`Start::Live`]: at now. Its neighbours
-    /// retain what is at most 60 s old, and 32 MiB of each writer.
+    /// retain what is at most 60 s old, 64 MiB in all; where there are several writers, the one with most loses first.
     pub fn read_from(mut self, start: Start) -> Self {
         self.read_from = start;
         self

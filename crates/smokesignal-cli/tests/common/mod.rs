@@ -500,6 +500,15 @@ impl Plain {
         });
     }
 
+    /// What it says to people: waits until `check` finds something there.
+    pub fn wait_stderr<T>(&self, what: &str, check: impl Fn(&str) -> Option<T>) -> T {
+        let found = || check(&lock(&self.errors));
+        let gone = || lock(&self.stdout).1;
+        wait_or(DEADLINE, found, gone, |why| {
+            panic!("{why} while waiting for: {what}\nstderr: {}", lock(&self.errors))
+        })
+    }
+
     /// Its whole stdout so far.
     pub fn stdout(&self) -> Vec<u8> {
         lock(&self.stdout).0.clone()
