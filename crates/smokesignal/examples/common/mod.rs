@@ -1,0 +1,27 @@
+//! Two nodes that are no neighbours, and those between them.
+
+use std::time::Duration;
+
+use smokesignal::{Node, StartError};
+
+/// A network of eight nodes in this process; the first two returned are no neighbours.
+pub(crate) async fn two_apart() -> Result<(Node, Node, Vec<Node>), StartError> {
+    let first = Node::builder().build().expect("the default options are good");
+    first.start().await?;
+    let seed = first.local_addr().expect("it has started").to_string();
+    let mut nodes = vec![first];
+    while nodes.len() < 8 {
+        let node = Node::builder().seed(&seed).build().expect("the seed is an address");
+        node.start().await?;
+        nodes.push(node);
+    }
+    loop {
+        let whole = nodes.iter().all(|node| node.size_estimate() == nodes.len());
+        let apart = |a: &Node, b: &Node| a.id() != b.id() && !a.peers().contains(&b.id());
+        let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (a, b)));
+        if let Some((a, b)) = pairs.into_iter().find(|(a, b)| whole && apart(a, b)) {
+            return Ok((a.clone(), b.clone(), nodes));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
