@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(file) => drop(tokio::fs::copy(file, &source).await?),
         None => tokio::fs::write(&source, vec![7; 64 << 20]).await?,
     }
-    let (sender, receiver, _others) = common::two_apart().await?;
+    let (sender, receiver, _others) = common::two_apart(false).await?;
     let mut acceptor = receiver.accept("file")?;
     let place = target.clone();
     let receiving = tokio::spawn(async move {

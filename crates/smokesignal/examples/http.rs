@@ -39,7 +39,7 @@ async fn get(node: &Node, server: smokesignal::NodeId, path: &str) -> Result<Str
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (client, server, _others) = common::two_apart().await?;
+    let (client, server, _others) = common::two_apart(false).await?;
     tokio::spawn(serve(server.accept("http")?));
     for path in ["/one", "/two"] {
         let answer = get(&client, server.id(), path).await?;

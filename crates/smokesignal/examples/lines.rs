@@ -29,7 +29,7 @@ async fn convert(stream: NodeStream) -> Result<(), Box<dyn Error + Send + Sync>>
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (here, there, _others) = common::two_apart().await?;
+    let (here, there, _others) = common::two_apart(false).await?;
     let mut acceptor = there.accept("fahrenheit")?;
     let converting = tokio::spawn(async move {
         match acceptor.next().await {

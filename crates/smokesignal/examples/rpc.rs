@@ -39,7 +39,7 @@ where
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (customer, shop, _others) = common::two_apart().await?;
+    let (customer, shop, _others) = common::two_apart(false).await?;
     let mut acceptor = shop.accept("shop")?;
     tokio::spawn(async move {
         while let Some(stream) = acceptor.next().await {

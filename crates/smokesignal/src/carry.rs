@@ -143,3 +143,168 @@ async fn pump(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
         }
     }
 }
+
+/// What carriers can do to what they carry.
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::accept::Acceptors;
+    use crate::link::{self, LinkHandle};
+    use crate::mux::{Common, Mux};
+    use crate::{Acceptor, Identity};
+
+    /// What a hostile carrier does to each piece that passes.
+    #[derive(Debug, Clone, Copy)]
+    enum Harm {
+        Flip,
+        Drop,
+        Twice,
+        Swap,
+        Insert,
+        Cut,
+    }
+
+    const HARMS: [Harm; 6] = [Harm::Flip, Harm::Drop, Harm::Twice, Harm::Swap, Harm::Insert, Harm::Cut];
+
+    /// A pseudo-random number below `n`.
+    fn below(chance: &mut u64, n: u64) -> u64 {
+        *chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*chance >> 33) % n
+    }
+
+    /// Passes on what comes, until it does harm, once, somewhere after `begin` bytes.
+    async fn carry(
+        mut from: impl tokio::io::AsyncRead + Unpin,
+        mut to: impl tokio::io::AsyncWrite + Unpin,
+        harm: Option<Harm>,
+        begin: usize,
+        mut chance: u64,
+    ) {
+        let (mut passed, mut harm) = (0, harm);
+        let mut buffer = vec![0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let mut pieces = vec![buffer[..count].to_vec()];
+            passed += count;
+            if passed > begin
+                && let Some(harm) = harm.take()
+            {
+                let at = below(&mut chance, count as u64) as usize;
+                match harm {
+                    Harm::Flip => pieces[0][at] ^= 1 << below(&mut chance, 8),
+                    Harm::Drop => pieces.clear(),
+                    Harm::Twice => pieces.push(pieces[0].clone()),
+                    Harm::Swap => pieces[0].rotate_left(at.max(1).min(count - 1)),
+                    Harm::Insert => pieces[0].insert(at, below(&mut chance, 256) as u8),
+                    Harm::Cut => return,
+                }
+            }
+            for piece in pieces {
+                if to.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn through(harm: Harm, forth: bool, begin: usize, chance: u64) -> (DuplexStream, DuplexStream) {
+        let ((one, near), (far, other)) = (duplex(64 * 1024), duplex(64 * 1024));
+        let ((near_reader, near_writer), (far_reader, far_writer)) =
+            (tokio::io::split(near), tokio::io::split(far));
+        tokio::spawn(carry(near_reader, far_writer, forth.then_some(harm), begin, chance));
+        tokio::spawn(carry(far_reader, near_writer, (!forth).then_some(harm), begin, chance));
+        (one, other)
+    }
+
+    fn open(connection: Connection, number: u64, dialled: bool, acceptors: &Common) -> LinkHandle {
+        let (reports, mut reported) = mpsc::channel(64);
+        let link = LinkId(number);
+        let streams = Mux::new(link, connection.peer, dialled, true, acceptors.clone());
+        let (handle, run) = link::open(link, connection, Arc::clone(&streams), reports);
+        tokio::spawn(run);
+        // As the driver does it: who breaks the rules is dropped, and so is what is over.
+        tokio::spawn(async move {
+            while let Some((_, report)) = reported.recv().await {
+                if matches!(report, link::Report::Violation(_) | link::Report::Gone) {
+                    streams.cut();
+                    return;
+                }
+            }
+        });
+        handle
+    }
+
+    fn common() -> (Common, Acceptor) {
+        let common = Common::new(1 << 20);
+        let acceptor = Acceptors::accept(&common.acceptors, "test".into()).unwrap();
+        (common, acceptor)
+    }
+
+    /// Writes chunks, each of which says which one it is, and returns how many of them the other side read, the last ones
+    /// through the end of the stream; panics where one is wrong.
+    async fn talk(one: DuplexStream, other: DuplexStream) -> Option<u32> {
+        let [one_is, other_is] = [1, 2].map(|seed| Credentials::new(Identity::from_seed([seed; 32]), None));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let dialled = one_is.connect(one, nowhere, Some(other_is.id()));
+        let both = timeout(TIMEOUT, async { tokio::join!(dialled, other_is.accept(other, nowhere)) });
+        let (Ok(dialled), Ok(accepted)) = both.await.ok()? else { return None };
+        let ((here, _keep), (there, mut acceptor)) = (common(), common());
+        let (one, _other) = (open(dialled, 1, true, &here), open(accepted, 2, false, &there));
+        let writing = one.streams.open("test").unwrap();
+        tokio::spawn(async move {
+            for number in 0..CHUNKS {
+                let size = 10 + (number as usize * 977) % 5000;
+                let mut chunk = vec![number as u8; size];
+                chunk[..4].copy_from_slice(&number.to_be_bytes());
+                if writing.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+            writing.finish();
+            // Held until the other side has read it all.
+            let end = writing.recv().await;
+            drop(end);
+        });
+        let reading = timeout(TIMEOUT, acceptor.next()).await.ok()??;
+        let mut read: u32 = 0;
+        loop {
+            match timeout(TIMEOUT, reading.recv()).await {
+                Ok(Ok(Some(chunk))) => {
+                    let expected = 10 + (read as usize * 977) % 5000;
+                    assert_eq!(chunk.len(), expected, "chunk {read}");
+                    assert_eq!(chunk[..4], read.to_be_bytes());
+                    assert!(chunk[4..].iter().all(|byte| *byte == read as u8));
+                    read += 1;
+                }
+                Ok(Ok(None)) => return Some(read),
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+    }
+
+    const CHUNKS: u32 = 200;
+
+    /// Rule: bytes arrive in order or the stream fails; they are never wrong, and never silently short.
+    #[tokio::test(start_paused = true)]
+    async fn whatever_a_carrier_does_nothing_wrong_is_read_and_no_end_is_told_that_was_not_meant() {
+        let mut chance = 1;
+        for round in 0..120_u64 {
+            let harm = HARMS[(round % 6) as usize];
+            // In the middle of the handshake, and anywhere after it.
+            let begin = if round % 4 == 0 { below(&mut chance, 1500) } else { below(&mut chance, 400_000) };
+            let (one, other) = through(harm, round % 3 != 0, begin as usize, chance);
+            let read = talk(one, other).await;
+            assert!(
+                read.is_none() || read == Some(CHUNKS),
+                "round {round}, {harm:?} after {begin}: it ended after {read:?} chunks"
+            );
+        }
+        // And without any harm all of it is read.
+        let (one, other) = through(Harm::Flip, true, usize::MAX, 0);
+        assert_eq!(talk(one, other).await, Some(CHUNKS));
+    }
+}

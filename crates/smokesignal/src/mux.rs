@@ -221,7 +221,8 @@ impl Mux {
         while taken < limit
             && let Some(stream) = self.ready.next()
         {
-            taken += stream.take(TURN.min(limit - taken), &mut frames);
+            // A whole turn, also for the last one: the same streams would be the last ones again and again.
+            taken += stream.take(TURN, &mut frames);
             if stream.number() != 0 && stream.is_over() {
                 self.lock().streams.remove(&stream.number());
             }

@@ -94,8 +94,9 @@ impl NodeStream {
         std::future::poll_fn(|cx| self.stream.poll_answered(cx)).await
     }
 
-    /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
-    /// slowly. If the future is dropped, nothing was sent.
+    /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. It puts those above 24 KiB together out of a
+    /// budget that its streams share (half of 64 MiB on one connection), and resets the stream as busy where that is used up:
+    /// hundreds of streams with large chunks are better read as bytes. Waits while the other side reads too slowly. If the future is dropped, nothing was sent.
     ///
     /// # Errors
     /// [`StreamError::TooLarge`] above `max_message`, and then the stream goes on; any other error is its end.

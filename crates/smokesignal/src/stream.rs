@@ -65,6 +65,8 @@ struct State {
     answered: bool,
     /// The head of a write that [`Stream::poll_recv`] is putting together.
     partial: BytesMut,
+    /// What it takes: of the window, whose credit is not returned yet, and beyond that of the budget.
+    partial_cost: (usize, usize),
     incoming_end: End,
     /// To be sent before all else.
     announce: Vec<Part>,
@@ -155,6 +157,7 @@ impl Stream {
             hurry: false,
             answered: false,
             partial: BytesMut::new(),
+            partial_cost: (0, 0),
             incoming_end: End::Open,
             announce: Vec::new(),
             outgoing: VecDeque::new(),
@@ -212,8 +215,8 @@ impl Stream {
         let head = state.partial.len().min(buf.remaining());
         if head > 0 {
             buf.put_slice(&state.partial.split_to(head));
-            if let Some(budget) = &self.budget {
-                budget.give_back(head);
+            if state.partial.is_empty() {
+                consumed += self.release_partial(&mut state);
             }
         }
         while buf.remaining() > 0
@@ -266,20 +269,25 @@ impl Stream {
         let mut state = self.lock();
         let mut consumed = 0;
         while let Some(Piece { data, end, cost }) = state.incoming.pop_front() {
-            consumed += cost;
             if end && state.partial.is_empty() {
-                self.consume(&mut state, consumed);
+                self.consume(&mut state, consumed + cost);
                 return Poll::Ready(Ok(Some(data)));
             }
-            // The head of a large chunk is kept beyond the window.
-            if self.budget.as_ref().is_some_and(|budget| !budget.grow(data.len())) {
+            // The head of a small chunk stays within the window, that of a large one needs more than it.
+            let (held, beyond) = state.partial_cost;
+            if beyond == 0 && held + cost <= state.window * 3 / 4 {
+                state.partial_cost.0 += cost;
+            } else if self.budget.as_ref().is_none_or(|budget| budget.grow(held + cost)) {
+                state.partial_cost = (0, beyond + held + cost);
+                consumed += held + cost;
+            } else {
                 self.give_up(&mut state);
                 return Poll::Ready(Err(StreamError::Busy));
             }
             state.partial.extend_from_slice(&data);
             if end || state.partial.len() >= limit {
-                let whole = self.take_partial(&mut state);
-                self.consume(&mut state, consumed);
+                let (whole, held) = self.take_partial(&mut state);
+                self.consume(&mut state, consumed + held);
                 return Poll::Ready(Ok(Some(whole)));
             }
         }
@@ -287,13 +295,13 @@ impl Stream {
         match state.incoming_end {
             End::Open => return pending(&mut state.readers, cx),
             End::Finished if !state.partial.is_empty() => {
-                return Poll::Ready(Ok(Some(self.take_partial(&mut state))));
+                return Poll::Ready(Ok(Some(self.take_partial(&mut state).0)));
             }
             End::Finished | End::Stopped => return Poll::Ready(Ok(None)),
             End::Broken => {}
         }
         if !state.partial.is_empty() {
-            let lost = self.take_partial(&mut state).len();
+            let lost = self.take_partial(&mut state).0.len();
             tracing::warn!(lost, "the stream ended in the middle of a chunk; its beginning is dropped");
         }
         Poll::Ready(Err(state.error()))
@@ -321,13 +329,17 @@ impl Stream {
         }
     }
 
-    /// The chunk that was put together.
-    fn take_partial(&self, state: &mut State) -> Bytes {
-        let whole = state.partial.split().freeze();
+    /// The chunk that was put together, and what of the window it has taken.
+    fn take_partial(&self, state: &mut State) -> (Bytes, usize) {
+        (state.partial.split().freeze(), self.release_partial(state))
+    }
+
+    fn release_partial(&self, state: &mut State) -> usize {
+        let (window, beyond) = std::mem::take(&mut state.partial_cost);
         if let Some(budget) = &self.budget {
-            budget.give_back(whole.len());
+            budget.give_back(beyond);
         }
-        whole
+        window
     }
 
     /// There is no room for what the other side sends.
@@ -535,10 +547,11 @@ impl Stream {
             }
         }
         let (mut taken, mut blocked) = (0, false);
-        while taken < limit
+        // Exactly so much, but for a rest that is not worth a frame of its own.
+        while taken + LEAST_COST <= limit
             && let Some((mut data, end)) = state.outgoing.pop_front()
         {
-            let part = data.len().min(MAX_STREAM_DATA).min(state.credit);
+            let part = data.len().min(MAX_STREAM_DATA).min(state.credit).min(limit - taken);
             if cost(part) > state.credit {
                 state.outgoing.push_front((data, end));
                 blocked = true;
@@ -799,6 +812,24 @@ mod tests {
         b.ready.close();
         drop(b);
         assert_eq!(pool.used(), 0);
+    }
+
+    /// With no budget left the window itself is room enough for a chunk that comes in pieces.
+    #[test]
+    fn small_chunks_need_no_budget() {
+        let pool = Pool::new(2 * FIRST_WINDOW);
+        let (a, b) = (pair().0, new(FIRST_WINDOW, &pool));
+        for number in 0..100_usize {
+            let size = MAX_STREAM_DATA + number * 80;
+            sent(&a, vec![number as u8; size]);
+            let mut chunk = Poll::Pending;
+            while chunk.is_pending() {
+                assert!(carry(&a, &b) > 0, "it goes on");
+                chunk = recv(&b);
+            }
+            assert_eq!(chunk, Poll::Ready(Ok(Some(vec![number as u8; size].into()))));
+        }
+        assert_eq!(pool.used(), 2 * FIRST_WINDOW);
     }
 
     /// Whoever changes from chunks to bytes in the middle of a chunk misses nothing.

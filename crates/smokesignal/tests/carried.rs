@@ -138,3 +138,38 @@ async fn a_carried_connection_is_kept_while_a_stream_is_open_and_then_given_up()
     let (later, _) = open(begin, nodes[0].open(nodes[to].id(), "echo").await.unwrap()).await;
     assert!(later > soon, "{soon:?} over the connection that is there, {later:?} over a new one");
 }
+
+/// Figure: carried over three hops or more, at least half of the throughput of a hop.
+#[tokio::test(start_paused = true)]
+async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
+    const RATE: u64 = 2_000_000;
+    let (network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+    nodes.iter().for_each(echo);
+    let mut farthest = None;
+    for other in &nodes[1..] {
+        let stream = nodes[0].open(other.id(), "echo").await.unwrap();
+        let begin = Instant::now();
+        stream.send("ping").await.unwrap();
+        stream.recv().await.unwrap();
+        farthest = farthest.max(Some((begin.elapsed(), other.id())));
+    }
+    let (there_and_back, target) = farthest.unwrap();
+    assert!(there_and_back >= Duration::from_millis(60), "three hops of 10 ms, {there_and_back:?}");
+    let _slower = network.bandwidth(RATE);
+    let mut acceptor = nodes.iter().find(|node| node.id() == target).unwrap().accept("bulk").unwrap();
+    let mut stream = nodes[0].open(target, "bulk").await.unwrap();
+    assert_eq!(stream.path(), Path::Carried);
+    let begin = Instant::now();
+    let writing = tokio::spawn(async move {
+        stream.write_all(&vec![7; 20_000_000]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream.recv().await
+    });
+    let mut read = Vec::new();
+    acceptor.next().await.unwrap().read_to_end(&mut read).await.unwrap();
+    assert_eq!(read.len(), 20_000_000);
+    let rate = read.len() as f64 / begin.elapsed().as_secs_f64();
+    assert!(rate >= 0.5 * RATE as f64, "{rate} bytes a second through hops of {RATE}");
+    println!("{:.2} of a hop's throughput, there and back {there_and_back:?}", rate / RATE as f64);
+    drop(writing);
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{MS_10, SECOND, connected, echo, id, network, node, pair, stream};
 use smokesignal::transport::MemoryNetwork;
-use smokesignal::{AcceptError, OpenError, Path, StreamError};
+use smokesignal::{AcceptError, NodeStream, OpenError, Path, StreamError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
@@ -235,4 +235,56 @@ async fn what_a_dropped_stream_has_still_to_send_is_given_up_if_nobody_takes_it(
         tokio::time::sleep(20 * SECOND).await;
     }
     there.read_to_end(&mut read).await.expect("who is slow gets all of it");
+}
+
+/// A thousand writers on one link that cannot take what they write: each gets its part, give or take a fifth.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_streams_share_a_link_fairly() {
+    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10).bandwidth(5_000_000);
+    let (one, two) = (node(&network, 1, 2).await, node(&network, 2, 1).await);
+    connected(&one).await;
+    connected(&two).await;
+    let mut acceptor = two.accept("bulk").unwrap();
+    let mut pairs = Vec::new();
+    for _ in 0..1000 {
+        let here = one.open(two.id(), "bulk").await.unwrap();
+        // Not more than 128 may wait to be taken.
+        pairs.push((here, acceptor.next().await.unwrap()));
+    }
+    let (until, mut reading) = (Instant::now() + 60 * SECOND, tokio::task::JoinSet::new());
+    for (here, there) in pairs {
+        tokio::spawn(async move { while here.send(vec![0; 10_000]).await.is_ok() {} });
+        reading.spawn(count(there, until));
+    }
+    let read = reading.join_all().await;
+    let (sum, least, most) =
+        (read.iter().sum::<usize>(), *read.iter().min().unwrap(), *read.iter().max().unwrap());
+    let mean = sum / read.len();
+    assert!(least * 10 >= mean * 8 && most * 10 <= mean * 12, "{least} to {most}, {mean} on average");
+    println!("{least} to {most} bytes, {mean} on average");
+    assert!(sum * 10 >= 5_000_000 * 60 * 9, "{sum} bytes in 60 s at 5 MB/s");
+}
+
+async fn count(stream: NodeStream, until: Instant) -> usize {
+    let mut read = 0;
+    while let Ok(Ok(Some(chunk))) = tokio::time::timeout_at(until, stream.recv()).await {
+        read += chunk.len();
+    }
+    read
+}
+
+/// The window follows the way: one stream fills a line of 10 MB/s with a round trip of 100 ms (1 MB).
+#[tokio::test(start_paused = true)]
+async fn one_stream_fills_a_long_line() {
+    let ms_50 = Duration::from_millis(50);
+    let network = MemoryNetwork::new().rng_seed(1).latency(ms_50..=ms_50).bandwidth(10_000_000);
+    let (one, two) = (node(&network, 1, 2).await, node(&network, 2, 1).await);
+    connected(&one).await;
+    connected(&two).await;
+    let (here, there) = stream(&one, &two).await;
+    tokio::spawn(async move { while here.send(vec![0; 10_000]).await.is_ok() {} });
+    let begin = Instant::now();
+    let first = count(there, begin + 10 * SECOND).await;
+    // The simulated line itself holds 256 KiB on the way: 2.6 MB/s at this delay.
+    assert!(first >= 10 * 2_300_000, "{first} bytes in 10 s");
 }

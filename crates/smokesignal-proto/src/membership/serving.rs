@@ -32,6 +32,11 @@ impl Membership {
         record.dialable_from(&self.addresses)
     }
 
+    /// Somebody who was looked for has said where it is: the next time nobody has to be asked.
+    pub(crate) fn remember(&mut self, record: &Record) {
+        self.learn_of(record);
+    }
+
     pub(crate) fn own_record(&self) -> Record {
         self.record.clone()
     }

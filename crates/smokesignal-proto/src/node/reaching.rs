@@ -110,6 +110,7 @@ impl Node {
             return;
         }
         self.reach.located(&id, (link, query), now, &self.config);
+        self.membership.remember(&record);
         let address =
             self.membership.address_of(&record).filter(|address| !self.reach.is_vain(&id, *address));
         let address = address.filter(|_| self.config.dial_for_streams);

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use smokesignal::{Node, StartError};
 
-/// A network of eight nodes in this process; the first two returned are no neighbours.
-pub(crate) async fn two_apart() -> Result<(Node, Node, Vec<Node>), StartError> {
-    let first = Node::builder().build().expect("the default options are good");
+/// A network of eight nodes in this process; the first two returned are no neighbours. `carried`: nobody dials for a
+/// stream.
+pub(crate) async fn two_apart(carried: bool) -> Result<(Node, Node, Vec<Node>), StartError> {
+    let first = Node::builder().carried_streams(carried).build().expect("the default options are good");
     first.start().await?;
     let seed = first.local_addr().expect("it has started").to_string();
     let mut nodes = vec![first];
     while nodes.len() < 8 {
-        let node = Node::builder().seed(&seed).build().expect("the seed is an address");
+        let node =
+            Node::builder().carried_streams(carried).seed(&seed).build().expect("the seed is an address");
         node.start().await?;
         nodes.push(node);
     }
