@@ -16,6 +16,8 @@ use crate::outcome::Failure;
 const NAME: &str = "direct";
 /// A stream that nothing was written to for this long is ended; the next message opens another.
 const IDLE: Duration = Duration::from_secs(60);
+/// A connection may end while a stream is opened: so many are tried.
+const TRIES: usize = 3;
 /// Streams of others that are read at once; more wait.
 const READERS: usize = 256;
 
@@ -74,16 +76,22 @@ impl std::fmt::Display for NoStream {
 
 /// A stream to that node, taken by the application there.
 pub(crate) async fn open(node: &Node, to: NodeId) -> Result<NodeStream, NoStream> {
-    let stream = match node.open(to, NAME).await {
-        Ok(stream) => stream,
-        Err(error @ (OpenError::NotFound { .. } | OpenError::NoWay(_) | OpenError::Busy)) => {
-            return Err(NoStream::Away(error));
+    let mut tries = 0;
+    loop {
+        let stream = match node.open(to, NAME).await {
+            Ok(stream) => stream,
+            Err(error @ (OpenError::NotFound { .. } | OpenError::NoWay(_) | OpenError::Busy)) => {
+                return Err(NoStream::Away(error));
+            }
+            Err(error) => return Err(NoStream::Failed(error)),
+        };
+        tries += 1;
+        match stream.answered().await {
+            Ok(()) => return Ok(stream),
+            // The other side was giving up the connection just then. Nothing was sent: another one will do.
+            Err(StreamError::Cut) if tries < TRIES => {}
+            Err(error) => return Err(NoStream::Refused(to, error)),
         }
-        Err(error) => return Err(NoStream::Failed(error)),
-    };
-    match stream.answered().await {
-        Ok(()) => Ok(stream),
-        Err(error) => Err(NoStream::Refused(to, error)),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::carry::{self, Carried, Circuit};
 use crate::event::Bus;
 use crate::frame::Reset;
 use crate::link::{self, LinkHandle, Report};
-use crate::mux::{Common, Mux};
+use crate::mux::{Common, Mux, NoStream};
 use crate::transport::{Connection, Credentials, DialError, Endpoint};
 use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
 
@@ -66,6 +66,8 @@ pub(crate) struct Driver {
     next_request: u64,
     requests: BTreeMap<RequestId, Request>,
     opens: BTreeMap<RequestId, Open>,
+    /// Those that were led to a connection which had just ended: tried again when it is forgotten.
+    again: Vec<(LinkId, Open)>,
     /// Connections that serve streams only, and since when none uses them.
     serving: BTreeMap<LinkId, Option<Instant>>,
     find_timeout: Duration,
@@ -145,6 +147,7 @@ impl Driver {
             next_request: 0,
             requests: BTreeMap::new(),
             opens: BTreeMap::new(),
+            again: Vec::new(),
             serving: BTreeMap::new(),
             find_timeout: limits.find_timeout,
             check_stuck: epoch,
@@ -210,12 +213,7 @@ impl Driver {
                 self.core.request_peer(request, address, now);
             }
             Command::ClosePeer(id) => self.core.close_peer(&id, now),
-            Command::Open { id, name, answer } => {
-                self.next_request += 1;
-                let request = RequestId(self.next_request);
-                self.opens.insert(request, Open { id, name, answer });
-                self.core.reach(request, id, now);
-            }
+            Command::Open { id, name, answer } => self.open(Open { id, name, answer }),
             Command::Stop(done) => {
                 if self.stopping.is_empty() {
                     self.shared.hub.refuse_writes();
@@ -461,6 +459,17 @@ impl Driver {
         self.peer_down(link, "the connection was closed");
         self.links.remove(&link);
         self.serving.remove(&link);
+        let again = std::mem::take(&mut self.again);
+        let (over, rest) = again.into_iter().partition::<Vec<_>, _>(|(gone, _)| *gone == link);
+        self.again = rest;
+        over.into_iter().for_each(|(_, wish)| self.open(wish));
+    }
+
+    fn open(&mut self, wish: Open) {
+        self.next_request += 1;
+        let (request, id) = (RequestId(self.next_request), wish.id);
+        self.opens.insert(request, wish);
+        self.core.reach(request, id, self.now());
     }
 
     /// The network needs the link no more. If streams use it, it goes on for them.
@@ -480,18 +489,23 @@ impl Driver {
 
     /// There is a connection for a stream, or none can be had.
     fn reached(&mut self, request: RequestId, outcome: Result<LinkId, Unreachable>) {
-        let Some(Open { id, name, answer }) = self.opens.remove(&request) else { return };
+        let Some(open) = self.opens.remove(&request) else { return };
+        let id = open.id;
         let outcome = match outcome {
             Ok(link) => {
                 let streams = self.links.get(&link).map(|entry| &entry.handle.streams);
-                streams.and_then(|streams| streams.open(&name)).ok_or(OpenError::TooMany(id))
+                match streams.map(|streams| streams.open(&open.name)) {
+                    Some(Ok(stream)) => Ok(stream),
+                    Some(Err(NoStream::Gone)) => return self.again.push((link, open)),
+                    Some(Err(NoStream::TooMany)) | None => Err(OpenError::TooMany(id)),
+                }
             }
             Err(Unreachable::Myself) => Err(OpenError::Myself(id)),
             Err(Unreachable::NotFound) => Err(OpenError::NotFound { id, waited: self.find_timeout }),
             Err(Unreachable::NoWay) => Err(OpenError::NoWay(id)),
             Err(Unreachable::Busy) => Err(OpenError::Busy),
         };
-        if answer.send(outcome).is_err() {
+        if open.answer.send(outcome).is_err() {
             tracing::debug!(?id, "nobody waits for the stream any more");
         }
     }

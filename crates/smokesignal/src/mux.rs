@@ -59,6 +59,14 @@ pub(crate) struct Mux {
     state: Mutex<State>,
 }
 
+/// Why a stream cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoStream {
+    TooMany,
+    /// The connection has ended; its driver will know in a moment.
+    Gone,
+}
+
 #[derive(Debug)]
 struct State {
     streams: BTreeMap<u32, Arc<Stream>>,
@@ -98,29 +106,31 @@ impl Mux {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream: what is written to it goes out behind the news of it. `None`: there are too many, or the
-    /// connection is gone.
-    pub(crate) fn open(&self, name: &str) -> Option<NodeStream> {
+    /// Opens a stream: what is written to it goes out behind the news of it.
+    pub(crate) fn open(&self, name: &str) -> Result<NodeStream, NoStream> {
         self.begin(Part::Open(name.to_owned()), &self.common.pool, name)
     }
 
     /// Opens a stream that the other side is to carry to `target`.
     pub(crate) fn carry(&self, query: u64, target: NodeId) -> Option<NodeStream> {
-        self.begin(Part::Carry { query, target }, &self.common.carried, "")
+        self.begin(Part::Carry { query, target }, &self.common.carried, "").ok()
     }
 
-    fn begin(&self, part: Part, pool: &Arc<Pool>, name: &str) -> Option<NodeStream> {
+    fn begin(&self, part: Part, pool: &Arc<Pool>, name: &str) -> Result<NodeStream, NoStream> {
         let mut state = self.lock();
         let ours = state.streams.keys().filter(|number| *number % 2 == state.next % 2).count();
-        if state.cut || ours >= MAX_STREAMS || state.next > u32::MAX - 2 {
-            return None;
+        if state.cut {
+            return Err(NoStream::Gone);
+        }
+        if ours >= MAX_STREAMS || state.next > u32::MAX - 2 {
+            return Err(NoStream::TooMany);
         }
         let number = state.next;
-        let stream = self.stream(number, pool)?;
+        let stream = self.stream(number, pool).ok_or(NoStream::TooMany)?;
         state.next += 2;
         stream.announce(part);
         state.streams.insert(number, Arc::clone(&stream));
-        Some(self.handle(stream, name))
+        Ok(self.handle(stream, name))
     }
 
     fn stream(&self, number: u32, pool: &Arc<Pool>) -> Option<Arc<Stream>> {

@@ -17,7 +17,7 @@ use crate::broadcast::{Hub, REPLY};
 use crate::driver::{Command, Driver, Limits, Shared};
 use crate::event::Bus;
 use crate::frame::MAX_NAME;
-use crate::mux::Common;
+use crate::mux::{Common, NoStream};
 use crate::options::{Builder, Secret, is_host_and_port};
 use crate::transport::{Credentials, Endpoint};
 use crate::{
@@ -257,7 +257,11 @@ impl Node {
             return Err(OpenError::Myself(id));
         }
         if let Some(peer) = self.0.shared.peers.get(&id).filter(|peer| !peer.is_closed()) {
-            return peer.open(name).ok_or(OpenError::TooMany(id));
+            match peer.open(name) {
+                Ok(stream) => return Ok(stream),
+                Err(NoStream::TooMany) => return Err(OpenError::TooMany(id)),
+                Err(NoStream::Gone) => {} // The driver will know in a moment, and find another way.
+            }
         }
         let (answer, answered) = oneshot::channel();
         let command = Command::Open { id, name: name.to_owned(), answer };

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, watch};
 
 use crate::driver::Command;
-use crate::mux::Mux;
+use crate::mux::{Mux, NoStream};
 use crate::stream::Stream;
 use crate::{NodeId, NodeStream, SendError};
 
@@ -106,7 +106,7 @@ impl Peer {
         }
     }
 
-    pub(crate) fn open(&self, name: &str) -> Option<NodeStream> {
+    pub(crate) fn open(&self, name: &str) -> Result<NodeStream, NoStream> {
         self.0.streams.open(name)
     }
 

@@ -12,6 +12,9 @@ use tokio::sync::Semaphore;
 use super::{CONNECTIONS, stream_name};
 use crate::outcome::Failure;
 
+/// A connection may end while a stream is opened: so many are tried.
+const TRIES: usize = 3;
+
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::Failed(format!(
@@ -51,8 +54,17 @@ async fn connect(mut socket: TcpStream, node: &Node, to: NodeId, name: &str) -> 
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "small writes may be late");
     }
-    let mut stream = node.open(to, name).await.map_err(|error| error.to_string())?;
-    match stream.answered().await {
+    let mut tries = 0;
+    let (mut stream, answer) = loop {
+        let stream = node.open(to, name).await.map_err(|error| error.to_string())?;
+        tries += 1;
+        match stream.answered().await {
+            // The other side was giving up the connection just then. Nothing was sent: another one will do.
+            Err(StreamError::Cut) if tries < TRIES => {}
+            answer => break (stream, answer),
+        }
+    };
+    match answer {
         Ok(()) => {}
         Err(StreamError::Refused) => {
             let target = name.strip_prefix("forward ").unwrap_or(name);
