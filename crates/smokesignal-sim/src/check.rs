@@ -11,6 +11,7 @@
 //! | C3 soon enough links again, C4 one component without faults, C5 nobody alone for long | every second |
 //! | A7 no circle of parents with somebody behind, A8 every limit, A12 nobody believes its neighbour to have what it has not, A13 nobody is past what the writer has signed, B2 a dead root is forgotten, C8 known nodes have said so themselves | every second, some of the nodes, see `inside.rs` |
 //! | C11 a link that somebody wished for is not ended for others | every lost link |
+//! | S1 every search for a node is answered, once and within three times the time there is, S2 whoever is reached is who was looked for | every answer, every second |
 //! | A5 a stream comes over one link, A6 everyone has everything, A11 nothing but upkeep flows, B1 one root, and an exact count, B3 so many beats, B4 so many dials to the seeds, C1 links are symmetric, C2 at most max links, C9 diameter, C10 seed's links | in the quiet at the end, see [`World::check_quiet`] |
 //!
 //! A10 and C12 compare two runs: they are figures of the scenarios `slow` and `reorder`. B6 and B7 are checked in

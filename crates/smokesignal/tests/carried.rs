@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{SECOND, echo, network_of};
-use smokesignal::{Node, NodeStream, Path, StreamError};
+use smokesignal::{Node, NodeStream, OpenError, Path, StreamError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -172,4 +172,35 @@ async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
     assert!(rate >= 0.5 * RATE as f64, "{rate} bytes a second through hops of {RATE}");
     println!("{:.2} of a hop's throughput, there and back {there_and_back:?}", rate / RATE as f64);
     drop(writing);
+}
+
+/// Budget: a node carries sixteen connections for one neighbour at most. In a ring there are two ways only.
+#[tokio::test(start_paused = true)]
+async fn a_carrier_carries_no_more_than_it_may_and_says_so() {
+    let ring = |builder: smokesignal::Builder| builder.carried_streams(true).min_peers(2).max_peers(2);
+    let (_network, nodes) = network_of(40, ring).await;
+    nodes.iter().for_each(echo);
+    let neighbours = nodes[0].peers().len();
+    let mut opened = Vec::new();
+    let mut refused = 0;
+    for other in &nodes[1..] {
+        match nodes[0].open(other.id(), "echo").await {
+            Ok(stream) if stream.path() == Path::Carried => opened.push(stream),
+            Ok(_) => {}
+            Err(OpenError::NoWay(id)) => {
+                assert_eq!(id, other.id());
+                refused += 1;
+            }
+            // The other end of a chain is more than twenty links away.
+            Err(OpenError::NotFound { id, .. }) => assert_eq!(id, other.id()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    println!("{neighbours} neighbours, {} carried, {refused} refused", opened.len());
+    assert!(opened.len() <= 16 * neighbours && refused > 0, "{} carried, {refused} refused", opened.len());
+    // Those that stand are not harmed.
+    for stream in &opened {
+        stream.send("still").await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap(), "still");
+    }
 }

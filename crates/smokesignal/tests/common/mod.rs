@@ -70,7 +70,7 @@ pub async fn network_of(count: u8, options: impl Fn(Builder) -> Builder) -> (Mem
     for host in 1..=count {
         nodes.push(start(options(builder(&network, host, 1))).await);
     }
-    let least = usize::from(count - 1).min(3);
+    let least = usize::from(count - 1).min(2);
     let whole = async {
         while !nodes.iter().all(|node| node.size_estimate() == nodes.len() && node.peers().len() >= least) {
             tokio::time::sleep(MS_10).await;
