@@ -19,8 +19,8 @@ const CONNECTIONS: usize = 1024;
 /// Reach a TCP port of another node, wherever it is
 ///
 /// On the side that has the port: smokesignal forward --allow 127.0.0.1:80. On the other: smokesignal forward --listen
-/// 127.0.0.1:8080 --to ID --connect 127.0.0.1:80, with the id that the first one prints. Both encrypt from end to end, and
-/// also through other nodes where neither can dial the other.
+/// 127.0.0.1:8080 --to ID --connect 127.0.0.1:80, with the id that the first one prints. It is encrypted from end to end, also
+/// where it has to go through other nodes because neither can dial the other.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]

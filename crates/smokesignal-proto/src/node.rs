@@ -518,7 +518,7 @@ impl Node {
                     self.reached(link, &peer);
                 }
             }
-            Effect::NotServing(peer) => self.not_reached(peer, now),
+            Effect::NotServing { peer, carried } => self.not_reached(peer, carried, now),
             Effect::Requested(request, outcome) => {
                 self.tell(Output::Requested { request, outcome });
             }

@@ -18,6 +18,9 @@ const MAX_WAITING: usize = 256;
 /// Somebody who has answered may be tried for so many times the time to find him: a dial takes 4 s at most, and to be
 /// carried as well.
 const LOCATED: u32 = 2;
+/// A dial that is not answered has so long for itself. 500 ms: two to three round trips to the other side of the earth
+/// (RFC 8305 waits 250 ms between two addresses).
+const DIAL_ALONE: Duration = Duration::from_millis(500);
 /// So many other ways through the network are looked for if one cannot be used.
 const OTHER_WAYS: u8 = 2;
 /// The question is asked again, as links may have changed, after this share of the time there is.
@@ -50,6 +53,8 @@ struct Search {
     query: u64,
     ask_again: Instant,
     until: Instant,
+    /// An address is being dialled: from then on another way is tried as well.
+    alone_until: Option<Instant>,
     /// Where the node's answer came from, and the number it answered.
     way: Option<(LinkId, u64)>,
     /// Where it was known to be, and is not.
@@ -123,6 +128,7 @@ impl Reach {
             query,
             ask_again: until,
             until,
+            alone_until: None,
             way: None,
             vain: None,
             not_carried: 0,
@@ -146,6 +152,26 @@ impl Reach {
         let search = self.sought.get_mut(id)?;
         (search.step, search.ask_again) = (Step::Asking, now + config.find_timeout / AGAIN);
         Some(search.query)
+    }
+
+    /// An address is being dialled.
+    pub(crate) fn dialling(&mut self, id: &NodeId, now: Instant) {
+        if let Some(search) = self.sought.get_mut(id) {
+            search.alone_until = Some(now + DIAL_ALONE);
+        }
+    }
+
+    /// Nodes whose address, this one, has not answered for a while.
+    pub(crate) fn silent(&mut self, now: Instant) -> Vec<(NodeId, Try)> {
+        let mut found = Vec::new();
+        for (id, search) in &mut self.sought {
+            if let Step::Trying(how) = search.step
+                && search.alone_until.take_if(|until| *until <= now).is_some()
+            {
+                found.push((*id, how));
+            }
+        }
+        found
     }
 
     /// There is a connection to the node: who waits for it?

@@ -89,7 +89,9 @@ impl Membership {
                     self.passive.failed(&peer, now, &self.config);
                 }
             }
-            Purpose::Streams { .. } => self.out.extend(failed.peer.map(Effect::NotServing)),
+            Purpose::Streams { carried } => {
+                self.out.extend(failed.peer.map(|peer| Effect::NotServing { peer, carried }));
+            }
             Purpose::None | Purpose::Nearer(_) => {}
         }
     }

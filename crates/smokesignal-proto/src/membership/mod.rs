@@ -45,8 +45,11 @@ pub(crate) enum Effect {
     Requested(RequestId, Result<NodeId, RequestFailure>),
     /// Streams may use this connection.
     Serving(LinkId),
-    /// The dial for streams to this node has failed.
-    NotServing(NodeId),
+    /// The dial for streams to this node, or the way through others, has failed.
+    NotServing {
+        peer: NodeId,
+        carried: bool,
+    },
     /// Nothing was said to this neighbour for a while.
     Quiet(LinkId),
 }

@@ -80,7 +80,8 @@ impl Membership {
             self.conns.values().filter(|conn| conn.peer == peer && conn.phase == Phase::Serving).count();
         let room = if dialled { MAX_SERVING } else { MAX_SERVING * 3 / 4 };
         if same >= MAX_FOR_ONE || self.serving() >= room {
-            self.out.push(Effect::NotServing(peer));
+            let carried = self.conns.get(&link).is_some_and(|conn| conn.carried);
+            self.out.push(Effect::NotServing { peer, carried });
             return self.drop_link(link, "too many connections for streams", now);
         }
         let Some(conn) = self.conns.get_mut(&link) else { return };

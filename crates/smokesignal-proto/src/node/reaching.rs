@@ -66,6 +66,9 @@ impl Node {
         }
         let dialled = self.membership.dial_for_streams(id, target, now);
         self.reach.set_step(&id, if dialled { Step::Trying(how) } else { Step::Waiting(how) });
+        if let Try::Known | Try::Told(_) = how {
+            self.reach.dialling(&id, now);
+        }
     }
 
     fn ask_network(&mut self, id: NodeId, now: Instant) {
@@ -119,11 +122,12 @@ impl Node {
 
     /// That was not the way. What was known may be old: then the network is asked. Who has answered and cannot be dialled is
     /// reached through others.
-    pub(super) fn not_reached(&mut self, id: NodeId, now: Instant) {
+    pub(super) fn not_reached(&mut self, id: NodeId, carried: bool, now: Instant) {
         match self.reach.step(&id) {
             Some(Step::Trying(Try::Known)) => self.ask_network(id, now),
             Some(Step::Trying(Try::Told(_))) => self.attempt(id, Try::Carried, now),
-            Some(Step::Trying(Try::Carried)) => {
+            // A dial that was not waited for may fail now, too.
+            Some(Step::Trying(Try::Carried)) if carried => {
                 let query = self.membership.number();
                 if self.reach.not_carried(&id, query) {
                     return self.ask_network(id, now);
@@ -143,6 +147,13 @@ impl Node {
     }
 
     pub(super) fn search_on(&mut self, now: Instant) {
+        for (id, how) in self.reach.silent(now) {
+            match how {
+                Try::Known => self.ask_network(id, now),
+                Try::Told(_) => self.attempt(id, Try::Carried, now),
+                Try::Carried => {}
+            }
+        }
         for (id, how) in self.reach.waiting() {
             self.attempt(id, how, now);
         }

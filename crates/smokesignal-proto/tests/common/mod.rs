@@ -21,7 +21,7 @@ pub struct World {
     ends: BTreeMap<LinkId, (usize, usize)>,
     /// Connections whose bytes go over others, and which.
     circuits: BTreeMap<LinkId, Vec<LinkId>>,
-    /// Nodes that nobody can dial.
+    /// Nodes that nobody can dial: nothing answers.
     pub hidden: BTreeSet<usize>,
     addresses: BTreeMap<SocketAddr, usize>,
     frozen: BTreeSet<usize>,
@@ -286,10 +286,11 @@ impl World {
                         return self.carry(ix, dial, via, query, &expect.unwrap());
                     }
                 };
-                let peer = self.addresses.get(&address).copied().filter(|peer| !self.hidden.contains(peer));
+                let peer = self.addresses.get(&address).copied();
                 let peer = peer.filter(|peer| expect.is_none_or(|id| id == self.id(*peer)));
                 let (later, sooner) = (self.now + self.delay() + self.delay(), self.now + self.delay());
-                let silent = peer.is_some_and(|peer| self.frozen.contains(&peer) || self.is_cut(ix, peer));
+                let mute = |peer: usize| self.frozen.contains(&peer) || self.hidden.contains(&peer);
+                let silent = peer.is_some_and(|peer| mute(peer) || self.is_cut(ix, peer));
                 let Some(peer) = peer.filter(|_| !silent) else {
                     let silence = patience.unwrap_or(Duration::from_secs(2));
                     let at = if silent { self.now + silence } else { later };
