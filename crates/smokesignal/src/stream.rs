@@ -366,11 +366,9 @@ impl Stream {
         }
         state.starved = false;
         // Who has not used up the window that it has gets no larger one.
-        if state.received < state.window {
-            return;
-        }
+        let used_up = state.received >= state.window;
         let more = state.window.min(MAX_WINDOW - state.window.min(MAX_WINDOW));
-        if more > 0 && self.budget.as_ref().is_some_and(|budget| budget.grow(more)) {
+        if used_up && more > 0 && self.budget.as_ref().is_some_and(|budget| budget.grow(more)) {
             (state.window, state.received) = (state.window + more, 0);
             state.consumed += more;
         }
@@ -830,6 +828,22 @@ mod tests {
             assert_eq!(chunk, Poll::Ready(Ok(Some(vec![number as u8; size].into()))));
         }
         assert_eq!(pool.used(), 2 * FIRST_WINDOW);
+    }
+
+    /// The head of a chunk holds most of the window, and what was read before it is not enough to be returned unasked.
+    #[test]
+    fn a_writer_that_is_blocked_is_given_what_little_there_is() {
+        let pool = Pool::new(2 * FIRST_WINDOW);
+        let b = new(FIRST_WINDOW, &pool);
+        let data = |size: usize, end| Part::Data { data: vec![1; size].into(), end };
+        let (read, head) = (FIRST_WINDOW / 4 - 1, FIRST_WINDOW * 3 / 4);
+        assert!(b.receive(data(read, true)));
+        assert!(recv(&b).is_ready());
+        assert_eq!(take(&b), []);
+        assert!(b.receive(data(head / 2, false)) && b.receive(data(head / 2, false)));
+        assert_eq!(recv(&b), Poll::Pending);
+        assert!(b.receive(Part::Blocked));
+        assert_eq!(take(&b), [Part::Credit(read as u32)]);
     }
 
     /// Whoever changes from chunks to bytes in the middle of a chunk misses nothing.
