@@ -9,6 +9,7 @@ use smokesignal::{Acceptor, Node, NodeId, NodeStream, OpenError, StreamError};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use crate::leave::if_ready;
 use crate::outbox::Target;
 use crate::outcome::Failure;
 
@@ -18,8 +19,8 @@ const NAME: &str = "direct";
 const IDLE: Duration = Duration::from_secs(60);
 /// A connection may end while a stream is opened: so many are tried.
 const TRIES: usize = 3;
-/// Streams of others that are read at once; more wait.
-const READERS: usize = 256;
+/// Streams of others that are read at once; more are refused.
+const READERS: usize = 4096;
 
 /// A message that somebody has sent to this node.
 pub(crate) type Received = (NodeId, Bytes);
@@ -104,10 +105,11 @@ pub(crate) fn accept(node: &Node) -> Result<Acceptor, Failure> {
 pub(crate) async fn receive(mut acceptor: Acceptor, received: mpsc::Sender<Received>) {
     let mut readers = JoinSet::new();
     while let Some(stream) = acceptor.next().await {
-        while readers.len() >= READERS {
-            readers.join_next().await;
-        }
         while readers.try_join_next().is_some() {}
+        if readers.len() >= READERS {
+            stream.reset("too many write to this node already");
+            continue;
+        }
         readers.spawn(read(Arc::new(stream), received.clone()));
     }
 }
@@ -145,12 +147,15 @@ impl Target for Direct {
     }
 
     /// Ends the stream when it has not been used for a while. Called anew for each message.
-    async fn idle(&self) {
+    async fn idle(&self) -> Result<(), String> {
         tokio::time::sleep(IDLE).await;
         if let Some(stream) = self.stream.lock().await.take() {
             stream.finish();
+            if let Some(Err(error)) = if_ready(stream.finished()).await {
+                return Err(format!("{error}; it may be lost, and what was sent just before"));
+            }
         }
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
 
     /// What was sent has left, or cannot any more.

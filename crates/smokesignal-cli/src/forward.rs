@@ -56,6 +56,13 @@ fn stream_name(target: &str) -> String {
     format!("forward {target}")
 }
 
+/// What broke off must not look like its end.
+fn reset_socket(socket: &tokio::net::TcpStream) {
+    if let Err(error) = socket.set_zero_linger() {
+        tracing::debug!(%error, "the connection ends as if that was meant");
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     block_on(forward(args))
 }

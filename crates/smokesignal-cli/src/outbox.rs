@@ -19,8 +19,8 @@ pub(crate) trait Target: Send + Sync + 'static {
     fn id(&self) -> Option<NodeId>;
     /// Waits while the receiver is slow.
     fn send(&self, data: Bytes) -> impl Future<Output = Result<(), String>> + Send;
-    /// Nothing is to be sent: polled until there is.
-    fn idle(&self) -> impl Future<Output = ()> + Send {
+    /// Nothing is to be sent: polled until there is. Resolves if something was lost.
+    fn idle(&self) -> impl Future<Output = Result<(), String>> + Send {
         pending()
     }
     /// Nothing more is to be sent, ever.
@@ -87,7 +87,12 @@ async fn empty(mut items: Receiver<(u64, Bytes)>, target: impl Target, reports: 
         let next = tokio::select! {
             biased;
             next = items.recv() => next,
-            () = target.idle() => continue,
+            idle = target.idle() => {
+                if let Err(error) = idle {
+                    report(last, error).await;
+                }
+                continue;
+            }
         };
         let Some(Queued { item: (line, data), _room }) = next else { break };
         last = line;

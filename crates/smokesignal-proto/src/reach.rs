@@ -22,7 +22,7 @@ const LOCATED: u32 = 2;
 /// (RFC 8305 waits 250 ms between two addresses).
 const DIAL_ALONE: Duration = Duration::from_millis(500);
 /// So many other ways through the network are looked for if one cannot be used.
-const OTHER_WAYS: u8 = 2;
+const OTHER_WAYS: usize = 2;
 /// The question is asked again, as links may have changed, after this share of the time there is.
 const AGAIN: u32 = 2;
 
@@ -59,8 +59,8 @@ struct Search {
     way: Option<(LinkId, u64)>,
     /// Where it was known to be, and is not.
     vain: Option<SocketAddr>,
-    /// How often it could not be reached through others.
-    not_carried: u8,
+    /// Neighbours through which it could not be reached.
+    vain_ways: Vec<LinkId>,
 }
 
 /// What is being done.
@@ -131,7 +131,7 @@ impl Reach {
             alone_until: None,
             way: None,
             vain: None,
-            not_carried: 0,
+            vain_ways: Vec::new(),
         };
         self.sought.insert(id, search);
         Ok(true)
@@ -261,6 +261,16 @@ impl Reach {
         }
     }
 
+    /// Neighbours that have answered for it, and do not lead to it.
+    pub(crate) fn vain_ways(&self, id: &NodeId) -> Vec<LinkId> {
+        self.sought.get(id).map(|search| search.vain_ways.clone()).unwrap_or_default()
+    }
+
+    /// Whether the node is being asked for by this number.
+    pub(crate) fn is_asked(&self, id: &NodeId, query: u64) -> bool {
+        self.sought.get(id).is_some_and(|search| search.query == query && search.step == Step::Asking)
+    }
+
     /// Where its answer came from.
     pub(crate) fn way(&self, id: &NodeId) -> Option<(LinkId, u64)> {
         self.sought.get(id)?.way
@@ -280,7 +290,8 @@ impl Reach {
     /// The others would not carry. True: find another way.
     pub(crate) fn not_carried(&mut self, id: &NodeId, query: u64) -> bool {
         let Some(search) = self.sought.get_mut(id) else { return false };
-        (search.not_carried, search.query) = (search.not_carried + 1, query);
-        search.not_carried <= OTHER_WAYS
+        search.query = query;
+        search.vain_ways.extend(search.way.map(|(link, _)| link));
+        search.vain_ways.len() <= OTHER_WAYS
     }
 }

@@ -129,7 +129,9 @@ impl Questions {
         }
         let (sender, answers) = mpsc::channel(1);
         self.lock().open.insert(number, sender);
-        let (until, questions) = (Instant::now() + patience, Arc::clone(self));
+        // A time that nobody lives to see is a year.
+        let (now, year) = (Instant::now(), Duration::from_secs(365 * 86_400));
+        let (until, questions) = (now.checked_add(patience).unwrap_or(now + year), Arc::clone(self));
         let asked = Answers { number, until, left: MAX_ANSWERS, answers, questions };
         let mut message = BytesMut::with_capacity(8 + question.len());
         message.put_u64(number);
@@ -144,32 +146,46 @@ impl Questions {
 
 /// For as long as the node is there.
 async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
-    let room = Arc::new(Semaphore::new(READ_AT_ONCE));
+    let (room, waiting) = (Arc::new(Semaphore::new(READ_AT_ONCE)), Arc::new(Semaphore::new(AT_ONCE)));
     while let Some(stream) = acceptor.next().await {
         let (Ok(permit), questions) = (Arc::clone(&room).acquire_owned().await, Weak::clone(&questions))
         else {
             return;
         };
+        let waiting = Arc::clone(&waiting);
         tokio::spawn(async move {
-            if timeout(ANSWER_TIMEOUT, take_answer(&stream, &questions)).await.is_err() {
-                stream.break_off("the answer came too slowly, or was not taken");
-            }
+            let read = timeout(ANSWER_TIMEOUT, read_answer(&stream, &questions)).await;
+            // Whoever does not take its answers holds up nobody else's.
             drop(permit);
+            let why = match read {
+                Ok(Ok((asker, answer))) => match waiting.try_acquire() {
+                    Ok(_waits) => match timeout(ANSWER_TIMEOUT, asker.send(answer)).await {
+                        Ok(Ok(())) => return,
+                        _ => "the answer was not taken",
+                    },
+                    Err(_) => "too many answers wait to be taken",
+                },
+                Ok(Err(why)) => why,
+                Err(_) => "the answer came too slowly",
+            };
+            stream.break_off(why);
         });
     }
 }
 
-async fn take_answer(stream: &NodeStream, questions: &Weak<Questions>) {
-    let Ok(Some(mut data)) = stream.recv_up_to(MAX_ANSWER + 9).await else { return };
+/// The answer, and who waits for it; or why it is refused.
+async fn read_answer(
+    stream: &NodeStream,
+    questions: &Weak<Questions>,
+) -> Result<(mpsc::Sender<Answer>, Answer), &'static str> {
+    let Ok(Some(mut data)) = stream.recv_up_to(MAX_ANSWER + 9).await else { return Err("no answer came") };
     if data.len() < 8 || data.len() > MAX_ANSWER + 8 {
-        return stream.break_off("an answer has 1 MiB at most");
+        return Err("an answer has 1 MiB at most");
     }
     let number = data.get_u64();
     let asker = questions.upgrade().and_then(|questions| questions.lock().open.get(&number).cloned());
-    let Some(asker) = asker else { return stream.break_off("nobody asks that any more") };
-    if asker.send(Answer { from: stream.peer(), data }).await.is_err() {
-        stream.break_off("nobody asks that any more");
-    }
+    let asker = asker.ok_or("nobody asks that any more")?;
+    Ok((asker, Answer { from: stream.peer(), data }))
 }
 
 /// Lets `handler` answer what others ask.
@@ -183,11 +199,13 @@ where
         return Err(AcceptError::Answering);
     }
     tokio::spawn(async move {
-        let room = Arc::new(Semaphore::new(AT_ONCE));
+        let (room, handler) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(handler));
         while let Some(Question { from, number, data }) = questions.recv().await {
             let (Ok(permit), node) = (Arc::clone(&room).acquire_owned().await, node.clone()) else { return };
-            let answering = handler(from, data);
+            let handler = Arc::clone(&handler);
             tokio::spawn(async move {
+                // Within its own task: where it panics, others are answered still.
+                let answering = handler(from, data);
                 if let Some(answer) = answering.await
                     && let Err(error) = give(&node, from, number, &answer).await
                 {

@@ -23,7 +23,8 @@ const MAX_FOR_ONE: usize = 16;
 const MAX_ARRIVING: usize = 64;
 /// Until the other end has answered: as long as a dial takes at most.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// A connection with nothing under way for this long is not carried any more: its ends ping each other sooner.
+/// A connection with nothing under way for this long, or for twice the ping timeout, is not carried any more: its ends ping
+/// each other sooner.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What a neighbour wants to be carried.
@@ -36,24 +37,31 @@ pub(crate) struct Circuit {
 }
 
 /// What is being carried here for others, and what is arriving.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Carried {
+    idle: Duration,
     relays: JoinSet<LinkId>,
     by_link: BTreeMap<LinkId, usize>,
     arriving: JoinSet<Option<Connection>>,
 }
 
 impl Carried {
+    pub(crate) fn new(idle: Duration) -> Self {
+        let (relays, arriving) = (JoinSet::new(), JoinSet::new());
+        Self { idle: idle.max(IDLE), relays, by_link: BTreeMap::new(), arriving }
+    }
+
     /// Carries between the two, or refuses.
     pub(crate) fn relay(&mut self, circuit: Circuit, onward: impl FnOnce() -> Option<NodeStream>) {
-        let count = self.by_link.entry(circuit.via).or_default();
-        if *count >= MAX_FOR_ONE || self.relays.len() >= MAX_CARRIED {
+        let count = self.by_link.get(&circuit.via).copied().unwrap_or(0);
+        if count >= MAX_FOR_ONE || self.relays.len() >= MAX_CARRIED {
             return circuit.stream.refuse(Reset::Busy);
         }
         let Some(onward) = onward() else { return circuit.stream.refuse(Reset::Busy) };
-        *count += 1;
+        self.by_link.insert(circuit.via, count + 1);
+        let idle = self.idle;
         self.relays.spawn(async move {
-            relay(circuit.stream, onward).await;
+            relay(circuit.stream, onward, idle).await;
             circuit.via
         });
     }
@@ -108,13 +116,13 @@ pub(crate) async fn connect(
 }
 
 /// Passes everything on between two streams, ends and resets included.
-async fn relay(one: NodeStream, other: NodeStream) {
+async fn relay(one: NodeStream, other: NodeStream, patience: Duration) {
     let moved = AtomicU64::new(0);
     let idle = async {
         let mut last = u64::MAX;
         while last != moved.load(Ordering::Relaxed) {
             last = moved.load(Ordering::Relaxed);
-            sleep(IDLE).await;
+            sleep(patience).await;
         }
     };
     let both = async { tokio::join!(pump(&one, &other, &moved), pump(&other, &one, &moved)) };
@@ -122,8 +130,8 @@ async fn relay(one: NodeStream, other: NodeStream) {
         biased;
         _ = both => {}
         () = idle => {
-            one.break_off("nothing was carried for 30 s");
-            other.break_off("nothing was carried for 30 s");
+            one.break_off("nothing was carried for too long");
+            other.break_off("nothing was carried for too long");
         }
     }
 }

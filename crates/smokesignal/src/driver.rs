@@ -106,6 +106,7 @@ struct Link {
 pub(crate) struct Limits {
     pub(crate) max_message: usize,
     pub(crate) find_timeout: Duration,
+    pub(crate) carry_idle: Duration,
 }
 
 struct Open {
@@ -137,7 +138,7 @@ impl Driver {
             shared: Shared { streams, ..shared },
             endpoint,
             credentials,
-            carried: Carried::default(),
+            carried: Carried::new(limits.carry_idle),
             circuits,
             seeds,
             max_message: limits.max_message,
@@ -546,9 +547,27 @@ impl Driver {
 
     /// After leaving: lets the links write out what they hold and close.
     async fn finish(mut self) {
+        self.dial_tasks.abort_all();
+        // What others carry goes over the links, and so it has to end first.
+        let carried = self.links.iter().filter(|(_, link)| link.handle.streams.is_carried());
+        let carried: Vec<_> =
+            carried.map(|(link, entry)| (*link, Arc::clone(&entry.handle.streams))).collect();
+        carried.iter().for_each(|(link, _)| self.forget(*link));
+        let (reports, tasks) = (&mut self.reports, &mut self.link_tasks);
+        let ending = async {
+            while carried.iter().any(|(_, streams)| !streams.is_cut()) {
+                tokio::select! {
+                    biased;
+                    done = tasks.join_next() => if done.is_none() { return },
+                    _ = reports.recv() => {}
+                }
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, ending).await.is_err() {
+            tracing::debug!("some carried connections did not close in time");
+        }
         let links: Vec<_> = self.links.keys().copied().collect();
         links.into_iter().for_each(|link| self.forget(link));
-        self.dial_tasks.abort_all();
         let reports = &mut self.reports;
         let tasks = &mut self.link_tasks;
         let closing = async {

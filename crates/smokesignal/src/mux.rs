@@ -147,6 +147,16 @@ impl Mux {
         self.way.is_link.store(is_link, Ordering::Relaxed);
     }
 
+    /// Its bytes go through other nodes.
+    pub(crate) fn is_carried(&self) -> bool {
+        self.way.carried
+    }
+
+    /// The connection is gone.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.lock().cut
+    }
+
     /// There are streams that are not over, the neighbour's own one not counted.
     pub(crate) fn is_used(&self) -> bool {
         !self.lock().streams.is_empty()

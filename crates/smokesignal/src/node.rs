@@ -119,7 +119,11 @@ impl Node {
         let local = endpoint.local_addr();
         let random = self.random().map_err(|source| StartError::Listen { address: local, source })?;
         let config = self.config();
-        let limits = Limits { max_message: options.max_message, find_timeout: config.find_timeout };
+        let limits = Limits {
+            max_message: options.max_message,
+            find_timeout: config.find_timeout,
+            carry_idle: 2 * options.ping_timeout,
+        };
         let mut core = proto::Node::new(keypair, config, random, proto::Instant::ZERO);
         core.set_addresses(reachable_at(local));
         for seed in &options.seeds {

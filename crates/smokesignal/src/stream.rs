@@ -216,6 +216,7 @@ impl Stream {
         if head > 0 {
             buf.put_slice(&state.partial.split_to(head));
             if state.partial.is_empty() {
+                state.partial = BytesMut::new();
                 consumed += self.release_partial(&mut state);
             }
         }
@@ -331,7 +332,8 @@ impl Stream {
 
     /// The chunk that was put together, and what of the window it has taken.
     fn take_partial(&self, state: &mut State) -> (Bytes, usize) {
-        (state.partial.split().freeze(), self.release_partial(state))
+        // Not split off: what would be left would keep the memory.
+        (std::mem::take(&mut state.partial).freeze(), self.release_partial(state))
     }
 
     fn release_partial(&self, state: &mut State) -> usize {

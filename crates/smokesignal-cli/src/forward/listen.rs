@@ -9,7 +9,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{CONNECTIONS, stream_name};
+use super::{CONNECTIONS, reset_socket, stream_name};
 use crate::outcome::Failure;
 
 /// A connection may end while a stream is opened: so many are tried.
@@ -42,7 +42,9 @@ pub(super) async fn forward(listener: TcpListener, node: Node, to: NodeId, targe
         };
         let (node, name) = (node.clone(), Arc::clone(&name));
         tokio::spawn(async move {
-            if let Err(text) = connect(socket, &node, to, &name).await {
+            let mut socket = socket;
+            if let Err(text) = connect(&mut socket, &node, to, &name).await {
+                reset_socket(&socket);
                 notice!("{text}");
             }
             drop(permit);
@@ -50,7 +52,7 @@ pub(super) async fn forward(listener: TcpListener, node: Node, to: NodeId, targe
     }
 }
 
-async fn connect(mut socket: TcpStream, node: &Node, to: NodeId, name: &str) -> Result<(), String> {
+async fn connect(socket: &mut TcpStream, node: &Node, to: NodeId, name: &str) -> Result<(), String> {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "small writes may be late");
     }
@@ -72,7 +74,7 @@ async fn connect(mut socket: TcpStream, node: &Node, to: NodeId, name: &str) -> 
         }
         Err(error) => return Err(format!("{to}: {error}")),
     }
-    if let Err(error) = copy_bidirectional(&mut socket, &mut stream).await {
+    if let Err(error) = copy_bidirectional(socket, &mut stream).await {
         let text = format!("a connection through {to} has broken: {error}");
         stream.reset(&error.to_string());
         return Err(text);

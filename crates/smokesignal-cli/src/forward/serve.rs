@@ -7,7 +7,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::CONNECTIONS;
+use super::{CONNECTIONS, reset_socket};
 
 /// For as long as the node is there.
 pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<NodeId>) {
@@ -40,6 +40,7 @@ async fn connect(mut stream: NodeStream, target: &str) {
     }
     if let Err(error) = copy_bidirectional(&mut stream, &mut socket).await {
         tracing::debug!(%error, "a connection to {target} has broken");
+        reset_socket(&socket);
         stream.reset(&error.to_string());
     }
 }

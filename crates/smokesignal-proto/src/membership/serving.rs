@@ -81,7 +81,9 @@ impl Membership {
         let room = if dialled { MAX_SERVING } else { MAX_SERVING * 3 / 4 };
         if same >= MAX_FOR_ONE || self.serving() >= room {
             let carried = self.conns.get(&link).is_some_and(|conn| conn.carried);
-            self.out.push(Effect::NotServing { peer, carried });
+            if dialled {
+                self.out.push(Effect::NotServing { peer, carried });
+            }
             return self.drop_link(link, "too many connections for streams", now);
         }
         let Some(conn) = self.conns.get_mut(&link) else { return };

@@ -79,7 +79,10 @@ impl Node {
 
     fn flood(&mut self, target: NodeId, query: u64, ttl: u8, from: Option<LinkId>, now: Instant) {
         let neighbour = self.peers().find(|(_, peer)| *peer == target).map(|(link, _)| link);
-        let all = self.peers().map(|(link, _)| link).filter(|link| Some(*link) != from);
+        // Own searches only: who has led nowhere is not asked again.
+        let vain = self.reach.vain_ways(&target);
+        let asked = |link: &LinkId| Some(*link) != from && (from.is_some() || !vain.contains(link));
+        let all = self.peers().map(|(link, _)| link).filter(asked);
         // Its neighbours know the way.
         let links: Vec<_> = neighbour.map_or_else(|| all.collect(), |link| vec![link]);
         for link in links {
@@ -109,7 +112,7 @@ impl Node {
             return self.send(back, Control::Located { query, record }.into(), now);
         }
         let id = record.id;
-        if self.reach.step(&id) != Some(Step::Asking) {
+        if !self.reach.is_asked(&id, query) || self.reach.vain_ways(&id).contains(&link) {
             return;
         }
         self.reach.located(&id, (link, query), now, &self.config);
