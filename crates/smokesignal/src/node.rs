@@ -296,8 +296,9 @@ impl Node {
     }
 
     /// Asks everyone, and gives the answers as they come until `timeout` is over: 1 024 at most, of 1 MiB each at most.
-    /// Nodes that do not [answer](Self::answer) do not notice. Each answer comes over a stream of its own: ask what some of
-    /// the nodes have an answer to, not all of thousands.
+    /// Nodes that do not [answer](Self::answer) do not notice. Each answer comes over a stream of its own, and more than 128 at
+    /// one moment, or that are not taken within 10 s, are refused: ask what some of the nodes have an answer to, not all of
+    /// thousands, and read the answers at once.
     ///
     /// ```no_run
     /// # async fn example(node: smokesignal::Node) -> Result<(), Box<dyn std::error::Error>> {
