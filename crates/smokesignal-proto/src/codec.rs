@@ -12,6 +12,7 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::config::MAX_SEGMENT;
 use crate::id::{NodeId, Signature};
 use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Segment, SegmentKind};
+use crate::messages;
 
 /// Bytes of one encoded message at most: a full segment and its header.
 pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
@@ -47,11 +48,19 @@ pub enum CodecError {
 
 /// Appends the message to `out`.
 pub fn encode(message: &Message, out: &mut Vec<u8>) {
+    if let Some(body) = encode_head(message, out) {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends the message to `out`, but for the body of a segment, which has to follow: large ones need not be copied.
+pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a Bytes> {
     match message {
         Message::Control(control) => {
             out.push(CONTROL);
             let bytes = postcard::to_allocvec(&**control).expect("writing plain data to memory cannot fail");
             out.extend_from_slice(&bytes);
+            None
         }
         Message::Data(segment) => {
             let signed = if segment.signature.is_some() { SIGNED } else { 0 };
@@ -63,7 +72,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             out.extend_from_slice(
                 segment.signature.as_ref().map_or(&[][..], |signature| signature.as_bytes()),
             );
-            out.extend_from_slice(&segment.body);
+            Some(&segment.body)
         }
     }
 }
@@ -143,7 +152,7 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     if !numbers.iter().all(|number| sane.contains(number)) || frame.len() > MAX_SEGMENT {
         return Err(malformed());
     }
-    if kind == SegmentKind::Whole && count_messages(&frame).is_none() {
+    if kind == SegmentKind::Whole && messages::count(&frame).is_none() {
         return Err(malformed());
     }
     Ok(Segment {
@@ -157,36 +166,6 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     })
 }
 
-/// The messages in the body of a [`SegmentKind::Whole`] segment; `None` if it is not made of whole messages.
-pub(crate) fn whole_messages(body: &Bytes) -> Option<Vec<Bytes>> {
-    let mut rest = body.clone();
-    let mut messages = Vec::new();
-    while !rest.is_empty() {
-        let length = usize::try_from(get_varint(&mut rest)?).ok()?;
-        if length > rest.len() {
-            return None;
-        }
-        messages.push(rest.split_to(length));
-    }
-    (!messages.is_empty()).then_some(messages)
-}
-
-/// How many messages the body of a [`SegmentKind::Whole`] segment holds; `None` if it is not made of whole ones.
-/// Allocates nothing: a body of 64 KiB may be 65 536 empty messages.
-pub(crate) fn count_messages(body: &Bytes) -> Option<usize> {
-    let mut rest = body.clone();
-    let mut count = 0;
-    while !rest.is_empty() {
-        let length = usize::try_from(get_varint(&mut rest)?).ok()?;
-        if length > rest.len() {
-            return None;
-        }
-        rest.advance(length);
-        count += 1;
-    }
-    (count > 0).then_some(count)
-}
-
 /// Appends `value` as 7-bit groups, low first, with the high bit on all but the last.
 pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
     while value >= 0x80 {
@@ -197,22 +176,9 @@ pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
 }
 
 fn get_varint(from: &mut Bytes) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        if from.is_empty() {
-            return None;
-        }
-        let byte = from.get_u8();
-        let bits = u64::from(byte & 0x7f);
-        if shift == 63 && bits > 1 {
-            return None;
-        }
-        value |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+    let (value, size) = messages::read_varint(from)?;
+    from.advance(size);
+    Some(value)
 }
 
 #[cfg(test)]
@@ -332,10 +298,7 @@ mod tests {
     fn a_length_beyond_the_input_allocates_nothing() {
         // Welcome (variant 1) that claims 2^35 records, and a message that claims 2^63 bytes.
         assert!(decode(Bytes::from_static(&[0, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 1])).is_err());
-        assert_eq!(
-            whole_messages(&Bytes::from_static(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1])),
-            None
-        );
+        assert_eq!(messages::count(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]), None);
     }
 
     proptest! {

@@ -29,6 +29,7 @@ mod config;
 mod id;
 mod membership;
 mod message;
+mod messages;
 mod netsplit;
 mod node;
 mod passive;
@@ -41,13 +42,14 @@ mod streams;
 mod time;
 mod writer;
 
-pub use codec::{CodecError, MAX_FRAME, decode, encode};
+pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
 pub use config::{Config, MAX_SEGMENT, Start};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use message::{
     Ask, Beat, Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message, Priority,
     SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
 };
+pub use messages::Messages;
 pub use node::{
     Carry, DialId, Full, Held, LinkId, Node, Output, RequestFailure, RequestId, StreamLink, StreamView,
     Target, Unreachable,

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::id::{Keypair, NodeId};
 use crate::membership::{Effect, Membership};
 use crate::message::{Control, DigestEnd, Message, Segment};
+use crate::messages::Messages;
 use crate::netsplit::{Netsplit, Report};
 use crate::reach::Reach;
 use crate::spread::Spread;
@@ -146,14 +147,14 @@ pub enum Output {
         /// Why, for the log.
         reason: &'static str,
     },
-    /// The next message of a writer.
+    /// The next messages of a writer.
     Deliver {
-        /// Who wrote it.
+        /// Who wrote them.
         from: NodeId,
-        /// Its number, from 1 in each start of the writer.
+        /// The number of the first one, from 1 in each start of the writer.
         seq: u64,
-        /// The payload.
-        data: Bytes,
+        /// The payloads.
+        messages: Messages,
     },
     /// Messages of a writer that can no longer be had.
     Gap {
@@ -569,7 +570,7 @@ impl Node {
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
         self.out.extend(deliveries.into_iter().map(|delivery| match delivery {
-            Delivery::Message { from, seq, data } => Output::Deliver { from, seq, data },
+            Delivery::Messages { from, seq, messages } => Output::Deliver { from, seq, messages },
             Delivery::Gap { from, missed } => Output::Gap { from, missed },
         }));
     }

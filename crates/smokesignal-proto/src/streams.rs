@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use crate::codec::{count_messages, whole_messages};
 use crate::config::Config;
 use crate::id::NodeId;
 use crate::message::{Mark, Segment, SegmentKind};
+use crate::messages::{self, Messages};
 use crate::node::Held;
 use crate::ring::Ring;
 use crate::time::Instant;
@@ -23,8 +23,16 @@ pub(crate) type StreamIx = usize;
 /// What the application is to be told, in this order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    Message { from: NodeId, seq: u64, data: Bytes },
-    Gap { from: NodeId, missed: u64 },
+    /// `seq` is the first one's number.
+    Messages {
+        from: NodeId,
+        seq: u64,
+        messages: Messages,
+    },
+    Gap {
+        from: NodeId,
+        missed: u64,
+    },
 }
 
 /// What became of a segment.
@@ -278,12 +286,14 @@ impl Streams {
         let Some(backlog) = &mut stream.backlog else { return out.extend(fresh) };
         for delivery in fresh {
             // What was missed before this node joined is no loss to it.
-            let Delivery::Message { data, .. } = &delivery else { continue };
-            backlog.bytes += data.len();
-            backlog.held.push_back(delivery);
+            let Delivery::Messages { from, seq, messages } = delivery else { continue };
+            for (seq, data) in (seq..).zip(messages) {
+                backlog.bytes += data.len();
+                backlog.held.push_back(Delivery::Messages { from, seq, messages: Messages::one(data) });
+            }
             while backlog.held.len() as u64 > backlog.keep || backlog.bytes > config.ring_bytes {
-                let Some(Delivery::Message { data, .. }) = backlog.held.pop_front() else { break };
-                backlog.bytes -= data.len();
+                let Some(Delivery::Messages { messages, .. }) = backlog.held.pop_front() else { break };
+                backlog.bytes -= messages.bytes();
             }
         }
         if stream.have >= backlog.end || now >= backlog.until {
@@ -322,7 +332,7 @@ impl Streams {
         self.store(ix, Arc::clone(segment), now, config);
         if ix == OWN {
             let ended = match segment.kind {
-                SegmentKind::Whole => count_messages(&segment.body).unwrap_or(1) as u64,
+                SegmentKind::Whole => messages::count(&segment.body).unwrap_or(1) as u64,
                 SegmentKind::Fragment { last, .. } => u64::from(last),
             };
             self.list[ix].next_message = Some(segment.first_message + ended);
@@ -370,12 +380,16 @@ impl Streams {
             SegmentKind::Whole => {
                 self.begin(ix, segment.first_message, out);
                 let stream = &mut self.list[ix];
-                let messages = whole_messages(&segment.body).unwrap_or_default();
-                for (seq, data) in (segment.first_message..).zip(messages) {
-                    if stream.next_message.is_none_or(|next| seq >= next) {
-                        stream.next_message = Some(seq + 1);
-                        out.push(Delivery::Message { from: stream.origin, seq, data });
-                    }
+                let Some(mut messages) = Messages::in_body(&segment.body) else { return };
+                let (mut seq, end) = (segment.first_message, segment.first_message + messages.len() as u64);
+                // Those before a late joiner's start are not for it.
+                let next = stream.next_message.unwrap_or(seq);
+                while seq < next && messages.next().is_some() {
+                    seq += 1;
+                }
+                if messages.len() > 0 {
+                    stream.next_message = Some(end);
+                    out.push(Delivery::Messages { from: stream.origin, seq, messages });
                 }
             }
             SegmentKind::Fragment { first, last } => {
@@ -451,7 +465,8 @@ impl Streams {
             self.partials.remove(&ix);
             self.partial_total -= done.data.len();
             stream.next_message = Some(done.number + 1);
-            out.push(Delivery::Message { from: stream.origin, seq: done.number, data: done.data.freeze() });
+            let messages = Messages::one(done.data.freeze());
+            out.push(Delivery::Messages { from: stream.origin, seq: done.number, messages });
         }
     }
 

@@ -47,12 +47,12 @@ impl Writer {
             let (kind, body) = self.fragment();
             return Some((kind, first_message, body));
         }
-        let mut body = BytesMut::new();
+        let most = self.bytes.saturating_add(LENGTH * self.pending.len()).min(MAX_SEGMENT);
+        let mut body = BytesMut::with_capacity(most);
         while let Some(message) = self.pending.front() {
             if body.len() + LENGTH + message.len() > MAX_SEGMENT {
                 break;
             }
-            body.reserve(LENGTH + message.len());
             put_varint(&mut body, message.len() as u64);
             body.put_slice(message);
             self.bytes -= message.len();
@@ -81,7 +81,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::whole_messages;
+    use crate::messages::Messages;
 
     #[test]
     fn small_messages_share_a_segment_and_keep_their_bounds() {
@@ -91,7 +91,7 @@ mod tests {
         }
         let (kind, first, body) = writer.next().unwrap();
         assert_eq!((kind, first), (SegmentKind::Whole, 1));
-        assert_eq!(whole_messages(&body).unwrap(), ["a", "", "ccc"]);
+        assert_eq!(Messages::in_body(&body).unwrap().collect::<Vec<_>>(), ["a", "", "ccc"]);
         assert!(writer.next().is_none());
     }
 

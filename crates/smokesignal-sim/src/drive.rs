@@ -125,9 +125,11 @@ impl World {
                 self.note(5, ix as u64, link.0);
                 self.give_up(ix, link);
             }
-            Output::Deliver { from, seq, data } => {
-                self.note(6, ix as u64, mix(seq) ^ data.len() as u64);
-                self.check_delivery(ix, from, seq, &data);
+            Output::Deliver { from, seq, messages } => {
+                for (seq, data) in (seq..).zip(messages) {
+                    self.note(6, ix as u64, mix(seq) ^ data.len() as u64);
+                    self.check_delivery(ix, from, seq, &data);
+                }
             }
             Output::Gap { from, missed } => {
                 self.note(7, ix as u64, missed);

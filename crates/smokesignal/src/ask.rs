@@ -239,7 +239,7 @@ async fn give(node: &WeakNode, to: NodeId, number: u64, answer: &Bytes) -> Resul
 
 /// What an application writes, so that it is not taken for something else.
 pub(crate) fn literal(data: Bytes) -> Bytes {
-    if data.starts_with(MARK) { marked(LITERAL, &data) } else { data }
+    if is_marked(&data) { marked(LITERAL, &data) } else { data }
 }
 
 fn marked(kind: u8, data: &[u8]) -> Bytes {
@@ -255,8 +255,13 @@ pub(crate) enum Read {
     Unknown,
 }
 
+/// A message that is not simply the application's.
+pub(crate) fn is_marked(data: &[u8]) -> bool {
+    data.starts_with(MARK)
+}
+
 pub(crate) fn read(from: NodeId, mut data: Bytes) -> Read {
-    if !data.starts_with(MARK) {
+    if !is_marked(&data) {
         return Read::Message(data);
     }
     data.advance(MARK.len());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use smokesignal_proto::Messages;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -69,6 +70,8 @@ pub(crate) const REPLY: &str = "reply";
 pub struct Broadcast {
     reader: Arc<Reader>,
     sender: BroadcastSender,
+    /// Taken from the reader, and not read yet.
+    batch: Option<Batch>,
     /// The rest of a message read by bytes.
     rest: Bytes,
 }
@@ -80,7 +83,7 @@ impl Broadcast {
         state.readers.retain(|reader| reader.strong_count() > 0);
         state.readers.push(Arc::downgrade(&reader));
         drop(state);
-        Self { reader, sender: BroadcastSender { hub: Arc::clone(hub) }, rest: Bytes::new() }
+        Self { reader, sender: BroadcastSender { hub: Arc::clone(hub) }, batch: None, rest: Bytes::new() }
     }
 
     /// Writes one message to everyone. Waits while the node's links are full, and for the first peer.
@@ -102,12 +105,44 @@ impl Broadcast {
     /// The next message or gap; `None` once the node is stopped and all is read. Nothing is lost if the future is
     /// dropped.
     pub async fn recv(&mut self) -> Option<Incoming> {
-        std::future::poll_fn(|cx| self.reader.poll(cx)).await
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`recv`](Self::recv), up to `most` at once, appended to `messages`: what is there already is not waited for. Tells
+    /// how many; 0 once the node is stopped and all is read.
+    pub async fn recv_many(&mut self, messages: &mut Vec<Incoming>, most: usize) -> usize {
+        let before = messages.len();
+        if most > 0 {
+            messages.extend(self.recv().await);
+        }
+        while messages.len() - before < most
+            && let Some(incoming) = self.try_recv()
+        {
+            messages.push(incoming);
+        }
+        messages.len() - before
     }
 
     /// The next message or gap if one is there already.
     pub fn try_recv(&mut self) -> Option<Incoming> {
-        self.reader.lock().pop()
+        loop {
+            if let Some(incoming) = self.batch.as_mut().and_then(Batch::next) {
+                return Some(incoming);
+            }
+            self.batch = Some(self.reader.lock().pop()?);
+        }
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        loop {
+            if let Some(incoming) = self.batch.as_mut().and_then(Batch::next) {
+                return Poll::Ready(Some(incoming));
+            }
+            self.batch = ready!(self.reader.poll(cx));
+            if self.batch.is_none() {
+                return Poll::Ready(None);
+            }
+        }
     }
 
     /// The writing half, which can be cloned and outlives this handle.
@@ -136,7 +171,11 @@ impl BroadcastSender {
     pub(crate) async fn send_marked(&self, size: usize, data: Bytes) -> Result<(), SendError> {
         self.hub.check(size)?;
         let room = self.hub.room();
-        let permit = room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?;
+        // Only who has to wait gives way to other tasks: in a row of small messages many go into one segment.
+        let permit = match room.try_acquire_many(cost(&data)) {
+            Ok(permit) => permit,
+            Err(_) => room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?,
+        };
         permit.forget();
         self.hub.push(&room, data)
     }
@@ -170,7 +209,7 @@ impl AsyncRead for Broadcast {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
-            match ready!(self.reader.poll(cx)) {
+            match ready!(self.poll_recv(cx)) {
                 Some(Incoming::Message { data, .. }) => self.rest = data,
                 Some(Incoming::Gap { from, missed }) => {
                     let text = format!("{missed} messages of {from} could not be had");
@@ -229,7 +268,7 @@ struct Reader(Mutex<Inbox>);
 
 #[derive(Debug, Default)]
 struct Inbox {
-    queue: VecDeque<Incoming>,
+    queue: VecDeque<Batch>,
     bytes: usize,
     /// Messages dropped from the front, by writer: older than all that is queued.
     dropped: BTreeMap<NodeId, u64>,
@@ -237,15 +276,43 @@ struct Inbox {
     waker: Option<Waker>,
 }
 
+/// Consecutive messages of one writer, or a gap.
+#[derive(Debug, Clone)]
+pub(crate) enum Batch {
+    Messages { from: NodeId, seq: u64, messages: Messages },
+    Gap { from: NodeId, missed: u64 },
+}
+
+impl Batch {
+    fn next(&mut self) -> Option<Incoming> {
+        match self {
+            Self::Messages { from, seq, messages } => {
+                let data = messages.next()?;
+                *seq += 1;
+                Some(Incoming::Message { from: *from, seq: *seq - 1, data })
+            }
+            Self::Gap { missed: 0, .. } => None,
+            Self::Gap { from, missed } => Some(Incoming::Gap { from: *from, missed: std::mem::take(missed) }),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
+            Self::Gap { .. } => OVERHEAD,
+        }
+    }
+}
+
 impl Reader {
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         let mut inbox = self.lock();
-        if let Some(incoming) = inbox.pop() {
-            return Poll::Ready(Some(incoming));
+        if let Some(batch) = inbox.pop() {
+            return Poll::Ready(Some(batch));
         }
         if inbox.ended {
             return Poll::Ready(None);
@@ -256,35 +323,28 @@ impl Reader {
 }
 
 impl Inbox {
-    fn pop(&mut self) -> Option<Incoming> {
+    fn pop(&mut self) -> Option<Batch> {
         if let Some((from, missed)) = self.dropped.pop_first() {
-            return Some(Incoming::Gap { from, missed });
+            return Some(Batch::Gap { from, missed });
         }
-        let incoming = self.queue.pop_front()?;
-        self.bytes -= size(&incoming);
-        Some(incoming)
+        let batch = self.queue.pop_front()?;
+        self.bytes -= batch.size();
+        Some(batch)
     }
 
-    fn push(&mut self, incoming: Incoming, limit: usize) {
-        self.bytes += size(&incoming);
-        self.queue.push_back(incoming);
+    fn push(&mut self, batch: Batch, limit: usize) {
+        self.bytes += batch.size();
+        self.queue.push_back(batch);
         while self.bytes > limit
             && let Some(oldest) = self.queue.pop_front()
         {
-            self.bytes -= size(&oldest);
+            self.bytes -= oldest.size();
             let (from, missed) = match oldest {
-                Incoming::Message { from, .. } => (from, 1),
-                Incoming::Gap { from, missed } => (from, missed),
+                Batch::Messages { from, messages, .. } => (from, messages.len() as u64),
+                Batch::Gap { from, missed } => (from, missed),
             };
             *self.dropped.entry(from).or_default() += missed;
         }
-    }
-}
-
-fn size(incoming: &Incoming) -> usize {
-    match incoming {
-        Incoming::Message { data, .. } => OVERHEAD + data.len(),
-        Incoming::Gap { .. } => OVERHEAD,
     }
 }
 
@@ -371,27 +431,33 @@ impl Hub {
         true
     }
 
-    /// What was read: a message is for the readers, a question for whoever answers.
-    pub(crate) fn arrived(&self, from: NodeId, seq: u64, data: Bytes) -> Option<Incoming> {
-        match ask::read(from, data) {
-            Read::Message(data) => return Some(Incoming::Message { from, seq, data }),
-            Read::Question(question) => {
-                let questions = self.lock().questions.clone();
-                if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
-                    tracing::warn!(?from, "too many questions are waiting; this one is not answered");
-                }
-            }
-            Read::Unknown => tracing::debug!(?from, "a message of a kind that is not known here"),
+    /// What was read: messages are for the readers, a question for whoever answers.
+    pub(crate) fn arrived(&self, from: NodeId, seq: u64, messages: Messages, arrived: &mut Vec<Batch>) {
+        if !messages.iter().any(ask::is_marked) {
+            return arrived.push(Batch::Messages { from, seq, messages });
         }
-        None
+        for (seq, data) in (seq..).zip(messages) {
+            match ask::read(from, data) {
+                Read::Message(data) => {
+                    arrived.push(Batch::Messages { from, seq, messages: Messages::one(data) });
+                }
+                Read::Question(question) => {
+                    let questions = self.lock().questions.clone();
+                    if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
+                        tracing::warn!(?from, "too many questions are waiting; this one is not answered");
+                    }
+                }
+                Read::Unknown => tracing::debug!(?from, "a message of a kind that is not known here"),
+            }
+        }
     }
 
-    /// Hands a batch to every reader.
-    pub(crate) fn deliver(&self, batch: &[Incoming]) {
+    /// Hands batches to every reader.
+    pub(crate) fn deliver(&self, batches: &[Batch]) {
         let readers: Vec<_> = self.lock().readers.iter().filter_map(Weak::upgrade).collect();
         for reader in readers {
             let mut inbox = reader.lock();
-            batch.iter().for_each(|incoming| inbox.push(incoming.clone(), self.inbox_limit));
+            batches.iter().for_each(|batch| inbox.push(batch.clone(), self.inbox_limit));
             let waker = inbox.waker.take();
             drop(inbox);
             waker.into_iter().for_each(Waker::wake);
@@ -438,8 +504,9 @@ impl Hub {
 mod tests {
     use super::*;
 
-    fn message(seq: u64, len: usize) -> Incoming {
-        Incoming::Message { from: NodeId::from_bytes([1; 32]), seq, data: vec![0; len].into() }
+    fn message(seq: u64, len: usize) -> Batch {
+        let messages = Messages::one(vec![0; len].into());
+        Batch::Messages { from: NodeId::from_bytes([1; 32]), seq, messages }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 //! dialled, even ones by the other.
 
 use bytes::{Buf, Bytes, BytesMut};
-use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode, encode};
+use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode, encode_head};
 
 /// Bytes of stream data in one frame at most, so that it delays overlay messages no longer than a segment does.
 pub(crate) const MAX_STREAM_DATA: usize = 16 * 1024;
@@ -28,8 +28,8 @@ pub(crate) const MAX_NAME: usize = 255;
 pub(crate) const MAX_REASON: usize = 255;
 
 /// A segment's body is copied out of the read buffer up to this size: a small one that is retained for a minute must
-/// not keep the whole buffer alive. Stream data always is: it may stay unread for ever.
-const COPY_BELOW: usize = 8 * 1024;
+/// not keep the whole buffer of 256 KiB alive. Stream data always is: it may stay unread for ever.
+const COPY_BELOW: usize = 32 * 1024;
 
 /// One frame.
 #[derive(Debug, PartialEq)]
@@ -84,25 +84,28 @@ pub(crate) enum FrameError {
     Message(#[from] CodecError),
 }
 
-pub(crate) fn put(frame: &Frame, out: &mut Vec<u8>) {
+/// Appends the frame to `out`; its body, where it has one, is given to `add`, which appends it or sees to it that it
+/// follows.
+pub(crate) fn put(frame: &Frame, out: &mut Vec<u8>, add: impl FnOnce(&mut Vec<u8>, &Bytes)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
-    let kind = match frame {
-        Frame::Message(message) => {
-            encode(message, out);
-            MESSAGE
-        }
+    let (kind, body) = match frame {
+        Frame::Message(message) => (MESSAGE, encode_head(message, out)),
         Frame::Stream(number, part) => {
             out.extend_from_slice(&number.to_be_bytes());
             put_part(part, out)
         }
     };
-    let length = (out.len() - start - HEADER) as u32;
+    let length = (out.len() - start - HEADER + body.map_or(0, Bytes::len)) as u32;
     out[start..start + HEADER].copy_from_slice(&(u32::from(kind) << 24 | length).to_be_bytes());
+    if let Some(body) = body {
+        add(out, body);
+    }
 }
 
-fn put_part(part: &Part, out: &mut Vec<u8>) -> u8 {
-    match part {
+fn put_part<'a>(part: &'a Part, out: &mut Vec<u8>) -> (u8, Option<&'a Bytes>) {
+    let kind = match part {
+        Part::Data { data, end } => return (if *end { DATA_END } else { DATA }, Some(data)),
         Part::Open(name) => {
             out.extend_from_slice(name.as_bytes());
             OPEN
@@ -111,10 +114,6 @@ fn put_part(part: &Part, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(&query.to_be_bytes());
             out.extend_from_slice(target.as_bytes());
             CARRY
-        }
-        Part::Data { data, end } => {
-            out.extend_from_slice(data);
-            if *end { DATA_END } else { DATA }
         }
         Part::Credit(bytes) => {
             out.extend_from_slice(&bytes.to_be_bytes());
@@ -133,7 +132,8 @@ fn put_part(part: &Part, out: &mut Vec<u8>) -> u8 {
             out.extend_from_slice(reason.as_bytes());
             RESET
         }
-    }
+    };
+    (kind, None)
 }
 
 /// The next whole frame in the buffer. The length is checked before anything is waited for.
@@ -214,7 +214,7 @@ mod tests {
             Frame::Stream(7, Part::Reset(Reset::Reason("enough".into()))),
         ];
         let mut wire = Vec::new();
-        frames.iter().for_each(|frame| put(frame, &mut wire));
+        frames.iter().for_each(|frame| put(frame, &mut wire, |wire, body| wire.extend_from_slice(body)));
         let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
         for byte in wire {
             buffer.extend_from_slice(&[byte]);

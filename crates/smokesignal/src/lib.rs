@@ -5,6 +5,7 @@ mod ask;
 mod broadcast;
 mod budget;
 mod carry;
+mod chunks;
 mod driver;
 mod error;
 mod event;
@@ -20,6 +21,7 @@ mod peer;
 mod peers;
 mod stream;
 mod tls;
+mod train;
 pub mod transport;
 
 pub use accept::Acceptor;

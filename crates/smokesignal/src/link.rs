@@ -13,12 +13,18 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::chunks::{CHUNK, Chunks};
 use crate::frame::{self, Frame, FrameError};
 use crate::mux::Mux;
+use crate::train::Train;
 use crate::transport::Connection;
 
-/// One read takes this much at most, and so does one batch: 128 KiB, two full segments.
-const READ_BUFFER: usize = 128 * 1024;
+/// A read has room for this much at most: half a chunk, two full segments.
+const READ_MOST: usize = CHUNK / 2;
+/// From this size on it is made in a chunk.
+const CHUNK_FROM: usize = 16 * 1024;
+/// And for this much at least: 4 KiB, all that an idle link ever needs.
+const READ_LEAST: usize = 4 * 1024;
 /// Stream data in one write, after the overlay's messages: 64 KiB.
 const STREAM_TURN: usize = 64 * 1024;
 /// The driver hears of a link that carries only stream data this often.
@@ -86,6 +92,7 @@ pub(crate) fn open(
     link: LinkId,
     connection: Connection,
     streams: Arc<Mux>,
+    chunks: Arc<Chunks>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let out = Arc::new(Outgoing { queue: Mutex::default(), closing: Notify::new() });
@@ -94,7 +101,7 @@ pub(crate) fn open(
     let run = async move {
         let cut = cut;
         let Connection { reader, writer, .. } = connection;
-        let reading = read(link, reader, Arc::clone(&streams), reports.clone());
+        let reading = read(link, reader, Arc::clone(&streams), chunks, reports.clone());
         let writing = write(link, writer, Arc::clone(&out), streams, reports.clone());
         // A link that was given up may not live on because the other side takes nothing.
         let overdue = async {
@@ -153,18 +160,20 @@ async fn read(
     link: LinkId,
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
     streams: Arc<Mux>,
+    chunks: Arc<Chunks>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) {
-    let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+    let (mut buffer, mut room) = (Buffer::default(), READ_LEAST);
     let mut told = Instant::now();
     loop {
-        buffer.reserve(READ_BUFFER / 4);
-        match reader.read_buf(&mut buffer).await {
-            Ok(1..) => {}
+        buffer.make_room(room, &chunks);
+        match reader.read_buf(&mut buffer.bytes).await {
+            // Much comes where much came.
+            Ok(read @ 1..) => room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST),
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }
-        let messages = match batch(&mut buffer, &streams) {
+        let messages = match batch(&mut buffer.bytes, &streams) {
             Ok(messages) => messages,
             Err(error) => {
                 let told = reports.send((link, Report::Violation(error.to_string()))).await;
@@ -177,6 +186,32 @@ async fn read(
         told = Instant::now();
         if reports.send((link, Report::Messages(messages))).await.is_err() {
             return;
+        }
+    }
+}
+
+/// What was read and is no whole frame yet, and room for more.
+#[derive(Default)]
+struct Buffer {
+    bytes: BytesMut,
+    is_chunk: bool,
+}
+
+impl Buffer {
+    /// Room for about so much, in a chunk that is used again where much comes; a large one that is not needed is given
+    /// back.
+    fn make_room(&mut self, room: usize, chunks: &Chunks) {
+        let Self { bytes, is_chunk } = self;
+        let unused = bytes.is_empty() && bytes.capacity() > 8 * room;
+        if !unused && bytes.capacity() - bytes.len() >= room / 2 {
+            return;
+        }
+        let large = room >= CHUNK_FROM;
+        let mut next = if large { chunks.take() } else { BytesMut::with_capacity(room + bytes.len()) };
+        next.extend_from_slice(bytes);
+        let full = std::mem::replace(bytes, next);
+        if std::mem::replace(is_chunk, large) {
+            chunks.put(full);
         }
     }
 }
@@ -205,16 +240,16 @@ async fn write(
     streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> bool {
-    let mut buffer = Vec::with_capacity(READ_BUFFER);
+    let mut train = Train::default();
     loop {
         let (messages, closing) = {
             let mut queue = out.lock();
             (std::mem::take(&mut queue.messages), queue.closing)
         };
         let cost: usize = messages.iter().map(Message::cost).sum();
-        messages.into_iter().for_each(|message| frame::put(&Frame::Message(message), &mut buffer));
-        streams.take(STREAM_TURN).iter().for_each(|frame| frame::put(frame, &mut buffer));
-        if buffer.is_empty() {
+        messages.into_iter().for_each(|message| train.push(&Frame::Message(message)));
+        streams.take(STREAM_TURN).iter().for_each(|frame| train.push(frame));
+        if train.is_empty() {
             if closing {
                 return writer.shutdown().await.is_ok();
             }
@@ -222,15 +257,14 @@ async fn write(
             continue;
         }
         let written = async {
-            writer.write_all(&buffer).await?;
+            train.write_to(&mut writer).await?;
             writer.flush().await
         };
         if let Err(error) = written.await {
             tracing::debug!(?link, %error, "cannot write to the connection");
             return false;
         }
-        buffer.clear();
-        buffer.shrink_to(2 * READ_BUFFER);
+        train.clear();
         if cost > 0 && reports.send((link, Report::Sent(cost))).await.is_err() && !closing {
             return false;
         }

@@ -4,6 +4,8 @@
 //! private half; the key is the node's id, so there is no authority to trust and no name to check. The version of the
 //! protocol is agreed by ALPN. There is no resumption and no early data: nothing that is received can be a replay.
 
+mod records;
+
 use std::io;
 use std::sync::Arc;
 
@@ -25,6 +27,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::{Identity, NodeId};
+
+pub(crate) use records::Records;
 
 /// The protocol and its version. Nodes without a common one refuse each other.
 const ALPN: &str = "smokesignal/1";
@@ -52,7 +56,7 @@ pub(crate) struct Tls {
 /// A connection whose other end is known.
 pub(crate) struct Secured<S> {
     pub(crate) peer: NodeId,
-    pub(crate) stream: TlsStream<S>,
+    pub(crate) stream: Records<S>,
     /// The same 32 bytes at both ends, different for every connection.
     pub(crate) exporter: [u8; 32],
 }
@@ -112,27 +116,30 @@ impl Tls {
 
 impl<S> Secured<S> {
     fn new(stream: TlsStream<S>) -> Result<Self, TlsError> {
-        let (_, session) = stream.get_ref();
+        let (io, session) = match stream {
+            TlsStream::Client(stream) => {
+                let (io, session) = stream.into_inner();
+                (io, session.into())
+            }
+            TlsStream::Server(stream) => {
+                let (io, session) = stream.into_inner();
+                (io, session.into())
+            }
+        };
+        let session: rustls::Connection = session;
         // A side that names no protocol at all gets this far.
         if session.alpn_protocol() != Some(ALPN.as_bytes()) {
             return Err(Error::NoApplicationProtocol.into());
         }
         let certificates = session.peer_certificates().unwrap_or_default();
         let peer = certificates.first().ok_or(Error::NoCertificatesPresented).and_then(node_id)?;
-        let exporter = match &stream {
-            TlsStream::Client(stream) => {
-                stream.get_ref().1.export_keying_material([0; 32], EXPORTER, None)?
-            }
-            TlsStream::Server(stream) => {
-                stream.get_ref().1.export_keying_material([0; 32], EXPORTER, None)?
-            }
-        };
-        Ok(Self { peer, stream, exporter })
+        let exporter = session.export_keying_material([0; 32], EXPORTER, None)?;
+        Ok(Self { peer, stream: Records::new(io, session), exporter })
     }
 
     /// The stream that carries the encrypted bytes.
     pub(crate) fn carrier(&mut self) -> &mut S {
-        self.stream.get_mut().0
+        self.stream.carrier()
     }
 }
 

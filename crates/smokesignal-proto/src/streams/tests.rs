@@ -1,5 +1,7 @@
 //! Streams by the rules of design A: in order, at most once, what is skipped is counted.
 
+use bytes::Bytes;
+
 use super::*;
 
 const WRITER: NodeId = NodeId::from_bytes([1; 32]);
@@ -23,10 +25,13 @@ impl Bench {
 
     fn deliveries(&mut self) -> Vec<String> {
         let text = |delivery| match delivery {
-            Delivery::Message { seq, data, .. } => format!("{seq}:{}", String::from_utf8_lossy(&data)),
-            Delivery::Gap { missed, .. } => format!("gap {missed}"),
+            Delivery::Messages { seq, messages, .. } => {
+                let text = |(seq, data): (u64, Bytes)| format!("{seq}:{}", String::from_utf8_lossy(&data));
+                (seq..).zip(messages).map(text).collect::<Vec<_>>()
+            }
+            Delivery::Gap { missed, .. } => vec![format!("gap {missed}")],
         };
-        self.out.drain(..).map(text).collect()
+        self.out.drain(..).flat_map(text).collect()
     }
 }
 

@@ -307,7 +307,9 @@ impl World {
                 self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
             }
             Output::Close { link, .. } | Output::GivenUp { link, .. } => self.close(link, ix),
-            Output::Deliver { from, seq, data } => self.read.entry((ix, from)).or_default().push((seq, data)),
+            Output::Deliver { from, seq, messages } => {
+                self.read.entry((ix, from)).or_default().extend((seq..).zip(messages));
+            }
             Output::Gap { from, missed } => self.gaps.push((ix, from, missed)),
             Output::Requested { request, outcome } => self.requested.push((ix, request, outcome)),
             Output::Left { .. } => {

@@ -1,0 +1,118 @@
+//! Consecutive messages of one writer, as they lie in the body of a segment: taken apart only when they are read.
+
+use bytes::{Buf as _, Bytes};
+
+/// Consecutive messages of one writer. They share the memory that they arrived in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Messages {
+    body: Bytes,
+    left: usize,
+    /// Each stands after its length as a varint; otherwise there is one, and it is the body.
+    framed: bool,
+}
+
+impl Messages {
+    /// A single one.
+    pub fn one(message: Bytes) -> Self {
+        Self { body: message, left: 1, framed: false }
+    }
+
+    /// Those in the body of a segment of whole messages; `None` if it is not made of whole ones.
+    pub(crate) fn in_body(body: &Bytes) -> Option<Self> {
+        let left = count(body)?;
+        Some(Self { body: body.clone(), left, framed: true })
+    }
+
+    /// Bytes that they keep in memory.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// All of them, to look at.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let (framed, mut rest) = (self.framed, &self.body[..]);
+        (0..self.left).map(move |_| if framed { split_first(&mut rest).unwrap_or_default() } else { rest })
+    }
+}
+
+impl Iterator for Messages {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.left = self.left.checked_sub(1)?;
+        if !self.framed {
+            return Some(std::mem::take(&mut self.body));
+        }
+        let (length, size) = read_varint(&self.body)?;
+        self.body.advance(size);
+        if self.left == 0 {
+            return Some(std::mem::take(&mut self.body));
+        }
+        Some(self.body.split_to(length as usize))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Messages {}
+
+/// How many messages the body of a segment of whole messages holds; `None` if it is not made of whole ones. Allocates
+/// nothing: a body of 64 KiB may be 65 536 empty messages.
+pub(crate) fn count(body: &[u8]) -> Option<usize> {
+    let (mut rest, mut count) = (body, 0);
+    while !rest.is_empty() {
+        split_first(&mut rest)?;
+        count += 1;
+    }
+    (count > 0).then_some(count)
+}
+
+/// The first message; `rest` goes on behind it.
+fn split_first<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, size) = read_varint(rest)?;
+    let (message, behind) = rest[size..].split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = behind;
+    Some(message)
+}
+
+/// A number of 7-bit groups, low first, with the high bit on all but the last; and how many bytes it takes.
+pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(10).enumerate() {
+        let bits = u64::from(byte & 0x7f);
+        if at == 9 && bits > 1 {
+            return None;
+        }
+        value |= bits << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((value, at + 1));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_taken_apart_as_they_were_put_together() {
+        let long = [7; 300];
+        let body = [&[1][..], b"a", &[0], &[0xac, 2], &long, &[2], b"bc"].concat();
+        let messages = Messages::in_body(&body.into()).unwrap();
+        let all = [&b"a"[..], b"", &long, b"bc"];
+        assert_eq!(messages.iter().collect::<Vec<_>>(), all);
+        assert_eq!(messages.len(), 4);
+        assert_eq!(messages.collect::<Vec<_>>(), all);
+        assert_eq!(Messages::one("x".into()).collect::<Vec<_>>(), ["x"]);
+    }
+
+    #[test]
+    fn what_is_not_made_of_whole_messages_is_refused() {
+        for body in [&b""[..], &[2, b'a'], &[0x80], &[1, b'a', 3, b'b'], &[0xff; 11]] {
+            assert_eq!(Messages::in_body(&Bytes::copy_from_slice(body)), None, "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The memory that connections read into, used again and again: what the system gives anew costs more than the reading.
+//!
+//! A connection reads into a chunk from its front to its end, and what it reads stays there while it is retained or not
+//! read by the application. A chunk that is full comes here, and is given out again once nobody looks at it any more.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+
+/// Bytes in one chunk: 256 KiB, four full segments.
+pub(crate) const CHUNK: usize = 256 * 1024;
+/// Chunks that wait until nobody looks at them; of more the oldest is forgotten. 512 of them are 128 MiB, twice what a node
+/// retains.
+const WAITING: usize = 512;
+/// Chunks looked at when one is wanted: the oldest is free first, or one of the next.
+const LOOKED_AT: usize = 4;
+
+/// The chunks of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks(Mutex<Pool>);
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// The one that was full first in front.
+    waiting: VecDeque<BytesMut>,
+    wanted: bool,
+}
+
+impl Chunks {
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty chunk.
+    pub(crate) fn take(&self) -> BytesMut {
+        let mut pool = self.lock();
+        pool.wanted = true;
+        for _ in 0..LOOKED_AT.min(pool.waiting.len()) {
+            let Some(mut chunk) = pool.waiting.pop_front() else { break };
+            if chunk.try_reclaim(CHUNK) {
+                return chunk;
+            }
+            pool.waiting.push_back(chunk);
+        }
+        drop(pool);
+        BytesMut::with_capacity(CHUNK)
+    }
+
+    /// The end of a chunk of which parts may still be in use.
+    pub(crate) fn put(&self, mut rest: BytesMut) {
+        rest.clear();
+        let mut pool = self.lock();
+        pool.waiting.push_back(rest);
+        if pool.waiting.len() > WAITING {
+            pool.waiting.pop_front();
+        }
+    }
+
+    /// Called now and then: gives free chunks back to the system if none was wanted since the last time.
+    pub(crate) fn trim(&self) {
+        let mut pool = self.lock();
+        if !std::mem::take(&mut pool.wanted) {
+            pool.waiting.retain_mut(|chunk| !chunk.try_reclaim(CHUNK));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_used_again_once_nobody_looks_at_it() {
+        let chunks = Chunks::default();
+        let mut chunk = chunks.take();
+        let memory = chunk.as_ptr();
+        chunk.extend_from_slice(&[7; CHUNK]);
+        let message = chunk.split_to(CHUNK - 1).freeze();
+        chunks.put(chunk);
+        let other = chunks.take();
+        assert_ne!(other.as_ptr(), memory);
+        assert!(message.iter().all(|byte| *byte == 7));
+        drop(message);
+        let again = chunks.take();
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (memory, 0, CHUNK));
+    }
+
+    #[test]
+    fn free_chunks_go_back_to_the_system_when_none_is_wanted() {
+        let chunks = Chunks::default();
+        let mut chunk = chunks.take();
+        chunk.extend_from_slice(b"retained");
+        let retained = chunk.split().freeze();
+        chunks.put(chunk);
+        chunks.put(BytesMut::with_capacity(CHUNK));
+        chunks.trim();
+        assert_eq!(chunks.lock().waiting.len(), 2, "one was wanted just before");
+        chunks.trim();
+        assert_eq!(chunks.lock().waiting.len(), 1, "one is in use");
+        drop(retained);
+        chunks.trim();
+        assert_eq!(chunks.lock().waiting.len(), 0);
+    }
+}
