@@ -3,7 +3,8 @@
 //!
 //! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags byte
 //! (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed), the origin's 32 bytes, the varints incarnation,
-//! seq and first message, the signature's 64 bytes if there is one, and the body.
+//! seq and first message, the seal if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2:
+//! the number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::config::MAX_SEGMENT;
 use crate::id::{NodeId, Signature};
 use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Segment, SegmentKind};
 use crate::messages;
+use crate::seal::{MAX_WAY, Seal};
 
 /// Bytes of one encoded message at most: a full segment and its header.
 pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
@@ -23,6 +25,8 @@ const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
 const SIGNED: u8 = 8;
+/// In a seal, the bits that say how many hashes there are.
+const WAY_BITS: u8 = 3;
 
 /// The bytes are no message. Whoever sent them is broken or hostile: close the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,15 +67,17 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
             None
         }
         Message::Data(segment) => {
-            let signed = if segment.signature.is_some() { SIGNED } else { 0 };
+            let signed = if segment.seal.is_some() { SIGNED } else { 0 };
             out.extend_from_slice(&[DATA, segment.kind.bits() | signed]);
             out.extend_from_slice(segment.origin.as_bytes());
             put_varint(out, segment.incarnation);
             put_varint(out, segment.seq);
             put_varint(out, segment.first_message);
-            out.extend_from_slice(
-                segment.signature.as_ref().map_or(&[][..], |signature| signature.as_bytes()),
-            );
+            if let Some(Seal { signature, way, left }) = &segment.seal {
+                out.extend_from_slice(signature.as_bytes());
+                out.push(way.len() as u8 | left << WAY_BITS);
+                way.iter().for_each(|hash| out.extend_from_slice(hash));
+            }
             Some(&segment.body)
         }
     }
@@ -124,21 +130,11 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
         return Err(malformed());
     }
     let flags = frame.get_u8();
-    let mut origin = [0; 32];
-    frame.copy_to_slice(&mut origin);
+    let origin = take_array(&mut frame).ok_or_else(malformed)?;
     let incarnation = get_varint(&mut frame).ok_or_else(malformed)?;
     let seq = get_varint(&mut frame).ok_or_else(malformed)?;
     let first_message = get_varint(&mut frame).ok_or_else(malformed)?;
-    let signature = if flags & SIGNED == 0 {
-        None
-    } else {
-        let mut bytes = [0; 64];
-        if frame.len() < bytes.len() {
-            return Err(malformed());
-        }
-        frame.copy_to_slice(&mut bytes);
-        Some(Signature::new(bytes))
-    };
+    let seal = if flags & SIGNED == 0 { None } else { Some(decode_seal(&mut frame).ok_or_else(malformed)?) };
     let kind = match flags & !SIGNED {
         0 => SegmentKind::Whole,
         flags if flags & FRAGMENT != 0 && flags < 8 => {
@@ -162,8 +158,25 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
         first_message,
         kind,
         body: frame,
-        signature,
+        seal,
     })
+}
+
+fn decode_seal(frame: &mut Bytes) -> Option<Seal> {
+    let signature = Signature::new(take_array(frame)?);
+    let [shape] = take_array(frame)?;
+    let (hashes, left) = (usize::from(shape & ((1 << WAY_BITS) - 1)), shape >> WAY_BITS);
+    if hashes > MAX_WAY || left >> hashes != 0 {
+        return None;
+    }
+    let way = (0..hashes).map(|_| take_array(frame)).collect::<Option<_>>()?;
+    Some(Seal { signature, way, left })
+}
+
+fn take_array<const N: usize>(frame: &mut Bytes) -> Option<[u8; N]> {
+    let array = *frame.first_chunk()?;
+    frame.advance(N);
+    Some(array)
 }
 
 /// Appends `value` as 7-bit groups, low first, with the high bit on all but the last.
@@ -214,7 +227,7 @@ mod tests {
                 first_message: 1 << 40,
                 kind,
                 body,
-                signature: None,
+                seal: None,
             };
             if kind == SegmentKind::Whole {
                 segment.sign(&Keypair::from_seed(&[1; 32]), &[0; 32]);

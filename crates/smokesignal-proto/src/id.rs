@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use ring::digest::{SHA256, digest};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -133,14 +132,24 @@ impl Signature {
 
     /// Whether `signer` signed `text`, which names the network.
     pub(crate) fn verify(&self, signer: &NodeId, network: &[u8; 32], text: impl FnOnce() -> Vec<u8>) -> bool {
-        if self.holds.get().is_some_and(|(id, known)| id == signer && known == network) {
+        if self.was_verified(signer, network) {
             return true;
         }
         let holds = signer.verify(&text(), &self.bytes);
         if holds {
-            self.holds.get_or_init(|| (*signer, *network));
+            self.remember(signer, network);
         }
         holds
+    }
+
+    /// Whether it was found to hold before.
+    pub(crate) fn was_verified(&self, signer: &NodeId, network: &[u8; 32]) -> bool {
+        self.holds.get().is_some_and(|(id, known)| id == signer && known == network)
+    }
+
+    /// It was found to hold.
+    pub(crate) fn remember(&self, signer: &NodeId, network: &[u8; 32]) {
+        self.holds.get_or_init(|| (*signer, *network));
     }
 }
 
@@ -180,13 +189,6 @@ impl From<Signature> for Halves {
         halves.1.copy_from_slice(&signature.bytes[32..]);
         halves
     }
-}
-
-/// SHA-256.
-pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod reach;
 mod record;
 mod ring;
 mod rng;
+mod seal;
 mod spread;
 mod streams;
 mod time;
@@ -55,4 +56,5 @@ pub use node::{
     Target, Unreachable,
 };
 pub use record::{MAX_ADDRESSES, Record, Statement};
+pub use seal::Seal;
 pub use time::Instant;

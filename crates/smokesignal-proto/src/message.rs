@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Keypair, NodeId, Signature, hash};
+use crate::id::{Keypair, NodeId, Signature};
 use crate::record::Record;
+use crate::seal::{self, MAX_SEALED, Seal};
 
 /// Records in one message at most.
 pub const MAX_RECORDS: usize = 32;
@@ -393,32 +394,23 @@ pub struct Segment {
     /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
     pub body: Bytes,
     /// The writer's word for all of it; `None` in a network whose members trust each other.
-    pub signature: Option<Signature>,
+    pub seal: Option<Seal>,
 }
 
 impl Segment {
-    /// Signs it with the writer's key, for this network.
+    /// Signs it alone with the writer's key, for this network.
     pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32]) {
-        self.signature = Some(Signature::new(keypair.sign(&self.signed_text(network))));
+        seal::seal(std::slice::from_mut(self), keypair, network);
+    }
+
+    /// Signs consecutive segments together, at most 16 with one signature; each can be checked alone.
+    pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32]) {
+        segments.chunks_mut(MAX_SEALED).for_each(|batch| seal::seal(batch, keypair, network));
     }
 
     /// Whether its writer wrote it, in this network.
     pub fn verify(&self, network: &[u8; 32]) -> bool {
-        let Some(signature) = &self.signature else { return false };
-        signature.verify(&self.origin, network, || self.signed_text(network))
-    }
-
-    /// The body's hash stands for the body, because ed25519 reads its text twice.
-    fn signed_text(&self, network: &[u8; 32]) -> Vec<u8> {
-        let mut text = b"smokesignal segment 1\0".to_vec();
-        text.extend_from_slice(network);
-        text.extend_from_slice(self.origin.as_bytes());
-        for number in [self.incarnation, self.seq, self.first_message] {
-            text.extend_from_slice(&number.to_be_bytes());
-        }
-        text.push(self.kind.bits());
-        text.extend_from_slice(&hash(&self.body));
-        text
+        seal::verify(self, network, &mut None)
     }
 }
 

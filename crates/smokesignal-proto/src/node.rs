@@ -20,6 +20,7 @@ use crate::message::{Control, DigestEnd, Message, Segment};
 use crate::messages::Messages;
 use crate::netsplit::{Netsplit, Report};
 use crate::reach::Reach;
+use crate::seal::MAX_SEALED;
 use crate::spread::Spread;
 use crate::streams::{Delivery, OWN, Streams};
 use crate::time::Instant;
@@ -599,17 +600,28 @@ impl Node {
         }
         let mut elapsed = Some(elapsed);
         while self.spread.may_write(&self.streams, elapsed.take().unwrap_or_default(), &self.config) {
-            let Some((kind, first_message, body)) = self.writer.next() else { break };
-            let (origin, incarnation) = (self.me, self.config.incarnation);
-            let seq = self.streams.get(OWN).have + 1;
-            let signature = None;
-            let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, signature };
-            if self.config.signed {
-                segment.sign(&self.keypair, &self.config.network);
+            if !self.writer.has_sealed() {
+                self.seal();
             }
-            self.streams.accept(OWN, &Arc::new(segment), now, &self.config, &mut Vec::new());
+            let Some(segment) = self.writer.take_sealed() else { break };
+            let seq = segment.seq;
+            self.streams.accept(OWN, &segment, now, &self.config, &mut Vec::new());
             self.spread.fan_out(OWN, seq, None, now, &self.config);
         }
+    }
+
+    /// Makes segments of what was written, as many as go under one signature.
+    fn seal(&mut self) {
+        let (origin, incarnation, first) = (self.me, self.config.incarnation, self.streams.get(OWN).have + 1);
+        let mut batch = Vec::new();
+        for seq in (first..).take(MAX_SEALED) {
+            let Some((kind, first_message, body)) = self.writer.next() else { break };
+            batch.push(Segment { origin, incarnation, seq, first_message, kind, body, seal: None });
+        }
+        if self.config.signed {
+            Segment::sign_all(&mut batch, &self.keypair, &self.config.network);
+        }
+        self.writer.put_sealed(batch);
     }
 
     fn finish_leaving(&mut self, now: Instant) {

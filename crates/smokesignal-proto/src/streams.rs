@@ -15,6 +15,7 @@ use crate::message::{Mark, Segment, SegmentKind};
 use crate::messages::{self, Messages};
 use crate::node::Held;
 use crate::ring::Ring;
+use crate::seal::{self, Root};
 use crate::time::Instant;
 
 /// A stream's place in the table, which links use to keep their own column about it.
@@ -51,6 +52,8 @@ pub(crate) struct Stream {
     /// Everything up to this segment was read or skipped.
     pub(crate) have: u64,
     pub(crate) ring: Ring,
+    /// The writer's signature that was checked last.
+    root: Option<Root>,
     /// A segment of it has been believed: before that a neighbour's word is all we have.
     pub(crate) proven: bool,
     /// The next message's number; `None` until a late joiner sees its first segment. Messages before it that arrive
@@ -87,8 +90,21 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 
 impl Stream {
     fn new(origin: NodeId, incarnation: u64, have: u64, next_message: Option<u64>, now: Instant) -> Self {
-        let (ring, partial, backlog, newer, proven) = (Ring::default(), None, None, None, false);
-        Self { origin, incarnation, have, ring, proven, next_message, partial, backlog, touched: now, newer }
+        let (ring, root, partial, backlog, newer) = (Ring::default(), None, None, None, None);
+        let proven = false;
+        Self {
+            origin,
+            incarnation,
+            have,
+            ring,
+            root,
+            proven,
+            next_message,
+            partial,
+            backlog,
+            touched: now,
+            newer,
+        }
     }
 
     /// The oldest segment that can be given to others.
@@ -309,6 +325,12 @@ impl Streams {
 
     pub(crate) fn set_newer(&mut self, ix: StreamIx, newer: Option<(u64, Instant)>) {
         self.list[ix].newer = newer;
+    }
+
+    /// Whether the writer wrote it; `ix` is the writer's stream, if there is one.
+    pub(crate) fn verify(&mut self, ix: Option<StreamIx>, segment: &Segment, network: &[u8; 32]) -> bool {
+        let mut unknown = None;
+        seal::verify(segment, network, ix.map_or(&mut unknown, |ix| &mut self.list[ix].root))
     }
 
     /// Takes a segment if it is the stream's next one.

@@ -1,12 +1,13 @@
 //! What the application wrote and the network has not been given yet.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::put_varint;
 use crate::config::MAX_SEGMENT;
-use crate::message::SegmentKind;
+use crate::message::{Segment, SegmentKind};
 
 /// A varint of a length up to 64 KiB, at most.
 const LENGTH: usize = 3;
@@ -20,17 +21,37 @@ pub(crate) struct Writer {
     offset: usize,
     /// Messages that have left whole.
     written: u64,
+    /// Segments that are made and not yet given to the network, and their bytes: what waits behind them is made into
+    /// segments, and signed, together.
+    sealed: VecDeque<Arc<Segment>>,
+    sealed_bytes: usize,
 }
 
 impl Writer {
     /// Bytes waiting.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.sealed_bytes
     }
 
     /// Messages waiting, the half-sent one included.
     pub(crate) fn messages(&self) -> usize {
-        self.pending.len()
+        let sealed = self.sealed.front().map_or(0, |segment| self.written + 1 - segment.first_message);
+        self.pending.len() + sealed as usize
+    }
+
+    pub(crate) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty()
+    }
+
+    pub(crate) fn put_sealed(&mut self, segments: Vec<Segment>) {
+        self.sealed_bytes += segments.iter().map(|segment| segment.body.len()).sum::<usize>();
+        self.sealed.extend(segments.into_iter().map(Arc::new));
+    }
+
+    pub(crate) fn take_sealed(&mut self) -> Option<Arc<Segment>> {
+        let segment = self.sealed.pop_front()?;
+        self.sealed_bytes -= segment.body.len();
+        Some(segment)
     }
 
     /// Queues a message and tells its number in this incarnation.

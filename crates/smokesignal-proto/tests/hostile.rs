@@ -30,8 +30,8 @@ fn mark(origin: u16, incarnation: u64, have: u64, floor: u64, floor_message: u64
 
 fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body: Bytes) -> Message {
     let keypair = key(origin);
-    let (origin, first_message, signature) = (keypair.id(), seq, None);
-    let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, signature };
+    let (origin, first_message, seal) = (keypair.id(), seq, None);
+    let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, seal };
     segment.sign(&keypair, &[0; 32]);
     Message::Data(Arc::new(segment))
 }
@@ -266,7 +266,7 @@ fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
     let mut bench = Bench::new(&[2, 3]);
     let Message::Data(honest) = tiny(50, 1, 1) else { unreachable!() };
     let forged = Segment { body: Bytes::from_static(b"\x01b"), ..(*honest).clone() };
-    let unsigned = Segment { signature: None, ..(*honest).clone() };
+    let unsigned = Segment { seal: None, ..(*honest).clone() };
     for (n, lie) in [(2, forged), (3, unsigned)] {
         bench.tell(n, Message::Data(Arc::new(lie)));
         let outputs = bench.drain(None);
@@ -339,8 +339,8 @@ impl Bench {
         let keypair = key(origin);
         let kind = SegmentKind::Fragment { first: seq == 1, last };
         let (origin, body) = (keypair.id(), vec![0; MAX_SEGMENT].into());
-        let (incarnation, first_message, signature) = (1, 1, None);
-        let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, signature };
+        let (incarnation, first_message, seal) = (1, 1, None);
+        let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, seal };
         segment.sign(&keypair, &[0; 32]);
         self.tell(n, Message::Data(Arc::new(segment)));
     }

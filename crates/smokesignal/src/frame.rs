@@ -148,7 +148,6 @@ pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         return Err(FrameError::TooLong(length));
     }
     if buffer.len() < HEADER + length {
-        buffer.reserve(HEADER + length - buffer.len());
         return Ok(None);
     }
     buffer.advance(HEADER);

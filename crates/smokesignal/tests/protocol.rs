@@ -36,11 +36,15 @@ fn vectors() -> Vec<Vec<Message>> {
         first_message: 3,
         kind: SegmentKind::Whole,
         body: body[..].into(),
-        signature: None,
+        seal: None,
     };
     let mut signed = trusted.clone();
     signed.sign(&keypair, &NETWORK);
     assert!(signed.verify(&NETWORK));
+    let mut pair = [trusted.clone(), Segment { seq: 3, first_message: 6, ..trusted.clone() }];
+    Segment::sign_all(&mut pair, &keypair, &NETWORK);
+    let [_, second] = pair;
+    assert!(second.verify(&NETWORK));
     let addresses = vec!["127.0.0.1:8495".parse().unwrap(), "[::1]:8495".parse().unwrap()];
     let records = vec![Record::sign(&keypair, &NETWORK, addresses, 7)];
     vec![
@@ -51,7 +55,7 @@ fn vectors() -> Vec<Vec<Message>> {
             Control::Prune { origin, incarnation }.into(),
         ],
         vec![Control::Digest { marks: vec![mark], end: Some(DigestEnd { settled: true }) }.into()],
-        vec![Message::Data(Arc::new(trusted)), Message::Data(Arc::new(signed))],
+        vec![trusted, signed, second].into_iter().map(|segment| Message::Data(Arc::new(segment))).collect(),
         vec![Control::Welcome { records }.into()],
     ]
 }

@@ -46,7 +46,7 @@ impl Node {
             return;
         }
         // "Verify before believing": nothing moves on an unverified segment (A13).
-        if self.config.signed && !segment.verify(&self.config.network) {
+        if self.config.signed && !self.streams.verify(place, segment, &self.config.network) {
             return self.violation(link, "it sent a segment that its writer has not signed", now);
         }
         self.on_proven_segment(link, segment, now);

@@ -49,7 +49,7 @@ fn piece(seq: u64, message: u64, first: bool, last: bool, body: &str) -> Segment
 }
 
 fn segment(seq: u64, first_message: u64, kind: SegmentKind, body: Vec<u8>) -> Segment {
-    Segment { origin: WRITER, incarnation: 1, seq, first_message, kind, body: body.into(), signature: None }
+    Segment { origin: WRITER, incarnation: 1, seq, first_message, kind, body: body.into(), seal: None }
 }
 
 /// "Every node delivers the messages of one writer in order, each at most once" (design A, 3.1).
