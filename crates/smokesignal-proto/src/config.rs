@@ -237,7 +237,7 @@ impl Default for Config {
             graft_after: ms(150),
             graft_again: ms(300),
             graft_latest: s(1),
-            digest_delay: (ms(20), ms(200)),
+            digest_delay: (ms(100), ms(200)),
             switch_after: s(1),
             gap_after: (s(2), s(10)),
             settle_after: s(1),

@@ -171,18 +171,24 @@ impl Driver {
 
     /// Runs until the node has left, or its last handle is gone: then it ends at once, as if killed.
     pub(crate) async fn run(mut self) {
+        let timer = tokio::time::sleep_until(self.epoch);
+        tokio::pin!(timer);
         loop {
+            self.note_sent();
             self.take_written();
             self.perform_all();
             if self.left {
                 return self.finish().await;
             }
             let wake = self.epoch + Duration::from_micros(self.core.poll_timeout().as_micros());
+            if timer.deadline() != wake {
+                timer.as_mut().reset(wake);
+            }
             // In a fixed order, so that a simulated run can be repeated. Nothing starves: what stands first is rare, and
             // what was written is taken in each round anyway.
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(wake) => {
+                () = &mut timer => {
                     self.core.handle_timeout(self.now());
                     self.close_idle();
                 }
@@ -204,7 +210,7 @@ impl Driver {
     }
 
     fn now(&self) -> proto::Instant {
-        proto::Instant::from_micros(self.epoch.elapsed().as_micros() as u64)
+        proto_time(self.epoch, Instant::now())
     }
 
     fn command(&mut self, command: Command) {
@@ -223,6 +229,7 @@ impl Driver {
                     self.shared.hub.refuse_writes();
                     let patience = if self.shared.peers.is_empty() { Duration::ZERO } else { STOP_TIMEOUT };
                     self.stop_by = Instant::now() + patience;
+                    self.links.values().for_each(|link| link.handle.tell_all_sent());
                     self.endpoint.close();
                 }
                 self.stopping.push(done);
@@ -251,7 +258,7 @@ impl Driver {
                     self.core.handle_message(link, message, now);
                 }
             }
-            Report::Sent(cost) => self.core.handle_sent(link, cost, now),
+            Report::Sent => {} // Noted with that of all links.
             Report::Violation(reason) => {
                 tracing::warn!(peer = ?self.links[&link].id, reason, "malformed bytes");
                 self.core.violation(link, "it sent malformed bytes", now);
@@ -340,6 +347,15 @@ impl Driver {
         let overdue = || Instant::now() >= self.stop_by || self.shared.peers.is_empty();
         if !self.stopping.is_empty() && (self.shared.hub.has_written() == 0 || overdue()) {
             self.core.leave(self.now());
+        }
+    }
+
+    /// What the links have written since the last time.
+    fn note_sent(&mut self) {
+        for (link, entry) in &self.links {
+            if let Some((cost, at)) = entry.handle.take_sent() {
+                self.core.handle_sent(*link, cost, proto_time(self.epoch, at));
+            }
         }
     }
 
@@ -608,6 +624,10 @@ impl Driver {
         self.shared.hub.close();
         self.shared.bus.close();
     }
+}
+
+fn proto_time(epoch: Instant, time: Instant) -> proto::Instant {
+    proto::Instant::from_micros((time - epoch).as_micros() as u64)
 }
 
 async fn connect(

@@ -27,6 +27,9 @@ const CHUNK_FROM: usize = 16 * 1024;
 const READ_LEAST: usize = 4 * 1024;
 /// Stream data in one write, after the overlay's messages: 64 KiB.
 const STREAM_TURN: usize = 64 * 1024;
+/// The driver is woken when so much was written: the smallest window of a link, so that none stays closed. What is less
+/// it sees when it wakes next.
+const TELL_SENT: usize = 4 * 1024;
 /// The driver hears of a link that carries only stream data this often.
 const HEARD_EVERY: Duration = Duration::from_millis(200);
 /// After our last byte we read on for this long, so that closing does not destroy what the other side has not read.
@@ -37,8 +40,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) enum Report {
     /// These messages arrived; none: only stream data did.
     Messages(Vec<Message>),
-    /// Messages of this cost were written.
-    Sent(usize),
+    /// So much was written that the driver should know; [`LinkHandle::take_sent`] tells how much.
+    Sent,
     /// The other side broke the rules.
     Violation(String),
     /// The connection is gone.
@@ -63,9 +66,24 @@ struct Outgoing {
 struct Queue {
     messages: Vec<Message>,
     closing: bool,
+    /// The cost of what was written and not told to the driver yet, and when the last of it was.
+    sent: Option<(usize, Instant)>,
+    /// The driver wants to know of all that is written at once.
+    tell_all: bool,
 }
 
 impl Outgoing {
+    /// Notes what was written. True: the driver has to be woken for it.
+    fn sent(&self, cost: usize) -> bool {
+        if cost == 0 {
+            return false;
+        }
+        let mut queue = self.lock();
+        let sent = queue.sent.map_or(0, |(sent, _)| sent) + cost;
+        queue.sent = Some((sent, Instant::now()));
+        sent >= TELL_SENT || queue.tell_all
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,6 +94,18 @@ impl LinkHandle {
     pub(crate) fn send(&self, message: Message) {
         self.out.lock().messages.push(message);
         self.streams.ready.wake.notify_one();
+    }
+}
+
+impl LinkHandle {
+    /// The cost of what was written since the last call, and when the last of it was.
+    pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
+        self.out.lock().sent.take()
+    }
+
+    /// From now on [`Report::Sent`] comes after each write.
+    pub(crate) fn tell_all_sent(&self) {
+        self.out.lock().tell_all = true;
     }
 }
 
@@ -265,7 +295,7 @@ async fn write(
             return false;
         }
         train.clear();
-        if cost > 0 && reports.send((link, Report::Sent(cost))).await.is_err() && !closing {
+        if out.sent(cost) && reports.send((link, Report::Sent)).await.is_err() && !closing {
             return false;
         }
     }

@@ -178,7 +178,7 @@ async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
 #[tokio::test(start_paused = true)]
 async fn a_carrier_carries_no_more_than_it_may_and_says_so() {
     let ring = |builder: smokesignal::Builder| builder.carried_streams(true).min_peers(2).max_peers(2);
-    let (_network, nodes) = network_of(60, ring).await;
+    let (_network, nodes) = network_of(52, ring).await;
     nodes.iter().for_each(echo);
     let mut events = nodes[0].events();
     let mut opened = Vec::new();
