@@ -1,4 +1,4 @@
-//! The memory that connections read into, used again and again: what the system gives anew costs more than the reading.
+//! The memory that bytes pass through, used again and again: what the system gives anew costs more than the reading.
 //!
 //! A connection reads into a chunk from its front to its end, and what it reads stays there while it is retained or not
 //! read by the application. A chunk that is full comes here, and is given out again once nobody looks at it any more.
@@ -6,19 +6,21 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-/// Bytes in one chunk: 256 KiB, four full segments.
+/// Bytes in one chunk that connections read into: 256 KiB, four full segments.
 pub(crate) const CHUNK: usize = 256 * 1024;
-/// Chunks that wait until nobody looks at them; of more the oldest is forgotten. 512 of them are 128 MiB, twice what a node
-/// retains.
-const WAITING: usize = 512;
+/// What waits until nobody looks at it, in bytes; of more the oldest is forgotten. 128 MiB: twice what a node retains.
+const WAITING: usize = 128 * 1024 * 1024;
 /// Chunks looked at when one is wanted: the oldest is free first, or one of the next.
 const LOOKED_AT: usize = 4;
 
-/// The chunks of one node.
-#[derive(Debug, Default)]
-pub(crate) struct Chunks(Mutex<Pool>);
+/// Chunks of one size.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    size: usize,
+    pool: Mutex<Pool>,
+}
 
 #[derive(Debug, Default)]
 struct Pool {
@@ -28,8 +30,12 @@ struct Pool {
 }
 
 impl Chunks {
+    pub(crate) fn new(size: usize) -> Self {
+        Self { size, pool: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An empty chunk.
@@ -38,13 +44,13 @@ impl Chunks {
         pool.wanted = true;
         for _ in 0..LOOKED_AT.min(pool.waiting.len()) {
             let Some(mut chunk) = pool.waiting.pop_front() else { break };
-            if chunk.try_reclaim(CHUNK) {
+            if chunk.try_reclaim(self.size) {
                 return chunk;
             }
             pool.waiting.push_back(chunk);
         }
         drop(pool);
-        BytesMut::with_capacity(CHUNK)
+        BytesMut::with_capacity(self.size)
     }
 
     /// The end of a chunk of which parts may still be in use.
@@ -52,7 +58,7 @@ impl Chunks {
         rest.clear();
         let mut pool = self.lock();
         pool.waiting.push_back(rest);
-        if pool.waiting.len() > WAITING {
+        if pool.waiting.len() * self.size > WAITING {
             pool.waiting.pop_front();
         }
     }
@@ -61,8 +67,44 @@ impl Chunks {
     pub(crate) fn trim(&self) {
         let mut pool = self.lock();
         if !std::mem::take(&mut pool.wanted) {
-            pool.waiting.retain_mut(|chunk| !chunk.try_reclaim(CHUNK));
+            pool.waiting.retain_mut(|chunk| !chunk.try_reclaim(self.size));
         }
+    }
+}
+
+/// The memory of one node's connections.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// What connections read into, and what is written to streams.
+    pub(crate) chunks: Chunks,
+    /// What was read from streams: one frame in each, because it may stay unread for ever, and must not keep more alive.
+    pub(crate) frames: Chunks,
+}
+
+/// A frame of stream data from this size on is put into a chunk; what is smaller gets memory of its own size.
+const FRAME_FROM: usize = 8 * 1024;
+
+impl Memory {
+    pub(crate) fn new(frame: usize) -> Self {
+        Self { chunks: Chunks::new(CHUNK), frames: Chunks::new(frame) }
+    }
+
+    /// A copy of a frame's data, which keeps twice its size alive at most.
+    pub(crate) fn copy(&self, data: &[u8]) -> Bytes {
+        if data.len() < FRAME_FROM || data.len() > self.frames.size {
+            return Bytes::copy_from_slice(data);
+        }
+        let mut chunk = self.frames.take();
+        chunk.extend_from_slice(data);
+        let copy = chunk.split().freeze();
+        self.frames.put(chunk);
+        copy
+    }
+
+    /// See [`Chunks::trim`].
+    pub(crate) fn trim(&self) {
+        self.chunks.trim();
+        self.frames.trim();
     }
 }
 
@@ -72,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_used_again_once_nobody_looks_at_it() {
-        let chunks = Chunks::default();
+        let chunks = Chunks::new(CHUNK);
         let mut chunk = chunks.take();
         let memory = chunk.as_ptr();
         chunk.extend_from_slice(&[7; CHUNK]);
@@ -88,7 +130,7 @@ mod tests {
 
     #[test]
     fn free_chunks_go_back_to_the_system_when_none_is_wanted() {
-        let chunks = Chunks::default();
+        let chunks = Chunks::new(CHUNK);
         let mut chunk = chunks.take();
         chunk.extend_from_slice(b"retained");
         let retained = chunk.split().freeze();

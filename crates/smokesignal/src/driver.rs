@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use crate::broadcast::{Batch, Hub};
 use crate::carry::{self, Carried, Circuit};
-use crate::chunks::Chunks;
 use crate::event::Bus;
 use crate::frame::Reset;
 use crate::link::{self, LinkHandle, Report};
@@ -84,7 +83,6 @@ pub(crate) struct Driver {
     circuits: mpsc::Receiver<Circuit>,
     dial_tasks: JoinSet<(DialId, Target, Result<Connection, ConnectError>)>,
     link_tasks: JoinSet<()>,
-    chunks: Arc<Chunks>,
     report_sender: mpsc::Sender<(LinkId, Report)>,
     reports: mpsc::Receiver<(LinkId, Report)>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -158,7 +156,6 @@ impl Driver {
             troubles: BTreeMap::new(),
             dial_tasks: JoinSet::new(),
             link_tasks: JoinSet::new(),
-            chunks: Arc::default(),
             report_sender,
             reports,
             commands: commands.1,
@@ -277,8 +274,7 @@ impl Driver {
         let (id, remote) = (connection.peer, connection.remote);
         let dialled = dial.is_some();
         let streams = Mux::new(link, id, dialled, carried, self.shared.streams.clone());
-        let (handle, run) =
-            link::open(link, connection, streams, Arc::clone(&self.chunks), self.report_sender.clone());
+        let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
         self.link_tasks.spawn(run);
         self.links.insert(link, Link { handle, remote, id, dialled, peer: None });
         if carried && !dialled {
@@ -537,7 +533,7 @@ impl Driver {
         if now >= self.check_stuck {
             self.check_stuck = now + IDLE / 6;
             self.links.values().for_each(|link| link.handle.streams.abandon(now, IDLE));
-            self.chunks.trim();
+            self.shared.streams.memory.trim();
         }
         let mut idle = Vec::new();
         for (link, since) in &mut self.serving {

@@ -4,6 +4,7 @@
 //! stream's number (four bytes, big endian): 0 is the neighbour's own duplex stream, odd ones were opened by the side that
 //! dialled, even ones by the other.
 
+use crate::chunks::Memory;
 use bytes::{Buf, Bytes, BytesMut};
 use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode, encode_head};
 
@@ -137,7 +138,7 @@ fn put_part<'a>(part: &'a Part, out: &mut Vec<u8>) -> (u8, Option<&'a Bytes>) {
 }
 
 /// The next whole frame in the buffer. The length is checked before anything is waited for.
-pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+pub(crate) fn take(buffer: &mut BytesMut, memory: &Memory) -> Result<Option<Frame>, FrameError> {
     let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
     let header = u32::from_be_bytes(*header);
     let (kind, length) = ((header >> 24) as u8, (header & 0x00ff_ffff) as usize);
@@ -152,21 +153,22 @@ pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     }
     buffer.advance(HEADER);
     let payload = buffer.split_to(length);
-    let copy = kind != MESSAGE || length < COPY_BELOW;
-    let payload = if copy { Bytes::copy_from_slice(&payload) } else { payload.freeze() };
     if kind == MESSAGE {
+        let payload = if length < COPY_BELOW { Bytes::copy_from_slice(&payload) } else { payload.freeze() };
         return Ok(Some(Frame::Message(decode(payload)?)));
     }
-    stream_frame(kind, payload).map(Some)
+    stream_frame(kind, &payload, memory).map(Some)
 }
 
-fn stream_frame(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
+fn stream_frame(kind: u8, mut payload: &[u8], memory: &Memory) -> Result<Frame, FrameError> {
     if payload.len() < 4 {
         return Err(FrameError::BadStream);
     }
     let number = payload.get_u32();
     let part = match (kind, payload.len()) {
-        (DATA | DATA_END, ..=MAX_STREAM_DATA) => Part::Data { data: payload, end: kind == DATA_END },
+        (DATA | DATA_END, ..=MAX_STREAM_DATA) => {
+            Part::Data { data: memory.copy(payload), end: kind == DATA_END }
+        }
         (CREDIT, 4) => Part::Credit(payload.get_u32()),
         (BLOCKED, 0) => Part::Blocked,
         (FIN, 0) => Part::Fin,
@@ -176,11 +178,11 @@ fn stream_frame(kind: u8, mut payload: Bytes) -> Result<Frame, FrameError> {
             let target = payload[..].try_into().map(NodeId::from_bytes).map_err(|_| FrameError::BadStream)?;
             Part::Carry { query, target }
         }
-        (OPEN, ..=MAX_NAME) => Part::Open(text(&payload)?),
+        (OPEN, ..=MAX_NAME) => Part::Open(text(payload)?),
         (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match payload.get_u8() {
             0 => Reset::Refused,
             1 => Reset::Busy,
-            2 => Reset::Reason(text(&payload)?),
+            2 => Reset::Reason(text(payload)?),
             _ => return Err(FrameError::BadStream),
         }),
         _ => return Err(FrameError::BadStream),
@@ -217,14 +219,14 @@ mod tests {
         let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
         for byte in wire {
             buffer.extend_from_slice(&[byte]);
-            read.extend(take(&mut buffer).unwrap());
+            read.extend(take(&mut buffer, &Memory::new(MAX_STREAM_DATA)).unwrap());
         }
         assert_eq!(read, frames);
     }
 
     #[test]
     fn what_is_no_frame_is_refused_before_it_is_waited_for() {
-        let refused = |bytes: &[u8]| take(&mut BytesMut::from(bytes)).is_err();
+        let refused = |bytes: &[u8]| take(&mut BytesMut::from(bytes), &Memory::new(MAX_STREAM_DATA)).is_err();
         assert!(refused(&[10, 0, 0, 0]));
         assert!(refused(&[0, 0xff, 0xff, 0xff]));
         assert!(refused(&[3, 0, 0, 4, 0, 0, 0, 0]));

@@ -122,7 +122,6 @@ pub(crate) fn open(
     link: LinkId,
     connection: Connection,
     streams: Arc<Mux>,
-    chunks: Arc<Chunks>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let out = Arc::new(Outgoing { queue: Mutex::default(), closing: Notify::new() });
@@ -131,7 +130,7 @@ pub(crate) fn open(
     let run = async move {
         let cut = cut;
         let Connection { reader, writer, .. } = connection;
-        let reading = read(link, reader, Arc::clone(&streams), chunks, reports.clone());
+        let reading = read(link, reader, Arc::clone(&streams), reports.clone());
         let writing = write(link, writer, Arc::clone(&out), streams, reports.clone());
         // A link that was given up may not live on because the other side takes nothing.
         let overdue = async {
@@ -190,13 +189,12 @@ async fn read(
     link: LinkId,
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
     streams: Arc<Mux>,
-    chunks: Arc<Chunks>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) {
     let (mut buffer, mut room) = (Buffer::default(), READ_LEAST);
     let mut told = Instant::now();
     loop {
-        buffer.make_room(room, &chunks);
+        buffer.make_room(room, &streams.ready.memory.chunks);
         match reader.read_buf(&mut buffer.bytes).await {
             // Much comes where much came.
             Ok(read @ 1..) => room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST),
@@ -249,7 +247,7 @@ impl Buffer {
 /// All whole frames in the buffer; the streams' go to the streams.
 fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameError> {
     let mut messages = Vec::new();
-    while let Some(frame) = frame::take(buffer)? {
+    while let Some(frame) = frame::take(buffer, &streams.ready.memory)? {
         match frame {
             Frame::Message(message) => messages.push(message),
             Frame::Stream(number, part) => {

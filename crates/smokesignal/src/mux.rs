@@ -15,7 +15,8 @@ use crate::NodeStream;
 use crate::accept::Acceptors;
 use crate::budget::{Budget, Pool};
 use crate::carry::Circuit;
-use crate::frame::{Frame, Part, Reset};
+use crate::chunks::Memory;
+use crate::frame::{Frame, MAX_STREAM_DATA, Part, Reset};
 use crate::node_stream::Way;
 use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, Ready, Stream};
 
@@ -37,6 +38,7 @@ const TURN: usize = 16 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     pub(crate) acceptors: Arc<Acceptors>,
+    pub(crate) memory: Arc<Memory>,
     pool: Arc<Pool>,
     /// What is carried for others, or by others, may take.
     carried: Arc<Pool>,
@@ -81,7 +83,8 @@ struct State {
 impl Common {
     pub(crate) fn new(max_message: usize) -> Self {
         let (pool, carried) = (Pool::new(NODE_BYTES), Pool::new(CARRIED_BYTES));
-        Self { acceptors: Arc::default(), pool, carried, max_message, circuits: None }
+        let memory = Arc::new(Memory::new(MAX_STREAM_DATA));
+        Self { acceptors: Arc::default(), memory, pool, carried, max_message, circuits: None }
     }
 
     /// From now on, what is to be carried goes there.
@@ -93,7 +96,7 @@ impl Common {
 impl Mux {
     /// `dialled`: this side has dialled the connection to `peer`; `carried`: its bytes go through other nodes.
     pub(crate) fn new(link: LinkId, peer: NodeId, dialled: bool, carried: bool, common: Common) -> Arc<Self> {
-        let ready = Arc::new(Ready::default());
+        let ready = Arc::new(Ready::new(Arc::clone(&common.memory)));
         let neighbour = Stream::new(0, NEIGHBOUR_WINDOW, Arc::clone(&ready), None);
         let next = if dialled { 1 } else { 2 };
         let state = State { streams: BTreeMap::new(), next, last: 0, refusals: Vec::new(), cut: false };

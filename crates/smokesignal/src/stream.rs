@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::StreamError;
 use crate::budget::Budget;
+use crate::chunks::{CHUNK, Chunks, Memory};
 use crate::frame::{Frame, MAX_STREAM_DATA, Part, Reset};
 
 /// The neighbour's own stream, see [`Peer`](crate::Peer), may have this much in flight or unread in each direction from
@@ -23,8 +24,11 @@ pub(crate) const NEIGHBOUR_WINDOW: usize = 256 * 1024;
 pub(crate) const FIRST_WINDOW: usize = 32 * 1024;
 /// What a window grows to at most: 400 MB/s at 10 ms, 40 MB/s at 100 ms.
 pub(crate) const MAX_WINDOW: usize = 4 * 1024 * 1024;
-/// Bytes written and not yet sent at most; then writes wait.
-const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes written and not yet sent at most; then writes wait. 512 KiB: enough for a writer and a connection that run on two
+/// processors to wait for each other rarely.
+const SEND_BUFFER: usize = 512 * 1024;
+/// A write from this size on is copied into a chunk, at most as much at once as fits into one.
+const COPY_TO_CHUNK: usize = 4 * 1024;
 
 /// What an empty or small piece of data takes of a window at least: about what keeping it costs.
 const LEAST_COST: usize = 64;
@@ -44,6 +48,7 @@ pub(crate) struct Ready {
     /// `None` once the connection is gone: who waited here would keep itself alive.
     turns: Mutex<Option<VecDeque<Arc<Stream>>>>,
     pub(crate) wake: Notify,
+    pub(crate) memory: Arc<Memory>,
 }
 
 #[derive(Debug)]
@@ -72,6 +77,8 @@ struct State {
     announce: Vec<Part>,
     outgoing: VecDeque<(Bytes, bool)>,
     outgoing_bytes: usize,
+    /// What large writes are copied into, while there are any.
+    chunk: BytesMut,
     credit: usize,
     /// The other side knows that there is more than its credit.
     told_blocked: bool,
@@ -121,13 +128,11 @@ enum Fin {
     Gone,
 }
 
-impl Default for Ready {
-    fn default() -> Self {
-        Self { turns: Mutex::new(Some(VecDeque::new())), wake: Notify::new() }
-    }
-}
-
 impl Ready {
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        Self { turns: Mutex::new(Some(VecDeque::new())), wake: Notify::new(), memory }
+    }
+
     /// The stream whose turn it is.
     pub(crate) fn next(&self) -> Option<Arc<Stream>> {
         self.lock().as_mut()?.pop_front()
@@ -162,6 +167,7 @@ impl Stream {
             announce: Vec::new(),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
+            chunk: BytesMut::new(),
             credit: window,
             told_blocked: false,
             fin: Fin::Open,
@@ -393,8 +399,9 @@ impl Stream {
         if room == 0 {
             return pending(&mut state.writers, cx);
         }
-        let part = buf.len().min(room);
-        state.queue(Bytes::copy_from_slice(&buf[..part]), true);
+        let part = buf.len().min(room).min(CHUNK);
+        let data = state.copy(&buf[..part], &self.ready.memory.chunks);
+        state.queue(data, true);
         self.kick(&mut state);
         Poll::Ready(Ok(part))
     }
@@ -571,6 +578,9 @@ impl Stream {
             state.fin = Fin::Sent;
             put(Part::Fin);
         }
+        if state.outgoing.is_empty() && state.chunk.capacity() > 0 {
+            self.ready.memory.chunks.put(std::mem::take(&mut state.chunk));
+        }
         if blocked && !std::mem::replace(&mut state.told_blocked, true) {
             put(Part::Blocked);
         }
@@ -617,6 +627,21 @@ impl Stream {
 }
 
 impl State {
+    /// A copy of what the application writes.
+    fn copy(&mut self, data: &[u8], chunks: &Chunks) -> Bytes {
+        if data.len() < COPY_TO_CHUNK {
+            return Bytes::copy_from_slice(data);
+        }
+        if self.chunk.capacity() - self.chunk.len() < data.len() {
+            let full = std::mem::replace(&mut self.chunk, chunks.take());
+            if full.capacity() > 0 {
+                chunks.put(full);
+            }
+        }
+        self.chunk.extend_from_slice(data);
+        self.chunk.split().freeze()
+    }
+
     fn queue(&mut self, data: Bytes, end: bool) {
         self.outgoing_bytes += data.len().max(1);
         self.outgoing.push_back((data, end));
@@ -681,7 +706,8 @@ mod tests {
     use crate::budget::Pool;
 
     fn new(window: usize, pool: &Arc<Pool>) -> Arc<Stream> {
-        Stream::new(1, window, Arc::default(), Budget::new(pool, pool, window))
+        let memory = Arc::new(Memory::new(MAX_STREAM_DATA));
+        Stream::new(1, window, Arc::new(Ready::new(memory)), Budget::new(pool, pool, window))
     }
 
     fn pair() -> (Arc<Stream>, Arc<Stream>) {

@@ -71,10 +71,10 @@ const ACCEPTED_MAX: usize = 64;
 /// Pause when the system cannot accept, mostly for want of file descriptors. 50 ms: short to a dialler, long to a CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Bytes handed to the kernel but not yet on the wire. 128 KiB: what is urgent never waits behind more than that,
-/// and 10 Gbit/s over a millisecond still find enough to send.
+/// Bytes handed to the kernel but not yet on the wire. 256 KiB: what is urgent never waits behind more than that. With half
+/// of it the two ends of a stream on loopback wait for each other, and carry less than half as much.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const NOT_SENT_MAX: u32 = 128 * 1024;
+const NOT_SENT_MAX: u32 = 256 * 1024;
 
 struct TcpEndpoint {
     local: SocketAddr,
