@@ -1,7 +1,6 @@
 //! `smokesignal demo [N]`: the whole of it in one process. N nodes gather, everyone broadcasts, some are killed in
 //! the middle of it, the network closes the holes, nobody misses anything; then everyone leaves.
 
-mod limits;
 mod member;
 mod show;
 mod swarm;
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use self::show::{Row, Show};
 use self::swarm::Swarm;
-use crate::log;
 use crate::outcome::{Exit, Failure, block_on};
 use crate::output::print;
 use crate::signals::Signals;
+use crate::{limits, log};
 
 /// Time for one phase: a floor, and more for each node. Generous: a debug build on a busy machine has to make it.
 const PHASE: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@
 #[macro_use]
 mod notice;
 
+mod bench;
 mod chat;
 mod completions;
 mod demo;
@@ -20,6 +21,7 @@ mod sim;
 mod direct;
 mod input;
 mod leave;
+mod limits;
 mod lines;
 mod log;
 mod options;
@@ -49,6 +51,7 @@ enum Command {
     Run(run::Args),
     Forward(forward::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
     Sim(sim::Args),
     Id(id::Args),
     Localip(localip::Args),
@@ -75,6 +78,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(args),
         Command::Forward(args) => forward::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Id(args) => id::run(&args),
         Command::Localip(args) => localip::run(&args),

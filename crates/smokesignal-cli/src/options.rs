@@ -122,7 +122,7 @@ pub(crate) fn events_missed(count: u64) -> String {
     format!("{count} events came faster than they could be shown and were dropped")
 }
 
-fn number_or_none(text: &str) -> Result<usize, String> {
+pub(crate) fn number_or_none(text: &str) -> Result<usize, String> {
     match text {
         "none" => Ok(usize::MAX),
         _ => text.parse().map_err(|_| "write a number, or `none` for no limit".to_owned()),

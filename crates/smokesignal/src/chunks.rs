@@ -12,8 +12,10 @@ use bytes::{Bytes, BytesMut};
 pub(crate) const CHUNK: usize = 256 * 1024;
 /// What waits until nobody looks at it, in bytes; of more the oldest is forgotten. 128 MiB: twice what a node retains.
 const WAITING: usize = 128 * 1024 * 1024;
+/// Free chunks that are kept while some are wanted.
+const SPARE: usize = 16;
 /// Chunks looked at when one is wanted: the oldest is free first, or one of the next.
-const LOOKED_AT: usize = 4;
+const LOOKED_AT: usize = 8;
 
 /// Chunks of one size.
 #[derive(Debug)]
@@ -42,12 +44,13 @@ impl Chunks {
     pub(crate) fn take(&self) -> BytesMut {
         let mut pool = self.lock();
         pool.wanted = true;
-        for _ in 0..LOOKED_AT.min(pool.waiting.len()) {
-            let Some(mut chunk) = pool.waiting.pop_front() else { break };
-            if chunk.try_reclaim(self.size) {
-                return chunk;
-            }
-            pool.waiting.push_back(chunk);
+        let free = pool.waiting.iter_mut().take(LOOKED_AT).position(|chunk| chunk.try_reclaim(self.size));
+        if let Some(chunk) = free.and_then(|at| pool.waiting.remove(at)) {
+            return chunk;
+        }
+        // One that is kept for long must not stand in front for ever; the others keep their order.
+        if let Some(kept) = pool.waiting.pop_front() {
+            pool.waiting.push_back(kept);
         }
         drop(pool);
         BytesMut::with_capacity(self.size)
@@ -63,12 +66,15 @@ impl Chunks {
         }
     }
 
-    /// Called now and then: gives free chunks back to the system if none was wanted since the last time.
+    /// Called now and then: gives free chunks back to the system, all if none was wanted since the last time.
     pub(crate) fn trim(&self) {
         let mut pool = self.lock();
-        if !std::mem::take(&mut pool.wanted) {
-            pool.waiting.retain_mut(|chunk| !chunk.try_reclaim(self.size));
-        }
+        let mut keep = if std::mem::take(&mut pool.wanted) { SPARE } else { 0 };
+        pool.waiting.retain_mut(|chunk| {
+            let is_free = chunk.try_reclaim(self.size);
+            keep -= usize::from(is_free && keep > 0);
+            !is_free || keep > 0
+        });
     }
 }
 

@@ -1,0 +1,146 @@
+//! The systems, how each is started, and how many messages it gets at once.
+
+use clap::builder::PossibleValuesParser;
+use tokio::process::Command;
+
+use crate::rows::{Group, Row};
+
+/// All others are compared with this one.
+pub(crate) const CEILING: &str = "tls-tree";
+/// The same for direct connections.
+pub(crate) const DIRECT_CEILING: &str = "bare-tls";
+
+/// In the order of the tables.
+pub(crate) const SYSTEMS: [System; 13] = [
+    System::new("tcp-tree", Package::Here("ceilings"), &["ceilings", "--variant", "tcp-tree"]),
+    System::new(CEILING, Package::Here("ceilings"), &["ceilings", "--variant", "tls-tree"]),
+    System::new("tls-flood", Package::Here("ceilings"), &["ceilings", "--variant", "tls-flood"]),
+    System::new("smokesignal", Package::Smokesignal, &["smokesignal", "bench", "--json"]),
+    System::new(
+        "smokesignal-trusted",
+        Package::Smokesignal,
+        &["smokesignal", "bench", "--json", "--trusted"],
+    ),
+    System::new("iroh-gossip", Package::Here("rival-iroh"), &["iroh-gossip"]),
+    System::new("gossipsub-tcp-signed", GOSSIPSUB, &["gossipsub", "--variant", "tcp-signed"]),
+    System::new("gossipsub-tcp-unsigned", GOSSIPSUB, &["gossipsub", "--variant", "tcp-unsigned"]),
+    System::new("gossipsub-quic-signed", GOSSIPSUB, &["gossipsub", "--variant", "quic-signed"]),
+    System::new("gossipsub-quic-unsigned", GOSSIPSUB, &["gossipsub", "--variant", "quic-unsigned"]),
+    System::new("zenoh-peers", Package::Here("rival-zenoh"), &["zenoh-peers"]),
+    System::new("npm-smokesignal", Package::Npm, &["node", "rivals/npm/run.js"]),
+    System::new(DIRECT_CEILING, Package::Here("ceilings"), &["bare-tls"]),
+];
+
+const GOSSIPSUB: Package = Package::Here("rival-gossipsub");
+
+/// Payload that all writers of a system have under way together, in bytes: enough that no buffer of the system runs dry
+/// while the slowest reader reports.
+const UNDER_WAY: usize = 8 << 20;
+/// A window of fewer messages waits more than it works; one of more only fills memory.
+const WINDOW: std::ops::RangeInclusive<usize> = 8..=65536;
+
+/// Systems that do their best with less under way: how their names begin, messages of all writers together. Every line
+/// needs its reason.
+const LESS_UNDER_WAY: [(&str, usize); 2] = [
+    // With more no more throughput; it drops messages when its reader is 2048 events behind.
+    ("iroh-gossip", 1024),
+    // Slowly more throughput with more, but then it takes minutes to deliver what is under way.
+    ("gossipsub", 4096),
+];
+
+/// One system under test.
+#[derive(Debug)]
+pub(crate) struct System {
+    pub(crate) name: &'static str,
+    pub(crate) package: Package,
+    command: &'static [&'static str],
+}
+
+/// Where its program comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Package {
+    /// A package of this workspace.
+    Here(&'static str),
+    /// The parent workspace.
+    Smokesignal,
+    /// The rival in JavaScript.
+    Npm,
+}
+
+/// What `--only` takes.
+pub(crate) fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(SYSTEMS.map(|system| system.name))
+}
+
+impl System {
+    const fn new(name: &'static str, package: Package, command: &'static [&'static str]) -> Self {
+        Self { name, package, command }
+    }
+
+    /// Whether it is measured in this row.
+    pub(crate) fn does(&self, row: &Row) -> bool {
+        match row.group {
+            Group::Direct => [DIRECT_CEILING, "smokesignal"].contains(&self.name),
+            _ => self.name != DIRECT_CEILING,
+        }
+    }
+
+    /// What runs it.
+    pub(crate) fn command(&self, row: &Row, seconds: f64) -> Command {
+        let (program, arguments) = self.command.split_first().expect("each system has a program");
+        let mut command = Command::new(match self.package {
+            Package::Here(_) => format!("target/release/{program}"),
+            Package::Smokesignal => format!("../target/release/{program}"),
+            Package::Npm => (*program).to_owned(),
+        });
+        command.args(arguments).args(["--seconds", &seconds.to_string()]);
+        if row.group == Group::Direct {
+            // bare-tls knows nothing else.
+            if self.package == Package::Smokesignal {
+                command.arg("--direct");
+            }
+            return command;
+        }
+        let Row { nodes, writers, size, .. } = row;
+        command.args(["--warm-up", "1s", "--nodes", &nodes.to_string(), "--writers", &writers.to_string()]);
+        command.args(["--size", &size.to_string()]);
+        match row.rate {
+            Some(rate) => command.args(["--rate", &rate.to_string()]),
+            None => command.args(["--window", &self.window(row).to_string()]),
+        };
+        command
+    }
+
+    /// Messages that each writer has under way.
+    fn window(&self, row: &Row) -> usize {
+        if row.group == Group::Large {
+            return 1;
+        }
+        let less = LESS_UNDER_WAY.iter().find(|(name, _)| self.name.starts_with(name));
+        let messages = less.map_or(usize::MAX, |(_, messages)| *messages).min(UNDER_WAY / row.size);
+        (messages / row.writers).clamp(*WINDOW.start(), *WINDOW.end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows;
+
+    #[test]
+    fn the_writers_share_what_is_under_way() {
+        let window_of = |name, group, size, writers| {
+            let row = rows::all().into_iter().find(|row| row.group == group).unwrap();
+            let system = SYSTEMS.iter().find(|system| system.name == name).unwrap();
+            system.window(&Row { size, writers, ..row })
+        };
+        let window = |group, size, writers| window_of(CEILING, group, size, writers);
+        assert_eq!(window(Group::Throughput, 1024, 1), 8192);
+        assert_eq!(window(Group::Throughput, 1024, 20), 409);
+        assert_eq!(window(Group::Throughput, 64, 1), 65536);
+        assert_eq!(window(Group::Throughput, 1 << 20, 20), 8);
+        assert_eq!(window(Group::Large, 16 << 20, 1), 1);
+        assert_eq!(window_of("iroh-gossip", Group::Throughput, 64, 20), 51);
+        assert_eq!(window_of("iroh-gossip", Group::Throughput, 16 << 10, 1), 512);
+    }
+}

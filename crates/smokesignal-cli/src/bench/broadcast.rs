@@ -1,0 +1,99 @@
+//! The broadcast benchmark: some nodes write, all others read.
+
+use smokesignal_load::{Outcome, Pace, measure};
+
+use super::Args;
+use super::case::{Case, pace_name};
+use super::library::Fresh;
+use super::report::{Column, Record, Report, bytes, column, known, number, ratio};
+use super::show::Bar;
+
+pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar) -> Result<(), String> {
+    let workload = case.workload(args);
+    let phase = |phase| bar.load(phase, &workload);
+    let outcome = measure(&Fresh(args.kind()), &workload, phase).await.map_err(|error| error.to_string())?;
+    report.row(&outcome)?;
+    check(&outcome)
+}
+
+/// Loss is never silent, nor is a message twice or in the wrong place.
+pub(super) fn check(outcome: &Outcome) -> Result<(), String> {
+    let Outcome { delivered, expected, gaps, repeated, disordered, .. } = *outcome;
+    let lost = expected.saturating_sub(delivered);
+    let mut broken = Vec::new();
+    if lost > 0 {
+        broken.push(format!("{lost} of {expected} deliveries were lost, {gaps} were reported as gaps"));
+    }
+    if repeated > 0 {
+        broken.push(format!("{repeated} messages were read twice"));
+    }
+    // After a loss all that follows is ahead of what is missing, and counts as out of order.
+    if disordered > 0 && lost == 0 {
+        broken.push(format!("{disordered} messages came out of order"));
+    }
+    if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+}
+
+impl Record for Outcome {
+    fn columns(&self) -> Vec<Column> {
+        let pace = self.window.map(Pace::Window).or(self.rate.map(Pace::Rate));
+        let ms = |micros: f64| number(micros / 1000.0);
+        vec![
+            column("nodes", 5, self.nodes),
+            column("writers", 7, self.writers),
+            column("size", 8, bytes(self.size)),
+            column("pace", 12, pace.map(pace_name).unwrap_or_default()),
+            column("deliveries/s", 12, format!("{:.0}", self.deliveries_per_s)),
+            column("MB/s", 6, number(self.mb_per_s)),
+            column("ratio", 7, ratio(self.ratio)),
+            column("p50 ms", 6, ms(self.latency.p50)),
+            column("p90 ms", 6, ms(self.latency.p90)),
+            column("p99 ms", 6, ms(self.latency.p99)),
+            column("max ms", 6, ms(self.latency.max)),
+            column("copies", 6, known(self.copies_per_delivery)),
+            column("CPU s/M", 7, number(self.cpu_s_per_million)),
+            column("KiB/node", 8, known(self.rss_kib_per_node)),
+            column("join s", 6, number(self.join_s)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smokesignal_load::Latency;
+
+    use super::*;
+
+    #[test]
+    fn what_was_lost_or_came_twice_is_told() {
+        let mut outcome = Outcome {
+            nodes: 3,
+            writers: 1,
+            size: 64,
+            window: Some(8),
+            rate: None,
+            seconds: 1.0,
+            sent: 50,
+            delivered: 100,
+            expected: 100,
+            ratio: 1.0,
+            gaps: 0,
+            repeated: 0,
+            disordered: 0,
+            deliveries_per_s: 100.0,
+            mb_per_s: 0.0064,
+            latency: Latency::default(),
+            copies_per_delivery: None,
+            cpu_s_per_million: 1.0,
+            rss_kib_per_node: None,
+            join_s: 0.1,
+        };
+        assert_eq!(check(&outcome), Ok(()));
+        (outcome.delivered, outcome.gaps, outcome.repeated) = (97, 2, 1);
+        let text = check(&outcome).unwrap_err();
+        assert!(
+            text.contains("3 of 100") && text.contains("2 were reported") && text.contains("1 messages"),
+            "{text}"
+        );
+    }
+}
