@@ -3,7 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use tokio::process::Command;
 
-use crate::rows::{Group, Row};
+use crate::rows::{Group, Row, SIZES};
 
 /// All others are compared with this one.
 pub(crate) const CEILING: &str = "tls-tree";
@@ -37,16 +37,22 @@ const GOSSIPSUB: Package = Package::Here("rival-gossipsub");
 /// while the slowest reader reports.
 const UNDER_WAY: usize = 8 << 20;
 /// A window of fewer messages waits more than it works; one of more only fills memory.
-const WINDOW: std::ops::RangeInclusive<usize> = 8..=65536;
+const WINDOW: std::ops::RangeInclusive<usize> = 8..=131_072;
 
-/// Systems that do their best with less under way: how their names begin, messages of all writers together. Every line
-/// needs its reason.
-const LESS_UNDER_WAY: [(&str, usize); 2] = [
-    // With more no more throughput; it drops messages when its reader is 2048 events behind.
-    ("iroh-gossip", 1024),
-    // Slowly more throughput with more, but then it takes minutes to deliver what is under way.
-    ("gossipsub", 4096),
+/// Messages of each writer under way with which a rival did best, of some that were tried for 64 B, 1 KiB and 16 KiB: with one
+/// writer, and with as many as there are nodes. With more under way iroh-gossip drops messages (its readers fall behind),
+/// gossipsub and the npm original only get later, and zenoh's throughput falls. Names are how those of systems begin.
+const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
+    ("iroh-gossip", [128, 128, 8], [64, 64, 16]),
+    ("gossipsub-tcp-signed", [64, 64, 16], [4, 1, 4]),
+    ("gossipsub-quic-signed", [64, 64, 16], [32, 16, 2]),
+    ("gossipsub-", [64, 64, 16], [16, 1, 4]),
+    ("zenoh-peers", [1024, 1024, 64], [256, 256, 16]),
+    ("npm-smokesignal", [512, 512, 8], [4, 16, 4]),
 ];
+
+/// Written before the measuring begins: until the memory of what is retained is filled and used again.
+const WARM_UP: &str = "3s";
 
 /// One system under test.
 #[derive(Debug)]
@@ -102,7 +108,7 @@ impl System {
             return command;
         }
         let Row { nodes, writers, size, .. } = row;
-        command.args(["--warm-up", "1s", "--nodes", &nodes.to_string(), "--writers", &writers.to_string()]);
+        command.args(["--warm-up", WARM_UP, "--nodes", &nodes.to_string(), "--writers", &writers.to_string()]);
         command.args(["--size", &size.to_string()]);
         match row.rate {
             Some(rate) => command.args(["--rate", &rate.to_string()]),
@@ -116,9 +122,12 @@ impl System {
         if row.group == Group::Large {
             return 1;
         }
-        let less = LESS_UNDER_WAY.iter().find(|(name, _)| self.name.starts_with(name));
-        let messages = less.map_or(usize::MAX, |(_, messages)| *messages).min(UNDER_WAY / row.size);
-        (messages / row.writers).clamp(*WINDOW.start(), *WINDOW.end())
+        let size = SIZES.iter().position(|size| row.size <= *size).unwrap_or(SIZES.len() - 1);
+        match TUNED.iter().find(|(name, ..)| self.name.starts_with(name)) {
+            Some((_, one, _)) if row.writers == 1 => one[size],
+            Some((_, _, all)) => all[size],
+            None => (UNDER_WAY / row.size / row.writers).clamp(*WINDOW.start(), *WINDOW.end()),
+        }
     }
 }
 
@@ -137,10 +146,10 @@ mod tests {
         let window = |group, size, writers| window_of(CEILING, group, size, writers);
         assert_eq!(window(Group::Throughput, 1024, 1), 8192);
         assert_eq!(window(Group::Throughput, 1024, 20), 409);
-        assert_eq!(window(Group::Throughput, 64, 1), 65536);
+        assert_eq!(window(Group::Throughput, 64, 1), 131_072);
         assert_eq!(window(Group::Throughput, 1 << 20, 20), 8);
         assert_eq!(window(Group::Large, 16 << 20, 1), 1);
-        assert_eq!(window_of("iroh-gossip", Group::Throughput, 64, 20), 51);
-        assert_eq!(window_of("iroh-gossip", Group::Throughput, 16 << 10, 1), 512);
+        assert_eq!(window_of("iroh-gossip", Group::Throughput, 64, 20), 64);
+        assert_eq!(window_of("gossipsub-tcp-unsigned", Group::Throughput, 16 << 10, 1), 16);
     }
 }

@@ -17,7 +17,7 @@ use crate::{Error, LEAST_SIZE, Running, System, Workload, Writer as _};
 /// All nodes have to hear each writer within this time.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);
 /// A network in which nothing has been read for this long after the last write has come to rest.
-const AT_REST: Duration = Duration::from_secs(3);
+const AT_REST: Duration = Duration::from_secs(10);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(20);
 /// Nodes start, TLS is shaken: this long after the last of it the measuring begins.
@@ -141,7 +141,7 @@ pub async fn measure<S: System>(
         mb_per_s: read as f64 / seconds * size as f64 / 1e6,
         latency: Latency { p50: micros(0.5), p90: micros(0.9), p99: micros(0.99), max: micros(1.0) },
         copies_per_delivery: copies.filter(|copies| copies.is_finite()),
-        cpu_s_per_million: (after.usage.cpu - before.usage.cpu).as_secs_f64() / read as f64 * 1e6,
+        cpu_s_per_million: (after.usage.cpu - before.usage.cpu).as_secs_f64() / read.max(1) as f64 * 1e6,
         rss_kib_per_node: rss,
         join_s,
     })

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Keypair, NodeId, Signature};
+use crate::messages;
 use crate::record::Record;
 use crate::seal::{self, MAX_SEALED, Seal};
 
@@ -406,6 +407,14 @@ impl Segment {
     /// Signs consecutive segments together, at most 16 with one signature; each can be checked alone.
     pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32]) {
         segments.chunks_mut(MAX_SEALED).for_each(|batch| seal::seal(batch, keypair, network));
+    }
+
+    /// Messages that are complete with it.
+    pub(crate) fn messages_ended(&self) -> u64 {
+        match self.kind {
+            SegmentKind::Whole => messages::count(&self.body).unwrap_or(1) as u64,
+            SegmentKind::Fragment { last, .. } => u64::from(last),
+        }
     }
 
     /// Whether its writer wrote it, in this network.

@@ -233,6 +233,8 @@ pub struct Node {
     left: bool,
     last_write_check: Instant,
     next_expiry: Instant,
+    /// Copies of messages received, known ones included.
+    copies: u64,
     out: VecDeque<Output>,
     /// New peers, told once this node is settled: what is written after a node says that it is connected, it reads.
     held: Vec<Output>,
@@ -258,6 +260,7 @@ impl Node {
             last_write_check: now,
             next_expiry: now,
             config,
+            copies: 0,
             out: VecDeque::new(),
             held: Vec::new(),
         }
@@ -281,6 +284,11 @@ impl Node {
     /// The node that the beats of this node's component come from: the one with the smallest id.
     pub fn root(&self) -> NodeId {
         self.netsplit.root()
+    }
+
+    /// Copies of messages that have arrived so far, those that were known already included.
+    pub fn copies_received(&self) -> u64 {
+        self.copies
     }
 
     // The user's wishes.
@@ -570,6 +578,11 @@ impl Node {
     }
 
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
+        let messages = deliveries.iter().map(|delivery| match delivery {
+            Delivery::Messages { messages, .. } => messages.len() as u64,
+            Delivery::Gap { .. } => 0,
+        });
+        self.copies += messages.sum::<u64>();
         self.out.extend(deliveries.into_iter().map(|delivery| match delivery {
             Delivery::Messages { from, seq, messages } => Output::Deliver { from, seq, messages },
             Delivery::Gap { from, missed } => Output::Gap { from, missed },

@@ -1,5 +1,6 @@
 //! A node's signed statement of where it can be reached.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -119,6 +120,44 @@ fn reach(ip: IpAddr) -> Reach {
     }
 }
 
+/// Records that were found right lately, so that one that comes again is compared and not checked: walks and shuffles bring
+/// each many times, and a check takes 50 µs.
+#[derive(Debug, Default)]
+pub(crate) struct Proved {
+    /// 16 bytes of each one's hash, signature included: nobody finds another record for them.
+    hashes: BTreeSet<u128>,
+    /// The oldest in front.
+    order: VecDeque<u128>,
+}
+
+/// Records that are remembered; the oldest loses. 1024: more than a node knows, in 50 KiB.
+const MAX_PROVED: usize = 1024;
+
+impl Proved {
+    /// Whether the record may be believed in this network, always the same one.
+    pub(crate) fn verify(&mut self, record: &Record, network: &[u8; 32]) -> bool {
+        let mut text = signed_text(record.id, network, &record.addresses, record.version);
+        text.extend_from_slice(record.signature.as_bytes());
+        let mut half = [0; 16];
+        half.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
+        let hash = u128::from_be_bytes(half);
+        if self.hashes.contains(&hash) {
+            return true;
+        }
+        let holds = record.verify(network);
+        if holds {
+            self.hashes.insert(hash);
+            self.order.push_back(hash);
+            if self.order.len() > MAX_PROVED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.hashes.remove(&oldest);
+            }
+        }
+        holds
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +203,19 @@ mod tests {
         for never in ["0.0.0.0:9", "224.0.0.1:9", "10.0.0.9:0"] {
             assert!(!dial(never, "127.0.0.1:1"), "{never}");
         }
+    }
+
+    #[test]
+    fn a_record_that_was_proved_is_known_again_and_a_changed_one_is_not() {
+        let (keypair, mut proved) = (Keypair::from_seed(&[1; 32]), Proved::default());
+        let record = |version| Record::sign(&keypair, &NETWORK, vec![], version);
+        assert!(proved.verify(&record(1), &NETWORK) && proved.verify(&record(1), &NETWORK));
+        assert_eq!(proved.hashes.len(), 1);
+        let forged: Record = Statement { version: 2, ..record(1).into() }.into();
+        assert!(!proved.verify(&forged, &NETWORK) && !proved.verify(&forged, &NETWORK));
+        let unsigned: Record = Statement { signature: Signature::new([0; 64]), ..record(1).into() }.into();
+        assert!(!proved.verify(&unsigned, &NETWORK));
+        (2..2 + MAX_PROVED as u64).for_each(|version| assert!(proved.verify(&record(version), &NETWORK)));
+        assert_eq!((proved.hashes.len(), proved.order.len()), (MAX_PROVED, MAX_PROVED));
     }
 }

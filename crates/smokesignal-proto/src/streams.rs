@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use crate::config::Config;
 use crate::id::NodeId;
 use crate::message::{Mark, Segment, SegmentKind};
-use crate::messages::{self, Messages};
+use crate::messages::Messages;
 use crate::node::Held;
 use crate::ring::Ring;
 use crate::seal::{self, Root};
@@ -353,11 +353,7 @@ impl Streams {
         self.list[ix].proven = true;
         self.store(ix, Arc::clone(segment), now, config);
         if ix == OWN {
-            let ended = match segment.kind {
-                SegmentKind::Whole => messages::count(&segment.body).unwrap_or(1) as u64,
-                SegmentKind::Fragment { last, .. } => u64::from(last),
-            };
-            self.list[ix].next_message = Some(segment.first_message + ended);
+            self.list[ix].next_message = Some(segment.first_message + segment.messages_ended());
         } else {
             let mut fresh = Vec::new();
             self.deliver(ix, segment, now, config, &mut fresh);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smokesignal_proto::{
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Common,
     /// Nodes in the network, by the last count.
     pub(crate) size: Arc<AtomicUsize>,
+    /// Copies of messages that were received.
+    pub(crate) copies: Arc<AtomicU64>,
 }
 
 pub(crate) struct Driver {
@@ -374,6 +376,7 @@ impl Driver {
             self.shared.hub.deliver(&delivered);
         }
         self.shared.size.store(self.core.size_estimate() as usize, Ordering::Relaxed);
+        self.shared.copies.store(self.core.copies_received(), Ordering::Relaxed);
     }
 
     fn perform(&mut self, output: Output) {

@@ -77,8 +77,9 @@ impl Node {
         let credentials = Credentials::new(identity.clone(), secret);
         let hub = Arc::new(Hub::new(options.max_message));
         let streams = Common::new(options.max_message);
-        let (bus, peers, size) = (Arc::new(Bus::new()), Peers::default(), Arc::default());
-        let shared = Shared { hub, bus, peers, streams, size };
+        let (bus, peers) = (Arc::new(Bus::new()), Peers::default());
+        let (size, copies) = (Arc::default(), Arc::default());
+        let shared = Shared { hub, bus, peers, streams, size, copies };
         let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
         let questions = Arc::default();
         Self(Arc::new(Inner { options, identity, credentials, shared, questions, running, commands }))
@@ -207,6 +208,12 @@ impl Node {
     /// the truth within a few seconds.
     pub fn size_estimate(&self) -> usize {
         self.0.shared.size.load(Ordering::Relaxed)
+    }
+
+    /// Copies of messages that this node has received since it was started last, those that it knew already included. Beside
+    /// what it has read, it shows how much the network repeats itself.
+    pub fn copies_received(&self) -> u64 {
+        self.0.shared.copies.load(Ordering::Relaxed)
     }
 
     /// The network as a duplex stream. Each handle reads everything that arrives after it was made.

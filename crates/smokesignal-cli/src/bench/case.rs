@@ -13,7 +13,7 @@ const WRITE: usize = 64 << 10;
 /// Payload on its way in all where no window is given: what fills the pipe.
 const ON_THE_WAY: usize = 8 << 20;
 /// Messages of one writer on their way then, at least and at most.
-const WINDOW: (usize, usize) = (8, 65_536);
+const WINDOW: (usize, usize) = (2, 131_072);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Case {
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn the_window_fills_the_pipe() {
         for (writers, size, messages) in
-            [(1, 1 << 10, 8192), (8, 1 << 10, 1024), (1, 24, 65_536), (20, 16 << 20, 8)]
+            [(1, 1 << 10, 8192), (8, 1 << 10, 1024), (1, 24, 131_072), (20, 16 << 20, 2)]
         {
             assert_eq!(window(writers, size), messages);
         }

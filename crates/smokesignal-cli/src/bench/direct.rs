@@ -78,7 +78,8 @@ async fn measure(net: &Net, case: &Case, time: Duration, bar: &Bar) -> io::Resul
     let flow = flow(pairs, size, time).await?;
     bar.phase(format!("questions and answers for {} s", ASKING.as_secs_f64()));
     let (asking, answering) = pair(from, to, &mut acceptor).await?;
-    let trips = ask(asking, answering).await?;
+    // As a task, so that both sides run where the connections do.
+    let trips = tokio::spawn(ask(asking, answering)).await??;
     let total: u64 = flow.each.iter().sum();
     let (least, most) = (flow.each.iter().min(), flow.each.iter().max());
     let at = |share: f64| trips[((trips.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;

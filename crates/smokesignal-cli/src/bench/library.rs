@@ -1,7 +1,7 @@
 //! The library as a system that `smokesignal-load` can measure.
 
 use bytes::Bytes;
-use smokesignal::{Broadcast, BroadcastSender, Incoming};
+use smokesignal::{Broadcast, BroadcastSender, Incoming, Node};
 use smokesignal_load::{Error, Inbox, Running, Sink, System, Writer};
 use tokio::task::JoinSet;
 
@@ -57,6 +57,10 @@ impl Running for Attached {
         Pen(self.net.nodes[node].broadcast().sender())
     }
 
+    fn copies(&self) -> Option<u64> {
+        Some(self.net.nodes.iter().map(Node::copies_received).sum())
+    }
+
     async fn stop(self) {
         if self.stop_nodes {
             self.net.stop().await;
@@ -76,14 +80,15 @@ impl Writer for Pen {
     }
 }
 
+/// Messages read at once at most.
+const BATCH: usize = 1024;
+
 /// Gives the sink whatever one node reads, in batches.
 async fn read(mut broadcast: Broadcast, sink: Sink) {
-    while let Some(first) = broadcast.recv().await {
+    let mut batch = Vec::with_capacity(BATCH);
+    while broadcast.recv_many(&mut batch, BATCH).await > 0 {
         let mut inbox = sink.lock();
-        give(&mut inbox, &first);
-        while let Some(next) = broadcast.try_recv() {
-            give(&mut inbox, &next);
-        }
+        batch.drain(..).for_each(|incoming| give(&mut inbox, &incoming));
     }
 }
 

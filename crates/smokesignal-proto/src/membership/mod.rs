@@ -23,7 +23,7 @@ use crate::id::{Keypair, NodeId};
 use crate::message::{Control, Message, Priority};
 use crate::node::{DialId, Held, LinkId, RequestFailure, RequestId, Target};
 use crate::passive::Passive;
-use crate::record::Record;
+use crate::record::{Proved, Record};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -218,6 +218,7 @@ pub(crate) struct Membership {
     dials: BTreeMap<DialId, Dial>,
     next_dial: u64,
     passive: Passive,
+    proved: Proved,
     lost: lost::Lost,
     seeds: Vec<Seed>,
     /// The way back of walks and shuffles that passed here.
@@ -267,6 +268,7 @@ impl Membership {
             dials: BTreeMap::new(),
             next_dial: 0,
             passive: Passive::default(),
+            proved: Proved::default(),
             lost: lost::Lost::default(),
             seeds: Vec::new(),
             walks: BTreeMap::new(),
@@ -396,9 +398,10 @@ impl Membership {
     }
 
     /// Whether the record is its owner's word in this network. A signature costs far more to check than to compare.
-    pub(crate) fn believes(&self, record: &Record) -> bool {
+    pub(crate) fn believes(&mut self, record: &Record) -> bool {
         let linked = || self.conns.values().any(|conn| conn.record.as_ref() == Some(record));
-        *record == self.record || self.passive.has(record) || linked() || record.verify(&self.config.network)
+        let known = *record == self.record || self.passive.has(record) || linked();
+        known || self.proved.verify(record, &self.config.network)
     }
 
     /// Believes only what is signed for this network. `node.rs` has closed the link of whoever sent another.

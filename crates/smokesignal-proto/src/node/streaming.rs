@@ -36,7 +36,9 @@ impl Node {
         });
         if let Some((ix, duplicate)) = known {
             self.spread.peer_has(link, ix, segment.seq);
-            if !duplicate {
+            if duplicate {
+                self.copies += segment.messages_ended();
+            } else {
                 self.want(ix, now);
             }
             // What comes too early is as useless as what comes twice, as long as somebody else brings what is next.
