@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
 use crate::id::NodeId;
@@ -70,8 +70,46 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 struct Partial {
     number: u64,
-    data: BytesMut,
+    /// Put together only in the end, when the size is known: memory that grows is copied and cleared again and again.
+    pieces: Vec<Bytes>,
+    /// The last pieces, where they are too small to stand alone.
+    small: BytesMut,
+    bytes: usize,
     begun: Instant,
+}
+
+/// A smaller piece of a message is copied: to keep it where it is would cost more than itself.
+const SMALL_PIECE: usize = 4 * 1024;
+
+impl Partial {
+    fn new(number: u64, begun: Instant) -> Self {
+        Self { number, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
+    }
+
+    fn push(&mut self, piece: &Bytes) {
+        self.bytes += piece.len();
+        if piece.len() < SMALL_PIECE {
+            return self.small.extend_from_slice(piece);
+        }
+        self.settle_small();
+        self.pieces.push(piece.clone());
+    }
+
+    fn settle_small(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.small).freeze());
+        }
+    }
+
+    fn whole(mut self) -> Bytes {
+        self.settle_small();
+        if let [only] = &mut self.pieces[..] {
+            return std::mem::take(only);
+        }
+        let mut whole = BytesMut::with_capacity(self.bytes);
+        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        whole.freeze()
+    }
 }
 
 /// A joiner wants the last few messages before now: they are held until it has caught up, because only then is it known
@@ -243,7 +281,7 @@ impl Streams {
     fn bury(&mut self, ix: StreamIx, config: &Config) {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
-        self.partial_total -= stream.partial.take().map_or(0, |partial| partial.data.len());
+        self.partial_total -= stream.partial.take().map_or(0, |partial| partial.bytes);
         self.partials.remove(&ix);
         let Stream { origin, incarnation, have, next_message, proven, .. } = *stream;
         self.index.remove(&origin);
@@ -415,7 +453,7 @@ impl Streams {
                     self.begin(ix, segment.first_message, out);
                     let number = segment.first_message;
                     if self.list[ix].next_message.is_none_or(|next| number >= next) {
-                        self.list[ix].partial = Some(Partial { number, data: BytesMut::new(), begun: now });
+                        self.list[ix].partial = Some(Partial::new(number, now));
                         self.partials.insert(ix);
                     }
                 }
@@ -473,18 +511,18 @@ impl Streams {
             return;
         };
         let more = segment.body.len();
-        if partial.data.len() + more > config.max_message || more > room {
+        if partial.bytes + more > config.max_message || more > room {
             self.drop_partial(ix, out);
             return;
         }
-        partial.data.extend_from_slice(&segment.body);
+        partial.push(&segment.body);
         self.partial_total += more;
         if last && let Some(done) = stream.partial.take() {
             self.partials.remove(&ix);
-            self.partial_total -= done.data.len();
+            self.partial_total -= done.bytes;
             stream.next_message = Some(done.number + 1);
-            let messages = Messages::one(done.data.freeze());
-            out.push(Delivery::Messages { from: stream.origin, seq: done.number, messages });
+            let (from, seq) = (stream.origin, done.number);
+            out.push(Delivery::Messages { from, seq, messages: Messages::one(done.whole()) });
         }
     }
 
@@ -519,7 +557,7 @@ impl Streams {
     fn forget_partial(&mut self, ix: StreamIx) -> Option<u64> {
         let partial = self.list[ix].partial.take()?;
         self.partials.remove(&ix);
-        self.partial_total -= partial.data.len();
+        self.partial_total -= partial.bytes;
         Some(partial.number)
     }
 }

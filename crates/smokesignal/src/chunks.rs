@@ -83,34 +83,38 @@ impl Chunks {
 pub(crate) struct Memory {
     /// What connections read into, and what is written to streams.
     pub(crate) chunks: Chunks,
-    /// What was read from streams: one frame in each, because it may stay unread for ever, and must not keep more alive.
-    pub(crate) frames: Chunks,
+    /// What was read and may stay for long: one frame in each, because it must not keep more alive.
+    frames: [Chunks; 2],
 }
 
-/// A frame of stream data from this size on is put into a chunk; what is smaller gets memory of its own size.
+/// Frames up to these sizes are copied into memory that is used again: stream data, and segments of a quarter to half a
+/// full one.
+const FRAMES: [usize; 2] = [16 * 1024, 32 * 1024];
+/// What is smaller gets memory of its own size.
 const FRAME_FROM: usize = 8 * 1024;
 
-impl Memory {
-    pub(crate) fn new(frame: usize) -> Self {
-        Self { chunks: Chunks::new(CHUNK), frames: Chunks::new(frame) }
+impl Default for Memory {
+    fn default() -> Self {
+        Self { chunks: Chunks::new(CHUNK), frames: FRAMES.map(Chunks::new) }
     }
+}
 
-    /// A copy of a frame's data, which keeps twice its size alive at most.
+impl Memory {
+    /// A copy of a frame's data, which keeps about twice its size alive at most.
     pub(crate) fn copy(&self, data: &[u8]) -> Bytes {
-        if data.len() < FRAME_FROM || data.len() > self.frames.size {
-            return Bytes::copy_from_slice(data);
-        }
-        let mut chunk = self.frames.take();
+        let fits = |frames: &&Chunks| data.len() >= FRAME_FROM && data.len() <= frames.size;
+        let Some(frames) = self.frames.iter().find(fits) else { return Bytes::copy_from_slice(data) };
+        let mut chunk = frames.take();
         chunk.extend_from_slice(data);
         let copy = chunk.split().freeze();
-        self.frames.put(chunk);
+        frames.put(chunk);
         copy
     }
 
     /// See [`Chunks::trim`].
     pub(crate) fn trim(&self) {
         self.chunks.trim();
-        self.frames.trim();
+        self.frames.iter().for_each(Chunks::trim);
     }
 }
 
@@ -149,5 +153,14 @@ mod tests {
         drop(retained);
         chunks.trim();
         assert_eq!(chunks.lock().waiting.len(), 0);
+    }
+
+    #[test]
+    fn a_copied_frame_keeps_no_more_than_its_own_chunk() {
+        let memory = Memory::default();
+        for (size, kept) in [(100, [0, 0]), (10_000, [1, 0]), (20_000, [1, 1]), (40_000, [1, 1])] {
+            assert_eq!(memory.copy(&vec![7; size]), vec![7; size]);
+            assert_eq!([0, 1].map(|at| memory.frames[at].lock().waiting.len()), kept, "{size}");
+        }
     }
 }

@@ -154,7 +154,7 @@ pub(crate) fn take(buffer: &mut BytesMut, memory: &Memory) -> Result<Option<Fram
     buffer.advance(HEADER);
     let payload = buffer.split_to(length);
     if kind == MESSAGE {
-        let payload = if length < COPY_BELOW { Bytes::copy_from_slice(&payload) } else { payload.freeze() };
+        let payload = if length < COPY_BELOW { memory.copy(&payload) } else { payload.freeze() };
         return Ok(Some(Frame::Message(decode(payload)?)));
     }
     stream_frame(kind, &payload, memory).map(Some)
@@ -219,14 +219,14 @@ mod tests {
         let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
         for byte in wire {
             buffer.extend_from_slice(&[byte]);
-            read.extend(take(&mut buffer, &Memory::new(MAX_STREAM_DATA)).unwrap());
+            read.extend(take(&mut buffer, &Memory::default()).unwrap());
         }
         assert_eq!(read, frames);
     }
 
     #[test]
     fn what_is_no_frame_is_refused_before_it_is_waited_for() {
-        let refused = |bytes: &[u8]| take(&mut BytesMut::from(bytes), &Memory::new(MAX_STREAM_DATA)).is_err();
+        let refused = |bytes: &[u8]| take(&mut BytesMut::from(bytes), &Memory::default()).is_err();
         assert!(refused(&[10, 0, 0, 0]));
         assert!(refused(&[0, 0xff, 0xff, 0xff]));
         assert!(refused(&[3, 0, 0, 4, 0, 0, 0, 0]));

@@ -16,7 +16,7 @@ use crate::accept::Acceptors;
 use crate::budget::{Budget, Pool};
 use crate::carry::Circuit;
 use crate::chunks::Memory;
-use crate::frame::{Frame, MAX_STREAM_DATA, Part, Reset};
+use crate::frame::{Frame, Part, Reset};
 use crate::node_stream::Way;
 use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, Ready, Stream};
 
@@ -83,8 +83,7 @@ struct State {
 impl Common {
     pub(crate) fn new(max_message: usize) -> Self {
         let (pool, carried) = (Pool::new(NODE_BYTES), Pool::new(CARRIED_BYTES));
-        let memory = Arc::new(Memory::new(MAX_STREAM_DATA));
-        Self { acceptors: Arc::default(), memory, pool, carried, max_message, circuits: None }
+        Self { acceptors: Arc::default(), memory: Arc::default(), pool, carried, max_message, circuits: None }
     }
 
     /// From now on, what is to be carried goes there.

@@ -706,8 +706,7 @@ mod tests {
     use crate::budget::Pool;
 
     fn new(window: usize, pool: &Arc<Pool>) -> Arc<Stream> {
-        let memory = Arc::new(Memory::new(MAX_STREAM_DATA));
-        Stream::new(1, window, Arc::new(Ready::new(memory)), Budget::new(pool, pool, window))
+        Stream::new(1, window, Arc::new(Ready::new(Arc::default())), Budget::new(pool, pool, window))
     }
 
     fn pair() -> (Arc<Stream>, Arc<Stream>) {

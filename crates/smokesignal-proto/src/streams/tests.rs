@@ -1,7 +1,5 @@
 //! Streams by the rules of design A: in order, at most once, what is skipped is counted.
 
-use bytes::Bytes;
-
 use super::*;
 
 const WRITER: NodeId = NodeId::from_bytes([1; 32]);
