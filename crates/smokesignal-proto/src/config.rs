@@ -157,7 +157,7 @@ pub struct Config {
     /// Both waits grow with the link's round trip, up to this. Default 1 s.
     pub graft_latest: Duration,
     /// A neighbour that is not sent a stream is told how far it is after two round trips, but not sooner or later than
-    /// this. Default 20 ms and 200 ms (design A).
+    /// this. Default 100 ms and 200 ms (design A: 20 ms, but then a third of what a quiet network writes are digests).
     pub digest_delay: (Duration, Duration),
     /// A link that brings a stream sooner than its parent takes the parent's place, but not more often than this.
     /// Default 1 s.
