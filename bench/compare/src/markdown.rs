@@ -52,7 +52,7 @@ fn preface(results: &Results) -> String {
     let machine = &results.machine;
     format!(
         "Measured on {}: {}, {} cores, {} GiB of memory, {}, {}. All nodes of a system are in one process and talk over \
-         loopback; the systems take turns, {} each, {} s measured after 1 s of warm-up. A figure is the median, with the \
+         loopback; the systems take turns, {} each, {} s measured after 3 s of warm-up. A figure is the median, with the \
          least and the most in brackets. *Of tls-tree* is each run against that of tls-tree in the same round. {} runs were \
          repeated because something else had the machine.\n",
         results.date,

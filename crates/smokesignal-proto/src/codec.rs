@@ -188,6 +188,11 @@ pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
+/// Bytes that [`put_varint`] takes for it.
+pub(crate) fn varint_len(value: usize) -> usize {
+    (usize::BITS - value.leading_zeros()).div_ceil(7).max(1) as usize
+}
+
 fn get_varint(from: &mut Bytes) -> Option<u64> {
     let (value, size) = messages::read_varint(from)?;
     from.advance(size);

@@ -124,13 +124,13 @@ fn reach(ip: IpAddr) -> Reach {
 /// each many times, and a check takes 50 µs.
 #[derive(Debug, Default)]
 pub(crate) struct Proved {
-    /// 16 bytes of each one's hash, signature included: nobody finds another record for them.
-    hashes: BTreeSet<u128>,
+    /// Each one's hash, signature included.
+    hashes: BTreeSet<[u8; 32]>,
     /// The oldest in front.
-    order: VecDeque<u128>,
+    order: VecDeque<[u8; 32]>,
 }
 
-/// Records that are remembered; the oldest loses. 1024: more than a node knows, in 50 KiB.
+/// Records that are remembered; the oldest loses. 1024: more than a node knows, in 100 KiB.
 const MAX_PROVED: usize = 1024;
 
 impl Proved {
@@ -138,9 +138,7 @@ impl Proved {
     pub(crate) fn verify(&mut self, record: &Record, network: &[u8; 32]) -> bool {
         let mut text = signed_text(record.id, network, &record.addresses, record.version);
         text.extend_from_slice(record.signature.as_bytes());
-        let mut half = [0; 16];
-        half.copy_from_slice(&blake3::hash(&text).as_bytes()[..16]);
-        let hash = u128::from_be_bytes(half);
+        let hash = *blake3::hash(&text).as_bytes();
         if self.hashes.contains(&hash) {
             return true;
         }

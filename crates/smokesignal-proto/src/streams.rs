@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_SEGMENT};
 use crate::id::NodeId;
 use crate::message::{Mark, Segment, SegmentKind};
 use crate::messages::Messages;
@@ -78,9 +78,6 @@ struct Partial {
     begun: Instant,
 }
 
-/// A smaller piece of a message is copied: to keep it where it is would cost more than itself.
-const SMALL_PIECE: usize = 4 * 1024;
-
 impl Partial {
     fn new(number: u64, begun: Instant) -> Self {
         Self { number, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
@@ -88,7 +85,8 @@ impl Partial {
 
     fn push(&mut self, piece: &Bytes) {
         self.bytes += piece.len();
-        if piece.len() < SMALL_PIECE {
+        // To keep a small one where it is could cost many times itself, a full one four times at most.
+        if piece.len() < MAX_SEGMENT {
             return self.small.extend_from_slice(piece);
         }
         self.settle_small();

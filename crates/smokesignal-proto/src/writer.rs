@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::codec::put_varint;
+use crate::codec::{put_varint, varint_len};
 use crate::config::MAX_SEGMENT;
 use crate::message::{Segment, SegmentKind};
 
@@ -68,8 +68,8 @@ impl Writer {
             let (kind, body) = self.fragment();
             return Some((kind, first_message, body));
         }
-        let most = self.bytes.saturating_add(LENGTH * self.pending.len()).min(MAX_SEGMENT);
-        let mut body = BytesMut::with_capacity(most);
+        // No more than is filled: the body is retained as it is.
+        let mut body = BytesMut::with_capacity(self.fitting());
         while let Some(message) = self.pending.front() {
             if body.len() + LENGTH + message.len() > MAX_SEGMENT {
                 break;
@@ -81,6 +81,18 @@ impl Writer {
             self.pending.pop_front();
         }
         Some((SegmentKind::Whole, first_message, body.freeze()))
+    }
+
+    /// Bytes in a segment of the messages at the front, as many as fit.
+    fn fitting(&self) -> usize {
+        let mut size = 0;
+        for message in &self.pending {
+            if size + LENGTH + message.len() > MAX_SEGMENT {
+                break;
+            }
+            size += varint_len(message.len()) + message.len();
+        }
+        size
     }
 
     fn fragment(&mut self) -> (SegmentKind, Bytes) {

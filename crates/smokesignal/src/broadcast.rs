@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -16,6 +17,8 @@ use crate::{Node, NodeId, NodeStream, OpenError, SendError, TrySendError};
 
 /// Bytes written and not yet taken by the node's links. Enough for a link's round trip, small enough to wait early.
 const OUTBOX: usize = 1024 * 1024;
+/// Messages that are written without giving way to other tasks: a full segment of 64 B.
+const IN_A_ROW: u32 = 1024;
 /// What a queued message counts for beyond its payload, in bytes.
 const OVERHEAD: usize = 96;
 
@@ -170,8 +173,11 @@ impl BroadcastSender {
     /// What is no message of the application; `size` counts.
     pub(crate) async fn send_marked(&self, size: usize, data: Bytes) -> Result<(), SendError> {
         self.hub.check(size)?;
+        // Who need not wait gives way to other tasks now and then only: in a row of small messages many go into one segment.
+        if self.hub.turn.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
+            tokio::task::yield_now().await;
+        }
         let room = self.hub.room();
-        // Only who has to wait gives way to other tasks: in a row of small messages many go into one segment.
         let permit = match room.try_acquire_many(cost(&data)) {
             Ok(permit) => permit,
             Err(_) => room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?,
@@ -354,6 +360,8 @@ pub(crate) struct Hub {
     state: Mutex<HubState>,
     /// Tells the driver that something was written.
     pub(crate) written: Notify,
+    /// Counts writes.
+    turn: AtomicU32,
     max_message: usize,
     inbox_limit: usize,
 }
@@ -376,7 +384,8 @@ impl Hub {
         let (readers, writers) = (Vec::new(), Vec::new());
         let state = HubState { outbox: VecDeque::new(), room, readers, writers, questions: None };
         let inbox_limit = (32 * 1024 * 1024).max(2 * max_message);
-        Self { state: Mutex::new(state), written: Notify::new(), max_message, inbox_limit }
+        let (written, turn) = (Notify::new(), AtomicU32::new(0));
+        Self { state: Mutex::new(state), written, turn, max_message, inbox_limit }
     }
 
     fn lock(&self) -> MutexGuard<'_, HubState> {

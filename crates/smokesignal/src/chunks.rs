@@ -10,8 +10,10 @@ use bytes::{Bytes, BytesMut};
 
 /// Bytes in one chunk that connections read into: 256 KiB, four full segments.
 pub(crate) const CHUNK: usize = 256 * 1024;
-/// What waits until nobody looks at it, in bytes; of more the oldest is forgotten. 128 MiB: twice what a node retains.
+/// What waits until nobody looks at it, in bytes; of more the oldest is forgotten. Of chunks 128 MiB, twice what a node
+/// retains; of each kind of frames 32 MiB.
 const WAITING: usize = 128 * 1024 * 1024;
+const FRAMES_WAITING: usize = 32 * 1024 * 1024;
 /// Free chunks that are kept while some are wanted.
 const SPARE: usize = 16;
 /// Chunks looked at when one is wanted: the oldest is free first, or one of the next.
@@ -21,6 +23,8 @@ const LOOKED_AT: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Chunks {
     size: usize,
+    /// Of those that wait at most.
+    most: usize,
     pool: Mutex<Pool>,
 }
 
@@ -32,8 +36,8 @@ struct Pool {
 }
 
 impl Chunks {
-    pub(crate) fn new(size: usize) -> Self {
-        Self { size, pool: Mutex::default() }
+    fn new(size: usize, waiting: usize) -> Self {
+        Self { size, most: waiting / size, pool: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
@@ -61,7 +65,7 @@ impl Chunks {
         rest.clear();
         let mut pool = self.lock();
         pool.waiting.push_back(rest);
-        if pool.waiting.len() * self.size > WAITING {
+        if pool.waiting.len() > self.most {
             pool.waiting.pop_front();
         }
     }
@@ -72,8 +76,9 @@ impl Chunks {
         let mut keep = if std::mem::take(&mut pool.wanted) { SPARE } else { 0 };
         pool.waiting.retain_mut(|chunk| {
             let is_free = chunk.try_reclaim(self.size);
-            keep -= usize::from(is_free && keep > 0);
-            !is_free || keep > 0
+            let kept = !is_free || keep > 0;
+            keep = keep.saturating_sub(usize::from(is_free));
+            kept
         });
     }
 }
@@ -95,7 +100,8 @@ const FRAME_FROM: usize = 8 * 1024;
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { chunks: Chunks::new(CHUNK), frames: FRAMES.map(Chunks::new) }
+        let frames = FRAMES.map(|size| Chunks::new(size, FRAMES_WAITING));
+        Self { chunks: Chunks::new(CHUNK, WAITING), frames }
     }
 }
 
@@ -124,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_used_again_once_nobody_looks_at_it() {
-        let chunks = Chunks::new(CHUNK);
+        let chunks = Chunks::new(CHUNK, WAITING);
         let mut chunk = chunks.take();
         let memory = chunk.as_ptr();
         chunk.extend_from_slice(&[7; CHUNK]);
@@ -140,7 +146,7 @@ mod tests {
 
     #[test]
     fn free_chunks_go_back_to_the_system_when_none_is_wanted() {
-        let chunks = Chunks::new(CHUNK);
+        let chunks = Chunks::new(CHUNK, WAITING);
         let mut chunk = chunks.take();
         chunk.extend_from_slice(b"retained");
         let retained = chunk.split().freeze();

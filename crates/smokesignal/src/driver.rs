@@ -188,6 +188,8 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = &mut timer => {
+                    // First: what has left is not stuck.
+                    self.note_sent();
                     self.core.handle_timeout(self.now());
                     self.close_idle();
                 }
@@ -278,6 +280,9 @@ impl Driver {
         let streams = Mux::new(link, id, dialled, carried, self.shared.streams.clone());
         let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
         self.link_tasks.spawn(run);
+        if !self.stopping.is_empty() {
+            handle.tell_all_sent();
+        }
         self.links.insert(link, Link { handle, remote, id, dialled, peer: None });
         if carried && !dialled {
             self.core.handle_carried(link, id, self.now());

@@ -95,9 +95,7 @@ impl LinkHandle {
         self.out.lock().messages.push(message);
         self.streams.ready.wake.notify_one();
     }
-}
 
-impl LinkHandle {
     /// The cost of what was written since the last call, and when the last of it was.
     pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
         self.out.lock().sent.take()

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::StreamError;
 use crate::budget::Budget;
-use crate::chunks::{CHUNK, Chunks, Memory};
+use crate::chunks::{CHUNK, Memory};
 use crate::frame::{Frame, MAX_STREAM_DATA, Part, Reset};
 
 /// The neighbour's own stream, see [`Peer`](crate::Peer), may have this much in flight or unread in each direction from
@@ -27,8 +27,9 @@ pub(crate) const MAX_WINDOW: usize = 4 * 1024 * 1024;
 /// Bytes written and not yet sent at most; then writes wait. 512 KiB: enough for a writer and a connection that run on two
 /// processors to wait for each other rarely.
 const SEND_BUFFER: usize = 512 * 1024;
-/// A write from this size on is copied into a chunk, at most as much at once as fits into one.
-const COPY_TO_CHUNK: usize = 4 * 1024;
+/// A write from this size on is copied into a chunk, at most as much at once as fits into one. 64 KiB, a quarter of it: a
+/// stream that is not read on the other side must not keep much more than it has written.
+const COPY_TO_CHUNK: usize = CHUNK / 4;
 
 /// What an empty or small piece of data takes of a window at least: about what keeping it costs.
 const LEAST_COST: usize = 64;
@@ -77,8 +78,8 @@ struct State {
     announce: Vec<Part>,
     outgoing: VecDeque<(Bytes, bool)>,
     outgoing_bytes: usize,
-    /// What large writes are copied into, while there are any.
-    chunk: BytesMut,
+    /// What large writes are copied into, while any are unsent.
+    chunk: Option<BytesMut>,
     credit: usize,
     /// The other side knows that there is more than its credit.
     told_blocked: bool,
@@ -167,7 +168,7 @@ impl Stream {
             announce: Vec::new(),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
-            chunk: BytesMut::new(),
+            chunk: None,
             credit: window,
             told_blocked: false,
             fin: Fin::Open,
@@ -400,7 +401,7 @@ impl Stream {
             return pending(&mut state.writers, cx);
         }
         let part = buf.len().min(room).min(CHUNK);
-        let data = state.copy(&buf[..part], &self.ready.memory.chunks);
+        let data = state.copy(&buf[..part], &self.ready.memory);
         state.queue(data, true);
         self.kick(&mut state);
         Poll::Ready(Ok(part))
@@ -578,8 +579,10 @@ impl Stream {
             state.fin = Fin::Sent;
             put(Part::Fin);
         }
-        if state.outgoing.is_empty() && state.chunk.capacity() > 0 {
-            self.ready.memory.chunks.put(std::mem::take(&mut state.chunk));
+        if state.outgoing.is_empty()
+            && let Some(chunk) = state.chunk.take()
+        {
+            self.ready.memory.chunks.put(chunk);
         }
         if blocked && !std::mem::replace(&mut state.told_blocked, true) {
             put(Part::Blocked);
@@ -628,18 +631,18 @@ impl Stream {
 
 impl State {
     /// A copy of what the application writes.
-    fn copy(&mut self, data: &[u8], chunks: &Chunks) -> Bytes {
+    fn copy(&mut self, data: &[u8], memory: &Memory) -> Bytes {
         if data.len() < COPY_TO_CHUNK {
-            return Bytes::copy_from_slice(data);
+            return memory.copy(data);
         }
-        if self.chunk.capacity() - self.chunk.len() < data.len() {
-            let full = std::mem::replace(&mut self.chunk, chunks.take());
-            if full.capacity() > 0 {
-                chunks.put(full);
-            }
+        if self.chunk.as_ref().is_none_or(|chunk| chunk.capacity() - chunk.len() < data.len())
+            && let Some(full) = self.chunk.replace(memory.chunks.take())
+        {
+            memory.chunks.put(full);
         }
-        self.chunk.extend_from_slice(data);
-        self.chunk.split().freeze()
+        let chunk = self.chunk.get_or_insert_default();
+        chunk.extend_from_slice(data);
+        chunk.split().freeze()
     }
 
     fn queue(&mut self, data: Bytes, end: bool) {

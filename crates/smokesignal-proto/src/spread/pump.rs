@@ -28,7 +28,8 @@ impl Spread {
     pub(crate) fn sent(&mut self, link: LinkId, cost: usize, now: Instant, config: &Config) {
         if let Some(state) = self.links.get_mut(&link) {
             state.unsent = state.unsent.saturating_sub(cost);
-            state.progress = now;
+            // It may be told late, after all links were forgiven.
+            state.progress = state.progress.max(now);
             state.window.sent(cost, state.unsent == 0, now, config);
         }
     }

@@ -121,7 +121,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Records<S> {
                 waiting = waiting.saturating_sub(buf.remaining());
                 self.take_plain(buf)?;
             }
-            if bytes.is_empty() {
+            // Behind the end rustls takes nothing more, and nothing more counts.
+            if bytes.is_empty() || state.peer_has_closed() {
                 return Ok(());
             }
             if waiting > PLAIN_MAX {
@@ -228,5 +229,53 @@ fn or_would_block<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
     match polled {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+    use crate::Identity;
+    use crate::tls::Tls;
+
+    async fn pair() -> (Records<DuplexStream>, Records<DuplexStream>) {
+        let tls = [1, 2].map(|seed| Tls::new(&Identity::from_seed([seed; 32])));
+        let (a, b) = tokio::io::duplex(1024 * 1024);
+        let (dialled, accepted) = tokio::join!(tls[0].connect(a, None), tls[1].accept(b));
+        (dialled.ok().unwrap().stream, accepted.ok().unwrap().stream)
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_the_end_is_not_waited_for() {
+        let (mut rude, mut polite) = pair().await;
+        rude.write_all(b"last words").await.unwrap();
+        rude.session.send_close_notify();
+        rude.flush().await.unwrap();
+        rude.carrier().write_all(&[7; 20_000]).await.unwrap();
+        let mut read = Vec::new();
+        polite.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"last words");
+    }
+
+    #[tokio::test]
+    async fn many_records_come_whole_through_a_buffer_of_any_size() {
+        let sent: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+        for size in [1, 100, 5_000, 300_000] {
+            let (mut writer, mut reader) = pair().await;
+            for part in sent.chunks(7_000) {
+                writer.write_all(part).await.unwrap();
+            }
+            writer.shutdown().await.unwrap();
+            let (mut read, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                match reader.read(&mut buffer).await.unwrap() {
+                    0 => break,
+                    part => read.extend_from_slice(&buffer[..part]),
+                }
+            }
+            assert!(read == sent, "through a buffer of {size}");
+        }
     }
 }
