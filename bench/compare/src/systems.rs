@@ -108,7 +108,14 @@ impl System {
             return command;
         }
         let Row { nodes, writers, size, .. } = row;
-        command.args(["--warm-up", WARM_UP, "--nodes", &nodes.to_string(), "--writers", &writers.to_string()]);
+        command.args([
+            "--warm-up",
+            WARM_UP,
+            "--nodes",
+            &nodes.to_string(),
+            "--writers",
+            &writers.to_string(),
+        ]);
         command.args(["--size", &size.to_string()]);
         match row.rate {
             Some(rate) => command.args(["--rate", &rate.to_string()]),
