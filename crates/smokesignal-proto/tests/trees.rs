@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::World;
-use smokesignal_proto::{Config, Start};
+use smokesignal_proto::{Ask, Config, Control, Start, StreamLink};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -85,5 +85,45 @@ fn a_late_joiner_may_ask_for_what_was_written_before() {
             .iter()
             .all(|(ix, expected)| first(world, *ix) == Some(*expected))
     });
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+/// Found by measuring: in one run of fifty with twenty writers one of them fell silent for good. Readers may all prune a
+/// writer, each because another one was faster, and what it knows of those it does not push to is old: that may not hold
+/// it up.
+#[test]
+fn a_writer_that_all_have_pruned_goes_on() {
+    let mut world = gathered(6, 12);
+    let (writer, size) = (3, 32 * 1024);
+    let me = world.id(writer);
+    let mut expected = Vec::new();
+    let mut write = |world: &mut World| {
+        let payload = Bytes::from(vec![expected.len() as u8; size]);
+        world.write(writer, payload.clone()).unwrap();
+        expected.push(payload);
+        expected.clone()
+    };
+    for _ in 0..100 {
+        write(&mut world);
+        world.run(Duration::from_millis(2));
+    }
+    world.run(SECOND);
+    let view = world.nodes[&writer].stream_of(&me).unwrap();
+    let behind = |link: &StreamLink| view.have - link.sent.max(link.claims);
+    assert!(view.links.iter().any(|link| !link.push && behind(link) * size as u64 > 2 << 20), "{view:?}");
+    let incarnation = view.incarnation;
+    let ask = Ask { origin: me, incarnation, from: view.have - 5, or_later: false };
+    for link in view.links.iter().filter(|link| link.push) {
+        world.with(writer, |node, now| {
+            node.handle_message(link.link, Control::Graft { asks: vec![ask] }.into(), now);
+            node.handle_message(link.link, Control::Prune { origin: me, incarnation }.into(), now);
+        });
+    }
+    for _ in 0..100 {
+        let expected = write(&mut world);
+        world.until("read", SECOND * 2, |world| {
+            world.nodes.keys().all(|ix| *ix == writer || world.has_read(*ix, writer, &expected))
+        });
+    }
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }

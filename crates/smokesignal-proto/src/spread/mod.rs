@@ -73,6 +73,8 @@ struct Link {
     /// The neighbour's first digest has begun; has ended.
     begun: bool,
     ended: bool,
+    /// How far the node's own stream was when the neighbour was told last.
+    told: u64,
     /// How long the node's writes waited for this link alone.
     debt: Duration,
     laggard: bool,
@@ -146,6 +148,7 @@ impl Spread {
             digest_next: Some(0),
             begun: false,
             ended: false,
+            told: 0,
             debt: Duration::ZERO,
             laggard: false,
         };

@@ -95,6 +95,7 @@ impl Spread {
                 column.dirty = false;
                 if !column.push && column.peer_have < streams.get(ix).have {
                     marks.push(streams.get(ix).mark());
+                    link.told = if ix == OWN { streams.get(OWN).have } else { link.told };
                 }
             }
             let parts = marks.chunks(MAX_MARKS);
@@ -110,7 +111,8 @@ impl Spread {
     }
 
     /// Whether the node's own stream may grow: some link takes it, and no link that counts is too far behind. Links
-    /// whose neighbour gets the stream from others do not count, unless there are no others.
+    /// whose neighbour gets the stream from others do not count, unless there are no others: when all get it from each
+    /// other. What they have then nobody tells; but who was told how far it is, and asks for nothing, has it.
     /// A link that alone holds up the others for longer than its budget does not count until it has caught up.
     pub(crate) fn may_write(&mut self, streams: &Streams, elapsed: Duration, config: &Config) -> bool {
         let own = streams.get(OWN);
@@ -121,7 +123,8 @@ impl Spread {
         let some_push = self.links.values().any(|link| told(link) && pushes(link));
         for (id, link) in self.links.iter().filter(|(_, link)| told(link) && (pushes(link) || !some_push)) {
             let seen = link.columns.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
-            lags.push((*id, own.ring.bytes_after(seen)));
+            let told = if pushes(link) { 0 } else { link.told };
+            lags.push((*id, own.ring.bytes_after(seen.max(told))));
         }
         let blocks = |lag: usize| lag >= config.write_window;
         let others_wait = lags.iter().any(|(_, lag)| *lag == 0);
