@@ -32,6 +32,10 @@ pub use smokesignal_load::{Error, Inbox, Outcome, Running, Sink, System, Workloa
 
 pub use args::Args;
 
+/// The same memory for all systems that are written in Rust, as for the program that is compared with them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The same for every system.
 const WORKER_THREADS: usize = 2;
 

@@ -72,7 +72,7 @@ pub(crate) struct Args {
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     streams: Vec<u32>,
     /// With --memory: idle for so long after the load; what is retained for others expires in 60 s
-    #[arg(long, value_name = "TIME", default_value = "70s", requires = "memory", value_parser = parse::time)]
+    #[arg(long, value_name = "TIME", default_value = "90s", requires = "memory", value_parser = parse::time)]
     cool_down: Duration,
     /// Messages are not signed by their writers
     #[arg(long)]

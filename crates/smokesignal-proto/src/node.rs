@@ -446,6 +446,8 @@ impl Node {
             self.streams.expire(now, &self.config, &mut deliveries);
             self.deliver(deliveries);
             self.switch_incarnations(now);
+            self.writer.trim();
+            self.out.shrink_to(2 * self.out.len());
         }
         // Not in the middle of a long first digest, which may take some seconds.
         let longest = if self.spread.is_being_told() { 10 } else { 1 };

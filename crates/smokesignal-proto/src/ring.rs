@@ -60,6 +60,10 @@ impl Ring {
         while self.entries.front().is_some_and(|entry| now - entry.pushed > age) {
             freed += self.pop();
         }
+        // A busy hour's table is not kept for a quiet one.
+        if self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
         freed
     }
 

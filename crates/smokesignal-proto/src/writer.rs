@@ -33,6 +33,12 @@ impl Writer {
         self.bytes + self.sealed_bytes
     }
 
+    /// Gives back memory that a busy time has left.
+    pub(crate) fn trim(&mut self) {
+        self.pending.shrink_to(2 * self.pending.len());
+        self.sealed.shrink_to(2 * self.sealed.len());
+    }
+
     /// Messages waiting, the half-sent one included.
     pub(crate) fn messages(&self) -> usize {
         let sealed = self.sealed.front().map_or(0, |segment| self.written + 1 - segment.first_message);

@@ -426,6 +426,13 @@ impl Hub {
         Some(data)
     }
 
+    /// Gives back memory that a busy time has left.
+    pub(crate) fn trim(&self) {
+        let mut state = self.lock();
+        let waiting = state.outbox.len();
+        state.outbox.shrink_to(2 * waiting);
+    }
+
     pub(crate) fn has_written(&self) -> usize {
         self.lock().outbox.len()
     }

@@ -80,6 +80,8 @@ impl Chunks {
             keep = keep.saturating_sub(usize::from(is_free));
             kept
         });
+        let left = pool.waiting.len();
+        pool.waiting.shrink_to(2 * left);
     }
 }
 

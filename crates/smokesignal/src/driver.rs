@@ -542,6 +542,7 @@ impl Driver {
             self.check_stuck = now + IDLE / 6;
             self.links.values().for_each(|link| link.handle.streams.abandon(now, IDLE));
             self.shared.streams.memory.trim();
+            self.shared.hub.trim();
         }
         let mut idle = Vec::new();
         for (link, since) in &mut self.serving {
