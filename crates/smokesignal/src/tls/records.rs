@@ -217,7 +217,11 @@ impl<S: AsyncWrite + Unpin> Write for Socket<'_, '_, S> {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        or_would_block(Pin::new(&mut *self.io).poll_write_vectored(self.cx, bufs))
+        // A single record is cheaper to send alone.
+        match bufs {
+            [only] => self.write(only),
+            bufs => or_would_block(Pin::new(&mut *self.io).poll_write_vectored(self.cx, bufs)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
