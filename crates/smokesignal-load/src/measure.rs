@@ -16,8 +16,8 @@ use crate::{Error, LEAST_SIZE, Running, System, Workload, Writer as _};
 
 /// All nodes have to hear each writer within this time.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);
-/// A network in which nothing has been read for this long after the last write has come to rest.
-const AT_REST: Duration = Duration::from_secs(10);
+/// A network in which nothing has been read, and no loss told, for this long after the last write has come to rest.
+const AT_REST: Duration = Duration::from_secs(15);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(20);
 /// Nodes start, TLS is shaken: this long after the last of it the measuring begins.
@@ -168,14 +168,14 @@ async fn probe<R: Running>(running: &R, number: usize, readers: usize, board: &B
     Ok(())
 }
 
-/// Waits until everything has been read, or nothing more is.
+/// Waits until everything has been read or is told as missed, or nothing more happens.
 async fn rest(board: &Board, expected: u64) {
-    let mut last = (board.delivered(), Instant::now());
+    let mut last = (board.accounted(), Instant::now());
     while last.0 < expected && last.1.elapsed() < AT_REST {
         sleep(LOOK).await;
-        let delivered = board.delivered();
-        if delivered != last.0 {
-            last = (delivered, Instant::now());
+        let accounted = board.accounted();
+        if accounted != last.0 {
+            last = (accounted, Instant::now());
         }
     }
 }

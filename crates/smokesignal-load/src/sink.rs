@@ -56,6 +56,7 @@ impl Inbox<'_> {
     /// The node was told that it has missed so many messages.
     pub fn missed(&mut self, messages: u64) {
         self.0.gaps += messages;
+        self.0.board.missed.fetch_add(messages, Ordering::Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -154,6 +155,8 @@ pub(crate) struct Board {
     /// Woken each `step` messages that one reader has read.
     pub(crate) writers: Vec<Notify>,
     step: u64,
+    /// Messages that readers were told they have missed.
+    missed: AtomicU64,
     /// Messages due from then on count for latency.
     pub(crate) measured_from: AtomicU64,
     every_latency: bool,
@@ -174,6 +177,7 @@ impl Board {
             cells: (0..nodes * writers).map(|_| Cell::default()).collect(),
             writers: (0..writers).map(|_| Notify::new()).collect(),
             step: step.max(1),
+            missed: AtomicU64::new(0),
             measured_from: AtomicU64::new(u64::MAX),
             every_latency,
         }
@@ -192,6 +196,11 @@ impl Board {
     /// Readers that have heard this writer.
     pub(crate) fn heard(&self, writer: usize) -> usize {
         self.readers_of(writer).filter(|cell| cell.heard.load(Ordering::Acquire)).count()
+    }
+
+    /// Messages read, or told as missed.
+    pub(crate) fn accounted(&self) -> u64 {
+        self.delivered() + self.missed.load(Ordering::Relaxed)
     }
 
     /// Different messages read so far, by all readers.
@@ -219,7 +228,8 @@ mod tests {
         sink.lock().arrived(&message(0, 7));
         let totals = sink.lock().totals();
         assert_eq!((totals.different, totals.repeated, totals.disordered), (5, 2, 3));
-        assert_eq!((board.delivered(), board.slowest(0)), (5, 7));
+        sink.lock().missed(2);
+        assert_eq!((board.delivered(), board.accounted(), board.slowest(0)), (5, 7, 7));
         sink.lock().arrived(&message(2, 0));
         assert_eq!(sink.lock().totals().different, 6);
     }

@@ -95,7 +95,9 @@ impl Spread {
                 column.dirty = false;
                 if !column.push && column.peer_have < streams.get(ix).have {
                     marks.push(streams.get(ix).mark());
-                    link.told = if ix == OWN { streams.get(OWN).have } else { link.told };
+                    if ix == OWN {
+                        link.told = streams.get(OWN).have;
+                    }
                 }
             }
             let parts = marks.chunks(MAX_MARKS);
