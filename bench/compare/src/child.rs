@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::results::Measured;
 
 /// A system that has not ended by then hangs.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(180);
 /// Letters of an error that a table has room for.
 const ERROR_LETTERS: usize = 200;
 

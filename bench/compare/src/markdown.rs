@@ -8,7 +8,7 @@ use crate::plots;
 use crate::results::Results;
 use crate::rows::Group;
 use crate::systems::SYSTEMS;
-use crate::table::table;
+use crate::table::{idle_table, table};
 
 const FILE: &str = "benchmarks.md";
 const BEGIN: &str = "<!-- compare: begin -->";
@@ -32,7 +32,7 @@ fn replaced(text: &str, report: &str) -> Option<String> {
 
 fn report(results: &Results) -> String {
     let mut text = preface(results) + &versions(results);
-    for group in [Group::Throughput, Group::Rate, Group::Large, Group::Growth, Group::Direct] {
+    for group in [Group::Throughput, Group::Rate, Group::Large, Group::Growth, Group::Direct, Group::Idle] {
         let rows: Vec<_> = results.rows().into_iter().filter(|row| row.group == group).collect();
         if rows.is_empty() {
             continue;
@@ -40,6 +40,10 @@ fn report(results: &Results) -> String {
         text += &format!("\n## {}\n\n{}\n", heading(group), explanation(group));
         if let Some((name, alt)) = plots::of(group) {
             text += &format!("\n![{alt}](plots/{name})\n");
+        }
+        if group == Group::Idle {
+            text += &format!("\n{}", idle_table(results, &rows));
+            continue;
         }
         for row in rows {
             text += &format!("\n### {}\n\n{}", row.title(), table(results, &row));
@@ -85,6 +89,7 @@ fn heading(group: Group) -> &'static str {
         Group::Large => "Large messages",
         Group::Growth => "Fewer and more nodes",
         Group::Direct => "Direct connections",
+        Group::Idle => "Idle nodes",
     }
 }
 
@@ -100,6 +105,10 @@ fn explanation(group: Group) -> &'static str {
         Group::Large => "The next message is written when the slowest reader has read the one before.",
         Group::Growth => "The same as throughput with 20 nodes, 1 writer and 1 KiB.",
         Group::Direct => "One connection between two nodes; 64 bytes go there and back for the round trip.",
+        Group::Idle => {
+            "smokesignal alone, signed, in one process: all join through the first, a message goes to all, and then nothing is \
+             written. The nodes are looked at as soon as their tasks are as many as they stay."
+        }
     }
 }
 
@@ -170,6 +179,27 @@ mod tests {
         assert!(results.runs[1].was_disturbed(4.0));
         assert!(!results.runs[1].was_disturbed(4.9));
         assert!(!results.runs[0].was_disturbed(4.0));
+    }
+
+    #[test]
+    fn idle_nodes_share_a_table() {
+        let mut results = results();
+        let idle = |nodes: usize| {
+            let measured = serde_json::json!({
+                "nodes": nodes, "join_s": 1.5, "reach_s": 0.25, "reach_ratio": 1.0, "idle_cpu": 0.02,
+                "wake_ups_per_node_s": 4.0, "tasks_per_node": 7.0, "files_per_node": 6.0, "rss_kib_per_node": 300.0
+            });
+            let row = rows::all().into_iter().find(|row| row.group == Group::Idle && row.nodes == nodes);
+            let (row, system) = (row.unwrap(), "smokesignal".to_owned());
+            Run { row, system, measured: Some(Measured::of(measured).unwrap()), ..results.runs[1].clone() }
+        };
+        let runs = [10, 1_000].map(idle);
+        results.runs.extend(runs);
+        let report = report(&results);
+        assert!(
+            report.contains("| 10 | 1.50 | 250 | 0.020 | 4.00 | 7.00 | 6.00 | 300 | 100 % |\n| 1000 |"),
+            "{report}"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) fn of(group: Group) -> Option<(&'static str, &'static str)> {
         Group::Throughput => Some(("throughput.svg", "Throughput by the size of messages")),
         Group::Rate => Some(("latency.svg", "Latency by percentile")),
         Group::Growth => Some(("cost.svg", "Processor time and memory against the number of nodes")),
+        Group::Idle => Some(("idle.svg", "What an idle node costs against the number of nodes")),
         Group::Large | Group::Direct => None,
     }
 }
@@ -28,6 +29,7 @@ pub(crate) fn write(results: &Results, docs: &Path) -> Result<(), Box<dyn Error>
         (Group::Throughput, WRITERS.map(|writers| throughput(results, writers)).to_vec()),
         (Group::Rate, vec![latency(results)]),
         (Group::Growth, growth(results).to_vec()),
+        (Group::Idle, idle(results).to_vec()),
     ];
     for (group, panels) in panels {
         let Some((name, _)) = of(group) else { continue };
@@ -77,10 +79,40 @@ fn latency(results: &Results) -> Panel {
 }
 
 fn growth(results: &Results) -> [Panel; 2] {
+    let panel = |title, up, figure| by_nodes(results, Row::is_growth, title, up, figure);
+    [
+        panel("Processor time", "CPU s per million deliveries", |run| {
+            Some(run.broadcast()?.cpu_s_per_million)
+        }),
+        panel("Memory", "KiB per node", |run| run.broadcast()?.rss_kib_per_node),
+    ]
+}
+
+fn idle(results: &Results) -> [Panel; 4] {
+    let panel = |title, up, figure| by_nodes(results, |row| row.group == Group::Idle, title, up, figure);
+    [
+        panel("Memory, idle", "KiB per node", |run| Some(run.idle()?.rss_kib_per_node)),
+        panel("Processor time, idle", "µs per node and second", |run| {
+            let idle = run.idle()?;
+            Some(idle.idle_cpu * 1e6 / idle.nodes as f64)
+        }),
+        panel("Threads woken, idle", "per node and second", |run| Some(run.idle()?.wake_ups_per_node_s)),
+        panel("All nodes have joined", "s", |run| Some(run.idle()?.join_s)),
+    ]
+}
+
+/// A figure against the number of nodes.
+fn by_nodes(
+    results: &Results,
+    belongs: impl Fn(&Row) -> bool,
+    title: &str,
+    up: &'static str,
+    figure: fn(&Run) -> Option<f64>,
+) -> Panel {
     let mut rows: Vec<Row> = results.rows();
-    rows.retain(Row::is_growth);
+    rows.retain(belongs);
     rows.sort_by_key(|row| row.nodes);
-    let panel = |title: &str, up, figure: fn(&Run) -> Option<f64>| Panel {
+    Panel {
         title: title.to_owned(),
         across: "nodes",
         up,
@@ -88,13 +120,7 @@ fn growth(results: &Results) -> [Panel; 2] {
         lines: lines(|system| {
             rows.iter().map(|row| Some(results.spread(row, system, figure)?.median)).collect::<Vec<_>>()
         }),
-    };
-    [
-        panel("Processor time", "CPU s per million deliveries", |run| {
-            Some(run.broadcast()?.cpu_s_per_million)
-        }),
-        panel("Memory", "KiB per node", |run| run.broadcast()?.rss_kib_per_node),
-    ]
+    }
 }
 
 /// A line for each system that has a value at all.

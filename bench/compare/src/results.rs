@@ -47,6 +47,7 @@ pub(crate) struct Run {
 pub(crate) enum Measured {
     Broadcast(Outcome),
     Direct(Direct),
+    Idle(Idle),
 }
 
 /// What a direct connection has shown.
@@ -54,6 +55,21 @@ pub(crate) enum Measured {
 pub(crate) struct Direct {
     pub(crate) mb_per_s: f64,
     pub(crate) round_trip: RoundTrip,
+}
+
+/// What idle nodes have cost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    pub(crate) nodes: usize,
+    pub(crate) join_s: f64,
+    pub(crate) reach_s: f64,
+    pub(crate) reach_ratio: f64,
+    /// Share of a core.
+    pub(crate) idle_cpu: f64,
+    pub(crate) wake_ups_per_node_s: f64,
+    pub(crate) tasks_per_node: f64,
+    pub(crate) files_per_node: f64,
+    pub(crate) rss_kib_per_node: f64,
 }
 
 /// In microseconds.
@@ -68,6 +84,9 @@ impl Measured {
     pub(crate) fn of(value: Value) -> serde_json::Result<Self> {
         if value.get("round_trip").is_some() {
             return serde_json::from_value(value).map(Self::Direct);
+        }
+        if value.get("idle_cpu").is_some() {
+            return serde_json::from_value(value).map(Self::Idle);
         }
         serde_json::from_value(value).map(Self::Broadcast)
     }
@@ -87,11 +106,16 @@ impl Run {
         if let Some(Measured::Direct(direct)) = &self.measured { Some(direct) } else { None }
     }
 
+    pub(crate) fn idle(&self) -> Option<&Idle> {
+        if let Some(Measured::Idle(idle)) = &self.measured { Some(idle) } else { None }
+    }
+
     /// One line, for whoever waits.
     pub(crate) fn summary(&self) -> String {
         let measured = match &self.measured {
             Some(Measured::Broadcast(outcome)) => format!("{} deliveries/s", short(outcome.deliveries_per_s)),
             Some(Measured::Direct(direct)) => format!("{} MB/s", short(direct.mb_per_s)),
+            Some(Measured::Idle(idle)) => format!("{} of a core", short(idle.idle_cpu)),
             None => "nothing".to_owned(),
         };
         self.error.iter().fold(measured, |measured, error| format!("{measured}; {error}"))

@@ -19,6 +19,8 @@ pub(crate) enum Group {
     Growth,
     /// One connection between two nodes, no broadcast.
     Direct,
+    /// What nodes cost that have nothing to do.
+    Idle,
 }
 
 /// One workload.
@@ -39,6 +41,8 @@ pub(crate) const WRITERS: [usize; 2] = [1, NODES];
 const GROWTH_SIZE: usize = 1024;
 const RATE: f64 = 200.0;
 const LARGE: usize = 16 * 1024 * 1024;
+/// Nodes in one process that have nothing to do.
+const IDLE: [usize; 4] = [10, 100, 300, 1_000];
 /// Bytes in a write to a direct connection.
 const DIRECT: usize = 64 * 1024;
 
@@ -53,6 +57,7 @@ pub(crate) fn all() -> Vec<Row> {
     rows.push(Row { group: Group::Large, size: LARGE, ..row });
     rows.extend([NODES / 2, NODES * 2].map(|nodes| Row { group: Group::Growth, nodes, ..row }));
     rows.push(Row { group: Group::Direct, nodes: 2, size: DIRECT, ..row });
+    rows.extend(IDLE.map(|nodes| Row { group: Group::Idle, nodes, size: SIZES[0], ..row }));
     rows
 }
 
@@ -71,6 +76,7 @@ impl Row {
         let size = bytes(self.size);
         match (self.group, self.rate) {
             (Group::Direct, _) => format!("2 nodes, direct: writes of {size}"),
+            (Group::Idle, _) => format!("{} idle nodes", self.nodes),
             (Group::Large, _) => format!("{} nodes, {writers}, {size}, one message at a time", self.nodes),
             (_, Some(rate)) => format!("{} nodes, {writers}, {size}, {rate} messages/s", self.nodes),
             (_, None) => format!("{} nodes, {writers}, {size}", self.nodes),

@@ -10,12 +10,15 @@ pub(crate) const CEILING: &str = "tls-tree";
 /// The same for direct connections.
 pub(crate) const DIRECT_CEILING: &str = "bare-tls";
 
+/// What all this is about.
+pub(crate) const OURS: &str = "smokesignal";
+
 /// In the order of the tables.
 pub(crate) const SYSTEMS: [System; 13] = [
     System::new("tcp-tree", Package::Here("ceilings"), &["ceilings", "--variant", "tcp-tree"]),
     System::new(CEILING, Package::Here("ceilings"), &["ceilings", "--variant", "tls-tree"]),
     System::new("tls-flood", Package::Here("ceilings"), &["ceilings", "--variant", "tls-flood"]),
-    System::new("smokesignal", Package::Smokesignal, &["smokesignal", "bench", "--json"]),
+    System::new(OURS, Package::Smokesignal, &["smokesignal", "bench", "--json"]),
     System::new(
         "smokesignal-trusted",
         Package::Smokesignal,
@@ -54,6 +57,9 @@ const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
 /// Written before the measuring begins: until the memory of what is retained is filled and used again.
 const WARM_UP: &str = "3s";
 
+/// How long idle nodes are looked at: what they do comes in waves of two seconds.
+const IDLE_SECONDS: &str = "20";
+
 /// One system under test.
 #[derive(Debug)]
 pub(crate) struct System {
@@ -86,7 +92,8 @@ impl System {
     /// Whether it is measured in this row.
     pub(crate) fn does(&self, row: &Row) -> bool {
         match row.group {
-            Group::Direct => [DIRECT_CEILING, "smokesignal"].contains(&self.name),
+            Group::Direct => [DIRECT_CEILING, OURS].contains(&self.name),
+            Group::Idle => self.name == OURS,
             _ => self.name != DIRECT_CEILING,
         }
     }
@@ -99,6 +106,11 @@ impl System {
             Package::Smokesignal => format!("../target/release/{program}"),
             Package::Npm => (*program).to_owned(),
         });
+        if row.group == Group::Idle {
+            command.args(arguments).args(["--scale", "--seconds", IDLE_SECONDS]);
+            command.args(["--nodes", &row.nodes.to_string()]);
+            return command;
+        }
         command.args(arguments).args(["--seconds", &seconds.to_string()]);
         if row.group == Group::Direct {
             // bare-tls knows nothing else.

@@ -2,10 +2,10 @@
 
 use harness::Outcome;
 
-use crate::number::{median, spread};
-use crate::results::{Results, Run};
+use crate::number::{self, median, spread};
+use crate::results::{Idle, Results, Run};
 use crate::rows::{Group, Row};
-use crate::systems::{CEILING, DIRECT_CEILING, SYSTEMS};
+use crate::systems::{CEILING, DIRECT_CEILING, OURS, SYSTEMS};
 
 /// The table of one row, with a line for each system that was to run.
 pub(crate) fn table(results: &Results, row: &Row) -> String {
@@ -30,6 +30,34 @@ pub(crate) fn table(results: &Results, row: &Row) -> String {
         lines.push(line);
     }
     lines.join(" |\n") + " |\n" + &failures(results, row)
+}
+
+/// Idle nodes: a line for each number of them.
+pub(crate) fn idle_table(results: &Results, rows: &[Row]) -> String {
+    type Figure = fn(&Idle) -> f64;
+    let figures: [(&str, Figure); 7] = [
+        ("joined s", |idle| idle.join_s),
+        ("a message reaches all ms", |idle| idle.reach_s * 1e3),
+        ("share of a core", |idle| idle.idle_cpu),
+        ("threads woken per node and s", |idle| idle.wake_ups_per_node_s),
+        ("tasks per node", |idle| idle.tasks_per_node),
+        ("files per node", |idle| idle.files_per_node),
+        ("KiB per node", |idle| idle.rss_kib_per_node),
+    ];
+    let mut text = "| nodes".to_owned();
+    figures.iter().for_each(|(heading, _)| text += &format!(" | {heading}"));
+    text += &format!(" | reached |\n| --:{} | --: |\n", " | --:".repeat(figures.len()));
+    for row in rows {
+        text += &format!("| {}", row.nodes);
+        for (_, figure) in figures {
+            let spread = results.spread(row, OURS, |run| run.idle().map(figure));
+            text += &format!(" | {}", number::spread(spread));
+        }
+        let reached = results.spread(row, OURS, |run| Some(run.idle()?.reach_ratio));
+        text +=
+            &format!(" | {} |\n", reached.map_or_else(|| "–".to_owned(), |reached| percent(reached.least)));
+    }
+    rows.iter().map(|row| failures(results, row)).fold(text, |text, failures| text + &failures)
 }
 
 struct Column {
@@ -113,7 +141,11 @@ fn ratio(
 /// The worst of all runs, rounded down: only what is whole is 100 %.
 fn delivered(results: &Results, row: &Row, system: &str) -> String {
     let worst = results.spread(row, system, |run| Some(run.broadcast()?.ratio));
-    worst.map_or_else(|| "–".to_owned(), |worst| format!("{} %", (worst.least * 1e5).floor() / 1e3))
+    worst.map_or_else(|| "–".to_owned(), |worst| percent(worst.least))
+}
+
+fn percent(part: f64) -> String {
+    format!("{} %", (part * 1e5).floor() / 1e3)
 }
 
 /// The sums of all runs.
