@@ -174,10 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_measured_too_long_was_disturbed() {
+    fn a_run_that_measured_too_long_or_too_short_was_disturbed() {
         let results = results();
         assert!(results.runs[1].was_disturbed(4.0));
         assert!(!results.runs[1].was_disturbed(4.9));
+        assert!(results.runs[1].was_disturbed(6.0));
         assert!(!results.runs[0].was_disturbed(4.0));
     }
 

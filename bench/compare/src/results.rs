@@ -97,9 +97,9 @@ impl Run {
         if let Some(Measured::Broadcast(outcome)) = &self.measured { Some(outcome) } else { None }
     }
 
-    /// Whether the measuring took longer than it should have: then the process did not get the processor.
+    /// Whether the measuring took longer than it should have, or less: then the process did not get the processor.
     pub(crate) fn was_disturbed(&self, seconds: f64) -> bool {
-        self.broadcast().is_some_and(|outcome| outcome.seconds > seconds * LATE)
+        self.broadcast().is_some_and(|outcome| !(seconds / LATE..=seconds * LATE).contains(&outcome.seconds))
     }
 
     pub(crate) fn direct(&self) -> Option<&Direct> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::message::{Header, clock};
@@ -94,12 +94,14 @@ pub async fn measure<S: System>(
         let writer = running.writer(number);
         tasks.spawn(pace::write(writer, number, writers, filler, pace, until, Arc::clone(&board)));
     }
+    let watched = Arc::clone(&board);
+    let readings = spawn_blocking(move || Reading::both(&watched, measured_from, until));
     sleep_until(measured_from).await;
     phase(Phase::Measuring);
-    board.measured_from.store(clock(), Ordering::Relaxed);
-    let before = Reading::take(&board, running.copies());
+    let copies_before = running.copies();
     sleep_until(until).await;
-    let after = Reading::take(&board, running.copies());
+    let copies_after = running.copies();
+    let (before, after) = readings.await?;
 
     phase(Phase::Resting);
     let mut sent = 0;
@@ -122,7 +124,7 @@ pub async fn measure<S: System>(
     let seconds = (after.at - before.at).as_secs_f64();
     let read = after.delivered - before.delivered;
     let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
-    let copies = after.copies.zip(before.copies).map(|(after, before)| (after - before) as f64 / read as f64);
+    let copies = copies_after.zip(copies_before).map(|(after, before)| (after - before) as f64 / read as f64);
     Ok(Outcome {
         nodes,
         writers,
@@ -183,12 +185,21 @@ async fn rest(board: &Board, expected: u64) {
 struct Reading {
     at: Instant,
     delivered: u64,
-    copies: Option<u64>,
     usage: Usage,
 }
 
 impl Reading {
-    fn take(board: &Board, copies: Option<u64>) -> Self {
-        Self { at: Instant::now(), delivered: board.delivered(), copies, usage: Usage::now() }
+    /// At the beginning and at the end. On a thread of its own: a system whose sending blocks lets no timer of the event
+    /// loop come in time.
+    fn both(board: &Board, from: Instant, until: Instant) -> (Self, Self) {
+        std::thread::sleep(from - Instant::now());
+        board.measured_from.store(clock(), Ordering::Relaxed);
+        let before = Self::take(board);
+        std::thread::sleep(until - Instant::now());
+        (before, Self::take(board))
+    }
+
+    fn take(board: &Board) -> Self {
+        Self { at: Instant::now(), delivered: board.delivered(), usage: Usage::now() }
     }
 }
