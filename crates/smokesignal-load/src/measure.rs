@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::message::{Header, clock};
@@ -94,14 +95,15 @@ pub async fn measure<S: System>(
         let writer = running.writer(number);
         tasks.spawn(pace::write(writer, number, writers, filler, pace, until, Arc::clone(&board)));
     }
-    let watched = Arc::clone(&board);
-    let readings = spawn_blocking(move || Reading::both(&watched, measured_from, until));
-    sleep_until(measured_from).await;
-    phase(Phase::Measuring);
-    let copies_before = running.copies();
-    sleep_until(until).await;
-    let copies_after = running.copies();
-    let (before, after) = readings.await?;
+    let copies = async {
+        sleep_until(measured_from).await;
+        phase(Phase::Measuring);
+        let before = running.copies();
+        sleep_until(until).await;
+        running.copies().zip(before).map(|(after, before)| (after - before) as f64)
+    };
+    let (readings, copies) = tokio::join!(Reading::both(&board, measured_from, until), copies);
+    let (before, after) = readings?;
 
     phase(Phase::Resting);
     let mut sent = 0;
@@ -124,7 +126,7 @@ pub async fn measure<S: System>(
     let seconds = (after.at - before.at).as_secs_f64();
     let read = after.delivered - before.delivered;
     let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
-    let copies = copies_after.zip(copies_before).map(|(after, before)| (after - before) as f64 / read as f64);
+    let copies = copies.map(|copies| copies / read as f64);
     Ok(Outcome {
         nodes,
         writers,
@@ -189,14 +191,28 @@ struct Reading {
 }
 
 impl Reading {
-    /// At the beginning and at the end. On a thread of its own: a system whose sending blocks lets no timer of the event
-    /// loop come in time.
-    fn both(board: &Board, from: Instant, until: Instant) -> (Self, Self) {
-        std::thread::sleep(from - Instant::now());
+    /// At the beginning and at the end. On a thread of its own, because a system whose sending blocks lets no timer of the
+    /// event loop come in time; but a loop of a single thread may be one whose time is not the clock's.
+    async fn both(board: &Arc<Board>, from: Instant, until: Instant) -> Result<(Self, Self), JoinError> {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            sleep_until(from).await;
+            let before = Self::first(board);
+            sleep_until(until).await;
+            return Ok((before, Self::take(board)));
+        }
+        let board = Arc::clone(board);
+        let readings = move || {
+            std::thread::sleep(from - Instant::now());
+            let before = Self::first(&board);
+            std::thread::sleep(until - Instant::now());
+            (before, Self::take(&board))
+        };
+        spawn_blocking(readings).await
+    }
+
+    fn first(board: &Board) -> Self {
         board.measured_from.store(clock(), Ordering::Relaxed);
-        let before = Self::take(board);
-        std::thread::sleep(until - Instant::now());
-        (before, Self::take(board))
+        Self::take(board)
     }
 
     fn take(board: &Board) -> Self {
