@@ -75,30 +75,27 @@ impl Writer {
             return Some((kind, first_message, body));
         }
         // No more than is filled: the body is retained as it is.
-        let mut body = BytesMut::with_capacity(self.fitting());
-        while let Some(message) = self.pending.front() {
-            if body.len() + LENGTH + message.len() > MAX_SEGMENT {
-                break;
-            }
+        let (count, size) = self.fitting();
+        let mut body = BytesMut::with_capacity(size);
+        for message in self.pending.drain(..count) {
             put_varint(&mut body, message.len() as u64);
-            body.put_slice(message);
+            body.put_slice(&message);
             self.bytes -= message.len();
-            self.written += 1;
-            self.pending.pop_front();
         }
+        self.written += count as u64;
         Some((SegmentKind::Whole, first_message, body.freeze()))
     }
 
-    /// Bytes in a segment of the messages at the front, as many as fit.
-    fn fitting(&self) -> usize {
-        let mut size = 0;
+    /// How many of the messages at the front fit into a segment, and how many bytes they take there.
+    fn fitting(&self) -> (usize, usize) {
+        let (mut count, mut size) = (0, 0);
         for message in &self.pending {
             if size + LENGTH + message.len() > MAX_SEGMENT {
                 break;
             }
-            size += varint_len(message.len()) + message.len();
+            (count, size) = (count + 1, size + varint_len(message.len()) + message.len());
         }
-        size
+        (count, size)
     }
 
     fn fragment(&mut self) -> (SegmentKind, Bytes) {

@@ -74,7 +74,7 @@ struct Link {
     begun: bool,
     ended: bool,
     /// How far the node's own stream was when the neighbour was told last.
-    told: u64,
+    own_told: u64,
     /// How long the node's writes waited for this link alone.
     debt: Duration,
     laggard: bool,
@@ -148,7 +148,7 @@ impl Spread {
             digest_next: Some(0),
             begun: false,
             ended: false,
-            told: 0,
+            own_told: 0,
             debt: Duration::ZERO,
             laggard: false,
         };

@@ -96,7 +96,7 @@ impl Spread {
                 if !column.push && column.peer_have < streams.get(ix).have {
                     marks.push(streams.get(ix).mark());
                     if ix == OWN {
-                        link.told = streams.get(OWN).have;
+                        link.own_told = streams.get(OWN).have;
                     }
                 }
             }
@@ -125,8 +125,8 @@ impl Spread {
         let some_push = self.links.values().any(|link| told(link) && pushes(link));
         for (id, link) in self.links.iter().filter(|(_, link)| told(link) && (pushes(link) || !some_push)) {
             let seen = link.columns.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
-            let told = if pushes(link) { 0 } else { link.told };
-            lags.push((*id, own.ring.bytes_after(seen.max(told))));
+            let seen = if pushes(link) { seen } else { seen.max(link.own_told) };
+            lags.push((*id, own.ring.bytes_after(seen)));
         }
         let blocks = |lag: usize| lag >= config.write_window;
         let others_wait = lags.iter().any(|(_, lag)| *lag == 0);
