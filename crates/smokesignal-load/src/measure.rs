@@ -100,7 +100,7 @@ pub async fn measure<S: System>(
         phase(Phase::Measuring);
         let before = running.copies();
         sleep_until(until).await;
-        running.copies().zip(before).map(|(after, before)| (after - before) as f64)
+        running.copies().zip(before).map(|(after, before)| after - before)
     };
     let (readings, copies) = tokio::join!(Reading::both(&board, measured_from, until), copies);
     let (before, after) = readings?;
@@ -115,18 +115,17 @@ pub async fn measure<S: System>(
     let rss = resident_bytes().map(|bytes| bytes as f64 / 1024.0 / nodes as f64);
     running.stop().await;
 
-    let (mut latency, mut different, mut gaps, mut repeated, mut disordered) = (histogram(), 0, 0, 0, 0);
+    let (mut latency, mut different, mut repeated, mut disordered) = (histogram(), 0, 0, 0);
     for totals in sinks.iter().map(|sink| sink.lock().totals()) {
         latency.add(&totals.latency)?;
         different += totals.different;
-        gaps += totals.gaps;
         repeated += totals.repeated;
         disordered += totals.disordered;
     }
     let seconds = (after.at - before.at).as_secs_f64();
     let read = after.delivered - before.delivered;
     let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
-    let copies = copies.map(|copies| copies / read as f64);
+    let copies = copies.map(|copies| copies as f64 / read as f64);
     Ok(Outcome {
         nodes,
         writers,
@@ -138,7 +137,7 @@ pub async fn measure<S: System>(
         delivered: different,
         expected,
         ratio: different as f64 / expected as f64,
-        gaps,
+        gaps: board.missed.load(Ordering::Relaxed),
         repeated,
         disordered,
         deliveries_per_s: read as f64 / seconds,

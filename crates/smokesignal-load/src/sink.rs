@@ -28,7 +28,6 @@ impl Sink {
             board,
             from: (0..writers).map(|_| Writer::default()).collect(),
             latency: histogram(),
-            gaps: 0,
             repeated: 0,
             disordered: 0,
         };
@@ -55,7 +54,6 @@ impl Inbox<'_> {
 
     /// The node was told that it has missed so many messages.
     pub fn missed(&mut self, messages: u64) {
-        self.0.gaps += messages;
         self.0.board.missed.fetch_add(messages, Ordering::Relaxed);
     }
 
@@ -64,7 +62,6 @@ impl Inbox<'_> {
         Totals {
             latency: received.latency.clone(),
             different: received.from.iter().map(Writer::different).sum(),
-            gaps: received.gaps,
             repeated: received.repeated,
             disordered: received.disordered,
         }
@@ -75,7 +72,6 @@ impl Inbox<'_> {
 pub(crate) struct Totals {
     pub(crate) latency: Histogram<u64>,
     pub(crate) different: u64,
-    pub(crate) gaps: u64,
     pub(crate) repeated: u64,
     pub(crate) disordered: u64,
 }
@@ -86,7 +82,6 @@ struct Received {
     board: Arc<Board>,
     from: Vec<Writer>,
     latency: Histogram<u64>,
-    gaps: u64,
     repeated: u64,
     disordered: u64,
 }
@@ -156,7 +151,7 @@ pub(crate) struct Board {
     pub(crate) writers: Vec<Notify>,
     step: u64,
     /// Messages that readers were told they have missed.
-    missed: AtomicU64,
+    pub(crate) missed: AtomicU64,
     /// Messages due from then on count for latency.
     pub(crate) measured_from: AtomicU64,
     every_latency: bool,
