@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::plots;
 use crate::results::Results;
 use crate::rows::Group;
-use crate::systems::SYSTEMS;
+use crate::systems::{SYSTEMS, WARM_UP};
 use crate::table::{idle_table, table};
 
 const FILE: &str = "benchmarks.md";
@@ -56,7 +56,7 @@ fn preface(results: &Results) -> String {
     let machine = &results.machine;
     format!(
         "Measured on {}: {}, {} cores, {} GiB of memory, {}, {}. All nodes of a system are in one process and talk over \
-         loopback; the systems take turns, {} each, {} s measured after 3 s of warm-up. A figure is the median, with the \
+         loopback; the systems take turns, {} each, {} s measured after {WARM_UP} of warm-up. A figure is the median, with the \
          least and the most in brackets. *Of tls-tree* is each run against that of tls-tree in the same round. {} runs were \
          repeated because something else had the machine.\n",
         results.date,

@@ -2,7 +2,7 @@
 
 use harness::Outcome;
 
-use crate::number::{self, median, spread};
+use crate::number::{median, spread};
 use crate::results::{Idle, Results, Run};
 use crate::rows::{Group, Row};
 use crate::systems::{CEILING, DIRECT_CEILING, OURS, SYSTEMS};
@@ -14,50 +14,43 @@ pub(crate) fn table(results: &Results, row: &Row) -> String {
         Group::Rate => rate_columns(),
         _ => throughput_columns(),
     };
-    let mut lines = vec!["| system".to_owned(), "| ---".to_owned()];
-    for column in &columns {
-        lines[0] += &format!(" | {}", column.heading);
-        lines[1] += " | --:";
-    }
-    for system in SYSTEMS.iter().map(|system| system.name) {
-        if results.of(row, system).next().is_none() {
-            continue;
-        }
-        let mut line = format!("| {system}");
-        for column in &columns {
-            line += &format!(" | {}", (column.cell)(results, row, system));
-        }
-        lines.push(line);
-    }
-    lines.join(" |\n") + " |\n" + &failures(results, row)
+    let systems = SYSTEMS.iter().map(|system| system.name);
+    let lines = systems.filter(|system| results.of(row, system).next().is_some());
+    let text = written("system", &columns, results, lines.map(|system| (system.to_owned(), row, system)));
+    text + &failures(results, row)
 }
 
 /// Idle nodes: a line for each number of them.
 pub(crate) fn idle_table(results: &Results, rows: &[Row]) -> String {
-    type Figure = fn(&Idle) -> f64;
-    let figures: [(&str, Figure); 7] = [
-        ("joined s", |idle| idle.join_s),
-        ("a message reaches all ms", |idle| idle.reach_s * 1e3),
-        ("share of a core", |idle| idle.idle_cpu),
-        ("threads woken per node and s", |idle| idle.wake_ups_per_node_s),
-        ("tasks per node", |idle| idle.tasks_per_node),
-        ("files per node", |idle| idle.files_per_node),
-        ("KiB per node", |idle| idle.rss_kib_per_node),
+    let columns = [
+        figure("joined s", of_idle(|idle| idle.join_s)),
+        figure("a message reaches all ms", of_idle(|idle| idle.reach_s * 1e3)),
+        figure("share of a core", of_idle(|idle| idle.idle_cpu)),
+        figure("threads woken per node and s", of_idle(|idle| idle.wake_ups_per_node_s)),
+        figure("tasks per node", of_idle(|idle| idle.tasks_per_node)),
+        figure("files per node", of_idle(|idle| idle.files_per_node)),
+        figure("KiB per node", of_idle(|idle| idle.rss_kib_per_node)),
+        whole("reached", of_idle(|idle| idle.reach_ratio)),
     ];
-    let mut text = "| nodes".to_owned();
-    figures.iter().for_each(|(heading, _)| text += &format!(" | {heading}"));
-    text += &format!(" | reached |\n| --:{} | --: |\n", " | --:".repeat(figures.len()));
-    for row in rows {
-        text += &format!("| {}", row.nodes);
-        for (_, figure) in figures {
-            let spread = results.spread(row, OURS, |run| run.idle().map(figure));
-            text += &format!(" | {}", number::spread(spread));
-        }
-        let reached = results.spread(row, OURS, |run| Some(run.idle()?.reach_ratio));
-        text +=
-            &format!(" | {} |\n", reached.map_or_else(|| "–".to_owned(), |reached| percent(reached.least)));
-    }
+    let text = written("nodes", &columns, results, rows.iter().map(|row| (row.nodes.to_string(), row, OURS)));
     rows.iter().map(|row| failures(results, row)).fold(text, |text, failures| text + &failures)
+}
+
+/// The table itself: each line is called something, and is of a system in a row.
+fn written<'a>(
+    first: &str,
+    columns: &[Column],
+    results: &Results,
+    lines: impl Iterator<Item = (String, &'a Row, &'a str)>,
+) -> String {
+    let headings: String = columns.iter().map(|column| format!(" | {}", column.heading)).collect();
+    let mut text = format!("| {first}{headings} |\n| ---{} |\n", " | --:".repeat(columns.len()));
+    for (name, row, system) in lines {
+        let cells: String =
+            columns.iter().map(|column| format!(" | {}", (column.cell)(results, row, system))).collect();
+        text += &format!("| {name}{cells} |\n");
+    }
+    text
 }
 
 struct Column {
@@ -93,7 +86,7 @@ fn common_columns() -> Vec<Column> {
         figure("CPU s/million", of(|outcome| outcome.cpu_s_per_million)),
         brief("copies", |run| run.broadcast()?.copies_per_delivery),
         brief("KiB/node", |run| run.broadcast()?.rss_kib_per_node),
-        Column { heading: "delivered", cell: Box::new(delivered) },
+        whole("delivered", of(|outcome| outcome.ratio)),
         Column { heading: "lost / twice / out of order", cell: Box::new(broken) },
     ]
 }
@@ -109,6 +102,10 @@ fn direct_columns() -> Vec<Column> {
 
 fn of(figure: impl Fn(&Outcome) -> f64 + 'static) -> impl Fn(&Run) -> Option<f64> + 'static {
     move |run| run.broadcast().map(&figure)
+}
+
+fn of_idle(figure: impl Fn(&Idle) -> f64 + 'static) -> impl Fn(&Run) -> Option<f64> + 'static {
+    move |run| run.idle().map(&figure)
 }
 
 /// The median and the spread.
@@ -127,6 +124,18 @@ fn brief(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) 
     }
 }
 
+/// A part of something: the worst of all runs, rounded down, so that only what is whole is 100 %.
+fn whole(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Column {
+    let percent = |part: f64| format!("{} %", (part * 1e5).floor() / 1e3);
+    Column {
+        heading,
+        cell: Box::new(move |results, row, system| {
+            let worst = results.spread(row, system, &figure);
+            worst.map_or_else(|| "–".to_owned(), |worst| percent(worst.least))
+        }),
+    }
+}
+
 fn ratio(
     heading: &'static str,
     other: &'static str,
@@ -136,16 +145,6 @@ fn ratio(
         heading,
         cell: Box::new(move |results, row, system| median(results.ratio(row, system, other, &figure))),
     }
-}
-
-/// The worst of all runs, rounded down: only what is whole is 100 %.
-fn delivered(results: &Results, row: &Row, system: &str) -> String {
-    let worst = results.spread(row, system, |run| Some(run.broadcast()?.ratio));
-    worst.map_or_else(|| "–".to_owned(), |worst| percent(worst.least))
-}
-
-fn percent(part: f64) -> String {
-    format!("{} %", (part * 1e5).floor() / 1e3)
 }
 
 /// The sums of all runs.
