@@ -136,7 +136,7 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     let first_message = get_varint(&mut frame).ok_or_else(malformed)?;
     let seal = if flags & SIGNED == 0 { None } else { Some(decode_seal(&mut frame).ok_or_else(malformed)?) };
     let kind = match flags & !SIGNED {
-        0 => SegmentKind::Whole,
+        0 => SegmentKind::Whole { messages: messages::count(&frame).ok_or_else(malformed)? },
         flags if flags & FRAGMENT != 0 && flags < 8 => {
             SegmentKind::Fragment { first: flags & FIRST != 0, last: flags & LAST != 0 }
         }
@@ -146,9 +146,6 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     let sane = 1..1 << 62;
     let numbers = [seq, first_message, incarnation];
     if !numbers.iter().all(|number| sane.contains(number)) || frame.len() > MAX_SEGMENT {
-        return Err(malformed());
-    }
-    if kind == SegmentKind::Whole && messages::count(&frame).is_none() {
         return Err(malformed());
     }
     Ok(Segment {
@@ -234,7 +231,7 @@ mod tests {
                 body,
                 seal: None,
             };
-            if kind == SegmentKind::Whole {
+            if matches!(kind, SegmentKind::Whole { .. }) {
                 segment.sign(&Keypair::from_seed(&[1; 32]), &[0; 32]);
             }
             Message::Data(Arc::new(segment))
@@ -270,7 +267,7 @@ mod tests {
             Control::Streams.into(),
             Control::Find { query: u64::MAX, target: id, ttl: 20 }.into(),
             Control::Located { query: 1, record: record() }.into(),
-            segment(SegmentKind::Whole, b"\x02hi\x00"),
+            segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]
     }
@@ -294,7 +291,7 @@ mod tests {
     fn a_message_cut_short_anywhere_is_refused() {
         for message in samples() {
             let bytes = encoded(&message);
-            let fragment = matches!(&message, Message::Data(s) if s.kind != SegmentKind::Whole);
+            let fragment = matches!(&message, Message::Data(s) if matches!(s.kind, SegmentKind::Fragment { .. }));
             let cuts = if fragment { 1..40 } else { 1..bytes.len() };
             for cut in cuts {
                 // A cut of a whole-message body may fall between two messages, which is a shorter body.

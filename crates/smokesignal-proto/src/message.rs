@@ -6,7 +6,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Keypair, NodeId, Signature};
-use crate::messages;
 use crate::record::Record;
 use crate::seal::{self, MAX_SEALED, Seal};
 
@@ -412,7 +411,7 @@ impl Segment {
     /// Messages that are complete with it.
     pub(crate) fn messages_ended(&self) -> u64 {
         match self.kind {
-            SegmentKind::Whole => messages::count(&self.body).unwrap_or(1) as u64,
+            SegmentKind::Whole { messages } => messages.into(),
             SegmentKind::Fragment { last, .. } => u64::from(last),
         }
     }
@@ -427,7 +426,10 @@ impl Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentKind {
     /// Whole messages, each after its length as a varint.
-    Whole,
+    Whole {
+        /// How many: not sent, but counted once by whoever decodes or makes the segment.
+        messages: u32,
+    },
     /// A piece of one message.
     Fragment {
         /// The message begins here.
@@ -441,7 +443,7 @@ impl SegmentKind {
     /// Bit 0 fragment, bit 1 its first, bit 2 its last.
     pub(crate) fn bits(self) -> u8 {
         match self {
-            Self::Whole => 0,
+            Self::Whole { .. } => 0,
             Self::Fragment { first, last } => 1 | u8::from(first) << 1 | u8::from(last) << 2,
         }
     }

@@ -17,10 +17,9 @@ impl Messages {
         Self { body: message, left: 1, framed: false }
     }
 
-    /// Those in the body of a segment of whole messages; `None` if it is not made of whole ones.
-    pub(crate) fn in_body(body: &Bytes) -> Option<Self> {
-        let left = count(body)?;
-        Some(Self { body: body.clone(), left, framed: true })
+    /// The body of a segment of so many whole messages, as [`count`] says.
+    pub(crate) fn in_body(body: Bytes, messages: u32) -> Self {
+        Self { body, left: messages as usize, framed: true }
     }
 
     /// Bytes that they keep in memory.
@@ -60,7 +59,7 @@ impl ExactSizeIterator for Messages {}
 
 /// How many messages the body of a segment of whole messages holds; `None` if it is not made of whole ones. Allocates
 /// nothing: a body of 64 KiB may be 65 536 empty messages.
-pub(crate) fn count(body: &[u8]) -> Option<usize> {
+pub(crate) fn count(body: &[u8]) -> Option<u32> {
     let (mut rest, mut count) = (body, 0);
     while !rest.is_empty() {
         split_first(&mut rest)?;
@@ -70,6 +69,7 @@ pub(crate) fn count(body: &[u8]) -> Option<usize> {
 }
 
 /// The first message; `rest` goes on behind it.
+#[inline]
 fn split_first<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, size) = read_varint(rest)?;
     let (message, behind) = rest[size..].split_at_checked(usize::try_from(length).ok()?)?;
@@ -78,7 +78,16 @@ fn split_first<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// A number of 7-bit groups, low first, with the high bit on all but the last; and how many bytes it takes.
+#[inline]
 pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    match bytes.first()? {
+        // Nearly all.
+        byte @ ..0x80 => Some((u64::from(*byte), 1)),
+        _ => read_long_varint(bytes),
+    }
+}
+
+fn read_long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     for (at, byte) in bytes.iter().take(10).enumerate() {
         let bits = u64::from(byte & 0x7f);
@@ -101,7 +110,8 @@ mod tests {
     fn messages_are_taken_apart_as_they_were_put_together() {
         let long = [7; 300];
         let body = [&[1][..], b"a", &[0], &[0xac, 2], &long, &[2], b"bc"].concat();
-        let messages = Messages::in_body(&body.into()).unwrap();
+        assert_eq!(count(&body), Some(4));
+        let messages = Messages::in_body(body.into(), 4);
         let all = [&b"a"[..], b"", &long, b"bc"];
         assert_eq!(messages.iter().collect::<Vec<_>>(), all);
         assert_eq!(messages.len(), 4);
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_not_made_of_whole_messages_is_refused() {
         for body in [&b""[..], &[2, b'a'], &[0x80], &[1, b'a', 3, b'b'], &[0xff; 11]] {
-            assert_eq!(Messages::in_body(&Bytes::copy_from_slice(body)), None, "{body:?}");
+            assert_eq!(count(body), None, "{body:?}");
         }
     }
 }

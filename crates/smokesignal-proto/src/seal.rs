@@ -109,7 +109,7 @@ mod tests {
 
     fn batch(count: u64) -> Vec<Segment> {
         let keypair = Keypair::from_seed(&[1; 32]);
-        let (origin, incarnation, kind, seal) = (keypair.id(), 1, SegmentKind::Whole, None);
+        let (origin, incarnation, kind, seal) = (keypair.id(), 1, SegmentKind::Whole { messages: 1 }, None);
         let segment = |seq| {
             let (first_message, seal, body) = (seq, seal.clone(), vec![1, seq as u8].into());
             Segment { origin, incarnation, seq, first_message, kind, body, seal }

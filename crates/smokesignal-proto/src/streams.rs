@@ -431,10 +431,10 @@ impl Streams {
         out: &mut Vec<Delivery>,
     ) {
         match segment.kind {
-            SegmentKind::Whole => {
+            SegmentKind::Whole { messages } => {
                 self.begin(ix, segment.first_message, out);
                 let stream = &mut self.list[ix];
-                let Some(mut messages) = Messages::in_body(&segment.body) else { return };
+                let mut messages = Messages::in_body(segment.body.clone(), messages);
                 let (mut seq, end) = (segment.first_message, segment.first_message + messages.len() as u64);
                 // Those before a late joiner's start are not for it.
                 let next = stream.next_message.unwrap_or(seq);

@@ -83,7 +83,7 @@ impl Writer {
             self.bytes -= message.len();
         }
         self.written += count as u64;
-        Some((SegmentKind::Whole, first_message, body.freeze()))
+        Some((SegmentKind::Whole { messages: count as u32 }, first_message, body.freeze()))
     }
 
     /// How many of the messages at the front fit into a segment, and how many bytes they take there.
@@ -126,8 +126,8 @@ mod tests {
             writer.push(message.into());
         }
         let (kind, first, body) = writer.next().unwrap();
-        assert_eq!((kind, first), (SegmentKind::Whole, 1));
-        assert_eq!(Messages::in_body(&body).unwrap().collect::<Vec<_>>(), ["a", "", "ccc"]);
+        assert_eq!((kind, first), (SegmentKind::Whole { messages: 3 }, 1));
+        assert_eq!(Messages::in_body(body, 3).collect::<Vec<_>>(), ["a", "", "ccc"]);
         assert!(writer.next().is_none());
     }
 

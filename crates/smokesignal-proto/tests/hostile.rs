@@ -37,7 +37,7 @@ fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body: Byt
 }
 
 fn tiny(origin: u16, incarnation: u64, seq: u64) -> Message {
-    segment(origin, incarnation, seq, SegmentKind::Whole, Bytes::from_static(b"\x01a"))
+    segment(origin, incarnation, seq, SegmentKind::Whole { messages: 1 }, Bytes::from_static(b"\x01a"))
 }
 
 impl Bench {

@@ -34,7 +34,7 @@ fn vectors() -> Vec<Vec<Message>> {
         incarnation: 1,
         seq: 2,
         first_message: 3,
-        kind: SegmentKind::Whole,
+        kind: SegmentKind::Whole { messages: 3 },
         body: body[..].into(),
         seal: None,
     };

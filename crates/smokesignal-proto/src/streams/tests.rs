@@ -39,7 +39,7 @@ fn whole(seq: u64, first_message: u64, messages: &[&str]) -> Segment {
         body.push(message.len() as u8);
         body.extend_from_slice(message.as_bytes());
     }
-    segment(seq, first_message, SegmentKind::Whole, body)
+    segment(seq, first_message, SegmentKind::Whole { messages: messages.len() as u32 }, body)
 }
 
 fn piece(seq: u64, message: u64, first: bool, last: bool, body: &str) -> Segment {
