@@ -116,26 +116,31 @@ impl Broadcast {
     /// As [`recv`](Self::recv), up to `most` at once, appended to `messages`: what is there already is not waited for. Tells
     /// how many; 0 once the node is stopped and all is read.
     pub async fn recv_many(&mut self, messages: &mut Vec<Incoming>, most: usize) -> usize {
-        let before = messages.len();
+        let (before, end) = (messages.len(), messages.len().saturating_add(most));
         if most > 0 {
             messages.extend(self.recv().await);
         }
-        while messages.len() - before < most
-            && let Some(incoming) = self.try_recv()
+        while messages.len() > before
+            && messages.len() < end
+            && let Some(batch) = self.try_batch()
         {
-            messages.push(incoming);
+            let room = end - messages.len();
+            messages.extend(std::iter::from_fn(|| batch.next()).take(room));
         }
         messages.len() - before
     }
 
     /// The next message or gap if one is there already.
     pub fn try_recv(&mut self) -> Option<Incoming> {
-        loop {
-            if let Some(incoming) = self.batch.as_mut().and_then(Batch::next) {
-                return Some(incoming);
-            }
+        self.try_batch()?.next()
+    }
+
+    /// One that is there already and has something left.
+    fn try_batch(&mut self) -> Option<&mut Batch> {
+        while self.batch.as_ref().is_none_or(Batch::is_empty) {
             self.batch = Some(self.reader.lock().pop()?);
         }
+        self.batch.as_mut()
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
@@ -179,12 +184,8 @@ impl BroadcastSender {
         if self.hub.turn.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
             tokio::task::yield_now().await;
         }
-        let room = self.hub.room();
-        let permit = match room.try_acquire_many(cost(&data)) {
-            Ok(permit) => permit,
-            Err(_) => room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?,
-        };
-        permit.forget();
+        let Err((data, room)) = self.hub.try_push(data) else { return Ok(()) };
+        room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?.forget();
         self.hub.push(&room, data)
     }
 
@@ -195,14 +196,11 @@ impl BroadcastSender {
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
         let data = data.into();
         self.hub.check(data.len())?;
-        let room = self.hub.room();
-        let marked = ask::literal(data.clone());
-        match room.try_acquire_many(cost(&marked)) {
-            Ok(permit) => permit.forget(),
-            Err(tokio::sync::TryAcquireError::NoPermits) => return Err(TrySendError::Full(data)),
-            Err(tokio::sync::TryAcquireError::Closed) => return Err(SendError::Closed.into()),
+        match self.hub.try_push(ask::literal(data.clone())) {
+            Ok(()) => Ok(()),
+            Err((_, room)) if room.is_closed() => Err(SendError::Closed.into()),
+            Err(_) => Err(TrySendError::Full(data)),
         }
-        Ok(self.hub.push(&room, marked)?)
     }
 }
 
@@ -304,6 +302,13 @@ impl Batch {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Messages { messages, .. } => messages.len() == 0,
+            Self::Gap { missed, .. } => *missed == 0,
+        }
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
@@ -395,14 +400,21 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn room(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.lock().room)
-    }
-
     fn check(&self, size: usize) -> Result<(), SendError> {
         if size > self.max_message {
             return Err(SendError::TooLarge { size, limit: self.max_message });
         }
+        Ok(())
+    }
+
+    /// Queues a message if there is room for it now; gives it back with what to wait at for room.
+    fn try_push(&self, data: Bytes) -> Result<(), (Bytes, Arc<Semaphore>)> {
+        let mut state = self.lock();
+        match state.room.try_acquire_many(cost(&data)) {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err((data, Arc::clone(&state.room))),
+        }
+        self.queue(&mut state, data);
         Ok(())
     }
 
@@ -412,21 +424,39 @@ impl Hub {
         if room.is_closed() || !Arc::ptr_eq(room, &state.room) {
             return Err(SendError::Closed);
         }
-        state.outbox.push_back(data);
-        self.written.notify_one();
+        self.queue(&mut state, data);
         Ok(())
     }
 
-    /// The next written message if `fits` takes it.
-    pub(crate) fn take(&self, fits: impl Fn(usize) -> bool) -> Option<Bytes> {
-        let mut state = self.lock();
-        if !fits(state.outbox.front()?.len()) {
-            return None;
+    fn queue(&self, state: &mut HubState, data: Bytes) {
+        // Otherwise it is told already, or has no room for those before this one.
+        if state.outbox.is_empty() {
+            self.written.notify_one();
         }
-        let data = state.outbox.pop_front()?;
-        state.room.add_permits(cost(&data) as usize);
-        state.writers.drain(..).for_each(Waker::wake);
-        Some(data)
+        state.outbox.push_back(data);
+    }
+
+    /// Offers written messages, in order, until `take` leaves one where it is.
+    pub(crate) fn drain(&self, mut take: impl FnMut(&mut Bytes) -> bool) {
+        let mut state = self.lock();
+        let mut room = 0;
+        while let Some(data) = state.outbox.front_mut() {
+            let cost = cost(data) as usize;
+            if !take(data) {
+                break;
+            }
+            room += cost;
+            state.outbox.pop_front();
+        }
+        if room > 0 {
+            state.room.add_permits(room);
+            state.writers.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// Whether something waits, and its size is one that fits.
+    pub(crate) fn has_next(&self, fits: impl Fn(usize) -> bool) -> bool {
+        self.lock().outbox.front().is_some_and(|data| fits(data.len()))
     }
 
     /// Gives back memory that a busy time has left.
@@ -568,9 +598,17 @@ mod tests {
             accepted += 1;
         }
         assert_eq!(accepted, 10);
-        assert_eq!(hub.take(|_| true).unwrap()[0], 0);
+        let mut first = None;
+        hub.drain(|data| {
+            let wanted = first.is_none();
+            if wanted {
+                first = Some(std::mem::take(data));
+            }
+            wanted
+        });
+        assert_eq!(first.unwrap(), vec![0; 100_000]);
         stream.try_send(vec![10; 100_000]).unwrap();
-        assert!(hub.take(|size| size < 100).is_none());
+        assert_eq!(hub.has_written(), 10);
         let error = stream.try_send(vec![0; OUTBOX + 1]).unwrap_err();
         assert_eq!(error, SendError::TooLarge { size: OUTBOX + 1, limit: OUTBOX }.into());
         hub.close();

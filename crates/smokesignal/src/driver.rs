@@ -174,8 +174,7 @@ impl Driver {
         tokio::pin!(timer);
         loop {
             self.note_sent();
-            self.take_written();
-            self.perform_all();
+            self.write_on();
             if self.left {
                 return self.finish().await;
             }
@@ -340,13 +339,27 @@ impl Driver {
         }
     }
 
-    /// Gives the core what the application wrote, as far as it takes it; then, if the node is to stop, the wish to leave.
-    fn take_written(&mut self) {
-        while let Some(data) = self.shared.hub.take(|size| self.core.can_write(size)) {
-            if self.core.broadcast(data).is_err() {
-                tracing::error!("the core refused a message that it had room for");
+    /// Writes until nothing is left, or the links are full: then they wake the driver when they are not.
+    fn write_on(&mut self) {
+        loop {
+            self.take_written();
+            self.perform_all();
+            if !self.shared.hub.has_next(|size| self.core.can_write(size)) {
+                return;
             }
         }
+    }
+
+    /// Gives the core what the application wrote, as far as it takes it; then, if the node is to stop, the wish to leave.
+    fn take_written(&mut self) {
+        let core = &mut self.core;
+        self.shared.hub.drain(|data| {
+            let fits = core.can_write(data.len());
+            if fits && core.broadcast(std::mem::take(data)).is_err() {
+                tracing::error!("the core refused a message that it had room for");
+            }
+            fits
+        });
         let overdue = || Instant::now() >= self.stop_by || self.shared.peers.is_empty();
         if !self.stopping.is_empty() && (self.shared.hub.has_written() == 0 || overdue()) {
             self.core.leave(self.now());
