@@ -291,7 +291,8 @@ mod tests {
     fn a_message_cut_short_anywhere_is_refused() {
         for message in samples() {
             let bytes = encoded(&message);
-            let fragment = matches!(&message, Message::Data(s) if matches!(s.kind, SegmentKind::Fragment { .. }));
+            let fragment =
+                matches!(&message, Message::Data(s) if matches!(s.kind, SegmentKind::Fragment { .. }));
             let cuts = if fragment { 1..40 } else { 1..bytes.len() };
             for cut in cuts {
                 // A cut of a whole-message body may fall between two messages, which is a shorter body.

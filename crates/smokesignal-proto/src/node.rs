@@ -20,7 +20,7 @@ use crate::message::{Control, DigestEnd, Message, Segment};
 use crate::messages::Messages;
 use crate::netsplit::{Netsplit, Report};
 use crate::reach::Reach;
-use crate::seal::MAX_SEALED;
+use crate::seal::{MAX_SEALED, Pace};
 use crate::spread::Spread;
 use crate::streams::{Delivery, OWN, Streams};
 use crate::time::Instant;
@@ -232,6 +232,9 @@ pub struct Node {
     leave_by: Option<Instant>,
     left: bool,
     last_write_check: Instant,
+    signing: Pace,
+    /// Something was written that waits for the next signature.
+    sign_at: Option<Instant>,
     next_expiry: Instant,
     /// Copies of messages received, known ones included.
     copies: u64,
@@ -258,6 +261,8 @@ impl Node {
             leave_by: None,
             left: false,
             last_write_check: now,
+            signing: Pace::default(),
+            sign_at: None,
             next_expiry: now,
             config,
             copies: 0,
@@ -473,8 +478,8 @@ impl Node {
 
     /// When to call [`Node::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Instant {
-        let tick = self.membership.next_tick();
-        self.spread.next_deadline().map_or(tick, |deadline| tick.min(deadline))
+        let others = [self.spread.next_deadline(), self.sign_at];
+        others.into_iter().flatten().fold(self.membership.next_tick(), Instant::min)
     }
 
     // How it works.
@@ -610,13 +615,17 @@ impl Node {
     fn write(&mut self, now: Instant) {
         let elapsed = now - self.last_write_check;
         self.last_write_check = now;
-        if self.writer.messages() == 0 {
-            return;
-        }
+        self.sign_at = None;
         let mut elapsed = Some(elapsed);
-        while self.spread.may_write(&self.streams, elapsed.take().unwrap_or_default(), &self.config) {
+        while self.writer.messages() > 0
+            && self.spread.may_write(&self.streams, elapsed.take().unwrap_or_default(), &self.config)
+        {
             if !self.writer.has_sealed() {
-                self.seal();
+                self.sign_at = self.must_wait(now);
+                if self.sign_at.is_some() {
+                    break;
+                }
+                self.seal(now);
             }
             let Some(segment) = self.writer.take_sealed() else { break };
             let seq = segment.seq;
@@ -625,8 +634,15 @@ impl Node {
         }
     }
 
+    /// Until when what was written has to wait for its signature, if it has to.
+    fn must_wait(&self, now: Instant) -> Option<Instant> {
+        let (config, next) = (&self.config, self.signing.next(&self.config));
+        let paced = config.signed && self.leave_by.is_none();
+        (paced && now < next && self.writer.bytes() < config.sign_bytes).then_some(next)
+    }
+
     /// Makes segments of what was written, as many as go under one signature.
-    fn seal(&mut self) {
+    fn seal(&mut self, now: Instant) {
         let (origin, incarnation, first) = (self.me, self.config.incarnation, self.streams.get(OWN).have + 1);
         let mut batch = Vec::new();
         for seq in (first..).take(MAX_SEALED) {
@@ -634,6 +650,7 @@ impl Node {
             batch.push(Segment { origin, incarnation, seq, first_message, kind, body, seal: None });
         }
         if self.config.signed {
+            self.signing.signed(now, &self.config);
             Segment::sign_all(&mut batch, &self.keypair, &self.config.network);
         }
         self.writer.put_sealed(batch);

@@ -5,8 +5,10 @@
 //! Each segment carries the signature and the hashes beside its way to the root: whoever has checked the signature once
 //! only hashes the others, and whoever begins to read in the middle needs nothing that came before.
 
+use crate::config::Config;
 use crate::id::{Keypair, Signature};
 use crate::message::Segment;
+use crate::time::Instant;
 
 /// Segments under one signature at most: 16, so that the way has four hashes and checking costs a tenth of the passing.
 pub(crate) const MAX_SEALED: usize = 16;
@@ -78,6 +80,26 @@ pub(crate) fn verify(segment: &Segment, network: &[u8; 32], last: &mut Option<Ro
         *last = Some(root);
     }
     holds
+}
+
+/// When the writer may sign again: a few signatures at once, then one now and then (the generic cell rate algorithm of
+/// ITU-T I.371). A signature costs its writer little and each reader much.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// When all that was signed would have been signed in even steps.
+    even: Instant,
+}
+
+impl Pace {
+    /// The next signature may be made from then on.
+    pub(crate) fn next(&self, config: &Config) -> Instant {
+        let ahead = config.sign_every * config.sign_burst.saturating_sub(1);
+        Instant::ZERO + self.even.since(Instant::ZERO + ahead)
+    }
+
+    pub(crate) fn signed(&mut self, now: Instant, config: &Config) {
+        self.even = self.even.max(now) + config.sign_every;
+    }
 }
 
 fn signed_text(root: &Hash) -> Vec<u8> {
@@ -155,6 +177,26 @@ mod tests {
         let mut forged = segments[3].clone();
         forged.seal.as_mut().unwrap().signature = Signature::new([9; 64]);
         assert!(!verify(&forged, &NETWORK, &mut last));
+    }
+
+    #[test]
+    fn a_few_signatures_are_made_at_once_and_then_one_each_4_ms() {
+        let config = Config::default();
+        let (mut pace, mut now, mut at) = (Pace::default(), Instant::ZERO, Vec::new());
+        let begin = now;
+        for _ in 0..11 {
+            now = now.max(pace.next(&config));
+            pace.signed(now, &config);
+            at.push((now - begin).as_millis());
+        }
+        assert_eq!(at, [0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 12]);
+        // Idle time is saved up, but not beyond a burst.
+        now = now + config.sign_every * 100;
+        for _ in 0..8 {
+            assert!(pace.next(&config) <= now);
+            pace.signed(now, &config);
+        }
+        assert!(pace.next(&config) > now);
     }
 
     #[test]

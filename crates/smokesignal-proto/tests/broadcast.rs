@@ -213,6 +213,47 @@ fn a_restarted_writer_is_read_from_its_beginning() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
+/// A signature costs each reader 46 us: a few are made at once, and what comes then waits for the next one, 4 ms. Where
+/// nobody signs nothing waits.
+#[test]
+fn a_busy_writer_s_messages_share_signatures() {
+    for (signed, segments) in [(true, 9), (false, 1000)] {
+        let config = Config { signed, ..Config::default() };
+        let mut world = gathered(11, 2, &config);
+        let before = world.data_messages;
+        let expected: Vec<_> = (0..1000).map(|number| text(1, number)).collect();
+        for message in &expected {
+            world.write(1, message.clone()).unwrap();
+        }
+        world.until("read", SECOND / 10, |world| everyone_has(world, 1, &expected));
+        assert_eq!(world.data_messages - before, segments, "signed: {signed}");
+    }
+}
+
+/// What would fill 256 KiB does not wait for the next signature, nor does the last word of a node that leaves.
+#[test]
+fn much_and_the_last_wait_for_no_signature() {
+    let mut world = gathered(12, 2, &Config::default());
+    let burst = Config::default().sign_burst as usize;
+    let mut expected: Vec<_> = (0..burst).map(|number| text(1, number)).collect();
+    for message in &expected {
+        world.write(1, message.clone()).unwrap();
+    }
+    let sent = |world: &World| world.nodes[&1].stream_of(&world.id(1)).unwrap().have;
+    assert_eq!(sent(&world), burst as u64);
+    expected.push(text(1, burst));
+    world.write(1, expected[burst].clone()).unwrap();
+    assert_eq!(sent(&world), burst as u64, "the next one waits");
+    expected.push(vec![9; Config::default().sign_bytes].into());
+    world.write(1, expected[burst + 1].clone()).unwrap();
+    assert_eq!(sent(&world), burst as u64 + 5, "with much behind it it does not");
+    expected.push(text(1, burst + 1));
+    world.write(1, expected[burst + 2].clone()).unwrap();
+    world.with(1, smokesignal_proto::Node::leave);
+    assert_eq!(sent(&world), burst as u64 + 6);
+    world.until("read", SECOND, |world| everyone_has(world, 1, &expected));
+}
+
 /// "`stop` flushes what was accepted to the neighbours."
 #[test]
 fn a_leaving_node_hands_over_what_it_accepted() {
