@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use smokesignal_proto::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::broadcast::{Batch, Hub};
 use crate::carry::{self, Carried, Circuit};
@@ -122,6 +123,22 @@ struct Request {
     answer: oneshot::Sender<Result<Peer, ConnectError>>,
 }
 
+/// What the driver is woken for.
+enum Wake {
+    Time,
+    /// `None`: the last handle is gone.
+    Command(Option<Command>),
+    Dialled((DialId, Target, Result<Connection, ConnectError>)),
+    Connected {
+        connection: Connection,
+        carried: bool,
+    },
+    Circuit(Circuit),
+    Report((LinkId, Report)),
+    /// To see what was written, or what has ended.
+    Nothing,
+}
+
 impl Driver {
     pub(crate) fn new(
         core: proto::Node,
@@ -172,6 +189,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let timer = tokio::time::sleep_until(self.epoch);
         tokio::pin!(timer);
+        let mut reports_first = false;
         loop {
             self.note_sent();
             self.write_on();
@@ -182,29 +200,54 @@ impl Driver {
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
-            // In a fixed order, so that a simulated run can be repeated. Nothing starves: what stands first is rare, and
-            // what was written is taken in each round anyway.
-            tokio::select! {
-                biased;
-                () = &mut timer => {
+            // Reports, which are most, come first, but not twice without a look at all else: nothing starves.
+            reports_first = !reports_first;
+            let wake = self.wait(timer.as_mut(), reports_first).await;
+            match wake {
+                Wake::Time => {
                     // First: what has left is not stuck.
                     self.note_sent();
                     self.core.handle_timeout(self.now());
                     self.close_idle();
                 }
-                command = self.commands.recv() => match command {
-                    Some(command) => self.command(command),
-                    None => return self.vanish(),
-                },
-                Some(_) = self.link_tasks.join_next() => {}
-                Some(Ok((dial, target, outcome))) = self.dial_tasks.join_next() => self.dialled(dial, &target, outcome),
-                Some(connection) = self.endpoint.accept(), if self.stopping.is_empty() => {
-                    self.connected(connection, None, false);
-                }
-                Some(circuit) = self.circuits.recv() => self.circuit(circuit),
-                connection = self.carried.arrived() => self.connected(connection, None, true),
-                Some((link, report)) = self.reports.recv() => self.batch(link, report),
-                () = self.shared.hub.written.notified() => {}
+                Wake::Command(Some(command)) => self.command(command),
+                Wake::Command(None) => return self.vanish(),
+                Wake::Dialled((dial, target, outcome)) => self.dialled(dial, &target, outcome),
+                Wake::Connected { connection, carried } => self.connected(connection, None, carried),
+                Wake::Circuit(circuit) => self.circuit(circuit),
+                Wake::Report((link, report)) => self.batch(link, report),
+                Wake::Nothing => {}
+            }
+        }
+    }
+
+    /// The next thing to react to, looked for in a fixed order, so that a simulated run can be repeated.
+    async fn wait(&mut self, timer: Pin<&mut Sleep>, reports_first: bool) -> Wake {
+        let accepts = self.stopping.is_empty();
+        let others = async {
+            tokio::select! {
+                biased;
+                () = timer => Wake::Time,
+                command = self.commands.recv() => Wake::Command(command),
+                Some(_) = self.link_tasks.join_next() => Wake::Nothing,
+                Some(Ok(dialled)) = self.dial_tasks.join_next() => Wake::Dialled(dialled),
+                Some(connection) = self.endpoint.accept(), if accepts => Wake::Connected { connection, carried: false },
+                Some(circuit) = self.circuits.recv() => Wake::Circuit(circuit),
+                connection = self.carried.arrived() => Wake::Connected { connection, carried: true },
+                () = self.shared.hub.written.notified() => Wake::Nothing,
+            }
+        };
+        if reports_first {
+            tokio::select! {
+                biased;
+                Some(report) = self.reports.recv() => Wake::Report(report),
+                wake = others => wake,
+            }
+        } else {
+            tokio::select! {
+                biased;
+                wake = others => wake,
+                Some(report) = self.reports.recv() => Wake::Report(report),
             }
         }
     }
