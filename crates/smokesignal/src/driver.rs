@@ -387,7 +387,11 @@ impl Driver {
         loop {
             self.take_written();
             self.perform_all();
-            if !self.shared.hub.has_next(|size| self.core.can_write(size)) {
+            let mut much = false;
+            self.links.values().for_each(|link| much |= link.handle.flush());
+            if much {
+                self.note_sent();
+            } else if !self.shared.hub.has_next(|size| self.core.can_write(size)) {
                 return;
             }
         }

@@ -19,6 +19,7 @@ mod node_stream;
 mod options;
 mod peer;
 mod peers;
+mod pen;
 mod stream;
 mod tls;
 mod train;

@@ -1,22 +1,23 @@
-//! One connection: frames in batches to the driver, bounded queues of frames out. Two tasks, neither of which waits for
-//! the driver's state or for another link.
+//! One connection: frames in batches to the driver, bounded queues of frames out. Its task reads and writes and waits
+//! neither for the driver's state nor for another link. A few small messages the driver writes itself, if the connection
+//! takes them at once: waking the task for them costs as much as sending them.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use smokesignal_proto::{LinkId, Message};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::chunks::{CHUNK, Chunks};
 use crate::frame::{self, Frame, FrameError};
 use crate::mux::Mux;
-use crate::train::Train;
+use crate::pen::Pen;
 use crate::transport::Connection;
 
 /// A read has room for this much at most: half a chunk, two full segments.
@@ -30,6 +31,8 @@ const STREAM_TURN: usize = 64 * 1024;
 /// The driver is woken when so much was written: the smallest window of a link, so that none stays closed. What is less
 /// it sees when it wakes next.
 const TELL_SENT: usize = 4 * 1024;
+/// The driver writes less than this itself. More is encrypted by the link's task, beside those of other links.
+const DIRECT: usize = 4 * 1024;
 /// The driver hears of a link that carries only stream data this often.
 const HEARD_EVERY: Duration = Duration::from_millis(200);
 /// After our last byte we read on for this long, so that closing does not destroy what the other side has not read.
@@ -70,30 +73,57 @@ struct Queue {
     sent: Option<(usize, Instant)>,
     /// The driver wants to know of all that is written at once.
     tell_all: bool,
+    /// Here unless the link's task is writing.
+    pen: Option<Pen>,
 }
 
-impl Outgoing {
-    /// Notes what was written. True: the driver has to be woken for it.
-    fn sent(&self, cost: usize) -> bool {
+impl Queue {
+    /// Notes what was written. True: there is more than the driver should be ignorant of.
+    fn sent(&mut self, cost: usize) -> bool {
         if cost == 0 {
             return false;
         }
-        let mut queue = self.lock();
-        let sent = queue.sent.map_or(0, |(sent, _)| sent) + cost;
-        queue.sent = Some((sent, Instant::now()));
-        sent >= TELL_SENT || queue.tell_all
+        let sent = self.sent.map_or(0, |(sent, _)| sent) + cost;
+        self.sent = Some((sent, Instant::now()));
+        sent >= TELL_SENT || self.tell_all
     }
+}
 
+impl Outgoing {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LinkHandle {
-    /// Queues a message. The core bounds what it hands out, see `Config::link_window`.
+    /// Queues a message; it leaves with the next [`flush`](Self::flush). The core bounds what it hands out, see
+    /// `Config::link_window`.
     pub(crate) fn send(&self, message: Message) {
         self.out.lock().messages.push(message);
-        self.streams.ready.wake.notify_one();
+    }
+
+    /// Sees to it that what is queued is written. True: so much was written at once that the driver should
+    /// [look at it](Self::take_sent).
+    pub(crate) fn flush(&self) -> bool {
+        let mut queue = self.out.lock();
+        if queue.messages.is_empty() {
+            return false;
+        }
+        let small = queue.messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
+        let queue = &mut *queue;
+        let Some(pen) = queue.pen.as_mut().filter(|pen| small && pen.is_done()) else {
+            self.streams.ready.wake.notify_one();
+            return false;
+        };
+        pen.push(&mut queue.messages);
+        // Whatever keeps it from being written the link's task finds too, and it is the one to wait, or to end.
+        match pen.poll_write(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(cost)) => queue.sent(cost),
+            Poll::Ready(Err(_)) | Poll::Pending => {
+                self.streams.ready.wake.notify_one();
+                false
+            }
+        }
     }
 
     /// The cost of what was written since the last call, and when the last of it was.
@@ -122,14 +152,15 @@ pub(crate) fn open(
     streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
-    let out = Arc::new(Outgoing { queue: Mutex::default(), closing: Notify::new() });
+    let Connection { reader, writer, .. } = connection;
+    let queue = Queue { pen: Some(Pen::new(writer)), ..Queue::default() };
+    let out = Arc::new(Outgoing { queue: Mutex::new(queue), closing: Notify::new() });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
     let cut = CutOnDrop(Arc::clone(&streams));
     let run = async move {
         let cut = cut;
-        let Connection { reader, writer, .. } = connection;
         let reading = read(link, reader, Arc::clone(&streams), reports.clone());
-        let writing = write(link, writer, Arc::clone(&out), streams, reports.clone());
+        let writing = write(link, Arc::clone(&out), streams, reports.clone());
         // A link that was given up may not live on because the other side takes nothing.
         let overdue = async {
             out.closing.notified().await;
@@ -147,6 +178,7 @@ pub(crate) fn open(
             }
         }
         drop(cut);
+        out.lock().pen = None;
         // The driver may have gone first.
         let told = reports.send((link, Report::Gone)).await;
         drop(told);
@@ -261,38 +293,138 @@ fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameErro
 /// Writes until told to close (true) or the connection breaks (false).
 async fn write(
     link: LinkId,
-    mut writer: Box<dyn AsyncWrite + Send + Unpin>,
     out: Arc<Outgoing>,
     streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> bool {
-    let mut train = Train::default();
     loop {
-        let (messages, closing) = {
+        let (mut pen, closing) = {
             let mut queue = out.lock();
-            (std::mem::take(&mut queue.messages), queue.closing)
+            // Nobody else keeps it.
+            let Some(mut pen) = queue.pen.take() else { return false };
+            pen.push(&mut queue.messages);
+            (pen, queue.closing)
         };
-        let cost: usize = messages.iter().map(Message::cost).sum();
-        messages.into_iter().for_each(|message| train.push(&Frame::Message(message)));
-        streams.take(STREAM_TURN).iter().for_each(|frame| train.push(frame));
-        if train.is_empty() {
+        streams.take(STREAM_TURN).iter().for_each(|frame| pen.push_frame(frame));
+        if pen.is_done() {
             if closing {
-                return writer.shutdown().await.is_ok();
+                return pen.close().await.is_ok();
             }
+            out.lock().pen = Some(pen);
             streams.ready.wake.notified().await;
             continue;
         }
-        let written = async {
-            train.write_to(&mut writer).await?;
-            writer.flush().await
+        let cost = match poll_fn(|cx| pen.poll_write(cx)).await {
+            Ok(cost) => cost,
+            Err(error) => {
+                tracing::debug!(?link, %error, "cannot write to the connection");
+                return false;
+            }
         };
-        if let Err(error) = written.await {
-            tracing::debug!(?link, %error, "cannot write to the connection");
+        let tell = {
+            let mut queue = out.lock();
+            queue.pen = Some(pen);
+            queue.sent(cost)
+        };
+        if tell && reports.send((link, Report::Sent)).await.is_err() && !closing {
             return false;
         }
-        train.clear();
-        if out.sent(cost) && reports.send((link, Report::Sent)).await.is_err() && !closing {
-            return false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use smokesignal_proto::Control;
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::Identity;
+    use crate::chunks::Memory;
+    use crate::mux::Common;
+
+    /// A link to a connection that holds so many bytes, and the connection's other end.
+    fn linked(room: usize) -> (LinkHandle, DuplexStream) {
+        let (near, far) = duplex(room);
+        let (reader, writer) = tokio::io::split(near);
+        let connection = Connection {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            peer: Identity::from_seed([2; 32]).id(),
+            remote: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        let streams = Mux::new(LinkId(1), connection.peer, true, false, Common::new(1 << 20));
+        let (reports, mut reported) = mpsc::channel(64);
+        let (handle, run) = open(LinkId(1), connection, streams, reports);
+        tokio::spawn(run);
+        tokio::spawn(async move { while reported.recv().await.is_some() {} });
+        (handle, far)
+    }
+
+    fn message(number: u64) -> Message {
+        Control::SplitCommit { token: number }.into()
+    }
+
+    /// Reads so many messages, and the tokens in them.
+    async fn read_tokens(far: &mut DuplexStream, count: usize) -> Vec<u64> {
+        let (mut bytes, mut tokens, memory) = (BytesMut::new(), Vec::new(), Memory::default());
+        while tokens.len() < count {
+            assert!(far.read_buf(&mut bytes).await.unwrap() > 0, "ended after {tokens:?}");
+            while let Some(frame) = frame::take(&mut bytes, &memory).unwrap() {
+                let Frame::Message(Message::Control(control)) = frame else { panic!("{frame:?}") };
+                let Control::SplitCommit { token } = *control else { panic!("{control:?}") };
+                tokens.push(token);
+            }
         }
+        tokens
+    }
+
+    #[tokio::test]
+    async fn what_the_driver_writes_itself_is_there_at_once() {
+        let (handle, mut far) = linked(1024);
+        handle.send(message(1));
+        assert_eq!(handle.take_sent(), None, "not before the flush");
+        handle.flush();
+        // No other task has run.
+        assert_eq!(handle.take_sent().map(|(cost, _)| cost), Some(message(1).cost()));
+        assert_eq!(read_tokens(&mut far, 1).await, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_a_byte_now_and_then_is_given_all_in_order() {
+        for room in [1, 3, 7, 100, 5000] {
+            let (handle, mut far) = linked(room);
+            let reading = tokio::spawn(async move { read_tokens(&mut far, 1000).await });
+            let mut cost = 0;
+            for number in 0..1000 {
+                handle.send(message(number));
+                // Sometimes many at once, and sometimes the other tasks have their turn.
+                if number % 7 < 5 {
+                    handle.flush();
+                }
+                if number % 3 == 0 {
+                    tokio::task::yield_now().await;
+                }
+                cost += message(number).cost();
+            }
+            handle.flush();
+            assert_eq!(reading.await.unwrap(), (0..1000).collect::<Vec<_>>(), "room for {room} bytes");
+            let mut told = 0;
+            while told < cost {
+                told += handle.take_sent().map_or(0, |(cost, _)| cost);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(told, cost);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_queued_leaves_before_the_link_is_closed() {
+        let (handle, mut far) = linked(1024);
+        (0..10).for_each(|number| handle.send(message(number)));
+        drop(handle);
+        assert_eq!(read_tokens(&mut far, 10).await.len(), 10);
+        assert_eq!(far.read_buf(&mut BytesMut::new()).await.unwrap(), 0);
     }
 }

@@ -1,9 +1,11 @@
 //! What goes out over one connection with one write: many frames, of which large bodies are not copied.
 
 use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWrite;
 
 use crate::frame::{self, Frame};
 
@@ -21,17 +23,13 @@ pub(crate) struct Train {
     small: Vec<u8>,
     /// Large bodies, and how much of `small` goes before each.
     large: Vec<(usize, Bytes)>,
+    /// Bytes that the connection has taken.
+    written: usize,
 }
 
 impl Train {
     pub(crate) fn is_empty(&self) -> bool {
         self.small.is_empty()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.large.clear();
-        self.small.clear();
-        self.small.shrink_to(KEPT);
     }
 
     pub(crate) fn push(&mut self, frame: &Frame) {
@@ -44,33 +42,64 @@ impl Train {
         });
     }
 
-    /// Writes everything, in as few pieces as the connection takes it.
-    pub(crate) async fn write_to(&self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        let pieces = self.pieces();
-        if !writer.is_write_vectored() && pieces.len() > 1 {
-            return writer.write_all(&pieces.concat()).await;
-        }
-        let mut slices: Vec<_> = pieces.into_iter().map(IoSlice::new).collect();
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            let most = left.len().min(SLICES);
-            match writer.write_vectored(&left[..most]).await? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => IoSlice::advance_slices(&mut left, written),
+    /// Writes everything, in as few pieces as the connection takes it, and is empty then.
+    pub(crate) fn poll_write(
+        &mut self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut pieces = self.pieces();
+        let mut left = &mut pieces[..];
+        let mut written = self.written;
+        IoSlice::advance_slices(&mut left, written);
+        let outcome = loop {
+            let polled = match &*left {
+                [] => break Poll::Ready(Ok(())),
+                [only] => Pin::new(&mut *writer).poll_write(cx, only),
+                // What comes in one piece is cheaper than many writes.
+                many if !writer.is_write_vectored() => Pin::new(&mut *writer).poll_write(cx, &joined(many)),
+                many => {
+                    let most = many.len().min(SLICES);
+                    Pin::new(&mut *writer).poll_write_vectored(cx, &many[..most])
+                }
+            };
+            match polled {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(more)) => {
+                    written += more;
+                    IoSlice::advance_slices(&mut left, more);
+                }
+                other => break other.map_ok(|_| ()),
             }
-        }
-        Ok(())
+        };
+        self.written = written;
+        ready!(outcome)?;
+        self.clear();
+        Poll::Ready(Ok(()))
     }
 
-    fn pieces(&self) -> Vec<&[u8]> {
+    fn clear(&mut self) {
+        self.large.clear();
+        self.small.clear();
+        self.small.shrink_to(KEPT);
+        self.written = 0;
+    }
+
+    fn pieces(&self) -> Vec<IoSlice<'_>> {
         let mut pieces = Vec::with_capacity(2 * self.large.len() + 1);
         let mut begin = 0;
         for (end, body) in &self.large {
-            pieces.extend([&self.small[begin..*end], body]);
+            pieces.extend([IoSlice::new(&self.small[begin..*end]), IoSlice::new(body)]);
             begin = *end;
         }
-        pieces.push(&self.small[begin..]);
+        pieces.push(IoSlice::new(&self.small[begin..]));
         pieces.retain(|piece| !piece.is_empty());
         pieces
     }
+}
+
+fn joined(pieces: &[IoSlice<'_>]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+    all
 }
