@@ -427,7 +427,7 @@ impl Segment {
 pub enum SegmentKind {
     /// Whole messages, each after its length as a varint.
     Whole {
-        /// How many: not sent, but counted once by whoever decodes or makes the segment.
+        /// How many: not sent, but counted by whoever decodes or makes the segment, and believed from then on.
         messages: u32,
     },
     /// A piece of one message.

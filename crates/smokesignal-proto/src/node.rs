@@ -323,13 +323,14 @@ impl Node {
 
     /// Whether [`Node::broadcast`] would take a message of this size.
     pub fn can_write(&self, size: usize) -> bool {
-        self.writer.bytes() == 0 || self.writer.bytes() + size <= self.config.write_buffer
+        let fits = self.writer.bytes() == 0 || self.writer.bytes() + size <= self.config.write_buffer;
+        fits && self.leave_by.is_none()
     }
 
     /// Writes to everyone and tells the message's number. Messages written between two calls of
     /// [`Node::poll_output`] may share a segment. The caller checks the size against `max_message`.
     pub fn broadcast(&mut self, payload: Bytes) -> Result<u64, Full> {
-        if !self.can_write(payload.len()) || self.leave_by.is_some() {
+        if !self.can_write(payload.len()) {
             return Err(Full);
         }
         Ok(self.writer.push(payload))

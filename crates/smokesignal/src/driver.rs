@@ -25,6 +25,8 @@ use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
 
 /// Batches from all links that wait for the driver; a link's reader waits when there are more.
 const REPORTS: usize = 64;
+/// Times that more is written before the driver looks at anything else.
+const ROUNDS: usize = 8;
 /// Addresses of one host name that are tried.
 const MAX_RESOLVED: usize = 4;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
@@ -382,9 +384,11 @@ impl Driver {
         }
     }
 
-    /// Writes until nothing is left, or the links are full: then they wake the driver when they are not.
+    /// Writes until nothing is left, or has to wait: for the links, which wake the driver when they are not full any more,
+    /// or for a signature, which the core's timer does. Whoever goes on writing meanwhile does not keep the driver from
+    /// all else.
     fn write_on(&mut self) {
-        loop {
+        for _ in 0..ROUNDS {
             self.take_written();
             self.perform_all();
             let mut much = false;
@@ -395,6 +399,7 @@ impl Driver {
                 return;
             }
         }
+        self.shared.hub.written.notify_one();
     }
 
     /// Gives the core what the application wrote, as far as it takes it; then, if the node is to stop, the wish to leave.

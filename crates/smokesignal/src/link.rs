@@ -79,7 +79,7 @@ struct Queue {
 
 impl Queue {
     /// Notes what was written. True: there is more than the driver should be ignorant of.
-    fn sent(&mut self, cost: usize) -> bool {
+    fn note_sent(&mut self, cost: usize) -> bool {
         if cost == 0 {
             return false;
         }
@@ -102,23 +102,25 @@ impl LinkHandle {
         self.out.lock().messages.push(message);
     }
 
-    /// Sees to it that what is queued is written. True: so much was written at once that the driver should
-    /// [look at it](Self::take_sent).
+    /// Sees to it that what is queued is written. True: so much was written since the driver
+    /// [looked](Self::take_sent) that it should look again.
     pub(crate) fn flush(&self) -> bool {
         let mut queue = self.out.lock();
         if queue.messages.is_empty() {
             return false;
         }
-        let small = queue.messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
+        // What others carry goes through the streams of another link, which never take it at once.
+        let direct =
+            !self.streams.is_carried() && queue.messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
         let queue = &mut *queue;
-        let Some(pen) = queue.pen.as_mut().filter(|pen| small && pen.is_done()) else {
+        let Some(pen) = queue.pen.as_mut().filter(|pen| direct && pen.is_done()) else {
             self.streams.ready.wake.notify_one();
             return false;
         };
         pen.push(&mut queue.messages);
         // Whatever keeps it from being written the link's task finds too, and it is the one to wait, or to end.
         match pen.poll_write(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(cost)) => queue.sent(cost),
+            Poll::Ready(Ok(cost)) => queue.note_sent(cost),
             Poll::Ready(Err(_)) | Poll::Pending => {
                 self.streams.ready.wake.notify_one();
                 false
@@ -156,7 +158,7 @@ pub(crate) fn open(
     let queue = Queue { pen: Some(Pen::new(writer)), ..Queue::default() };
     let out = Arc::new(Outgoing { queue: Mutex::new(queue), closing: Notify::new() });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
-    let cut = CutOnDrop(Arc::clone(&streams));
+    let cut = CutOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
         let cut = cut;
         let reading = read(link, reader, Arc::clone(&streams), reports.clone());
@@ -178,7 +180,6 @@ pub(crate) fn open(
             }
         }
         drop(cut);
-        out.lock().pen = None;
         // The driver may have gone first.
         let told = reports.send((link, Report::Gone)).await;
         drop(told);
@@ -206,12 +207,16 @@ async fn writer_unless_reader(
     .await
 }
 
-/// Ends the link's streams with the link, also where its task is aborted before it has begun.
-struct CutOnDrop(Arc<Mux>);
+/// Ends the connection and the link's streams with the link, also where its task is aborted before it has begun.
+struct CutOnDrop {
+    streams: Arc<Mux>,
+    out: Arc<Outgoing>,
+}
 
 impl Drop for CutOnDrop {
     fn drop(&mut self) {
-        self.0.cut();
+        self.out.lock().pen = None;
+        self.streams.cut();
     }
 }
 
@@ -324,7 +329,7 @@ async fn write(
         let tell = {
             let mut queue = out.lock();
             queue.pen = Some(pen);
-            queue.sent(cost)
+            queue.note_sent(cost)
         };
         if tell && reports.send((link, Report::Sent)).await.is_err() && !closing {
             return false;

@@ -11,6 +11,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use crate::frame::Frame;
 use crate::train::Train;
 
+/// Messages for which the queue's memory is kept from one write to the next: 1 KiB.
+const KEPT: usize = 64;
+
 /// What a link is written with.
 pub(crate) struct Pen {
     writer: Box<dyn AsyncWrite + Send + Unpin>,
@@ -31,6 +34,7 @@ impl Pen {
             self.cost += message.cost();
             self.train.push(&Frame::Message(message));
         }
+        messages.shrink_to(KEPT);
     }
 
     /// What is not counted, because nobody waits for it.
