@@ -55,7 +55,7 @@ const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
 ];
 
 /// Written before the measuring begins: until the memory of what is retained is filled and used again.
-pub(crate) const WARM_UP: &str = "3s";
+pub(crate) const WARM_UP: &str = "8s";
 
 /// How long idle nodes are looked at: what they do comes in waves of two seconds.
 const IDLE_SECONDS: &str = "20";

@@ -1,6 +1,6 @@
 //! One connection: frames in batches to the driver, bounded queues of frames out. Its task reads and writes and waits
 //! neither for the driver's state nor for another link. A few small messages the driver writes itself, if the connection
-//! takes them at once: waking the task for them costs as much as sending them.
+//! takes them at once, and need not wake the task for them.
 
 use std::future::poll_fn;
 use std::pin::Pin;
