@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::broadcast::{Batch, Hub};
 use crate::carry::{self, Carried, Circuit};
+use crate::dial::{connect, explain};
 use crate::event::Bus;
 use crate::frame::Reset;
 use crate::link::{self, LinkHandle, Report};
@@ -27,8 +28,6 @@ use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
 const REPORTS: usize = 64;
 /// Times that more is written before the driver looks at anything else.
 const ROUNDS: usize = 8;
-/// Addresses of one host name that are tried.
-const MAX_RESOLVED: usize = 4;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was made for streams is closed when none has used it for this long; a stream that the application
@@ -698,47 +697,4 @@ impl Driver {
 
 fn proto_time(epoch: Instant, time: Instant) -> proto::Instant {
     proto::Instant::from_micros((time - epoch).as_micros() as u64)
-}
-
-async fn connect(
-    endpoint: &dyn Endpoint,
-    target: &Target,
-    expect: Option<NodeId>,
-) -> Result<Connection, ConnectError> {
-    let (name, addresses) = match target {
-        Target::Address(address) => (address.to_string(), vec![*address]),
-        Target::Name(name) => (name.clone(), resolve(name).await?),
-        Target::Carried { .. } => (String::from("nowhere"), Vec::new()),
-    };
-    let mut failure = ConnectError::Resolve { address: name.clone(), cause: "it has no address".into() };
-    for address in addresses {
-        match endpoint.dial(address, expect).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => failure = explain(&name, error),
-        }
-    }
-    Err(failure)
-}
-
-async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
-    // Without the system's resolver, whose thread would hold up virtual time.
-    if let Ok(address) = name.parse() {
-        return Ok(vec![address]);
-    }
-    match tokio::net::lookup_host(name).await {
-        Ok(found) => Ok(found.take(MAX_RESOLVED).collect()),
-        Err(error) => Err(ConnectError::Resolve { address: name.to_owned(), cause: error.to_string() }),
-    }
-}
-
-fn explain(address: &str, error: DialError) -> ConnectError {
-    let address = address.to_owned();
-    match error {
-        DialError::Refused => ConnectError::Refused(address),
-        DialError::TimedOut => ConnectError::TimedOut(address),
-        DialError::WrongNode { expected, found } => ConnectError::WrongNode { address, expected, found },
-        DialError::WrongSecret => ConnectError::WrongSecret(address),
-        DialError::Handshake(cause) => ConnectError::Handshake { address, cause },
-        DialError::Io(cause) => ConnectError::Io { address, cause },
-    }
 }

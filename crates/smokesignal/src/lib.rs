@@ -6,6 +6,7 @@ mod broadcast;
 mod budget;
 mod carry;
 mod chunks;
+mod dial;
 mod driver;
 mod error;
 mod event;

@@ -109,15 +109,15 @@ impl LinkHandle {
         if queue.messages.is_empty() {
             return false;
         }
+        let Queue { messages, pen, .. } = &mut *queue;
         // What others carry goes through the streams of another link, which never take it at once.
-        let direct =
-            !self.streams.is_carried() && queue.messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
-        let queue = &mut *queue;
-        let Some(pen) = queue.pen.as_mut().filter(|pen| direct && pen.is_done()) else {
+        let free = pen.as_mut().filter(|pen| pen.is_done() && !self.streams.is_carried());
+        let small = |messages: &[Message]| messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
+        let Some(pen) = free.filter(|_| small(messages)) else {
             self.streams.ready.wake.notify_one();
             return false;
         };
-        pen.push(&mut queue.messages);
+        pen.push(messages);
         // Whatever keeps it from being written the link's task finds too, and it is the one to wait, or to end.
         match pen.poll_write(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(cost)) => queue.note_sent(cost),
