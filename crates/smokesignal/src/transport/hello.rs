@@ -56,19 +56,17 @@ impl Credentials {
     {
         let mut theirs = [0; HELLO_BYTES];
         let ours = self.hello(role, &secured.exporter);
-        secured.stream.write_all(&ours).await.map_err(TlsError::from)?;
-        secured.stream.flush().await.map_err(TlsError::from)?;
-        secured.stream.read_exact(&mut theirs).await.map_err(TlsError::from)?;
+        secured.writer.write_all(&ours).await.map_err(TlsError::from)?;
+        secured.writer.flush().await.map_err(TlsError::from)?;
+        secured.reader.read_exact(&mut theirs).await.map_err(TlsError::from)?;
         if let Err(refusal) = self.check_hello(&theirs, role.other(), &secured.exporter) {
             // An orderly end, so that our HELLO arrives and tells the other side why.
-            if let Err(error) = secured.stream.shutdown().await {
+            if let Err(error) = secured.writer.shutdown().await {
                 tracing::debug!(%remote, %error, "refused, and could not say so");
             }
             return Err(refusal);
         }
-        secured.carrier().lift();
-        let peer = secured.peer;
-        let (reader, writer) = tokio::io::split(secured.stream);
+        let Secured { peer, reader, writer, .. } = secured.over(Metered::lift);
         Ok(Connection { peer, remote, reader: Box::new(reader), writer: Box::new(writer) })
     }
 
@@ -116,19 +114,19 @@ fn proven(role: Role, exporter: &[u8; 32]) -> Vec<u8> {
 /// Bytes read from a connection before its other end is known. 4 KiB: an honest handshake needs less than 1 KiB.
 const UNAUTHENTICATED_MAX: usize = 4096;
 
-/// Reads at most [`UNAUTHENTICATED_MAX`] bytes of `stream` until the limit is lifted.
+/// Reads at most [`UNAUTHENTICATED_MAX`] bytes of `stream` until it is [lifted](Self::lift).
 pub(super) struct Metered<S> {
     stream: S,
-    left: Option<usize>,
+    left: usize,
 }
 
 impl<S> Metered<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, left: Some(UNAUTHENTICATED_MAX) }
+        Self { stream, left: UNAUTHENTICATED_MAX }
     }
 
-    fn lift(&mut self) {
-        self.left = None;
+    fn lift(self) -> S {
+        self.stream
     }
 }
 
@@ -138,19 +136,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(left) = self.left else {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        };
-        if left == 0 {
+        if self.left == 0 {
             let text = format!("it sent more than {UNAUTHENTICATED_MAX} bytes without saying who it is");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
         }
-        let room = buf.remaining().min(left);
+        let room = buf.remaining().min(self.left);
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
         let polled = Pin::new(&mut self.stream).poll_read(cx, &mut part);
         let read = part.filled().len();
         buf.advance(read);
-        self.left = Some(left - read);
+        self.left -= read;
         polled
     }
 }

@@ -1,0 +1,120 @@
+//! The handshake, which is all that rustls does for a connection. What comes behind it is not given to rustls.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustls::Connection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::keys::HEAD;
+
+/// Bytes read at once: more than an honest handshake has.
+const READ: usize = 2 * 1024;
+
+/// Shakes hands, and gives what was read and is not part of it.
+pub(super) async fn shake<S>(io: &mut S, session: &mut Connection) -> io::Result<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut inwards, mut outwards) = (Inwards::default(), Outwards::default());
+    loop {
+        outwards.take_from(session)?;
+        if !session.is_handshaking() {
+            poll_fn(|cx| outwards.poll_write(io, cx)).await?;
+            return Ok(inwards.wire);
+        }
+        // Neither waits for the other: the other side may be writing, too, or have refused us and gone.
+        let mut written = Ok(());
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = outwards.poll_write(io, cx) {
+                written = Err(error);
+            }
+            inwards.poll_read(io, cx)
+        })
+        .await
+        .map_err(|error| written.err().unwrap_or(error))?;
+        if let Err(error) = inwards.give_to(session) {
+            outwards.take_from(session)?;
+            // rustls may have something to say about it; that there will be no connection is the error to tell.
+            let _last_words = poll_fn(|cx| outwards.poll_write(io, cx)).await;
+            return Err(error);
+        }
+    }
+}
+
+/// What was read and rustls has not been given.
+#[derive(Default)]
+struct Inwards {
+    wire: Vec<u8>,
+    /// Bytes of the record that rustls is being given.
+    left: usize,
+}
+
+impl Inwards {
+    fn poll_read<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut read = [0; READ];
+        let mut read = ReadBuf::new(&mut read);
+        ready!(Pin::new(io).poll_read(cx, &mut read))?;
+        self.wire.extend_from_slice(read.filled());
+        let ended = read.filled().is_empty();
+        Poll::Ready(if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+    }
+
+    /// Record by record, as long as they belong to the handshake.
+    fn give_to(&mut self, session: &mut Connection) -> io::Result<()> {
+        while session.is_handshaking() {
+            if self.left == 0
+                && let Some(&[_, _, _, high, low]) = self.wire.first_chunk::<HEAD>()
+            {
+                self.left = HEAD + usize::from(u16::from_be_bytes([high, low]));
+            }
+            let mut part = &self.wire[..self.left.min(self.wire.len())];
+            if part.is_empty() {
+                break;
+            }
+            let taken = session.read_tls(&mut part)?;
+            if taken == 0 {
+                // It has said goodbye, and nothing counts that comes behind that.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.wire.drain(..taken);
+            self.left -= taken;
+            session
+                .process_new_packets()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What rustls wants to be written.
+#[derive(Default)]
+struct Outwards {
+    wire: Vec<u8>,
+    written: usize,
+}
+
+impl Outwards {
+    fn take_from(&mut self, session: &mut Connection) -> io::Result<()> {
+        while session.wants_write() {
+            session.write_tls(&mut self.wire)?;
+        }
+        Ok(())
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.written < self.wire.len() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &self.wire[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                more => self.written += more,
+            }
+        }
+        Pin::new(io).poll_flush(cx)
+    }
+}

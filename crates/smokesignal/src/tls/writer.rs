@@ -1,0 +1,164 @@
+//! The direction outwards: all that is written at once is copied once, into memory that all connections of a thread share,
+//! sealed there, and given to the socket in one piece.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use rustls::AlertDescription;
+use tokio::io::AsyncWrite;
+
+use super::keys::{ALERT, DATA, HANDSHAKE, Keys, RECORD_MAX};
+
+/// Sealed at once at most: all that a link hands over at once, so that it leaves in one piece.
+const WRITE_MAX: usize = 256 * 1024;
+
+/// `KeyUpdate`, which asks for none in return (RFC 8446, section 4.6.3).
+const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+const WARNING: u8 = 1;
+
+thread_local! {
+    /// Empty. It goes along where the socket does not take all, and comes back when it does.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Writes an encrypted stream. Takes nothing while something is left from before; what it takes may still need a flush.
+pub(crate) struct Writer<W> {
+    pub(super) io: W,
+    pub(super) sealing: Sealing,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Writer<W> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Self { io, sealing } = &mut *self;
+        ready!(sealing.write_out(io, cx))?;
+        if sealing.closing {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        sealing.wire = SCRATCH.take();
+        let taken = sealing.seal(bufs);
+        let _rest_goes_with_the_flush = sealing.write_out(io, cx)?;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, sealing } = &mut *self;
+        ready!(sealing.write_out(io, cx))?;
+        Pin::new(io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { io, sealing } = &mut *self;
+        sealing.close();
+        ready!(sealing.write_out(io, cx))?;
+        match ready!(Pin::new(io).poll_shutdown(cx)) {
+            // The other side was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            outcome => Poll::Ready(outcome),
+        }
+    }
+}
+
+pub(super) struct Sealing {
+    pub(super) keys: Keys,
+    /// Sealed, and how much of it the socket has taken.
+    wire: Vec<u8>,
+    written: usize,
+    asked: Arc<AtomicBool>,
+    closing: bool,
+}
+
+impl Sealing {
+    /// `asked` is set where the other side wants this direction's key to be updated.
+    pub(super) fn new(keys: Keys, asked: Arc<AtomicBool>) -> Self {
+        Self { keys, wire: Vec::new(), written: 0, asked, closing: false }
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn close(&mut self) {
+        if !std::mem::replace(&mut self.closing, true) {
+            let alert = [WARNING, u8::from(AlertDescription::CloseNotify)];
+            self.keys.seal(ALERT, [&alert[..]].into_iter(), &mut self.wire);
+        }
+    }
+
+    /// Seals as much of these pieces as goes out at once.
+    fn seal(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+        let most = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(WRITE_MAX);
+        let mut pieces = Pieces { bufs, at: 0 };
+        let mut taken = 0;
+        while taken < most {
+            if self.keys.is_worn() || self.asked.load(Ordering::Relaxed) {
+                self.update();
+            }
+            let record = RECORD_MAX.min(most - taken);
+            self.keys.seal(DATA, pieces.take(record), &mut self.wire);
+            taken += record;
+        }
+        taken
+    }
+
+    fn update(&mut self) {
+        self.asked.store(false, Ordering::Relaxed);
+        self.keys.seal(HANDSHAKE, [&KEY_UPDATE[..]].into_iter(), &mut self.wire);
+        self.keys.update();
+    }
+
+    /// Writes what is sealed, as far as the socket takes it.
+    fn write_out<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.wire.len() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &self.wire[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                more => self.written += more,
+            }
+        }
+        self.written = 0;
+        if self.wire.capacity() > 0 {
+            let mut wire = std::mem::take(&mut self.wire);
+            wire.clear();
+            SCRATCH.set(wire);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Gives bytes that lie in several places in turn.
+struct Pieces<'a, 'b> {
+    bufs: &'a [IoSlice<'b>],
+    /// In the first of them.
+    at: usize,
+}
+
+impl<'a> Pieces<'a, '_> {
+    /// The next so many bytes.
+    fn take(&mut self, mut count: usize) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::from_fn(move || {
+            if count == 0 {
+                return None;
+            }
+            let rest = &self.bufs.first()?[self.at..];
+            let piece = &rest[..count.min(rest.len())];
+            count -= piece.len();
+            self.at += piece.len();
+            if piece.len() == rest.len() {
+                (self.bufs, self.at) = (&self.bufs[1..], 0);
+            }
+            Some(piece)
+        })
+    }
+}
