@@ -20,8 +20,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, Resumption};
-use rustls::crypto::ring::{cipher_suite, default_provider};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{CryptoProvider, ring as ring_provider, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
 };
@@ -58,13 +57,6 @@ const PUBLIC_KEY_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0
 const PRIVATE_KEY_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// In this order. The keys behind the handshake are of 128 bits, as strong as X25519 and ed25519 are.
-const SUITES: [SupportedCipherSuite; 3] = [
-    cipher_suite::TLS13_AES_128_GCM_SHA256,
-    cipher_suite::TLS13_AES_256_GCM_SHA384,
-    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-];
-
 /// One node's side of TLS, dialling and accepting.
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
@@ -93,8 +85,7 @@ pub(crate) enum TlsError {
 
 impl Tls {
     pub(crate) fn new(identity: &Identity) -> Self {
-        let provider = CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() };
-        let provider = Arc::new(provider);
+        let provider = Arc::new(ring_provider::default_provider());
         let key = Arc::new(certified_key(&provider, identity.seed(), &identity.id()));
         let server = Arc::new(server_config(&provider, &key));
         Self { provider, key, server }
