@@ -2,7 +2,8 @@
 //!
 //! rustls shakes hands. The records behind that are sealed and opened by `tls/writer.rs` and `tls/reader.rs` (RFC 8446,
 //! section 5): on their way in rustls asks for 4 KiB at a time and copies each byte three times, and its two directions
-//! can only be used in turns. On the wire nothing tells the difference.
+//! can only be used in turns. On the wire there is one difference: where a record is broken the connection just ends, without
+//! an alert.
 //!
 //! TLS 1.3 only. Both sides show an ed25519 public key instead of a certificate (RFC 7250) and prove that they hold its
 //! private half; the key is the node's id, so there is no authority to trust and no name to check. The version of the
@@ -30,8 +31,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct,
-    DistinguishedName, Error, OtherError, PeerMisbehaved, ServerConfig, ServerConnection, SignatureScheme,
-    SupportedCipherSuite,
+    DistinguishedName, Error, ExtractedSecrets, OtherError, PeerMisbehaved, ServerConfig, ServerConnection,
+    SignatureScheme, SupportedCipherSuite,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 
@@ -147,9 +148,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         let suite = Suite::new(suite)?;
         let [client, server] = secrets.take().map(|secret| Keys::new(suite, &secret));
         let (inwards, outwards) = match session {
-            Connection::Client(_) => (server, client),
-            Connection::Server(_) => (client, server),
+            Connection::Client(_) => (server?, client?),
+            Connection::Server(_) => (client?, server?),
         };
+        // A record that rustls had sealed or opened with these keys would have had the number of our first.
+        let ExtractedSecrets { tx: (written, _), rx: (opened, _) } = session.dangerous_extract_secrets()?;
+        if (written, opened) != (0, 0) {
+            return Err(Error::General("there was data in the handshake".to_owned()).into());
+        }
         let asked = Arc::default();
         let opening = Opening::new(inwards, read, Arc::clone(&asked));
         let sealing = Sealing::new(outwards, asked);
@@ -193,6 +199,7 @@ fn server_config(provider: &Arc<CryptoProvider>, key: &Arc<CertifiedKey>) -> Ser
     config.alpn_protocols = vec![ALPN.into()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.enable_secret_extraction = true;
     config
 }
 
@@ -211,6 +218,7 @@ fn client_config(
         .with_client_cert_resolver(key);
     config.alpn_protocols = vec![alpn.into()];
     config.resumption = Resumption::disabled();
+    config.enable_secret_extraction = true;
     config
 }
 

@@ -25,20 +25,20 @@ where
             poll_fn(|cx| outwards.poll_write(io, cx)).await?;
             return Ok(inwards.wire);
         }
-        // Neither waits for the other: the other side may be writing, too, or have refused us and gone.
-        let mut written = Ok(());
-        poll_fn(|cx| {
-            if let Poll::Ready(Err(error)) = outwards.poll_write(io, cx) {
-                written = Err(error);
-            }
-            inwards.poll_read(io, cx)
+        // Neither waits for the other: the other side may be writing, too. Or it has refused us and gone, and said why.
+        poll_fn(|cx| match (outwards.poll_write(io, cx), inwards.poll_read(io, cx)) {
+            (Poll::Ready(Err(error)), Poll::Pending | Poll::Ready(Err(_))) => Poll::Ready(Err(error)),
+            (_, read) => read,
         })
-        .await
-        .map_err(|error| written.err().unwrap_or(error))?;
+        .await?;
         if let Err(error) = inwards.give_to(session) {
             outwards.take_from(session)?;
-            // rustls may have something to say about it; that there will be no connection is the error to tell.
-            let _last_words = poll_fn(|cx| outwards.poll_write(io, cx)).await;
+            // rustls may have something to say about it, which is not waited for.
+            poll_fn(|cx| {
+                let _last_words = outwards.poll_write(io, cx);
+                Poll::Ready(())
+            })
+            .await;
             return Err(error);
         }
     }
@@ -76,7 +76,7 @@ impl Inwards {
             }
             let taken = session.read_tls(&mut part)?;
             if taken == 0 {
-                // It has said goodbye, and nothing counts that comes behind that.
+                // As it does behind a goodbye, for which it knows no place in a handshake.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.wire.drain(..taken);

@@ -16,7 +16,7 @@ const TAG: usize = 16;
 pub(super) const OVERHEAD: usize = HEAD + 1 + TAG;
 /// Bytes that one record carries at most (RFC 8446, section 5.1).
 pub(super) const RECORD_MAX: usize = 16 * 1024;
-/// Bytes behind the head at most: others may pad (section 5.2).
+/// Bytes behind the head at most, whatever the cipher (section 5.2).
 const SEALED_MAX: usize = RECORD_MAX + 256;
 
 /// Types of records.
@@ -56,8 +56,12 @@ pub(super) struct Keys {
 
 impl Keys {
     /// What both ends begin with after the handshake.
-    pub(super) fn new(suite: Suite, secret: &[u8]) -> Self {
-        Self::of(suite, Prk::new_less_safe(suite.hash, secret))
+    pub(super) fn new(suite: Suite, secret: &[u8]) -> Result<Self, Error> {
+        // None at all would do for HKDF, and everybody could guess the keys.
+        if secret.len() != suite.hash.len() {
+            return Err(Error::General("the handshake has told no secret".to_owned()));
+        }
+        Ok(Self::of(suite, Prk::new_less_safe(suite.hash, secret)))
     }
 
     /// The next generation of keys (section 7.2).
@@ -98,11 +102,11 @@ impl Keys {
         let nonce = self.nonce();
         let opened = self.key.open_in_place(nonce, Aad::from(&*head), sealed);
         let opened = opened.map_err(|_| broken("it was changed on its way"))?;
-        // What follows the type is padding.
-        let at = opened.iter().rposition(|byte| *byte != 0).ok_or_else(|| broken("it has no type"))?;
-        if at > RECORD_MAX {
+        if opened.len() > RECORD_MAX + 1 {
             return Err(broken("it carries more than it may"));
         }
+        // What follows the type is padding.
+        let at = opened.iter().rposition(|byte| *byte != 0).ok_or_else(|| broken("it has no type"))?;
         Ok((opened[at], &opened[..at]))
     }
 

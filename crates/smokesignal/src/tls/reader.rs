@@ -1,5 +1,5 @@
 //! The direction inwards: what the socket holds is taken at once, into memory that all connections of a thread share, opened
-//! where it lies, and copied once, into the caller's buffer.
+//! where it lies, and copied into the caller's buffer.
 
 use std::cell::Cell;
 use std::io;
@@ -17,14 +17,15 @@ use super::keys::{ALERT, DATA, HANDSHAKE, Keys, OVERHEAD, broken, record_len};
 const READ_MAX: usize = 128 * 1024;
 /// And at least, whatever the caller has room for.
 const READ_MIN: usize = 4 * 1024;
-/// Updates of the key without a byte of data between them; as many as BoringSSL takes.
-const UPDATES_MAX: u8 = 32;
+/// Records in a row that carry no data: updates of the key, tickets, empty ones. As many updates as BoringSSL takes.
+const IDLE_MAX: u8 = 32;
 
 const KEY_UPDATE: u8 = 24;
 const NEW_SESSION_TICKET: u8 = 4;
 
 thread_local! {
-    /// Taken out while it is used: a connection may run inside another one.
+    /// Taken out while it is used: a connection may run inside another one. It holds what some connection read last; the
+    /// next one overwrites all that it looks at.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -50,8 +51,8 @@ impl<R: AsyncRead + Unpin> AsyncRead for Reader<R> {
             match &mut opening.state {
                 State::Open => ready!(opening.read_more(io, cx, buf)),
                 State::Ended => return Poll::Ready(Ok(())),
-                State::Broken(error) => {
-                    return Poll::Ready(Err(error.take().unwrap_or_else(|| broken("there was one before"))));
+                State::Broken(kind, error) => {
+                    return Poll::Ready(Err(error.take().unwrap_or_else(|| (*kind).into())));
                 }
             }
         }
@@ -65,7 +66,8 @@ pub(super) struct Opening {
     /// Opened, and the caller had no room for it.
     plain: Vec<u8>,
     given: usize,
-    updates: u8,
+    /// Records in a row that carried no data.
+    idle: u8,
     pub(super) asked: Arc<AtomicBool>,
     state: State,
 }
@@ -75,15 +77,14 @@ enum State {
     /// The other side has said that nothing more will come.
     Ended,
     /// Nothing that comes now can be believed. The error is told once what was right before it has been read.
-    Broken(Option<io::Error>),
+    Broken(io::ErrorKind, Option<io::Error>),
 }
 
 impl Opening {
     /// `read`: what was read behind the handshake. `asked` is set where the other side wants the key of the other direction
     /// to be updated, too.
     pub(super) fn new(keys: Keys, read: Vec<u8>, asked: Arc<AtomicBool>) -> Self {
-        let (plain, given, updates) = (Vec::new(), 0, 0);
-        Self { keys, sealed: read, plain, given, updates, asked, state: State::Open }
+        Self { keys, sealed: read, plain: Vec::new(), given: 0, idle: 0, asked, state: State::Open }
     }
 
     /// Opens what comes next; nothing that is read after an error counts.
@@ -102,16 +103,14 @@ impl Opening {
             Err(error) => Err(error),
         };
         if let Err(error) = read {
-            self.state = State::Broken(Some(error));
+            self.state = State::Broken(error.kind(), Some(error));
         }
         Poll::Ready(())
     }
 
     fn open_kept(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         let mut wire = std::mem::take(&mut self.sealed);
-        let opened = self.open(&mut wire, buf)?;
-        self.sealed = wire.split_off(opened);
-        Ok(())
+        self.open(&mut wire, buf).map(|opened| self.keep(&wire[opened..]))
     }
 
     fn give_kept(&mut self, buf: &mut ReadBuf<'_>) {
@@ -158,7 +157,7 @@ impl Opening {
     }
 
     fn keep(&mut self, sealed: &[u8]) {
-        if sealed.is_empty() {
+        if sealed.is_empty() || !matches!(self.state, State::Open) {
             self.sealed = Vec::new();
         } else {
             self.sealed.clear();
@@ -174,33 +173,32 @@ impl Opening {
             && let Some(len) = record_len(&wire[at..])?
             && let Some(record) = wire.get_mut(at..at + len)
         {
-            match self.keys.open(record)? {
+            let (kind, carried) = self.keys.open(record)?;
+            self.idle += 1;
+            match (kind, carried) {
                 (DATA, []) => {}
                 (DATA, data) => {
-                    self.updates = 0;
+                    self.idle = 0;
                     let (now, later) = data.split_at(data.len().min(buf.remaining()));
                     buf.put_slice(now);
                     self.plain.extend_from_slice(later);
                 }
                 (ALERT, alert) if is_end(alert)? => self.state = State::Ended,
                 (ALERT, _) => {}
-                (HANDSHAKE, messages) => {
-                    let update = key_update(messages)?;
-                    self.update(update)?;
-                }
+                (HANDSHAKE, messages) => self.take(messages)?,
                 (other, _) => return Err(broken(&format!("it carries type {other}"))),
+            }
+            if self.idle > IDLE_MAX {
+                return Err(broken("too many in a row without data"));
             }
             at += len;
         }
         Ok(at)
     }
 
-    fn update(&mut self, update: Option<bool>) -> io::Result<()> {
-        let Some(asked) = update else { return Ok(()) };
-        self.updates += 1;
-        if self.updates > UPDATES_MAX {
-            return Err(broken("too many updates of the key"));
-        }
+    /// What may come behind the handshake, each message whole in its record.
+    fn take(&mut self, messages: &[u8]) -> io::Result<()> {
+        let Some(asked) = key_update(messages)? else { return Ok(()) };
         if asked {
             self.asked.store(true, Ordering::Relaxed);
         }
@@ -221,14 +219,17 @@ fn is_end(alert: &[u8]) -> io::Result<bool> {
 
 /// The update of the key that these messages end with, and whether it asks for one in return. Tickets are of no use here.
 fn key_update(mut messages: &[u8]) -> io::Result<Option<bool>> {
-    while let Some((&[kind, a, b, c], rest)) = messages.split_first_chunk() {
+    loop {
+        let Some((&[kind, a, b, c], rest)) = messages.split_first_chunk() else {
+            return Err(broken("half a message"));
+        };
         let len = u32::from_be_bytes([0, a, b, c]) as usize;
         let (body, rest) = rest.split_at_checked(len).ok_or_else(|| broken("half a message"))?;
         match (kind, body, rest) {
             (KEY_UPDATE, &[asked @ 0..=1], []) => return Ok(Some(asked == 1)),
+            (NEW_SESSION_TICKET, _, []) => return Ok(None),
             (NEW_SESSION_TICKET, ..) => messages = rest,
             _ => return Err(broken("a message that has no place here")),
         }
     }
-    if messages.is_empty() { Ok(None) } else { Err(broken("half a message")) }
 }

@@ -1,7 +1,9 @@
 //! The records against those of rustls, and against what no honest node sends.
 
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use rustls::crypto::ring::cipher_suite;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -138,6 +140,37 @@ async fn pieces_from_many_places_are_written_as_one() {
     assert!(read == sent[..taken]);
 }
 
+/// Takes nothing the first time.
+struct FailsOnce<W>(W, bool);
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for FailsOnce<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !std::mem::replace(&mut self.1, true) {
+            return Poll::Ready(Err(ErrorKind::OutOfMemory.into()));
+        }
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_is_not_sealed_again_after_an_error() {
+    let (writer, mut reader) = raw(ROOM).await;
+    let mut writer = Writer { io: FailsOnce(writer.io, false), sealing: writer.sealing };
+    assert_eq!(writer.write(b"once").await.unwrap(), 4);
+    writer.shutdown().await.unwrap();
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"once");
+}
+
 #[tokio::test]
 async fn what_comes_behind_the_end_is_not_waited_for() {
     let (mut writer, mut reader) = raw(ROOM).await;
@@ -208,8 +241,10 @@ async fn what_is_no_record_is_refused_before_it_is_waited_for() {
         let error = refused(|_, wire| wire.extend(head)).await;
         assert!(error.contains("type is 22") || error.contains("are no length"), "{error}");
     }
-    let long = |keys: &mut Keys, wire: &mut Vec<u8>| keys.seal(DATA, [&[7; 16_385][..]].into_iter(), wire);
-    assert!(refused(long).await.contains("more than it may"));
+    for long in [&[7; 16_385][..], &[0; 16_385]] {
+        let seal = |keys: &mut Keys, wire: &mut Vec<u8>| keys.seal(DATA, [long].into_iter(), wire);
+        assert!(refused(seal).await.contains("more than it may"));
+    }
     assert!(refused(one(0, &[0; 9])).await.contains("no type"));
     assert!(refused(one(20, &[1])).await.contains("type 20"));
 }
@@ -217,7 +252,8 @@ async fn what_is_no_record_is_refused_before_it_is_waited_for() {
 #[tokio::test]
 async fn only_updates_of_the_key_and_tickets_may_come_behind_the_handshake() {
     let update = [24, 0, 0, 1, 0];
-    let messages: [&'static [u8]; 6] = [
+    let messages: [&'static [u8]; 7] = [
+        &[],
         &[24, 0, 0, 1],
         &[24, 0, 0, 1, 2],
         &[24, 0, 0, 2, 0, 0],
@@ -235,7 +271,17 @@ async fn only_updates_of_the_key_and_tickets_may_come_behind_the_handshake() {
             keys.update();
         }
     };
-    assert!(refused(many).await.contains("too many updates"));
+    assert!(refused(many).await.contains("too many in a row"));
+}
+
+#[tokio::test]
+async fn records_without_data_come_to_an_end() {
+    let many = |kind: u8, carries: &'static [u8]| {
+        move |keys: &mut Keys, wire: &mut Vec<u8>| (0..33).for_each(|_| one(kind, carries)(keys, wire))
+    };
+    for (kind, carries) in [(DATA, &[][..]), (ALERT, &[1, 90]), (HANDSHAKE, &[4, 0, 0, 1, 7, 4, 0, 0, 0])] {
+        assert!(refused(many(kind, carries)).await.contains("too many in a row"));
+    }
 }
 
 #[tokio::test]
@@ -279,7 +325,8 @@ fn keys_are_those_of_rfc_8448() {
     };
     let secret = hex("a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643");
     let suite = cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
-    let mut keys = Keys::new(Suite::new(suite).unwrap(), &secret);
+    let mut keys = Keys::new(Suite::new(suite).unwrap(), &secret).unwrap();
+    assert!(Keys::new(Suite::new(suite).unwrap(), &[]).is_err());
     let mut expected = Vec::new();
     let key = ring::aead::UnboundKey::new(&ring::aead::AES_128_GCM, &hex("9f02283b6c9c07efc26bb9f2ac92e356"));
     let key = ring::aead::LessSafeKey::new(key.unwrap());

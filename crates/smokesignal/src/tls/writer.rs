@@ -48,7 +48,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Writer<W> {
         }
         sealing.wire = SCRATCH.take();
         let taken = sealing.seal(bufs);
-        let _rest_goes_with_the_flush = sealing.write_out(io, cx)?;
+        // What is sealed is taken. The rest goes with the flush, and an error comes there again.
+        let _taken_anyway = sealing.write_out(io, cx);
         Poll::Ready(Ok(taken))
     }
 
@@ -131,7 +132,8 @@ impl Sealing {
         if self.wire.capacity() > 0 {
             let mut wire = std::mem::take(&mut self.wire);
             wire.clear();
-            SCRATCH.set(wire);
+            let other = SCRATCH.take();
+            SCRATCH.set(if wire.capacity() > other.capacity() { wire } else { other });
         }
         Poll::Ready(Ok(()))
     }
