@@ -1,5 +1,8 @@
 //! The one task that owns the protocol's state: inputs in, outputs out. It never waits for one peer.
 
+mod ending;
+mod serving;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,9 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smokesignal_proto::{
-    self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target, Unreachable,
-};
+use smokesignal_proto::{self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
@@ -20,7 +21,7 @@ use crate::dial::{connect, explain};
 use crate::event::Bus;
 use crate::frame::Reset;
 use crate::link::{self, LinkHandle, Report};
-use crate::mux::{Common, Mux, NoStream};
+use crate::mux::{Common, Mux};
 use crate::transport::{Connection, Credentials, DialError, Endpoint};
 use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
 
@@ -30,12 +31,6 @@ const REPORTS: usize = 64;
 const ROUNDS: usize = 8;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was made for streams is closed when none has used it for this long; a stream that the application
-/// has dropped is given up when the other side has taken nothing of its last data for this long.
-const IDLE: Duration = Duration::from_secs(30);
-/// Closed links may finish for this long when the node stops.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// What the application wants of the running node. All else goes through the [`Hub`] and the streams.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -554,71 +549,6 @@ impl Driver {
         over.into_iter().for_each(|(_, wish)| self.open(wish));
     }
 
-    fn open(&mut self, wish: Open) {
-        self.next_request += 1;
-        let (request, id) = (RequestId(self.next_request), wish.id);
-        self.opens.insert(request, wish);
-        self.core.reach(request, id, self.now());
-    }
-
-    /// The network needs the link no more. If streams use it, it goes on for them.
-    fn given_up(&mut self, link: LinkId, reason: &'static str) {
-        self.peer_down(link, reason);
-        let now = self.now();
-        let kept = self.links.get(&link).is_some_and(|entry| {
-            entry.handle.streams.set_link(false);
-            entry.handle.streams.is_used() && self.core.keep_for_streams(link, entry.id, entry.dialled, now)
-        });
-        if !kept {
-            return self.forget(link);
-        }
-        self.links[&link].handle.streams.neighbour.cut();
-        self.serving.insert(link, None);
-    }
-
-    /// There is a connection for a stream, or none can be had.
-    fn reached(&mut self, request: RequestId, outcome: Result<LinkId, Unreachable>) {
-        let Some(open) = self.opens.remove(&request) else { return };
-        let id = open.id;
-        let outcome = match outcome {
-            Ok(link) => {
-                let streams = self.links.get(&link).map(|entry| &entry.handle.streams);
-                match streams.map(|streams| streams.open(&open.name)) {
-                    Some(Ok(stream)) => Ok(stream),
-                    Some(Err(NoStream::Gone)) => return self.again.push((link, open)),
-                    Some(Err(NoStream::TooMany)) | None => Err(OpenError::TooMany(id)),
-                }
-            }
-            Err(Unreachable::Myself) => Err(OpenError::Myself(id)),
-            Err(Unreachable::NotFound) => Err(OpenError::NotFound { id, waited: self.find_timeout }),
-            Err(Unreachable::NoWay) => Err(OpenError::NoWay(id)),
-            Err(Unreachable::Busy) => Err(OpenError::Busy),
-        };
-        if open.answer.send(outcome).is_err() {
-            tracing::debug!(?id, "nobody waits for the stream any more");
-        }
-    }
-
-    /// Ends connections that streams do not use any more.
-    fn close_idle(&mut self) {
-        let now = Instant::now();
-        if now >= self.check_stuck {
-            self.check_stuck = now + IDLE / 6;
-            self.links.values().for_each(|link| link.handle.streams.abandon(now, IDLE));
-            self.shared.streams.memory.trim();
-            self.shared.hub.trim();
-        }
-        let mut idle = Vec::new();
-        for (link, since) in &mut self.serving {
-            if self.links.get(link).is_some_and(|entry| entry.handle.streams.is_used()) {
-                *since = None;
-            } else if now - *since.get_or_insert(now) > IDLE {
-                idle.push(*link);
-            }
-        }
-        idle.into_iter().for_each(|link| self.core.close_streams(link, self.now()));
-    }
-
     fn answer(&mut self, request: RequestId, outcome: Result<NodeId, RequestFailure>) {
         let Some(Request { address, answer }) = self.requests.remove(&request) else { return };
         let outcome = match outcome {
@@ -633,65 +563,6 @@ impl Driver {
         if answer.send(outcome).is_err() {
             tracing::debug!("nobody waits for the answer to add_peer any more");
         }
-    }
-
-    /// After leaving: lets the links write out what they hold and close.
-    async fn finish(mut self) {
-        self.dial_tasks.abort_all();
-        // What others carry goes over the links, and so it has to end first.
-        let carried = self.links.iter().filter(|(_, link)| link.handle.streams.is_carried());
-        let carried: Vec<_> =
-            carried.map(|(link, entry)| (*link, Arc::clone(&entry.handle.streams))).collect();
-        carried.iter().for_each(|(link, _)| self.forget(*link));
-        let (reports, tasks) = (&mut self.reports, &mut self.link_tasks);
-        let ending = async {
-            while carried.iter().any(|(_, streams)| !streams.is_cut()) {
-                tokio::select! {
-                    biased;
-                    done = tasks.join_next() => if done.is_none() { return },
-                    _ = reports.recv() => {}
-                }
-            }
-        };
-        if tokio::time::timeout(CLOSE_TIMEOUT, ending).await.is_err() {
-            tracing::debug!("some carried connections did not close in time");
-        }
-        let links: Vec<_> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.forget(link));
-        let reports = &mut self.reports;
-        let tasks = &mut self.link_tasks;
-        let closing = async {
-            loop {
-                tokio::select! {
-                    biased;
-                    done = tasks.join_next() => if done.is_none() { return },
-                    _ = reports.recv() => {} // Nobody is interested any more, but nobody shall wait either.
-                }
-            }
-        };
-        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
-            tracing::debug!("some connections did not close in time");
-        }
-        self.shared.size.store(0, Ordering::Relaxed);
-        let lost = self.shared.hub.close();
-        if lost > 0 {
-            tracing::warn!(lost, "stopped before the last messages could be sent: they are lost");
-        }
-        for done in self.stopping.drain(..) {
-            if done.send(()).is_err() {
-                tracing::debug!("nobody waits for the node to stop any more");
-            }
-        }
-    }
-
-    /// The last handle is gone: nothing is flushed, all connections break.
-    fn vanish(mut self) {
-        self.endpoint.close();
-        self.link_tasks.abort_all();
-        let links: Vec<_> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.forget(link));
-        self.shared.hub.close();
-        self.shared.bus.close();
     }
 }
 
