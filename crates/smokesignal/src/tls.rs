@@ -142,44 +142,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         let certificates = session.peer_certificates().unwrap_or_default();
         let peer = certificates.first().ok_or(Error::NoCertificatesPresented).and_then(node_id)?;
         let exporter = session.export_keying_material([0; 32], EXPORTER, None)?;
-        let Some(SupportedCipherSuite::Tls13(suite)) = session.negotiated_cipher_suite() else {
-            return Err(Error::HandshakeNotComplete.into());
-        };
-        let suite = Suite::new(suite)?;
-        let [client, server] = secrets.take().map(|secret| Keys::new(suite, &secret));
-        let (inwards, outwards) = match session {
-            Connection::Client(_) => (server?, client?),
-            Connection::Server(_) => (client?, server?),
-        };
-        // A record that rustls had sealed or opened with these keys would have had the number of our first.
-        let ExtractedSecrets { tx: (written, _), rx: (opened, _) } = session.dangerous_extract_secrets()?;
-        if (written, opened) != (0, 0) {
-            return Err(Error::General("there was data in the handshake".to_owned()).into());
-        }
+        let (inwards, outwards) = keys(session, secrets)?;
         let asked = Arc::default();
         let opening = Opening::new(inwards, read, Arc::clone(&asked));
-        let sealing = Sealing::new(outwards, asked);
-        let (reader, writer) = tokio::io::split(io);
-        Ok(Self {
-            peer,
-            reader: Reader { io: reader, opening },
-            writer: Writer { io: writer, sealing },
-            exporter,
-        })
+        let (reader, writer) = halves(io, opening, Sealing::new(outwards, asked));
+        Ok(Self { peer, reader, writer, exporter })
     }
 
     /// Goes on where this one is, over another carrier of the encrypted bytes.
     pub(crate) fn over<T: AsyncRead + AsyncWrite>(self, carrier: impl FnOnce(S) -> T) -> Secured<T> {
-        let Self { peer, reader: Reader { io: reader, opening }, writer, exporter } = self;
-        let Writer { io: writer, sealing } = writer;
-        let (reader, writer) = tokio::io::split(carrier(reader.unsplit(writer)));
-        Secured {
-            peer,
-            reader: Reader { io: reader, opening },
-            writer: Writer { io: writer, sealing },
-            exporter,
-        }
+        let Self { peer, reader, writer, exporter } = self;
+        let io = carrier(reader.io.unsplit(writer.io));
+        let (reader, writer) = halves(io, reader.opening, writer.sealing);
+        Secured { peer, reader, writer, exporter }
     }
+}
+
+fn halves<S: AsyncRead + AsyncWrite>(
+    io: S,
+    opening: Opening,
+    sealing: Sealing,
+) -> (Reader<ReadHalf<S>>, Writer<WriteHalf<S>>) {
+    let (reader, writer) = tokio::io::split(io);
+    (Reader { io: reader, opening }, Writer { io: writer, sealing })
+}
+
+/// The first keys inwards and outwards, at the end of the handshake.
+fn keys(session: Connection, secrets: &Secrets) -> Result<(Keys, Keys), Error> {
+    let Some(SupportedCipherSuite::Tls13(suite)) = session.negotiated_cipher_suite() else {
+        return Err(Error::HandshakeNotComplete);
+    };
+    let suite = Suite::new(suite)?;
+    let [client, server] = secrets.take().map(|secret| Keys::new(suite, &secret));
+    let (inwards, outwards) = match session {
+        Connection::Client(_) => (server?, client?),
+        Connection::Server(_) => (client?, server?),
+    };
+    // A record that rustls had sealed or opened with these keys would have had the number of our first.
+    let ExtractedSecrets { tx: (sealed, _), rx: (opened, _) } = session.dangerous_extract_secrets()?;
+    if (sealed, opened) != (0, 0) {
+        return Err(Error::General("there was data in the handshake".to_owned()));
+    }
+    Ok((inwards, outwards))
 }
 
 fn certified_key(provider: &CryptoProvider, seed: &[u8; 32], shown: &NodeId) -> CertifiedKey {

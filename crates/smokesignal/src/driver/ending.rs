@@ -19,8 +19,7 @@ impl Driver {
             carried.map(|(link, entry)| (*link, Arc::clone(&entry.handle.streams))).collect();
         carried.iter().for_each(|(link, _)| self.forget(*link));
         self.wait_for_links(|| carried.iter().all(|(_, streams)| streams.is_cut())).await;
-        let links: Vec<_> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.forget(link));
+        self.forget_all();
         self.wait_for_links(|| false).await;
         self.shared.size.store(0, Ordering::Relaxed);
         let lost = self.shared.hub.close();
@@ -51,12 +50,16 @@ impl Driver {
         }
     }
 
+    fn forget_all(&mut self) {
+        let links: Vec<_> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|link| self.forget(link));
+    }
+
     /// The last handle is gone: nothing is flushed, all connections break.
     pub(super) fn vanish(mut self) {
         self.endpoint.close();
         self.link_tasks.abort_all();
-        let links: Vec<_> = self.links.keys().copied().collect();
-        links.into_iter().for_each(|link| self.forget(link));
+        self.forget_all();
         self.shared.hub.close();
         self.shared.bus.close();
     }

@@ -9,6 +9,7 @@ use rustls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::keys::HEAD;
+use super::writer::poll_write_all;
 
 /// Bytes read at once: more than an honest handshake has.
 const READ: usize = 2 * 1024;
@@ -109,12 +110,7 @@ impl Outwards {
         io: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.written < self.wire.len() {
-            match ready!(Pin::new(&mut *io).poll_write(cx, &self.wire[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                more => self.written += more,
-            }
-        }
+        ready!(poll_write_all(io, cx, &self.wire, &mut self.written))?;
         Pin::new(io).poll_flush(cx)
     }
 }

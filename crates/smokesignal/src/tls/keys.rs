@@ -83,10 +83,15 @@ impl Keys {
     }
 
     /// Appends the record that carries these pieces, [`RECORD_MAX`] bytes at most.
-    pub(super) fn seal<'a>(&mut self, kind: u8, pieces: impl Iterator<Item = &'a [u8]>, wire: &mut Vec<u8>) {
+    pub(super) fn seal<'a>(
+        &mut self,
+        kind: u8,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        wire: &mut Vec<u8>,
+    ) {
         let begin = wire.len();
         wire.extend_from_slice(&[DATA, 3, 3, 0, 0]);
-        pieces.for_each(|piece| wire.extend_from_slice(piece));
+        pieces.into_iter().for_each(|piece| wire.extend_from_slice(piece));
         wire.push(kind);
         let length = (wire.len() - begin - HEAD + TAG) as u16;
         let (head, sealed) = wire[begin..].split_at_mut(HEAD);

@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::keys::{ALERT, DATA, HANDSHAKE};
+use super::writer::KEY_UPDATE;
 use super::*;
 
 /// More than any connection of these tests carries.
@@ -20,18 +21,12 @@ fn tls(seed: u8) -> Tls {
     Tls::new(&Identity::from_seed([seed; 32]))
 }
 
-/// Both ends of a connection, the dialler's first.
-async fn pair(room: usize) -> [Secured<DuplexStream>; 2] {
+/// One direction of a connection over a carrier that holds so many bytes; through `writer.io` they go as they are.
+async fn line(room: usize) -> (Writer<WriteHalf<DuplexStream>>, Reader<ReadHalf<DuplexStream>>) {
     let (a, b) = tokio::io::duplex(room);
     let (dialler, acceptor) = (tls(1), tls(2));
     let (dialled, accepted) = tokio::join!(dialler.connect(a, None), acceptor.accept(b));
-    [dialled.ok().unwrap(), accepted.ok().unwrap()]
-}
-
-/// Where a test writes bytes as they are, and what reads them.
-async fn raw(room: usize) -> (Writer<WriteHalf<DuplexStream>>, Reader<ReadHalf<DuplexStream>>) {
-    let [near, far] = pair(room).await;
-    (near.writer, far.reader)
+    (dialled.ok().unwrap().writer, accepted.ok().unwrap().reader)
 }
 
 fn bytes(count: u32) -> Vec<u8> {
@@ -51,7 +46,7 @@ async fn with_rustls(suite: SupportedCipherSuite) -> (TlsStream<DuplexStream>, S
     (theirs.unwrap(), ours.ok().unwrap())
 }
 
-/// A keeps writing what B reads.
+/// What is written on one side is read on the other.
 async fn carry(writer: &mut (impl AsyncWrite + Unpin), reader: &mut (impl AsyncRead + Unpin), sent: &[u8]) {
     let mut read = vec![0; sent.len()];
     let write = async {
@@ -104,7 +99,7 @@ async fn many_records_come_whole_through_buffers_and_carriers_of_any_size() {
     let sent = bytes(100_000);
     for (size, room) in [(1, ROOM), (100, 1), (5_000, 7), (300_000, 1_000), (20_000, 30_000), (300_000, ROOM)]
     {
-        let (mut writer, mut reader) = raw(room).await;
+        let (mut writer, mut reader) = line(room).await;
         let write = async {
             for part in sent.chunks(7_000) {
                 writer.write_all(part).await.unwrap();
@@ -127,7 +122,7 @@ async fn many_records_come_whole_through_buffers_and_carriers_of_any_size() {
 
 #[tokio::test]
 async fn pieces_from_many_places_are_written_as_one() {
-    let (mut writer, mut reader) = raw(ROOM).await;
+    let (mut writer, mut reader) = line(ROOM).await;
     let sent = bytes(300_000);
     let (a, rest) = sent.split_at(5);
     let (b, c) = rest.split_at(40_000);
@@ -162,7 +157,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for FailsOnce<W> {
 
 #[tokio::test]
 async fn what_was_taken_is_not_sealed_again_after_an_error() {
-    let (writer, mut reader) = raw(ROOM).await;
+    let (writer, mut reader) = line(ROOM).await;
     let mut writer = Writer { io: FailsOnce(writer.io, false), sealing: writer.sealing };
     assert_eq!(writer.write(b"once").await.unwrap(), 4);
     writer.shutdown().await.unwrap();
@@ -173,7 +168,7 @@ async fn what_was_taken_is_not_sealed_again_after_an_error() {
 
 #[tokio::test]
 async fn what_comes_behind_the_end_is_not_waited_for() {
-    let (mut writer, mut reader) = raw(ROOM).await;
+    let (mut writer, mut reader) = line(ROOM).await;
     writer.write_all(b"last words").await.unwrap();
     writer.sealing.close();
     writer.flush().await.unwrap();
@@ -186,7 +181,7 @@ async fn what_comes_behind_the_end_is_not_waited_for() {
 
 #[tokio::test]
 async fn an_end_without_a_word_is_an_error() {
-    let (mut writer, mut reader) = raw(ROOM).await;
+    let (mut writer, mut reader) = line(ROOM).await;
     writer.write_all(b"last words").await.unwrap();
     writer.io.shutdown().await.unwrap();
     let error = reader.read_to_end(&mut Vec::new()).await.unwrap_err();
@@ -195,11 +190,11 @@ async fn an_end_without_a_word_is_an_error() {
 
 /// What the reader says to these bytes, behind some that are right. It must say it again, and never read on.
 async fn refused(wire: impl FnOnce(&mut Keys, &mut Vec<u8>)) -> String {
-    let (mut writer, mut reader) = raw(ROOM).await;
+    let (mut writer, mut reader) = line(ROOM).await;
     let mut sealed = Vec::new();
-    writer.sealing.keys.seal(DATA, [&b"right"[..]].into_iter(), &mut sealed);
+    writer.sealing.keys.seal(DATA, [&b"right"[..]], &mut sealed);
     wire(&mut writer.sealing.keys, &mut sealed);
-    writer.sealing.keys.seal(DATA, [&b"behind"[..]].into_iter(), &mut sealed);
+    writer.sealing.keys.seal(DATA, [&b"behind"[..]], &mut sealed);
     writer.io.write_all(&sealed).await.unwrap();
     let mut read = Vec::new();
     let error = reader.read_to_end(&mut read).await.unwrap_err();
@@ -210,7 +205,7 @@ async fn refused(wire: impl FnOnce(&mut Keys, &mut Vec<u8>)) -> String {
 }
 
 fn one(kind: u8, carries: &'static [u8]) -> impl FnOnce(&mut Keys, &mut Vec<u8>) {
-    move |keys, wire| keys.seal(kind, [carries].into_iter(), wire)
+    move |keys, wire| keys.seal(kind, [carries], wire)
 }
 
 #[tokio::test]
@@ -218,7 +213,7 @@ async fn a_changed_repeated_missing_or_shifted_record_is_never_read() {
     let changed = |at: usize| {
         move |keys: &mut Keys, wire: &mut Vec<u8>| {
             let begin = wire.len();
-            keys.seal(DATA, [&[7; 100][..]].into_iter(), wire);
+            keys.seal(DATA, [&[7; 100][..]], wire);
             wire[begin + at] ^= 1;
         }
     };
@@ -227,11 +222,7 @@ async fn a_changed_repeated_missing_or_shifted_record_is_never_read() {
         assert!(refused(changed(at)).await.contains("changed on its way"), "byte {at}");
     }
     assert!(refused(|_, wire| wire.extend_from_within(..)).await.contains("changed on its way"));
-    assert!(
-        refused(|keys, _| keys.seal(DATA, [&b"lost"[..]].into_iter(), &mut Vec::new()))
-            .await
-            .contains("changed")
-    );
+    assert!(refused(|keys, _| keys.seal(DATA, [&b"lost"[..]], &mut Vec::new())).await.contains("changed"));
     assert!(refused(|_, wire| wire.extend([DATA, 3, 3, 0, 28])).await.contains("changed on its way"));
 }
 
@@ -242,7 +233,7 @@ async fn what_is_no_record_is_refused_before_it_is_waited_for() {
         assert!(error.contains("type is 22") || error.contains("are no length"), "{error}");
     }
     for long in [&[7; 16_385][..], &[0; 16_385]] {
-        let seal = |keys: &mut Keys, wire: &mut Vec<u8>| keys.seal(DATA, [long].into_iter(), wire);
+        let seal = |keys: &mut Keys, wire: &mut Vec<u8>| keys.seal(DATA, [long], wire);
         assert!(refused(seal).await.contains("more than it may"));
     }
     assert!(refused(one(0, &[0; 9])).await.contains("no type"));
@@ -251,7 +242,6 @@ async fn what_is_no_record_is_refused_before_it_is_waited_for() {
 
 #[tokio::test]
 async fn only_updates_of_the_key_and_tickets_may_come_behind_the_handshake() {
-    let update = [24, 0, 0, 1, 0];
     let messages: [&'static [u8]; 7] = [
         &[],
         &[24, 0, 0, 1],
@@ -267,7 +257,7 @@ async fn only_updates_of_the_key_and_tickets_may_come_behind_the_handshake() {
     }
     let many = |keys: &mut Keys, wire: &mut Vec<u8>| {
         for _ in 0..33 {
-            keys.seal(HANDSHAKE, [&update[..]].into_iter(), wire);
+            keys.seal(HANDSHAKE, [&KEY_UPDATE[..]], wire);
             keys.update();
         }
     };
@@ -292,13 +282,13 @@ async fn an_alert_is_told_by_its_name() {
 
 #[tokio::test]
 async fn empty_records_and_padding_carry_nothing() {
-    let (mut writer, mut reader) = raw(ROOM).await;
+    let (mut writer, mut reader) = line(ROOM).await;
     let mut sealed = Vec::new();
     let keys = &mut writer.sealing.keys;
-    keys.seal(DATA, std::iter::empty(), &mut sealed);
+    keys.seal(DATA, [], &mut sealed);
     // A padded record: what it carries, its type, zeros, the last of which stands where the type is.
-    keys.seal(0, [&b"padded"[..], &[DATA], &[0; 200]].into_iter(), &mut sealed);
-    keys.seal(ALERT, [&[1, 90][..]].into_iter(), &mut sealed);
+    keys.seal(0, [&b"padded"[..], &[DATA], &[0; 200]], &mut sealed);
+    keys.seal(ALERT, [&[1, 90][..]], &mut sealed);
     writer.io.write_all(&sealed).await.unwrap();
     writer.shutdown().await.unwrap();
     let mut read = Vec::new();
@@ -308,7 +298,7 @@ async fn empty_records_and_padding_carry_nothing() {
 
 #[tokio::test]
 async fn keys_are_changed_before_they_are_worn() {
-    let (mut writer, mut reader) = raw(ROOM).await;
+    let (mut writer, mut reader) = line(ROOM).await;
     writer.sealing.keys.suite.limit = 5;
     carry(&mut writer, &mut reader, &bytes(1_000_000)).await;
     // Sixty-two records, of which each fifth is an update.
@@ -336,6 +326,6 @@ fn keys_are_those_of_rfc_8448() {
     let nonce = ring::aead::Nonce::assume_unique_for_key(iv);
     key.seal_in_place_append_tag(nonce, ring::aead::Aad::from(head), &mut expected).unwrap();
     let mut sealed = Vec::new();
-    keys.seal(DATA, [&b"abc"[..]].into_iter(), &mut sealed);
+    keys.seal(DATA, [&b"abc"[..]], &mut sealed);
     assert_eq!(sealed, [&head[..], &expected].concat());
 }

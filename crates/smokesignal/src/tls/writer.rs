@@ -17,7 +17,7 @@ use super::keys::{ALERT, DATA, HANDSHAKE, Keys, RECORD_MAX};
 const WRITE_MAX: usize = 256 * 1024;
 
 /// `KeyUpdate`, which asks for none in return (RFC 8446, section 4.6.3).
-const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
+pub(super) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 const WARNING: u8 = 1;
 
 thread_local! {
@@ -94,7 +94,7 @@ impl Sealing {
     pub(super) fn close(&mut self) {
         if !std::mem::replace(&mut self.closing, true) {
             let alert = [WARNING, u8::from(AlertDescription::CloseNotify)];
-            self.keys.seal(ALERT, [&alert[..]].into_iter(), &mut self.wire);
+            self.keys.seal(ALERT, [&alert[..]], &mut self.wire);
         }
     }
 
@@ -116,18 +116,13 @@ impl Sealing {
 
     fn update(&mut self) {
         self.asked.store(false, Ordering::Relaxed);
-        self.keys.seal(HANDSHAKE, [&KEY_UPDATE[..]].into_iter(), &mut self.wire);
+        self.keys.seal(HANDSHAKE, [&KEY_UPDATE[..]], &mut self.wire);
         self.keys.update();
     }
 
     /// Writes what is sealed, as far as the socket takes it.
     fn write_out<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.wire.len() {
-            match ready!(Pin::new(&mut *io).poll_write(cx, &self.wire[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                more => self.written += more,
-            }
-        }
+        ready!(poll_write_all(io, cx, &self.wire, &mut self.written))?;
         self.written = 0;
         if self.wire.capacity() > 0 {
             let mut wire = std::mem::take(&mut self.wire);
@@ -137,6 +132,22 @@ impl Sealing {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Goes on with what is `written` in part, until all is.
+pub(super) fn poll_write_all<W: AsyncWrite + Unpin>(
+    io: &mut W,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+    written: &mut usize,
+) -> Poll<io::Result<()>> {
+    while *written < bytes.len() {
+        match ready!(Pin::new(&mut *io).poll_write(cx, &bytes[*written..]))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            more => *written += more,
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// Gives bytes that lie in several places in turn.
