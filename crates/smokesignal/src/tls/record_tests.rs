@@ -57,6 +57,13 @@ async fn carry(writer: &mut (impl AsyncWrite + Unpin), reader: &mut (impl AsyncR
     assert!(read == sent);
 }
 
+/// All that comes until the end.
+async fn rest(reader: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).await.unwrap();
+    read
+}
+
 #[tokio::test]
 async fn rustls_understands_each_suite_in_both_directions_and_through_updates_of_the_keys() {
     let sent = bytes(100_000);
@@ -161,9 +168,7 @@ async fn what_was_taken_is_not_sealed_again_after_an_error() {
     let mut writer = Writer { io: FailsOnce(writer.io, false), sealing: writer.sealing };
     assert_eq!(writer.write(b"once").await.unwrap(), 4);
     writer.shutdown().await.unwrap();
-    let mut read = Vec::new();
-    reader.read_to_end(&mut read).await.unwrap();
-    assert_eq!(read, b"once");
+    assert_eq!(rest(&mut reader).await, b"once");
 }
 
 #[tokio::test]
@@ -173,9 +178,7 @@ async fn what_comes_behind_the_end_is_not_waited_for() {
     writer.sealing.close();
     writer.flush().await.unwrap();
     writer.io.write_all(&[7; 20_000]).await.unwrap();
-    let mut read = Vec::new();
-    reader.read_to_end(&mut read).await.unwrap();
-    assert_eq!(read, b"last words");
+    assert_eq!(rest(&mut reader).await, b"last words");
     assert_eq!(writer.write(b"more").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
 
@@ -291,9 +294,7 @@ async fn empty_records_and_padding_carry_nothing() {
     keys.seal(ALERT, [&[1, 90][..]], &mut sealed);
     writer.io.write_all(&sealed).await.unwrap();
     writer.shutdown().await.unwrap();
-    let mut read = Vec::new();
-    reader.read_to_end(&mut read).await.unwrap();
-    assert_eq!(read, b"padded");
+    assert_eq!(rest(&mut reader).await, b"padded");
 }
 
 #[tokio::test]
