@@ -56,7 +56,7 @@ fn a_key_that_cannot_be_read_is_named_and_kept() {
 fn wrong_options_are_named() {
     assert_refused(&["run", "--json", "--seed", "nowhere"], 2, &["nowhere"]);
     assert_refused(&["run", "--json", "--seed", "127.0.0.1:99999"], 2, &["99999"]);
-    assert_refused(&["run", "--json", "--max-peers", "1"], 2, &["1"]);
+    assert_refused(&["run", "--json", "--max-peers", "0"], 2, &["0"]);
     assert_refused(&["run", "--json", "--max-peers", "several"], 2, &["several"]);
     assert_refused(&["run", "--json", "--min-peers", "6", "--max-peers", "5"], 2, &["6", "5"]);
     assert_refused(&["run", "--json", "--ping-timeout", "0s"], 2, &["0s"]);

@@ -303,6 +303,11 @@ impl Node {
         self.membership.set_addresses(addresses);
     }
 
+    /// Tells others to dial these in place of where it listens.
+    pub fn advertise(&mut self, addresses: Vec<SocketAddr>) {
+        self.membership.advertise(addresses);
+    }
+
     /// Enters the network through this `HOST:PORT`, tried for ever while the node is alone.
     pub fn join(&mut self, seed: String, now: Instant) {
         self.membership.add_seed(seed, now);

@@ -35,8 +35,12 @@ const NAME: &str = "";
 const MARK: &[u8] = b"\0smokesignal\0";
 const LITERAL: u8 = 0;
 const QUESTION: u8 = 1;
-/// Bytes that marks add to a message at most: the mark, what it is, a number.
-pub(crate) const MARKED: usize = MARK.len() + 1 + 8;
+const CHANNEL: u8 = 2;
+/// Bytes of a channel's name at most.
+pub(crate) const MAX_CHANNEL: usize = 32;
+/// Bytes that marks add to a message at most: the mark, what it is, and a channel's name with its length (a question's number
+/// is shorter).
+pub(crate) const MARKED: usize = MARK.len() + 1 + 1 + MAX_CHANNEL;
 
 /// An answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -242,6 +246,11 @@ pub(crate) fn literal(data: Bytes) -> Bytes {
     if is_marked(&data) { marked(LITERAL, &data) } else { data }
 }
 
+/// What is written to a channel. Its name has [`MAX_CHANNEL`] bytes at most.
+pub(crate) fn on_channel(channel: &str, data: &[u8]) -> Bytes {
+    [MARK, &[CHANNEL, channel.len() as u8], channel.as_bytes(), data].concat().into()
+}
+
 fn marked(kind: u8, data: &[u8]) -> Bytes {
     [MARK, &[kind], data].concat().into()
 }
@@ -251,6 +260,8 @@ pub(crate) enum Read {
     /// For the application.
     Message(Bytes),
     Question(Question),
+    /// For the readers of this channel.
+    OnChannel(Bytes, Bytes),
     /// Of a later version.
     Unknown,
 }
@@ -269,6 +280,14 @@ pub(crate) fn read(from: NodeId, mut data: Bytes) -> Read {
     match kind {
         LITERAL => Read::Message(data),
         QUESTION if data.len() >= 8 => Read::Question(Question { from, number: data.get_u64(), data }),
+        CHANNEL if !data.is_empty() => {
+            let length = data.get_u8() as usize;
+            if length > data.len() {
+                return Read::Unknown;
+            }
+            let channel = data.split_to(length);
+            Read::OnChannel(channel, data)
+        }
         _ => Read::Unknown,
     }
 }
@@ -291,5 +310,19 @@ mod tests {
         assert!(matches!(read(from, MARK.into()), Read::Unknown));
         assert!(matches!(read(from, marked(QUESTION, b"1234567")), Read::Unknown));
         assert!(matches!(read(from, marked(QUESTION, b"12345678")), Read::Question(_)));
+    }
+
+    #[test]
+    fn what_is_written_to_a_channel_is_read_there_and_a_broken_one_nowhere() {
+        let from = NodeId::from_bytes([1; 32]);
+        for data in [&b""[..], b"hello", MARK] {
+            let Read::OnChannel(channel, read) = read(from, on_channel("one", data)) else {
+                panic!("{data:?}")
+            };
+            assert_eq!((&channel[..], &read[..]), (&b"one"[..], data));
+        }
+        for broken in [&b""[..], b"\x01", b"\x05four"] {
+            assert!(matches!(read(from, marked(CHANNEL, broken)), Read::Unknown), "{broken:?}");
+        }
     }
 }

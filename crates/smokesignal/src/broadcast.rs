@@ -82,13 +82,15 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    pub(crate) fn new(hub: &Arc<Hub>) -> Self {
-        let reader = Arc::new(Reader::default());
+    /// `channel`: `None` for what the application writes to everyone.
+    pub(crate) fn new(hub: &Arc<Hub>, channel: Option<Arc<str>>) -> Self {
+        let reader = Arc::new(Reader { channel: channel.clone(), inbox: Mutex::default() });
         let mut state = hub.lock();
         state.readers.retain(|reader| reader.strong_count() > 0);
         state.readers.push(Arc::downgrade(&reader));
         drop(state);
-        Self { reader, sender: BroadcastSender { hub: Arc::clone(hub) }, batch: None, rest: Bytes::new() }
+        let sender = BroadcastSender { hub: Arc::clone(hub), channel };
+        Self { reader, sender, batch: None, rest: Bytes::new() }
     }
 
     /// Writes one message to everyone. Waits while the node's links are full, and for the first peer.
@@ -168,6 +170,7 @@ impl Broadcast {
 #[derive(Debug, Clone)]
 pub struct BroadcastSender {
     hub: Arc<Hub>,
+    channel: Option<Arc<str>>,
 }
 
 impl BroadcastSender {
@@ -177,7 +180,14 @@ impl BroadcastSender {
     /// As [`Broadcast::send`].
     pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let data = data.into();
-        self.send_marked(data.len(), ask::literal(data)).await
+        self.send_marked(data.len(), self.marked(data)).await
+    }
+
+    fn marked(&self, data: Bytes) -> Bytes {
+        match &self.channel {
+            None => ask::literal(data),
+            Some(channel) => ask::on_channel(channel, &data),
+        }
     }
 
     /// What is no message of the application; `size` counts.
@@ -199,7 +209,7 @@ impl BroadcastSender {
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
         let data = data.into();
         self.hub.check(data.len())?;
-        match self.hub.try_push(ask::literal(data.clone())) {
+        match self.hub.try_push(self.marked(data.clone())) {
             Ok(()) => Ok(()),
             Err((_, room)) if room.is_closed() => Err(SendError::Closed.into()),
             Err(_) => Err(TrySendError::Full(data)),
@@ -272,8 +282,11 @@ fn closed() -> io::Error {
 }
 
 /// What one handle has not read yet. When full the oldest loses and is counted.
-#[derive(Debug, Default)]
-struct Reader(Mutex<Inbox>);
+#[derive(Debug)]
+struct Reader {
+    channel: Option<Arc<str>>,
+    inbox: Mutex<Inbox>,
+}
 
 #[derive(Debug, Default)]
 struct Inbox {
@@ -288,14 +301,28 @@ struct Inbox {
 /// Consecutive messages of one writer, or a gap.
 #[derive(Debug, Clone)]
 pub(crate) enum Batch {
-    Messages { from: NodeId, seq: u64, messages: Messages },
-    Gap { from: NodeId, missed: u64 },
+    Messages {
+        from: NodeId,
+        seq: u64,
+        messages: Messages,
+    },
+    OnChannel {
+        channel: Bytes,
+        from: NodeId,
+        seq: u64,
+        messages: Messages,
+    },
+    /// What was missed may have been for any reader.
+    Gap {
+        from: NodeId,
+        missed: u64,
+    },
 }
 
 impl Batch {
     fn next(&mut self) -> Option<Incoming> {
         match self {
-            Self::Messages { from, seq, messages } => {
+            Self::Messages { from, seq, messages } | Self::OnChannel { from, seq, messages, .. } => {
                 let data = messages.next()?;
                 *seq += 1;
                 Some(Incoming::Message { from: *from, seq: *seq - 1, data })
@@ -307,22 +334,30 @@ impl Batch {
 
     fn is_empty(&self) -> bool {
         match self {
-            Self::Messages { messages, .. } => messages.len() == 0,
+            Self::Messages { messages, .. } | Self::OnChannel { messages, .. } => messages.len() == 0,
             Self::Gap { missed, .. } => *missed == 0,
         }
     }
 
     fn size(&self) -> usize {
         match self {
-            Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
+            Self::Messages { messages, .. } | Self::OnChannel { messages, .. } => OVERHEAD + messages.bytes(),
             Self::Gap { .. } => OVERHEAD,
+        }
+    }
+
+    fn is_for(&self, reader: Option<&str>) -> bool {
+        match self {
+            Self::Messages { .. } => reader.is_none(),
+            Self::OnChannel { channel, .. } => reader.is_some_and(|name| name.as_bytes() == &channel[..]),
+            Self::Gap { .. } => true,
         }
     }
 }
 
 impl Reader {
     fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
@@ -356,7 +391,9 @@ impl Inbox {
         {
             self.bytes -= oldest.size();
             let (from, missed) = match oldest {
-                Batch::Messages { from, messages, .. } => (from, messages.len() as u64),
+                Batch::Messages { from, messages, .. } | Batch::OnChannel { from, messages, .. } => {
+                    (from, messages.len() as u64)
+                }
                 Batch::Gap { from, missed } => (from, missed),
             };
             *self.dropped.entry(from).or_default() += missed;
@@ -493,6 +530,10 @@ impl Hub {
                 Read::Message(data) => {
                     arrived.push(Batch::Messages { from, seq, messages: Messages::one(data) });
                 }
+                Read::OnChannel(channel, data) => {
+                    let messages = Messages::one(data);
+                    arrived.push(Batch::OnChannel { channel, from, seq, messages });
+                }
                 Read::Question(question) => {
                     let questions = self.lock().questions.clone();
                     if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
@@ -509,8 +550,11 @@ impl Hub {
         let readers: Vec<_> = self.lock().readers.iter().filter_map(Weak::upgrade).collect();
         for reader in readers {
             let mut inbox = reader.lock();
-            batches.iter().for_each(|batch| inbox.push(batch.clone(), self.inbox_limit));
-            let waker = inbox.waker.take();
+            let mut waker = None;
+            for batch in batches.iter().filter(|batch| batch.is_for(reader.channel.as_deref())) {
+                inbox.push(batch.clone(), self.inbox_limit);
+                waker = waker.or_else(|| inbox.waker.take());
+            }
             drop(inbox);
             waker.into_iter().for_each(Waker::wake);
         }
@@ -564,7 +608,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_told_how_much_it_missed() {
         let hub = Arc::new(Hub::new(1000));
-        let mut slow = Broadcast::new(&hub);
+        let mut slow = Broadcast::new(&hub, None);
         for seq in 1..=100 {
             hub.deliver(&[message(seq, 1024 * 1024)]);
         }
@@ -584,7 +628,7 @@ mod tests {
     async fn the_largest_messages_of_four_writers_may_come_at_once() {
         const LARGE: usize = 16 * 1024 * 1024;
         let hub = Arc::new(Hub::new(LARGE));
-        let mut reader = Broadcast::new(&hub);
+        let mut reader = Broadcast::new(&hub, None);
         hub.deliver(&[1, 2, 3, 4].map(|seq| message(seq, LARGE)));
         for expected in 1..=4 {
             let Some(Incoming::Message { seq, .. }) = reader.recv().await else { panic!("a gap") };
@@ -592,10 +636,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_channel_is_read_by_its_own_readers_alone_and_a_gap_by_all() {
+        let hub = Arc::new(Hub::new(1000));
+        let [mut all, mut one, mut two] =
+            [None, Some("one".into()), Some("two".into())].map(|channel| Broadcast::new(&hub, channel));
+        let (from, mut arrived) = (NodeId::from_bytes([1; 32]), Vec::new());
+        let written =
+            [ask::literal("all".into()), ask::on_channel("one", b"a"), ask::on_channel("two", b"b")];
+        for (seq, data) in (1..).zip(written) {
+            hub.arrived(from, seq, Messages::one(data), &mut arrived);
+        }
+        arrived.push(Batch::Gap { from, missed: 7 });
+        hub.deliver(&arrived);
+        for (reader, seq, data) in [(&mut all, 1, "all"), (&mut one, 2, "a"), (&mut two, 3, "b")] {
+            assert_eq!(reader.recv().await, Some(Incoming::Message { from, seq, data: data.into() }));
+            assert_eq!(reader.recv().await, Some(Incoming::Gap { from, missed: 7 }));
+            assert_eq!(reader.try_recv(), None);
+        }
+    }
+
     #[test]
     fn writes_are_bounded_and_come_out_in_order() {
         let hub = Arc::new(Hub::new(OUTBOX));
-        let stream = Broadcast::new(&hub);
+        let stream = Broadcast::new(&hub, None);
         let mut accepted = 0;
         while stream.try_send(vec![accepted; 100_000]).is_ok() {
             accepted += 1;

@@ -18,7 +18,10 @@ pub(crate) async fn connect(
 ) -> Result<Connection, ConnectError> {
     let (name, addresses) = match target {
         Target::Address(address) => (address.to_string(), vec![*address]),
-        Target::Name(name) => (name.clone(), resolve(name).await?),
+        Target::Name(name) => {
+            let found = resolve(name).await;
+            (name.clone(), found.map_err(|cause| ConnectError::Resolve { address: name.clone(), cause })?)
+        }
         Target::Carried { .. } => (String::from("nowhere"), Vec::new()),
     };
     let mut failure = ConnectError::Resolve { address: name.clone(), cause: "it has no address".into() };
@@ -31,14 +34,15 @@ pub(crate) async fn connect(
     Err(failure)
 }
 
-async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
+/// The addresses of `HOST:PORT`, or what the system says instead.
+pub(crate) async fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
     // Without the system's resolver, whose thread would hold up virtual time.
     if let Ok(address) = name.parse() {
         return Ok(vec![address]);
     }
     match tokio::net::lookup_host(name).await {
         Ok(found) => Ok(found.take(MAX_RESOLVED).collect()),
-        Err(error) => Err(ConnectError::Resolve { address: name.to_owned(), cause: error.to_string() }),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -12,9 +12,11 @@ use smokesignal_proto::NodeId;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// `max_peers` below 2 cannot hold a network together: a node with one peer passes nothing on.
-    #[error("max_peers is {0}, but a network needs at least 2 peers per node; use 2 or more")]
-    MaxPeersTooSmall(usize),
+    /// `max_peers` is 0.
+    #[error(
+        "max_peers is 0, but a node without peers is no network; use 1 or more, better 2: a node with one peer passes nothing on"
+    )]
+    MaxPeersZero,
     /// `min_peers` is larger than `max_peers`.
     #[error("min_peers {min} is above max_peers {max}; lower min_peers or raise max_peers")]
     MinAboveMax {
@@ -29,6 +31,11 @@ pub enum BuildError {
     /// A seed is not of the form `HOST:PORT`.
     #[error("`{0}` is not a seed address; write HOST:PORT, for example 192.168.2.100:8495 or [::1]:8495")]
     BadSeed(String),
+    /// What others are to dial is not of the form `HOST:PORT`, or cannot be dialled.
+    #[error(
+        "`{0}` cannot be advertised; write what others can dial as HOST:PORT, for example 203.0.113.7:8495"
+    )]
+    BadAdvertise(String),
     /// `ping_timeout` is outside 100 ms to 1 h.
     #[error("ping_timeout {0:?} is outside 100 ms to 1 h; 3 s is the default")]
     BadPingTimeout(std::time::Duration),
@@ -57,6 +64,16 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// The host name to be advertised has no address.
+    #[error(
+        "the host name in {address}, which is to be advertised, could not be resolved ({cause}); is it spelt right?"
+    )]
+    Advertise {
+        /// What was to be advertised.
+        address: String,
+        /// What the resolver said.
+        cause: String,
     },
     /// The node runs already.
     #[error("the node runs already; call stop() first")]

@@ -12,8 +12,11 @@ use smokesignal_proto::{self as proto, Config, Keypair, MAX_ADDRESSES};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::ask::{self, MARKED, Questions};
+use tracing::Instrument as _;
+
+use crate::ask::{self, MARKED, MAX_CHANNEL, Questions};
 use crate::broadcast::{Hub, REPLY};
+use crate::dial::resolve;
 use crate::driver::{Command, Driver, Limits, Shared};
 use crate::event::Bus;
 use crate::frame::MAX_NAME;
@@ -100,18 +103,38 @@ impl Node {
         let bound = options.transport.bind(address, self.0.credentials.clone()).await;
         let endpoint = bound.map_err(|error| explain(address, error))?;
         let local = endpoint.local_addr();
+        let advertised = self.advertised(local.port()).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let driver = self.driver(endpoint, (sender.downgrade(), receiver))?;
+        let driver = self.driver(endpoint, advertised, (sender.downgrade(), receiver))?;
         self.0.shared.hub.open();
         *self.commands() = Some((sender, local));
-        *running = Some(Running { task: tokio::spawn(driver.run()) });
+        // Where a program has several nodes, the span in which one was started tells whose log lines are whose.
+        *running = Some(Running { task: tokio::spawn(driver.run().in_current_span()) });
+        if options.max_peers == 1 {
+            tracing::warn!("max_peers is 1: this node passes nothing on, and the network ends here");
+        }
         tracing::info!(id = ?self.id(), %local, "listening");
         Ok(())
+    }
+
+    /// What others are told to dial in place of where the node listens; nothing if that will do.
+    async fn advertised(&self, port: u16) -> Result<Vec<SocketAddr>, StartError> {
+        let mut addresses = Vec::new();
+        for text in &self.0.options.advertise {
+            // 0 stands for the port where the node listens.
+            let name = text.strip_suffix(":0").map_or_else(|| text.clone(), |host| format!("{host}:{port}"));
+            let found = resolve(&name).await;
+            let found = found.map_err(|cause| StartError::Advertise { address: text.clone(), cause })?;
+            addresses.extend(found);
+        }
+        addresses.truncate(MAX_ADDRESSES);
+        Ok(addresses)
     }
 
     fn driver(
         &self,
         endpoint: Arc<dyn Endpoint>,
+        advertised: Vec<SocketAddr>,
         commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     ) -> Result<Driver, StartError> {
         let options = &self.0.options;
@@ -127,6 +150,9 @@ impl Node {
         };
         let mut core = proto::Node::new(keypair, config, random, proto::Instant::ZERO);
         core.set_addresses(reachable_at(local));
+        if !advertised.is_empty() {
+            core.advertise(advertised);
+        }
         for seed in &options.seeds {
             core.join(seed.clone(), proto::Instant::ZERO);
         }
@@ -218,7 +244,21 @@ impl Node {
 
     /// The network as a duplex stream. Each handle reads everything that arrives after it was made.
     pub fn broadcast(&self) -> Broadcast {
-        Broadcast::new(&self.0.shared.hub)
+        Broadcast::new(&self.0.shared.hub, None)
+    }
+
+    /// A broadcast stream of its own: what is written to it is read by the handles of the same channel alone, in all nodes,
+    /// and by nobody who reads [`broadcast`](Self::broadcast). All that is said there holds for it, too; its messages are
+    /// numbered together with the node's others, and a gap may concern it or not. A name has 1 to 32 bytes.
+    ///
+    /// For the Node.js binding's socket.io adapter; not part of the interface until messages have kinds on the wire.
+    ///
+    /// # Panics
+    /// For a name of another length.
+    #[doc(hidden)]
+    pub fn channel(&self, name: &str) -> Broadcast {
+        assert!((1..=MAX_CHANNEL).contains(&name.len()), "a channel's name has 1 to {MAX_CHANNEL} bytes");
+        Broadcast::new(&self.0.shared.hub, Some(name.into()))
     }
 
     /// The present neighbours.

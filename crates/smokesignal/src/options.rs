@@ -1,6 +1,6 @@
 //! A node's options.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub struct Builder {
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) seeds: Vec<String>,
+    pub(crate) advertise: Vec<String>,
     pub(crate) min_peers: usize,
     pub(crate) max_peers: usize,
     pub(crate) ping_timeout: Duration,
@@ -46,6 +47,7 @@ impl Default for Builder {
             address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             seeds: Vec::new(),
+            advertise: Vec::new(),
             min_peers: 3,
             max_peers: 5,
             ping_timeout: Duration::from_secs(3),
@@ -82,13 +84,21 @@ impl Builder {
         self
     }
 
+    /// What others are told to dial, as `HOST:PORT`, in place of the address where the node listens: for a forwarded port, a
+    /// router's address, a container. Port 0 stands for the port where the node listens. Repeatable, four at most, the best
+    /// one first; a host name is looked up at each [`start`](Node::start).
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise.push(address.into());
+        self
+    }
+
     /// Below this many peers the node looks for more. Default 3.
     pub fn min_peers(mut self, count: usize) -> Self {
         self.min_peers = count;
         self
     }
 
-    /// Peers at most. Default 5; `usize::MAX` means no limit. Two more may be there while a joiner is let in, or
+    /// Peers at most. Default 5; `usize::MAX` means no limit. A node with 1 takes part but passes nothing on. Two more may be there while a joiner is let in, or
     /// because a user asked for them.
     pub fn max_peers(mut self, count: usize) -> Self {
         self.max_peers = count;
@@ -168,8 +178,8 @@ impl Builder {
     /// # Errors
     /// One for each option that makes no sense; the text names the value and the cure.
     pub fn build(self) -> Result<Node, BuildError> {
-        if self.max_peers < 2 {
-            return Err(BuildError::MaxPeersTooSmall(self.max_peers));
+        if self.max_peers == 0 {
+            return Err(BuildError::MaxPeersZero);
         }
         if self.min_peers == 0 {
             return Err(BuildError::MinPeersZero);
@@ -179,6 +189,9 @@ impl Builder {
         }
         if let Some(bad) = self.seeds.iter().find(|seed| !is_host_and_port(seed)) {
             return Err(BuildError::BadSeed(bad.clone()));
+        }
+        if let Some(bad) = self.advertise.iter().find(|address| !is_dialable(address)) {
+            return Err(BuildError::BadAdvertise(bad.clone()));
         }
         if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.ping_timeout) {
             return Err(BuildError::BadPingTimeout(self.ping_timeout));
@@ -191,6 +204,13 @@ impl Builder {
         }
         Ok(Node::new(self))
     }
+}
+
+/// Whether others may be told to dial this `HOST:PORT`, whose port may be 0.
+fn is_dialable(text: &str) -> bool {
+    let with_port = text.strip_suffix(":0").map_or_else(|| text.to_owned(), |host| format!("{host}:1"));
+    let never = |address: SocketAddr| address.ip().is_unspecified() || address.ip().is_multicast();
+    is_host_and_port(&with_port) && !with_port.parse().is_ok_and(never)
 }
 
 /// `HOST:PORT` with a port from 1; an IPv6 address stands in brackets.
@@ -214,14 +234,18 @@ mod tests {
             let error = builder.build().unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         };
-        refused(Node::builder().max_peers(1).min_peers(1), &["max_peers is 1", "2 or more"]);
+        refused(Node::builder().max_peers(0).min_peers(1), &["max_peers is 0", "1 or more"]);
         refused(Node::builder().min_peers(6), &["min_peers 6", "max_peers 5", "lower", "raise"]);
         refused(Node::builder().min_peers(0), &["min_peers is 0", "1 or more"]);
         refused(Node::builder().seed("nowhere"), &["`nowhere`", "HOST:PORT"]);
+        for bad in ["nowhere", "0.0.0.0:1", "[::]:0", "224.0.0.1:8495", "host:", ":0"] {
+            refused(Node::builder().advertise(bad), &[bad, "HOST:PORT"]);
+        }
         refused(Node::builder().ping_timeout(Duration::ZERO), &["0ns", "100 ms"]);
         refused(Node::builder().max_message(0), &["max_message 0"]);
         refused(Node::builder().network_secret("short"), &["5 bytes", "at least 16"]);
         assert!(Node::builder().max_peers(usize::MAX).seed("host.example:1").build().is_ok());
+        assert!(Node::builder().max_peers(1).min_peers(1).advertise("host.example:0").build().is_ok());
     }
 
     #[test]

@@ -348,3 +348,49 @@ async fn whoever_sends_malformed_frames_is_dropped_and_nobody_else() {
     assert_eq!(message(&mut reader).await.2, b"unharmed");
     assert_eq!((a.peers().len(), b.peers().len()), (1, 1));
 }
+
+#[tokio::test]
+async fn what_is_advertised_is_what_others_dial() {
+    let net = MemoryNetwork::new();
+    let at = |address: &str| Node::builder().transport(net.clone()).address(address.parse().unwrap());
+    let _a = started(at("10.0.0.1").port(8495).advertise("203.0.113.7:0").advertise("10.0.0.1:8495")).await;
+    let b = started(at("10.0.0.2").seed("10.0.0.1:8495")).await;
+    let seen = next_peer(&mut b.events()).await;
+    assert_eq!(seen.remote_addr(), "203.0.113.7:8495".parse().unwrap());
+    let unknown = at("10.0.0.3").advertise("nobody.invalid:1").build().unwrap();
+    let error = unknown.start().await.unwrap_err();
+    assert!(matches!(error, StartError::Advertise { .. }), "{error}");
+    assert!(error.to_string().contains("nobody.invalid:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_with_one_peer_takes_part() {
+    let a = started(Node::builder()).await;
+    let leaf = started(seeded(&a).min_peers(1).max_peers(1)).await;
+    let b = started(seeded(&a)).await;
+    let (mut at_leaf, mut at_b) = (leaf.broadcast(), b.broadcast());
+    next_peer(&mut leaf.events()).await;
+    next_peer(&mut b.events()).await;
+    at_leaf.send("from the leaf").await.unwrap();
+    at_b.send("to the leaf").await.unwrap();
+    assert_eq!(message(&mut at_b).await.2, b"from the leaf");
+    assert_eq!(message(&mut at_leaf).await.2, b"to the leaf");
+}
+
+#[tokio::test]
+async fn a_channel_is_read_on_the_same_channel_alone() {
+    let a = started(Node::builder()).await;
+    let b = started(seeded(&a)).await;
+    let (mut all, mut one, mut other) = (b.broadcast(), b.channel("one"), b.channel("other"));
+    next_peer(&mut b.events()).await;
+    a.channel("one").send("for one").await.unwrap();
+    a.broadcast().send("for all").await.unwrap();
+    a.channel("other").send("for the other").await.unwrap();
+    assert_eq!(message(&mut all).await, (a.id(), 2, b"for all".to_vec()));
+    assert_eq!(message(&mut one).await, (a.id(), 1, b"for one".to_vec()));
+    assert_eq!(message(&mut other).await, (a.id(), 3, b"for the other".to_vec()));
+    assert_eq!((all.try_recv(), one.try_recv()), (None, None));
+    // The largest message fits on a channel, too.
+    a.channel("one").send(vec![7; 16 * 1024 * 1024]).await.unwrap();
+    assert_eq!(message(&mut one).await.2.len(), 16 * 1024 * 1024);
+}

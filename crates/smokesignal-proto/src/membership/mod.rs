@@ -300,9 +300,12 @@ impl Membership {
     }
 
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
-        self.record =
-            Record::sign(&self.keypair, &self.config.network, addresses.clone(), self.config.incarnation);
+        self.advertise(addresses.clone());
         self.addresses = addresses;
+    }
+
+    pub(crate) fn advertise(&mut self, addresses: Vec<SocketAddr>) {
+        self.record = Record::sign(&self.keypair, &self.config.network, addresses, self.config.incarnation);
     }
 
     pub(crate) fn add_seed(&mut self, address: String, now: Instant) {
