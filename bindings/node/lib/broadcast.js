@@ -1,0 +1,79 @@
+'use strict'
+/**
+ * `node.broadcast`: what is written reaches everyone, what is read is what everyone else wrote.
+ */
+const { AT_ONCE, ChunkDuplex } = require('./duplex')
+const { again, bell, register, unregister } = require('./bell')
+const { MessageInlet } = require('./transfer')
+
+class Broadcast extends ChunkDuplex {
+  /** `outlet` is the node's: what `node.send` takes goes the same way, in the order of the calls. */
+  constructor(node, native, outlet, limit) {
+    super(limit)
+    Object.defineProperty(this, 'node', { value: node })
+    const number = register(this._pump)
+    this._attach(number, new MessageInlet(native.reader(undefined, bell, number)), outlet)
+    this._messages = undefined
+    this.on('newListener', (event) => {
+      if (event === 'message') this._messages ??= new Messages(this, native)
+    })
+    this.on('removeListener', (event) => {
+      if (event !== 'message' || this.listenerCount('message') > 0) return
+      this._messages?.close()
+      this._messages = undefined
+    })
+  }
+
+  _give(chunk) {
+    if (chunk === undefined) this.emit('gap', { from: this._inlet.writer(), missed: this._inlet.number() })
+    else super._give(chunk)
+  }
+
+  /** The node was started (again). */
+  _reopen() {
+    this._pumpSoon()
+    this._messages?.pump()
+  }
+
+  _final(callback) {
+    this._outlet.whenIdle(callback)
+  }
+
+  _destroy(error, callback) {
+    unregister(this._number)
+    this._messages?.close()
+    this._inlet = undefined
+    callback(error)
+  }
+}
+
+/** Events `message`, as long as somebody listens: whether the stream is read makes no difference to them. */
+class Messages {
+  constructor(broadcast, native) {
+    this.broadcast = broadcast
+    this.pump = this.pump.bind(this)
+    this.number = register(this.pump)
+    this.inlet = new MessageInlet(native.reader(undefined, bell, this.number))
+    process.nextTick(this.pump)
+  }
+
+  pump() {
+    for (let count = 0; this.inlet !== undefined && this.inlet.ready(); count += 1) {
+      if (count === AT_ONCE) return again(this.number)
+      const { inlet } = this
+      const data = inlet.next()
+      if (data !== undefined) this.broadcast.emit('message', data, inlet.writer())
+      else if (this.broadcast.readableFlowing !== true) {
+        // Where the stream flows it tells of the gap itself.
+        this.broadcast.emit('gap', { from: inlet.writer(), missed: inlet.number() })
+      }
+    }
+  }
+
+  close() {
+    unregister(this.number)
+    this.inlet = undefined
+  }
+}
+
+module.exports = { Broadcast }

@@ -1,0 +1,74 @@
+'use strict'
+/**
+ * A broadcast stream apart from `node.broadcast`: only those who open the same channel, in any node, read what is written to
+ * it. For the socket.io adapter of this package.
+ */
+const { AT_ONCE, tooLarge } = require('./duplex')
+const { Node, inner } = require('./node')
+const { MessageInlet, Outlet } = require('./transfer')
+const { again, bell, register, unregister } = require('./bell')
+const { optionType } = require('./errors')
+
+/** The node's id on the wire. */
+function wireId(node) {
+  return checked(node)._wireId
+}
+
+function openChannel(node, name) {
+  return new Channel(checked(node), name)
+}
+
+function checked(node) {
+  if (!(node instanceof Node)) throw optionType('node', 'a node from createNode()', node)
+  return node
+}
+
+class Channel {
+  constructor(node, name) {
+    this.onmessage = () => {}
+    this.ongap = () => {}
+    this.ondrain = () => {}
+    this.limit = node.options.maxMessage
+    this.number = register(() => this.due())
+    this.inlet = new MessageInlet(node[inner].reader(name, bell, this.number))
+    this.outlet = new Outlet(node[inner].writer(name, bell, this.number), () => {})
+    this.detach = node._attachChannel(this)
+    this.due()
+  }
+
+  /** True: it was taken. False: there is no room now, or the node is stopped; `ondrain` is called when that may have changed. */
+  trySend(data) {
+    if (data.length > this.limit) throw tooLarge(data.length, this.limit)
+    if (this.inlet === undefined || this.outlet.blocked) return false
+    this.outlet.add(data, () => {})
+    return true
+  }
+
+  due() {
+    if (this.inlet === undefined) return
+    const { blocked } = this.outlet
+    this.outlet.proceed()
+    if (blocked && !this.outlet.blocked) this.ondrain()
+    for (let count = 0; this.inlet?.ready(); count += 1) {
+      if (count === AT_ONCE) return again(this.number)
+      const { inlet } = this
+      const data = inlet.next()
+      if (data === undefined) this.ongap(inlet.writer(), inlet.number())
+      else this.onmessage(inlet.writer(), data)
+    }
+  }
+
+  /** The node was started (again). */
+  reopen() {
+    again(this.number)
+  }
+
+  close() {
+    this.outlet.flush()
+    this.detach()
+    unregister(this.number)
+    this.inlet = undefined
+  }
+}
+
+module.exports = { openChannel, wireId }

@@ -1,0 +1,526 @@
+'use strict'
+/**
+ * A node of the network.
+ */
+const { EventEmitter } = require('node:events')
+const native = require('./native')
+const { Arriving } = require('./iterate')
+const { Broadcast } = require('./broadcast')
+const { MessageInlet, Outlet } = require('./transfer')
+const { Outcome, operate } = require('./operation')
+const { Peer, named, reserve } = require('./stream')
+const { Peerlist } = require('./peerlist')
+const { abortError, calling, coded, fromFailure, optionRange, optionType, throwIfAborted } = require('./errors')
+const { again, bell, maySleep, register, stayAwake, unregister } = require('./bell')
+const { hostAndPort, readOptions } = require('./options')
+const { leastLevel, makeLogger } = require('./logger')
+const { tooLarge } = require('./duplex')
+
+/** What was written and not yet taken by the native half may take this long when the node stops, in ms. */
+const FLUSH_TIMEOUT = 5000
+/** How long `ask` waits for answers, in ms. */
+const ASK_TIMEOUT = 5000
+/** Writes of `send` that wait for room at most; more are refused. */
+const MAX_WAITING = 65_536
+
+const REPLY = 'reply'
+
+/** What other files of this package reach: the native node. */
+const inner = Symbol('native')
+
+class Node extends EventEmitter {
+  #native
+  #events
+  #eventsNumber
+  #outlet
+  #outletNumber
+  #id
+  #state = 'stopped'
+  #turn = Promise.resolve()
+  #starting
+  #stopping
+  /** Whether it was stopped, and not started again: writes wait, operations fail. */
+  #ended = false
+  #iterators = new Set()
+  #channels = new Set()
+  /** What listeners still have to be told, where one of them has thrown. */
+  #untold = []
+
+  constructor(options) {
+    super()
+    const read = readOptions(options)
+    const logNumber = register(() => this.#log())
+    this.options = read
+    this.logger = makeLogger(read.logger)
+    const parts = readOptions.forNative(read, leastLevel(read.logger))
+    try {
+      this.#native = calling(() => new native.NativeNode(...parts, bell, logNumber))
+    } catch (error) {
+      unregister(logNumber)
+      throw error
+    }
+    Object.defineProperty(this, inner, { value: this.#native })
+    this.#id = this.#native.id
+    Object.defineProperty(this, 'id', {
+      get: () => this.#id,
+      // Old programs name themselves. The network goes on knowing the node by its key.
+      set: (id) => {
+        this.#id = id
+      },
+      enumerable: true,
+      configurable: true
+    })
+    this.listening = false
+    this.connected = false
+    this.peers = this.peerlist = new Peerlist(this)
+    this.#eventsNumber = register(() => this.#happened())
+    this.#events = this.#native.events(bell, this.#eventsNumber)
+    this.#events.poll()
+    this.#outletNumber = register(() => this.#outlet.proceed())
+    this.#outlet = new Outlet(this.#native.writer(undefined, bell, this.#outletNumber), () => {})
+    this.broadcast = new Broadcast(this, this.#native, this.#outlet, read.maxMessage)
+    this.#log()
+  }
+
+  // Start and stop.
+
+  /** Listens and enters the network. Resolves when it listens. */
+  start({ signal } = {}) {
+    if (this.#state === 'running' || this.#state === 'starting') return this.#starting
+    this.#state = 'starting'
+    const work = this.#after(() => this.#start(signal))
+    this.#starting = Outcome.of(work, (error) => {
+      if (this.listenerCount('error') === 0) return false
+      this.emit('error', error)
+      return true
+    })
+    return this.#starting
+  }
+
+  async #start(signal) {
+    stayAwake()
+    try {
+      this.logger.debug(`Starting to listen at ${hostAndPort(this.options.address, this.options.port)}`)
+      await operate((...to) => this.#native.start(...to), { signal })
+    } catch (error) {
+      this.#state = 'stopped'
+      // Given up half way, it may have come to listen all the same.
+      if (error.code === 'ABORT_ERR') await operate((...to) => this.#native.stop(...to))
+      maySleep()
+      if (error.code !== 'ABORT_ERR') this.logger.fatal(error.message)
+      throw error
+    }
+    this.#state = 'running'
+    this.#ended = false
+    this.options.port = this.#native.port
+    this.listening = true
+    this.#outlet.proceed()
+    this.broadcast._reopen()
+    this.#channels.forEach((channel) => channel.reopen())
+  }
+
+  /** Hands what was written to the neighbours, parts from them and stops listening. `start` works again after. */
+  stop({ signal } = {}) {
+    if (this.#state === 'stopping') return this.#stopping
+    if (this.#state === 'stopped') return Promise.resolve()
+    this.#state = 'stopping'
+    const work = this.#after(() => this.#stop())
+    this.#stopping = Outcome.of(abortable(work, signal), () => false)
+    return this.#stopping
+  }
+
+  async #stop() {
+    if (!this.listening) {
+      // Its start has failed.
+      this.#state = 'stopped'
+      return
+    }
+    try {
+      if (this.peers.list.length > 0) await Promise.race([this.#flushed(), later(FLUSH_TIMEOUT)])
+      await operate((...to) => this.#native.stop(...to))
+    } finally {
+      this.#state = 'stopped'
+      this.#ended = true
+      this.listening = false
+      maySleep()
+      this.#happened()
+      this.#iterators.forEach((end) => end())
+    }
+  }
+
+  #flushed() {
+    const outlets = [this.#outlet, ...[...this.#channels].map((channel) => channel.outlet)]
+    return Promise.all(outlets.map((outlet) => new Promise((resolve) => outlet.whenIdle(resolve))))
+  }
+
+  /** One after the other, whatever became of the one before. */
+  #after(work) {
+    const run = this.#turn.then(work)
+    this.#turn = run.then(
+      () => {},
+      () => {}
+    )
+    return run
+  }
+
+  async [Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
+    await this.stop()
+  }
+
+  // Neighbours.
+
+  /**
+   * Makes a link to the node at this address. Resolves to the Peer. A failure that nobody waits for is logged.
+   */
+  addPeer(address, port, callback, options) {
+    if (typeof callback === 'object' && callback !== null) [callback, options] = [undefined, callback]
+    const work = this.#addPeer(address, port, options)
+    const outcome = Outcome.of(work, (error) => {
+      if (typeof callback !== 'function') this.logger.error(`Could not add the peer at "${address}:${port}": ${error.message}`)
+      return true
+    })
+    if (typeof callback === 'function') {
+      work.then(
+        (peer) => setImmediate(callback, null, peer),
+        (error) => setImmediate(callback, error)
+      )
+    }
+    return outcome
+  }
+
+  async #addPeer(address, port, { signal } = {}) {
+    if (typeof address !== 'string') throw optionType('address', 'a host name or an IP address, as a string', address)
+    if (typeof port === 'string' && /^[0-9]+$/.test(port)) port = Number(port)
+    if (typeof port !== 'number') throw optionType('port', 'a number', port)
+    if (!Number.isInteger(port) || port < 1 || port > 65535) throw optionRange('port', 'a whole number from 1 to 65535', port)
+    const target = hostAndPort(address, port)
+    const { operation } = await operate((...to) => this.#native.addPeer(target, ...to), { signal })
+    const { id } = operation.takeStream()
+    this.#happened()
+    const peer = this.peers.inList(id)
+    if (!peer) throw coded(new Error(`${target} closed the connection; try again`), 'CLOSED')
+    return peer
+  }
+
+  /** How many nodes the network has, this one included, as far as they have been counted; 0 while it is stopped. */
+  get size() {
+    return this.#native.size
+  }
+
+  /** Copies of messages that have arrived since the last start, those that were known already included. */
+  get copiesReceived() {
+    return this.#native.copiesReceived
+  }
+
+  #happened() {
+    for (;;) {
+      if (this.#untold.length > 0) this.#tell()
+      const event = this.#events.poll()
+      if (!event) return
+      this.#react(event)
+    }
+  }
+
+  #react(event) {
+    switch (event.name) {
+      case 'added':
+        return this.#added()
+      case 'removed':
+        return this.#removed(event.id)
+      case 'netsplit': {
+        const { id: seed, size, sizeBefore, otherSize } = event
+        this.logger.warn(`Netsplit! Lost connection to seed "${seed}"`)
+        return this.#tell(() => this.emit('netsplit', { seed, size, sizeBefore, otherSize }))
+      }
+      case 'resolved': {
+        const { duration, size } = event
+        this.logger.info('Netsplit resolved!')
+        return this.#tell(() => this.emit('netsplit resolved', { duration, size }))
+      }
+      case 'unreachable': {
+        const error = fromFailure(event.failure)
+        this.logger.warn(`Seed "${event.seed}" cannot be reached: ${error.message}`)
+        return this.#tell(() => this.emit('seed unreachable', { seed: event.seed, error }))
+      }
+      case 'missed':
+        return this.logger.warn(`${event.missed} events were dropped: the event loop was blocked for too long`)
+    }
+  }
+
+  #added() {
+    const number = reserve()
+    const peer = new Peer(this, this.#events.takePeer(bell, number), number, this.options.maxMessage)
+    const { list } = this.peers
+    list.push(peer)
+    const first = list.length === 1
+    if (first) this.connected = true
+    this.#tell(
+      () => first && this.emit('connect'),
+      () => this.emit('new peer', peer),
+      () => this.peers.emit('add', peer)
+    )
+  }
+
+  #removed(id) {
+    const { list } = this.peers
+    const at = list.findIndex((peer) => peer.id === id)
+    if (at < 0) return
+    const [peer] = list.splice(at, 1)
+    const last = list.length === 0
+    if (last) this.connected = false
+    peer._linkGone()
+    this.#tell(
+      () => last && this.emit('disconnect'),
+      () => this.peers.emit('remove', peer)
+    )
+  }
+
+  /** Tells listeners, one after the other. Where one throws, the others are told in the next turn of the event loop. */
+  #tell(...steps) {
+    this.#untold.push(...steps)
+    try {
+      while (this.#untold.length > 0) this.#untold.shift()()
+    } finally {
+      if (this.#untold.length > 0) again(this.#eventsNumber)
+    }
+  }
+
+  #log() {
+    for (const { level, text } of this.#native.takeLines()) this.logger[level](text)
+  }
+
+  // Messages.
+
+  /** Writes one message to everyone. Resolves when the native half has taken it, which it does while its links have room. */
+  send(data, { signal } = {}) {
+    return new Promise((resolve, reject) => {
+      throwIfAborted(signal)
+      const chunk = bytes('data', data)
+      const limit = this.options.maxMessage
+      if (chunk.length > limit) throw tooLarge(chunk.length, limit)
+      if (this.#ended) throw notRunning()
+      if (this.#outlet.queue.length >= MAX_WAITING) {
+        throw coded(new Error(`${MAX_WAITING} messages wait to be sent; await send() before the next one`), 'BUSY')
+      }
+      const done = () => {
+        signal?.removeEventListener('abort', abort)
+        resolve()
+      }
+      const abort = () => {
+        // One that has gone already arrives.
+        if (this.#outlet.remove(done)) reject(abortError(signal))
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#outlet.add(chunk, done)
+    })
+  }
+
+  /** Everything that others write from now on: `{ from, seq, data }`, and `{ from, missed }` for what could not be had. */
+  messages({ signal } = {}) {
+    let stopped = false
+    const number = register(() => iterator.wake())
+    const inlet = new MessageInlet(this.#native.reader(undefined, bell, number))
+    const poll = () => {
+      if (!inlet.ready()) return stopped || inlet.ended ? { done: true } : undefined
+      const data = inlet.next()
+      const from = inlet.writer()
+      return { value: data === undefined ? { from, missed: inlet.number() } : { from, seq: inlet.number(), data } }
+    }
+    const end = () => {
+      stopped = true
+      iterator.wake()
+    }
+    const iterator = this.#iterate(poll, () => unregister(number), end, signal)
+    return iterator
+  }
+
+  #iterate(poll, close, end, signal) {
+    const iterator = new Arriving(
+      poll,
+      () => {
+        this.#iterators.delete(end)
+        close()
+      },
+      signal
+    )
+    this.#iterators.add(end)
+    return iterator
+  }
+
+  // Streams.
+
+  /** Opens a stream to the node with this id, which has to accept the name. Resolves when there is a way to that node. */
+  async open(id, name, { signal } = {}) {
+    checkId('id', id)
+    checkName(name)
+    const { operation, number } = await operate((...to) => calling(() => this.#native.open(id, name, ...to)), { signal, keep: true })
+    return named(operation.takeStream(), number, this.options.maxMessage)
+  }
+
+  /** Takes the streams of this name that others open, until the node stops or the iteration ends. */
+  accept(name, { signal } = {}) {
+    checkName(name)
+    const number = register(() => iterator.wake())
+    let acceptor
+    try {
+      throwIfAborted(signal)
+      acceptor = calling(() => this.#native.accept(name, bell, number))
+    } catch (error) {
+      unregister(number)
+      throw error
+    }
+    const poll = () => {
+      const reserved = reserve()
+      const stream = acceptor.poll(bell, reserved)
+      if (stream) return { value: named(stream, reserved, this.options.maxMessage) }
+      unregister(reserved)
+      return undefined
+    }
+    const close = () => {
+      unregister(number)
+      acceptor.close()
+    }
+    const iterator = this.#iterate(poll, close, () => iterator.finish({ done: true }), signal)
+    return iterator
+  }
+
+  /** Opens a stream to the writer of a message, who takes it from `replies`. */
+  reply(from, options) {
+    return this.open(typeof from === 'object' && from !== null ? from.from : from, REPLY, options)
+  }
+
+  /** The streams that others open in reply to what this node has written. */
+  replies(options) {
+    return this.accept(REPLY, options)
+  }
+
+  // Questions.
+
+  /** Asks everyone, and gives the answers as they come, `{ from, data }`, until `timeout` ms are over. */
+  ask(data, { timeout = ASK_TIMEOUT, signal } = {}) {
+    const question = bytes('data', data)
+    if (typeof timeout !== 'number') throw optionType('timeout', 'a number of milliseconds', timeout)
+    if (!(timeout >= 0)) throw optionRange('timeout', 'a number of milliseconds from 0 on', timeout)
+    throwIfAborted(signal)
+    let answers
+    let failed
+    let number
+    const poll = () => {
+      if (failed !== undefined) return { error: failed }
+      const answer = answers?.poll()
+      if (answer) return { value: answer }
+      return answers?.ended ? { done: true } : undefined
+    }
+    let closed = false
+    const close = () => {
+      closed = true
+      if (number !== undefined) unregister(number)
+      answers?.close()
+    }
+    const iterator = this.#iterate(poll, close, () => iterator.finish({ done: true }), signal)
+    operate((...to) => this.#native.ask(question, timeout, ...to), { signal, keep: true }).then(
+      (result) => {
+        answers = result.operation.takeAnswers()
+        number = result.number
+        if (closed) return close()
+        require('./bell').replace(number, iterator.wake)
+        iterator.wake()
+      },
+      (error) => {
+        failed = error
+        iterator.wake()
+      }
+    )
+    return iterator
+  }
+
+  /**
+   * Answers what others ask: `handler(question, from)` returns the answer, a promise of it, or nothing. Until it is closed.
+   */
+  answer(handler) {
+    if (typeof handler !== 'function') throw optionType('handler', 'a function (question, from) that returns the answer', handler)
+    let questions
+    const number = register(() => {
+      for (let question = questions.poll(); question; question = questions.poll()) this.#answer(questions, handler, question)
+    })
+    try {
+      questions = calling(() => this.#native.answer(bell, number))
+    } catch (error) {
+      unregister(number)
+      throw error
+    }
+    const close = () => {
+      unregister(number)
+      questions.close()
+    }
+    return { close, [Symbol.dispose ?? Symbol.for('Symbol.dispose')]: close }
+  }
+
+  async #answer(questions, handler, { number, from, data }) {
+    let answer
+    try {
+      const given = await handler(data, from)
+      answer = given === undefined || given === null ? undefined : bytes('answer', given)
+    } catch (error) {
+      this.logger.error(`A question of ${from} could not be answered: ${error?.message ?? error}`)
+    }
+    questions.answer(number, answer)
+  }
+
+  /** For the socket.io adapter: see channel.js. */
+  _attachChannel(channel) {
+    this.#channels.add(channel)
+    return () => this.#channels.delete(channel)
+  }
+
+  /** Its id on the wire, whatever `id` was set to. */
+  get _wireId() {
+    return this.#native.id
+  }
+}
+
+function bytes(name, data) {
+  if (typeof data === 'string') return Buffer.from(data)
+  if (Buffer.isBuffer(data)) return data
+  if (ArrayBuffer.isView(data)) return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  if (data instanceof ArrayBuffer) return Buffer.from(data)
+  throw optionType(name, 'a string, a Buffer or a Uint8Array', data)
+}
+
+function checkId(name, id) {
+  if (typeof id !== 'string') throw optionType(name, 'the id of a node, 64 hex digits', id)
+  if (!/^[0-9a-f]{64}$/.test(id)) throw optionRange(name, 'the id of a node, 64 hex digits', id)
+}
+
+function checkName(name) {
+  if (typeof name !== 'string') throw optionType('name', 'a string', name)
+  if (name === '' || Buffer.byteLength(name) > 255) throw optionRange('name', 'of 1 to 255 bytes', name)
+}
+
+function notRunning() {
+  return coded(new Error('the node is not running; call start() first'), 'NOT_RUNNING')
+}
+
+function later(time) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, time).unref()
+  })
+}
+
+/** Follows `work` until the signal says that nobody waits any more. */
+async function abortable(work, signal) {
+  if (signal === undefined) return work
+  throwIfAborted(signal)
+  let abort
+  const aborted = new Promise((_, reject) => {
+    abort = () => reject(abortError(signal))
+    signal.addEventListener('abort', abort, { once: true })
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+module.exports = { Node, inner }

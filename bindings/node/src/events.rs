@@ -1,0 +1,91 @@
+//! What happens to a node.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream as _;
+use napi_derive::napi;
+use smokesignal::{Event, Events, Peer};
+
+use crate::failure::Failure;
+use crate::stream::Stream;
+
+/// One event; which of the fields are there depends on its name.
+#[napi(object)]
+#[derive(Default)]
+pub struct NativeEvent {
+    pub name: String,
+    /// Of a peer, or of the seed that was lost.
+    pub id: Option<String>,
+    pub seed: Option<String>,
+    pub size: Option<u32>,
+    pub size_before: Option<u32>,
+    pub other_size: Option<u32>,
+    pub duration: Option<f64>,
+    pub missed: Option<f64>,
+    pub failure: Option<Failure>,
+}
+
+#[napi]
+pub struct NativeEvents {
+    events: Events,
+    added: Option<Peer>,
+    waker: Waker,
+}
+
+#[napi]
+impl NativeEvents {
+    pub(crate) fn new(events: Events, waker: Waker) -> Self {
+        Self { events, added: None, waker }
+    }
+
+    /// The next event, if there is one.
+    #[napi]
+    pub fn poll(&mut self) -> Option<NativeEvent> {
+        loop {
+            let polled = Pin::new(&mut self.events).poll_next(&mut Context::from_waker(&self.waker));
+            let Poll::Ready(Some(event)) = polled else { return None };
+            if let Some(event) = self.convert(event) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn convert(&mut self, event: Event) -> Option<NativeEvent> {
+        let count = |number: usize| Some(u32::try_from(number).unwrap_or(u32::MAX));
+        let named = |name: &str| NativeEvent { name: name.to_owned(), ..NativeEvent::default() };
+        Some(match event {
+            Event::Connect => named("connect"),
+            Event::Disconnect => named("disconnect"),
+            Event::PeerAdded(peer) => {
+                let id = Some(peer.id().to_string());
+                self.added = Some(peer);
+                NativeEvent { id, ..named("added") }
+            }
+            Event::PeerRemoved(peer) => NativeEvent { id: Some(peer.id().to_string()), ..named("removed") },
+            Event::SeedUnreachable { seed, error } => {
+                NativeEvent { seed: Some(seed), failure: Some(error.into()), ..named("unreachable") }
+            }
+            Event::Netsplit { seed, size, size_before, other_size } => NativeEvent {
+                id: Some(seed.to_string()),
+                size: count(size),
+                size_before: count(size_before),
+                other_size: other_size.and_then(count),
+                ..named("netsplit")
+            },
+            Event::NetsplitResolved { duration, size } => NativeEvent {
+                duration: Some(duration.as_secs_f64() * 1000.0),
+                size: count(size),
+                ..named("resolved")
+            },
+            Event::Missed(missed) => NativeEvent { missed: Some(missed as f64), ..named("missed") },
+            _ => return None,
+        })
+    }
+
+    /// The peer of the last `added`; its reads and writes wake with `number`.
+    #[napi]
+    pub fn take_peer(&mut self, bell: &crate::bell::Bell, number: u32) -> Option<Stream> {
+        self.added.take().map(|peer| Stream::of_peer(peer, bell.waker(number)))
+    }
+}

