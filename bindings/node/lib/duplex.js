@@ -9,7 +9,7 @@ const { coded } = require('./errors')
 const { Outlet } = require('./transfer')
 
 /** Chunks given to listeners before timers and sockets get their turn. */
-const AT_ONCE = 1024
+const AT_ONCE = 16 * 1024
 /** Written and not taken by the native half, before `write` returns false. The native half takes 512 KiB to 1 MiB more. */
 const HIGH_WATER_MARK = 256 * 1024
 

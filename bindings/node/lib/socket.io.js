@@ -1,4 +1,4 @@
-'use strict';
+'use strict'
 
 // socket.io on several servers that only know one another's addresses:
 //
@@ -18,15 +18,18 @@
 // `socket.io/links.js` for answers to one server, and `socket.io/wire.js` and
 // `socket.io/values.js` are what servers tell one another, in bytes.
 
+const { wireId } = require('./channel')
+const { coded, optionRange, optionType } = require('./errors')
+
 /** What is used for an option that is not given, in milliseconds. */
 const DEFAULTS = {
   heartbeatInterval: 5000,
   heartbeatTimeout: 10_000,
   requestTimeout: 5000,
-};
+}
 
 /** The longest delay that a timer of Node.js takes. */
-const MAX_DELAY = 2 ** 31 - 1;
+const MAX_DELAY = 2 ** 31 - 1
 
 /**
  * Returns what the option `adapter` of a socket.io server takes.
@@ -38,77 +41,54 @@ const MAX_DELAY = 2 ** 31 - 1;
  * @param {number} [options.requestTimeout] milliseconds that `fetchSockets` and `serverSideEmit` wait for the other servers (5000)
  */
 function createAdapter(node, options) {
-  checkNode(node);
-  const checked = checkOptions(options ?? {});
-  const { SmokesignalAdapter } = load();
+  wireId(node) // throws where this is no node
+  const checked = checkOptions(options ?? {})
+  const { SmokesignalAdapter } = load()
   return function smokesignalAdapter(nsp) {
-    return new SmokesignalAdapter(nsp, node, checked);
-  };
-}
-
-function checkNode(node) {
-  const methods = ['start', 'stop', 'open', 'accept', 'on'];
-  if (methods.every((method) => typeof node?.[method] === 'function')) return;
-  throw failure(TypeError, 'ERR_SMOKESIGNAL_INVALID_ARGUMENT',
-    `createAdapter(node, options) takes a node as its first argument, not ${describe(node)}: pass what createNode() of smokesignal-p2p returns`);
+    return new SmokesignalAdapter(nsp, node, checked)
+  }
 }
 
 function checkOptions(options) {
   if (typeof options !== 'object' || Array.isArray(options)) {
-    throw failure(TypeError, 'ERR_SMOKESIGNAL_INVALID_ARGUMENT',
-      `createAdapter(node, options) takes an object of options, not ${describe(options)}: leave it out or pass { heartbeatInterval: ${DEFAULTS.heartbeatInterval} }`);
+    throw optionType('options', `left out or an object such as { requestTimeout: ${DEFAULTS.requestTimeout} }`, options)
   }
-  const checked = { ...DEFAULTS };
+  const checked = { ...DEFAULTS }
   for (const [name, usual] of Object.entries(DEFAULTS)) {
-    const value = options[name];
-    if (value === undefined || value === null) continue;
-    if (typeof value !== 'number') {
-      throw failure(TypeError, 'ERR_SMOKESIGNAL_INVALID_OPTION',
-        `The option "${name}" is a number of milliseconds, not ${describe(value)}: pass one such as ${usual}, or leave it out`);
-    }
-    if (!(value >= 1 && value <= MAX_DELAY)) {
-      throw failure(RangeError, 'ERR_SMOKESIGNAL_INVALID_OPTION',
-        `The option "${name}" is from 1 to ${MAX_DELAY} milliseconds, not ${value}: pass one such as ${usual}, or leave it out`);
-    }
-    checked[name] = value;
+    const value = options[name]
+    if (value === undefined || value === null) continue
+    const expected = `a number of milliseconds from 1 to ${MAX_DELAY} (left out: ${usual})`
+    if (typeof value !== 'number') throw optionType(name, expected, value)
+    if (!(value >= 1 && value <= MAX_DELAY)) throw optionRange(name, expected, value)
+    checked[name] = value
   }
-  // A longer interval with the usual timeout would make each server lose the others.
-  if (options.heartbeatTimeout === undefined || options.heartbeatTimeout === null) {
-    checked.heartbeatTimeout = Math.min(MAX_DELAY,
-      Math.max(DEFAULTS.heartbeatTimeout, checked.heartbeatInterval * 2));
+  // One of the two alone moves the other: else each server took the others for gone.
+  if (options.heartbeatTimeout == null) {
+    checked.heartbeatTimeout = Math.max(DEFAULTS.heartbeatTimeout, checked.heartbeatInterval * 2)
+  } else if (options.heartbeatInterval == null) {
+    checked.heartbeatInterval = Math.min(DEFAULTS.heartbeatInterval, checked.heartbeatTimeout / 2)
   }
   if (checked.heartbeatTimeout <= checked.heartbeatInterval) {
-    throw failure(RangeError, 'ERR_SMOKESIGNAL_INVALID_OPTION',
-      `The option "heartbeatTimeout" (${checked.heartbeatTimeout}) is longer than "heartbeatInterval" (${checked.heartbeatInterval}), else every server takes the others for gone: make it twice as long`);
+    throw optionRange('heartbeatTimeout',
+      `longer than heartbeatInterval (${checked.heartbeatInterval}), such as ${2 * checked.heartbeatInterval}, else each server takes the others for gone`,
+      checked.heartbeatTimeout)
   }
-  return checked;
+  return checked
 }
 
 /** Loads the adapter, which needs a package that not every user of this one has. */
 function load() {
-  let found;
+  let found
   try {
-    found = require('socket.io-adapter');
+    found = require('socket.io-adapter')
   } catch (error) {
-    if (error.code !== 'MODULE_NOT_FOUND') throw error;
+    if (error.code !== 'MODULE_NOT_FOUND') throw error
   }
   if (typeof found?.ClusterAdapterWithHeartbeat !== 'function') {
-    throw failure(Error, 'ERR_SMOKESIGNAL_SOCKET_IO_MISSING',
-      `smokesignal-p2p/socket.io needs the package socket.io-adapter, 2.5.5 or later, ${found ? 'and found an older one' : 'and did not find it'}: run "npm install socket.io@4 socket.io-adapter@2"`);
+    throw coded(new Error(
+      `smokesignal-p2p/socket.io needs the package socket.io-adapter, 2.5.5 or later, ${found ? 'and found an older one' : 'and did not find it'}: run "npm install socket.io@4 socket.io-adapter@2"`), 'SOCKET_IO_MISSING')
   }
-  return require('./socket.io/adapter');
+  return require('./socket.io/adapter')
 }
 
-function describe(value) {
-  if (value === null) return 'null';
-  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
-  if (typeof value === 'object') return `an object of ${value.constructor?.name ?? 'no class'}`;
-  if (typeof value === 'function') return 'a function';
-  return String(value);
-}
-
-function failure(Kind, code, message) {
-  return Object.assign(new Kind(message), { code });
-}
-
-module.exports = { createAdapter };
+module.exports = { createAdapter }

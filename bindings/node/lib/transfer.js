@@ -12,6 +12,9 @@ const LARGE = 8 * 1024
 /** Written together at most. */
 const PACK = 64 * 1024
 const PACK_COUNT = 1024
+/** After so many bytes, or messages, a writer lets timers, sockets and readers have their turn. */
+const BURST = 4 * 1024 * 1024
+const BURST_COUNT = 16 * 1024
 /** Packs that are kept for the next writer. */
 const MAX_PACKS = 16
 
@@ -139,6 +142,9 @@ class Outlet {
     this.scheduled = false
     /** The other half has no room, or is closed: what comes now has to queue. */
     this.blocked = false
+    this.resting = false
+    this.burst = 0
+    this.burstCount = 0
     this.queue = []
     this.waiting = []
     this.flush = this.flush.bind(this)
@@ -211,6 +217,8 @@ class Outlet {
   send() {
     const { pack } = this
     const result = this.target.write(pack.bytes, pack.lengths, this.count)
+    this.burst += this.filled
+    this.burstCount += this.count
     const taken = result & TAKEN
     if (taken < this.count) {
       if (pack.shared) {
@@ -235,12 +243,21 @@ class Outlet {
 
   judge(state) {
     this.blocked = state !== 0
-    if (this.blocked && state !== WAITS) this.closed()
+    if (this.blocked && state !== WAITS) return this.closed()
+    if (this.blocked || (this.burst < BURST && this.burstCount < BURST_COUNT)) return
+    this.blocked = true
+    this.resting = true
+    setImmediate(() => {
+      this.resting = false
+      this.burst = 0
+      this.burstCount = 0
+      this.proceed()
+    })
   }
 
   /** There may be room: goes on where it had to wait. */
   proceed() {
-    if (!this.blocked) return
+    if (!this.blocked || this.resting) return
     this.judge(this.target.proceed())
     while (!this.blocked && this.count > 0) this.send()
     while (!this.blocked && this.queue.length > 0) {

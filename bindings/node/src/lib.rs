@@ -8,6 +8,12 @@
 //! something is due: one wake-up for a burst, however many messages, streams and nodes it concerns. Messages cross in
 //! batches, many in one buffer with a table of their lengths, and a future is made only for what has to wait.
 
+#![cfg_attr(test, allow(dead_code, reason = "in a build for tests napi exports nothing"))]
+
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 mod bell;
 mod broadcast;
 mod events;

@@ -137,7 +137,7 @@ impl NativeNode {
         let waker = bell.waker(number);
         let add = async move { node.add_peer(address).await.map(|peer| (peer, waker)) };
         Op::new(bell.waker(number), add, |(peer, waker): (Peer, _)| {
-            Outcome::Stream(Stream::of_peer(peer, waker))
+            Outcome::Stream(Box::new(Stream::of_peer(peer, waker)))
         })
     }
 
@@ -149,7 +149,7 @@ impl NativeNode {
         let waker = bell.waker(number);
         let open = async move { node.open(id, &name).await.map(|stream| (stream, waker)) };
         Ok(Op::new(bell.waker(number), open, |(stream, waker): (NodeStream, _)| {
-            Outcome::Stream(Stream::named(stream, waker))
+            Outcome::Stream(Box::new(Stream::named(stream, waker)))
         }))
     }
 

@@ -14,7 +14,7 @@ use crate::stream::Stream;
 /// What came of it.
 pub(crate) enum Outcome {
     Done,
-    Stream(Stream),
+    Stream(Box<Stream>),
     Answers(Answers),
 }
 
@@ -63,7 +63,7 @@ impl Op {
     #[napi]
     pub fn take_stream(&mut self) -> Option<Stream> {
         match self.outcome.take() {
-            Some(Ok(Outcome::Stream(stream))) => Some(stream),
+            Some(Ok(Outcome::Stream(stream))) => Some(*stream),
             _ => None,
         }
     }

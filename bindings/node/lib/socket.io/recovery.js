@@ -1,4 +1,4 @@
-'use strict';
+'use strict'
 
 // What a server keeps so that a client whose connection broke can go on, here
 // or at another server, as if nothing had happened.
@@ -24,16 +24,16 @@
 //
 // "Writers" are the adapters of one namespace on all servers, this one included.
 
-const { readContent } = require('./wire');
+const { readContent } = require('./wire')
 
 /** What the log of one namespace takes at most; the oldest goes first. */
-const LOG_BYTES = 16 << 20;
+const LOG_BYTES = 16 << 20
 /** What an entry takes beside its bytes, about. */
-const ENTRY_BYTES = 200;
+const ENTRY_BYTES = 200
 /** Sessions and forwarding notes kept per namespace; the oldest goes first. */
-const MAX_SESSIONS = 1 << 16;
+const MAX_SESSIONS = 1 << 16
 /** Changes of rooms that are remembered per client; the older half goes first. */
-const MAX_CHANGES = 256;
+const MAX_CHANGES = 256
 
 class Recovery {
   /**
@@ -41,30 +41,30 @@ class Recovery {
    * @param {number} duration milliseconds that all is kept for
    */
   constructor(uid, duration) {
-    this.duration = duration;
-    this.log = new Log(duration);
+    this.duration = duration
+    this.log = new Log(duration)
     /** How far each writer was seen. */
-    this.writers = new Map();
-    this.own = this.#writer(uid, 0, 1);
+    this.writers = new Map()
+    this.own = this.#writer(uid, 0, 1)
     /** Clients that are connected: sid to what was written to it. */
-    this.clients = new Map();
+    this.clients = new Map()
     /** Clients that are connected: pid to sid. */
-    this.sids = new Map();
+    this.sids = new Map()
     /** Clients that are away: pid to session. */
-    this.sessions = new Map();
+    this.sessions = new Map()
     /** Clients that went to another server: pid to its uid. */
-    this.moved = new Map();
+    this.moved = new Map()
     /** Called when a writer was seen further. */
-    this.waiting = new Set();
-    this.snapshot = undefined;
+    this.waiting = new Set()
+    this.snapshot = undefined
   }
 
   // ---- What was published ----
 
   /** Notes that this server published its message `number`. */
   published(number) {
-    this.snapshot = undefined;
-    this.own.last = number;
+    this.snapshot = undefined
+    this.own.last = number
   }
 
   /**
@@ -72,37 +72,41 @@ class Recovery {
    * said it stands at this number. Returns false for what was seen before.
    */
   saw(uid, number, beat) {
-    const writer = this.writers.get(uid);
+    const writer = this.writers.get(uid)
     if (writer === undefined) {
       // What it published before it was met is not missed here.
-      this.#writer(uid, number, beat ? number + 1 : number);
+      this.#writer(uid, number, beat ? number + 1 : number)
     } else {
-      const next = beat ? number : number - 1;
-      if (next < writer.last) return beat;
+      const next = beat ? number : number - 1
+      if (next < writer.last) return beat
       if (next > writer.last) {
-        writer.from = beat ? number + 1 : number;
-        this.log.hole();
+        writer.from = beat ? number + 1 : number
+        this.log.hole()
       }
-      writer.last = number;
-      writer.doubtful = false;
-      writer.goneAt = undefined;
+      writer.last = number
+      writer.doubtful = false
+      writer.goneAt = undefined
     }
-    this.snapshot = undefined;
-    if (this.waiting.size > 0) for (const again of [...this.waiting]) again();
-    return true;
+    this.snapshot = undefined
+    return true
+  }
+
+  /** Says that a message was seen and kept. */
+  advanced() {
+    if (this.waiting.size > 0) for (const again of [...this.waiting]) again()
   }
 
   /** Notes that messages of a writer may be lost; its next one will tell. */
   doubt(uid) {
-    const writer = this.writers.get(uid);
-    if (writer) writer.doubtful = true;
+    const writer = this.writers.get(uid)
+    if (writer) writer.doubtful = true
   }
 
   /** Notes that a writer left. It may only have been out of sight: what is known of it stays a while. */
   gone(uid) {
-    const writer = this.writers.get(uid);
-    if (writer) writer.goneAt = Date.now();
-    this.snapshot = undefined;
+    const writer = this.writers.get(uid)
+    if (writer) writer.goneAt = Date.now()
+    this.snapshot = undefined
   }
 
   /**
@@ -110,9 +114,9 @@ class Recovery {
    * arguments; with them `size` bytes stay in memory.
    */
   append(uid, number, opts, bytes, size) {
-    const writer = this.writers.get(uid);
-    const { rooms, except } = opts;
-    return this.log.append({ writer, number, rooms, except, bytes, size: size + ENTRY_BYTES });
+    const writer = this.writers.get(uid)
+    const { rooms, except } = opts
+    return this.log.append({ writer, number, rooms, except, bytes, size: size + ENTRY_BYTES })
   }
 
   #writer(uid, last, from) {
@@ -127,9 +131,9 @@ class Recovery {
       /** What the log holds of it, and the last number that it no longer holds. */
       entries: new Queue(),
       evicted: 0,
-    };
-    this.writers.set(uid, writer);
-    return writer;
+    }
+    this.writers.set(uid, writer)
+    return writer
   }
 
   // ---- Clients that are connected ----
@@ -150,74 +154,74 @@ class Recovery {
       changes: [],
       /** Changes before this position are forgotten. */
       changesFrom: 0,
-    };
-    for (const room of rooms) client.rooms.add(room);
-    this.clients.set(sid, client);
-    this.sids.set(pid, sid);
-    this.moved.delete(pid);
-    return client;
+    }
+    for (const room of rooms) client.rooms.add(room)
+    this.clients.set(sid, client)
+    this.sids.set(pid, sid)
+    this.moved.delete(pid)
+    return client
   }
 
   joined(sid, rooms) {
-    const client = this.clients.get(sid);
-    if (!client) return;
+    const client = this.clients.get(sid)
+    if (!client) return
     for (const room of rooms) {
-      if (client.rooms.has(room)) continue;
-      client.rooms.add(room);
-      this.#changed(client, room, true);
+      if (client.rooms.has(room)) continue
+      client.rooms.add(room)
+      this.#changed(client, room, true)
     }
   }
 
   left(sid, room) {
-    const client = this.clients.get(sid);
-    if (client?.rooms.delete(room)) this.#changed(client, room, false);
+    const client = this.clients.get(sid)
+    if (client?.rooms.delete(room)) this.#changed(client, room, false)
   }
 
   #changed(client, room, joined) {
-    client.changes.push({ after: this.log.end, room, joined });
+    client.changes.push({ after: this.log.end, room, joined })
     if (client.changes.length > MAX_CHANGES) {
-      const forgotten = client.changes.splice(0, MAX_CHANGES / 2);
-      client.changesFrom = forgotten.at(-1).after;
+      const forgotten = client.changes.splice(0, MAX_CHANGES / 2)
+      client.changesFrom = forgotten.at(-1).after
     }
   }
 
   disconnected(sid) {
-    const client = this.clients.get(sid);
-    if (!client) return;
-    this.clients.delete(sid);
-    if (this.sids.get(client.pid) === sid) this.sids.delete(client.pid);
+    const client = this.clients.get(sid)
+    if (!client) return
+    this.clients.delete(sid)
+    if (this.sids.get(client.pid) === sid) this.sids.delete(client.pid)
   }
 
   // ---- Sessions ----
 
   /** Keeps the session of a client that is connected until now. */
   persist(session) {
-    const client = this.clients.get(session.sid);
-    if (!client) return;
+    const client = this.clients.get(session.sid)
+    if (!client) return
     this.#keep({
       ...session,
       client,
       end: this.log.end,
       ...this.#seen(),
       at: Date.now(),
-    });
+    })
   }
 
   /** Takes back a plan whose client went before it was connected here. */
   giveBack(plan) {
-    this.#keep({ sid: plan.sid, pid: plan.pid, plan, at: plan.at });
+    this.#keep({ sid: plan.sid, pid: plan.pid, plan, at: plan.at })
   }
 
   #keep(session) {
-    this.moved.delete(session.pid);
-    this.sessions.delete(session.pid);
-    this.sessions.set(session.pid, session);
-    trim(this.sessions);
+    this.moved.delete(session.pid)
+    this.sessions.delete(session.pid)
+    this.sessions.set(session.pid, session)
+    trim(this.sessions)
   }
 
   /** Whether the session of this client is here, or the client itself. */
   has(pid) {
-    return this.sessions.has(pid) || this.sids.has(pid);
+    return this.sessions.has(pid) || this.sids.has(pid)
   }
 
   /**
@@ -230,55 +234,55 @@ class Recovery {
    * @param {number | undefined} position what the offset stands for in this log
    */
   take(pid, offset, position) {
-    const session = this.sessions.get(pid);
-    this.sessions.delete(pid);
-    if (!session || session.at + this.duration < Date.now()) return undefined;
+    const session = this.sessions.get(pid)
+    this.sessions.delete(pid)
+    if (!session || session.at + this.duration < Date.now()) return undefined
     if (session.plan) {
-      return session.plan.offset === offset ? session.plan : null;
+      return session.plan.offset === offset ? session.plan : null
     }
-    const { client } = session;
+    const { client } = session
     // A client that got nothing since it came back here still has the offset
     // of the server before.
-    if (offset === client.offset) position = 0;
-    if (position === undefined || position > session.end) return null;
-    const resend = this.#resend(session, position);
-    if (!resend) return null;
-    const { sid, rooms, data, seen, gone, at } = session;
-    return { sid, pid, rooms, data, seen, gone, resend, offset, at };
+    if (offset === client.offset) position = 0
+    if (position === undefined || position > session.end) return null
+    const resend = this.#resend(session, position)
+    if (!resend) return null
+    const { sid, rooms, data, seen, gone, at } = session
+    return { sid, pid, rooms, data, seen, gone, resend, offset, at }
   }
 
   /** Returns what was written to a client behind `position`, as numbers per writer. */
   #resend(session, position) {
-    const { client, end, rooms } = session;
-    const resend = new Map();
-    if (position >= client.last) return resend;
+    const { client, end, rooms } = session
+    const resend = new Map()
+    if (position >= client.last) return resend
     const add = ({ writer, number }) => {
-      const numbers = resend.get(writer.uid);
-      if (numbers) numbers.push(number);
-      else resend.set(writer.uid, [number]);
-    };
+      const numbers = resend.get(writer.uid)
+      if (numbers) numbers.push(number)
+      else resend.set(writer.uid, [number])
+    }
     for (const replayed of client.replayed) {
-      if (replayed <= position) continue;
-      const entry = this.log.at(replayed);
-      if (!entry) return null;
-      add(entry);
+      if (replayed <= position) continue
+      const entry = this.log.at(replayed)
+      if (!entry) return null
+      add(entry)
     }
     // Walks back, and undoes on the way what changed in its rooms.
-    const start = Math.max(position, client.since);
-    if (start < client.changesFrom || start + 1 < this.log.first) return null;
-    const current = new Set(rooms);
-    let change = client.changes.length - 1;
+    const start = Math.max(position, client.since)
+    if (start < client.changesFrom || start + 1 < this.log.first) return null
+    const current = new Set(rooms)
+    let change = client.changes.length - 1
     for (let at = end; at > start; at--) {
       for (; change >= 0 && client.changes[change].after >= at; change--) {
-        const { room, joined } = client.changes[change];
-        if (joined) current.delete(room);
-        else current.add(room);
+        const { room, joined } = client.changes[change]
+        if (joined) current.delete(room)
+        else current.add(room)
       }
-      const entry = this.log.at(at);
-      if (!entry.writer) return null;
-      if (concerns(entry, current)) add(entry);
+      const entry = this.log.at(at)
+      if (!entry.writer) return null
+      if (concerns(entry, current)) add(entry)
     }
-    return resend;
+    return resend
   }
 
   /**
@@ -287,15 +291,15 @@ class Recovery {
    */
   #seen() {
     if (!this.snapshot) {
-      const seen = new Map();
-      const gone = new Set();
+      const seen = new Map()
+      const gone = new Set()
       for (const { uid, last, goneAt } of this.writers.values()) {
-        seen.set(uid, last);
-        if (goneAt !== undefined) gone.add(uid);
+        seen.set(uid, last)
+        if (goneAt !== undefined) gone.add(uid)
       }
-      this.snapshot = { seen, gone };
+      this.snapshot = { seen, gone }
     }
-    return this.snapshot;
+    return this.snapshot
   }
 
   /**
@@ -303,48 +307,48 @@ class Recovery {
    * may still come, 'lost' when it will not.
    */
   check(plan) {
-    let behind = false;
+    let behind = false
     for (const [uid, number] of plan.seen) {
-      const writer = this.writers.get(uid);
+      const writer = this.writers.get(uid)
       // One that had left when the client did has nothing more to say.
-      if (!writer && plan.gone.has(uid)) continue;
-      if (!writer || writer.doubtful || writer.last < number) behind = true;
-      else if (writer.from > number + 1 || writer.evicted > number) return 'lost';
+      if (!writer && plan.gone.has(uid)) continue
+      if (!writer || writer.doubtful || writer.last < number) behind = true
+      else if (writer.from > number + 1 || writer.evicted > number) return 'lost'
     }
     for (const [uid, numbers] of plan.resend) {
-      const writer = this.writers.get(uid);
+      const writer = this.writers.get(uid)
       for (const number of numbers) {
-        if (!writer || writer.last < number) behind = true;
-        else if (!writer.entries.find(number)) return 'lost';
+        if (!writer || writer.last < number) behind = true
+        else if (!writer.entries.find(number)) return 'lost'
       }
     }
     for (const writer of this.writers.values()) {
-      if (plan.seen.has(writer.uid)) continue;
+      if (plan.seen.has(writer.uid)) continue
       // A writer that the other server did not know: one that came later, or
       // one that had left before.
-      if (writer.goneAt !== undefined && writer.goneAt < plan.at) continue;
-      if (writer.from > 1 || writer.evicted > 0) return 'lost';
+      if (writer.goneAt !== undefined && writer.goneAt < plan.at) continue
+      if (writer.from > 1 || writer.evicted > 0) return 'lost'
     }
-    return behind ? 'behind' : 'ready';
+    return behind ? 'behind' : 'ready'
   }
 
   /** Waits until this log has all that a plan needs. Resolves to whether it has. */
   ready(plan, deadline) {
-    const state = this.check(plan);
-    if (state !== 'behind') return Promise.resolve(state === 'ready');
+    const state = this.check(plan)
+    if (state !== 'behind') return Promise.resolve(state === 'ready')
     return new Promise((resolve) => {
       const finish = (ready) => {
-        clearTimeout(timer);
-        this.waiting.delete(again);
-        resolve(ready);
-      };
+        clearTimeout(timer)
+        this.waiting.delete(again)
+        resolve(ready)
+      }
       const again = () => {
-        const now = this.check(plan);
-        if (now !== 'behind') finish(now === 'ready');
-      };
-      const timer = setTimeout(finish, Math.max(0, deadline - Date.now()), false);
-      this.waiting.add(again);
-    });
+        const now = this.check(plan)
+        if (now !== 'behind') finish(now === 'ready')
+      }
+      const timer = setTimeout(finish, Math.max(0, deadline - Date.now()), false)
+      this.waiting.add(again)
+    })
   }
 
   /**
@@ -352,164 +356,164 @@ class Recovery {
    * `[position, arguments]`; `null` where the log no longer has it.
    */
   missed(plan) {
-    if (this.check(plan) !== 'ready') return null;
-    const entries = [];
-    const rooms = new Set(plan.rooms);
+    if (this.check(plan) !== 'ready') return null
+    const entries = []
+    const rooms = new Set(plan.rooms)
     for (const writer of this.writers.values()) {
-      const resend = new Set(plan.resend.get(writer.uid));
-      for (const number of resend) entries.push(writer.entries.find(number));
-      const seen = plan.seen.get(writer.uid);
-      if (seen === undefined && writer.goneAt < plan.at) continue;
+      const resend = new Set(plan.resend.get(writer.uid))
+      for (const number of resend) entries.push(writer.entries.find(number))
+      const seen = plan.seen.get(writer.uid)
+      if (seen === undefined && writer.goneAt < plan.at) continue
       for (const entry of writer.entries.after(seen ?? 0)) {
-        if (!resend.has(entry.number) && concerns(entry, rooms)) entries.push(entry);
+        if (!resend.has(entry.number) && concerns(entry, rooms)) entries.push(entry)
       }
     }
-    entries.sort((a, b) => a.position - b.position);
-    return entries.map(({ position, bytes }) => [position, readContent(bytes)]);
+    entries.sort((a, b) => a.position - b.position)
+    return entries.map(({ position, bytes }) => [position, readContent(bytes)])
   }
 
   /** Forgets what is older than `duration`. */
   expire() {
-    const now = Date.now();
-    this.log.expire(now);
+    const now = Date.now()
+    this.log.expire(now)
     for (const [pid, { at }] of this.sessions) {
-      if (at + this.duration >= now) break;
-      this.sessions.delete(pid);
+      if (at + this.duration >= now) break
+      this.sessions.delete(pid)
     }
     for (const [pid, { at }] of this.moved) {
-      if (at + this.duration >= now) break;
-      this.moved.delete(pid);
+      if (at + this.duration >= now) break
+      this.moved.delete(pid)
     }
     for (const [uid, { goneAt }] of this.writers) {
-      if (goneAt + this.duration < now) this.writers.delete(uid);
+      if (goneAt + this.duration < now) this.writers.delete(uid)
     }
     for (const client of this.clients.values()) {
       if (client.replayed.length > 0 && client.replayed.at(-1) < this.log.first) {
-        client.replayed = [];
+        client.replayed = []
       }
     }
   }
 
   /** Notes where a client went. */
   wentTo(pid, uid) {
-    this.moved.delete(pid);
-    this.moved.set(pid, { uid, at: Date.now() });
-    trim(this.moved);
+    this.moved.delete(pid)
+    this.moved.set(pid, { uid, at: Date.now() })
+    trim(this.moved)
   }
 }
 
 /** The broadcasts of the last while, oldest first. */
 class Log {
   constructor(duration) {
-    this.duration = duration;
-    this.entries = new Queue();
-    this.bytes = 0;
+    this.duration = duration
+    this.entries = new Queue()
+    this.bytes = 0
     /** The last position given out. */
-    this.end = 0;
+    this.end = 0
   }
 
   /** The first position that is still here. */
   get first() {
-    return this.end - this.entries.size + 1;
+    return this.end - this.entries.size + 1
   }
 
   at(position) {
-    return position >= this.first ? this.entries.get(position - this.first) : undefined;
+    return position >= this.first ? this.entries.get(position - this.first) : undefined
   }
 
   append(entry) {
-    entry.position = ++this.end;
-    entry.time = Date.now();
-    this.entries.push(entry);
-    entry.writer.entries.push(entry);
-    this.bytes += entry.size;
-    while (this.bytes > LOG_BYTES) this.#drop();
-    const oldest = this.entries.get(0);
-    if (oldest && oldest.time + this.duration < entry.time) this.expire(entry.time);
-    return entry.position;
+    entry.position = ++this.end
+    entry.time = Date.now()
+    this.entries.push(entry)
+    entry.writer.entries.push(entry)
+    this.bytes += entry.size
+    while (this.bytes > LOG_BYTES) this.#drop()
+    const oldest = this.entries.get(0)
+    if (oldest && oldest.time + this.duration < entry.time) this.expire(entry.time)
+    return entry.position
   }
 
   /** Marks that something is missing here. */
   hole() {
-    const newest = this.entries.get(this.entries.size - 1);
-    if (newest && !newest.writer) return;
-    this.end++;
-    this.entries.push({ writer: undefined, size: ENTRY_BYTES, time: Date.now() });
-    this.bytes += ENTRY_BYTES;
+    const newest = this.entries.get(this.entries.size - 1)
+    if (newest && !newest.writer) return
+    this.end++
+    this.entries.push({ writer: undefined, size: ENTRY_BYTES, time: Date.now() })
+    this.bytes += ENTRY_BYTES
   }
 
   expire(now) {
-    while (this.entries.size > 0 && this.entries.get(0).time + this.duration < now) this.#drop();
+    while (this.entries.size > 0 && this.entries.get(0).time + this.duration < now) this.#drop()
   }
 
   #drop() {
-    const { writer, number, size } = this.entries.shift();
-    this.bytes -= size;
-    if (!writer) return;
-    writer.entries.shift();
-    writer.evicted = number;
+    const { writer, number, size } = this.entries.shift()
+    this.bytes -= size
+    if (!writer) return
+    writer.entries.shift()
+    writer.evicted = number
   }
 }
 
 /** A list that loses its oldest item at little cost. */
 class Queue {
   constructor() {
-    this.items = [];
-    this.head = 0;
+    this.items = []
+    this.head = 0
   }
 
   get size() {
-    return this.items.length - this.head;
+    return this.items.length - this.head
   }
 
   get(index) {
-    return this.items[this.head + index];
+    return this.items[this.head + index]
   }
 
   push(item) {
-    this.items.push(item);
+    this.items.push(item)
   }
 
   shift() {
-    const item = this.items[this.head];
-    this.items[this.head++] = undefined;
+    const item = this.items[this.head]
+    this.items[this.head++] = undefined
     if (this.head > 64 && this.head * 2 > this.items.length) {
-      this.items.splice(0, this.head);
-      this.head = 0;
+      this.items.splice(0, this.head)
+      this.head = 0
     }
-    return item;
+    return item
   }
 
   /** Returns the items, whose numbers rise, with a number above `number`. */
   after(number) {
-    return this.items.slice(this.#search(number + 1));
+    return this.items.slice(this.#search(number + 1))
   }
 
   find(number) {
-    const item = this.items[this.#search(number)];
-    return item?.number === number ? item : undefined;
+    const item = this.items[this.#search(number)]
+    return item?.number === number ? item : undefined
   }
 
   #search(number) {
-    let low = this.head;
-    let high = this.items.length;
+    let low = this.head
+    let high = this.items.length
     while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.items[middle].number < number) low = middle + 1;
-      else high = middle;
+      const middle = (low + high) >>> 1
+      if (this.items[middle].number < number) low = middle + 1
+      else high = middle
     }
-    return low;
+    return low
   }
 }
 
 /** Says whether a client in these rooms gets a broadcast. */
 function concerns({ rooms, except }, current) {
   return (rooms.length === 0 || rooms.some((room) => current.has(room)))
-    && !except.some((room) => current.has(room));
+    && !except.some((room) => current.has(room))
 }
 
 function trim(map) {
-  if (map.size > MAX_SESSIONS) map.delete(map.keys().next().value);
+  if (map.size > MAX_SESSIONS) map.delete(map.keys().next().value)
 }
 
-module.exports = { Recovery };
+module.exports = { Recovery }

@@ -1,77 +1,77 @@
-'use strict';
+'use strict'
 
 // Servers and clients for the tests of the socket.io adapter, all on 127.0.0.1.
 
-const http = require('node:http');
-const path = require('node:path');
-const { fork } = require('node:child_process');
-const { once } = require('node:events');
-const { Server } = require('socket.io');
-const { io: connect } = require('socket.io-client');
-const { createNode } = require('../../lib/index.js');
-const { createAdapter } = require('../../lib/socket.io.js');
+const http = require('node:http')
+const path = require('node:path')
+const { fork } = require('node:child_process')
+const { once } = require('node:events')
+const { Server } = require('socket.io')
+const { io: connect } = require('socket.io-client')
+const { createNode } = require('../../lib/index.js')
+const { createAdapter } = require('../../lib/socket.io.js')
 
 /** How long a test may take: far longer than it does. */
-const LIMIT = { timeout: 60_000 };
+const LIMIT = { timeout: 60_000 }
 
 /** Resolves once `condition` holds; rejects after a while. */
 async function until(condition, what = condition.toString()) {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 20_000
   while (!await condition()) {
-    if (Date.now() > end) throw new Error(`this never came: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    if (Date.now() > end) throw new Error(`this never came: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
 
 /** A logger that keeps what it is told. */
 function keepingLogger() {
-  const lines = [];
-  const logger = { lines };
+  const lines = []
+  const logger = { lines }
   for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal']) {
-    logger[level] = (...words) => lines.push(`${level} ${words.join(' ')}`);
+    logger[level] = (...words) => lines.push(`${level} ${words.join(' ')}`)
   }
-  return logger;
+  return logger
 }
 
 /** Returns a node that knows the address of another one. It is not started. */
 function newNode(seed, options = {}) {
-  const seeds = seed ? [{ address: '127.0.0.1', port: seed.options.port }] : [];
-  return createNode({ address: '127.0.0.1', port: 0, seeds, logger: keepingLogger(), ...options });
+  const seeds = seed ? [{ address: '127.0.0.1', port: seed.options.port }] : []
+  return createNode({ address: '127.0.0.1', port: 0, seeds, logger: keepingLogger(), ...options })
 }
 
 /** One socket.io server over a node; `t` ends it. */
 class TestServer {
   constructor(t, node, { adapter, ...options } = {}) {
-    this.node = node;
-    this.http = http.createServer();
+    this.node = node
+    this.http = http.createServer()
     this.io = new Server(this.http, {
       adapter: createAdapter(node, adapter), ...options,
-    });
-    this.clients = [];
-    t.after(() => this.close());
+    })
+    this.clients = []
+    t.after(() => this.close())
   }
 
   get adapter() {
-    return this.io.of('/').adapter;
+    return this.io.of('/').adapter
   }
 
   get port() {
-    return this.http.address().port;
+    return this.http.address().port
   }
 
   async listen() {
-    this.http.listen(0, '127.0.0.1');
-    await once(this.http, 'listening');
-    return this;
+    this.http.listen(0, '127.0.0.1')
+    await once(this.http, 'listening')
+    return this
   }
 
   /** Connects a client. Resolves to it, with `serverSide`: its socket here. */
   async connect(nsp = '/', options = {}) {
-    const accepted = once(this.io.of(nsp), 'connection');
-    const client = this.client(nsp, options);
-    await once(client, 'connect');
-    [client.serverSide] = await accepted;
-    return client;
+    const accepted = once(this.io.of(nsp), 'connection')
+    const client = this.client(nsp, options)
+    await once(client, 'connect')
+    ;[client.serverSide] = await accepted
+    return client
   }
 
   /** Returns a client that is about to connect, with `events`: what it got. */
@@ -79,71 +79,71 @@ class TestServer {
     const client = connect(`http://127.0.0.1:${this.port}${nsp}`, {
       transports: ['websocket'], reconnectionDelay: 1, reconnectionDelayMax: 1,
       forceNew: true, ...options,
-    });
-    client.events = [];
-    client.onAny((...event) => client.events.push(event));
-    this.clients.push(client);
-    return client;
+    })
+    client.events = []
+    client.onAny((...event) => client.events.push(event))
+    this.clients.push(client)
+    return client
   }
 
   async close() {
-    for (const client of this.clients) client.disconnect();
-    await this.io.close();
-    await this.node.stop();
+    for (const client of this.clients) client.disconnect()
+    await this.io.close()
+    await this.node.stop()
   }
 }
 
 /** Starts servers that know the address of the first one, and waits until all know all. */
 async function cluster(t, count, options = {}) {
-  const { node: nodeOptions, ...others } = options;
-  const servers = [];
+  const { node: nodeOptions, ...others } = options
+  const servers = []
   for (let i = 0; i < count; i++) {
-    const node = newNode(servers[0]?.node, nodeOptions);
-    await node.start();
-    servers.push(await new TestServer(t, node, others).listen());
+    const node = newNode(servers[0]?.node, nodeOptions)
+    await node.start()
+    servers.push(await new TestServer(t, node, others).listen())
   }
-  await knowing(servers, count);
-  return servers;
+  await knowing(servers, count)
+  return servers
 }
 
 /** Waits until each of the servers knows of `count` servers. */
 function knowing(servers, count, nsp = '/') {
   return until(async () => {
     for (const { io } of servers) {
-      if (await io.of(nsp).adapter.serverCount() !== count) return false;
+      if (await io.of(nsp).adapter.serverCount() !== count) return false
     }
-    return true;
-  }, `all know of ${count} servers`);
+    return true
+  }, `all know of ${count} servers`)
 }
 
 /** Breaks the connection of a client as a network does, and goes on at `server`. Resolves when it is back. */
 async function breakAndReturn(client, server, meanwhile = () => {}) {
-  client.io.uri = `http://127.0.0.1:${server.port}`;
-  const accepted = once(server.io.of(client.nsp), 'connection');
-  client.io.reconnection(false);
-  client.io.engine.close();
-  await meanwhile();
-  client.io.reconnection(true);
-  const back = once(client, 'connect');
-  client.connect();
-  await back;
-  [client.serverSide] = await accepted;
+  client.io.uri = `http://127.0.0.1:${server.port}`
+  const accepted = once(server.io.of(client.nsp), 'connection')
+  client.io.reconnection(false)
+  client.io.engine.close()
+  await meanwhile()
+  client.io.reconnection(true)
+  const back = once(client, 'connect')
+  client.connect()
+  await back
+  ;[client.serverSide] = await accepted
 }
 
 /** Returns what a client got, without the offsets at the end. */
 function withoutOffsets(events) {
-  return events.map((event) => event.slice(0, -1));
+  return events.map((event) => event.slice(0, -1))
 }
 
 /** Starts a server in a process of its own (server.js), which can be killed. */
 async function childServer(t, seed, options = {}) {
-  const child = fork(path.join(__dirname, 'server.js'), [JSON.stringify({ seed, ...options })]);
-  t.after(() => child.kill('SIGKILL'));
-  const [{ port, nodePort }] = await once(child, 'message');
-  return { child, port, nodePort };
+  const child = fork(path.join(__dirname, 'server.js'), [JSON.stringify({ seed, ...options })])
+  t.after(() => child.kill('SIGKILL'))
+  const [{ port, nodePort }] = await once(child, 'message')
+  return { child, port, nodePort }
 }
 
 module.exports = {
   LIMIT, TestServer, newNode, keepingLogger, cluster, knowing, until, breakAndReturn,
   withoutOffsets, childServer, connect, once,
-};
+}

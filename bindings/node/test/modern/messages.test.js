@@ -1,0 +1,212 @@
+'use strict'
+/**
+ * `send` and `messages`, and the options that say what a node reads.
+ */
+const assert = require('node:assert/strict')
+const { once } = require('node:events')
+const { test } = require('node:test')
+const { createNode } = require('smokesignal-p2p')
+const { network, pair, seedsOf, soon, started, until } = require('../helpers')
+const { becomes, take } = require('./common')
+
+test('messages carry their writer, their number and their data', async (t) => {
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  await a.send('text')
+  await a.send(Buffer.from([1, 2]))
+  await a.send(new Uint8Array([3]))
+  await a.send(new Uint16Array([4]))
+  await a.send(new Uint8Array([5, 6]).buffer)
+  await a.send('')
+  const taken = await take(messages, 6)
+  assert.deepEqual(
+    taken.map(({ from, seq, data }) => [from, seq, data.toString('hex')]),
+    ['74657874', '0102', '03', '0400', '0506', ''].map((data, index) => [a.id, index + 1, data])
+  )
+  assert.ok(taken.every(({ data }) => Buffer.isBuffer(data)))
+})
+
+test('every reader of a node gets every message, from when it was made', async (t) => {
+  const { a, b } = await pair(t)
+  const first = b.messages()
+  await a.send('one')
+  await take(first, 1)
+  const second = b.messages()
+  await a.send('two')
+  const [[one], [two]] = await Promise.all([take(first, 1), take(second, 1)])
+  assert.deepEqual([String(one.data), String(two.data), one.seq, two.seq], ['two', 'two', 2, 2])
+})
+
+test('what a node writes does not come back to it', async (t) => {
+  const { a, b } = await pair(t)
+  const [own, others] = [a.messages(), b.messages()]
+  await a.send('mine')
+  await take(others, 1)
+  await b.send('yours')
+  const [message] = await take(own, 1)
+  assert.deepEqual([String(message.data), message.from], ['yours', b.id])
+})
+
+test('send waits for the first peer, and goes to it', async (t) => {
+  const a = createNode({ address: '127.0.0.1' })
+  t.after(() => a.stop())
+  await a.send('before the start')
+  await a.start()
+  await a.send('before the first peer')
+  const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a), readFrom: 'oldest' })
+  t.after(() => b.stop())
+  const messages = b.messages()
+  await b.start()
+  assert.deepEqual((await take(messages, 2)).map(({ data }) => String(data)), ['before the start', 'before the first peer'])
+})
+
+test('send and broadcast.write arrive in the order of the calls', async (t) => {
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  const sent = []
+  for (let number = 0; number < 1000; number += 1) {
+    if (number % 3 === 0) sent.push(a.send(String(number)))
+    else a.broadcast.write(String(number))
+  }
+  await soon(Promise.all(sent))
+  const taken = await take(messages, 1000)
+  assert.deepEqual(taken.map(({ data }) => Number(data)), Array.from({ length: 1000 }, (_, number) => number))
+})
+
+test('a message that is too large is refused, with its size and the limit', async (t) => {
+  const { a, b } = await pair(t, { maxMessage: 1000 })
+  const messages = b.messages()
+  await assert.rejects(a.send(Buffer.alloc(1001)), (error) => {
+    assert.ok(error instanceof RangeError)
+    assert.deepEqual([error.code, error.size, error.limit], ['ERR_SMOKESIGNAL_TOO_LARGE', 1001, 1000])
+    return /1001.*1000/.test(error.message)
+  })
+  await a.send(Buffer.alloc(1000))
+  assert.equal((await take(messages, 1))[0].data.length, 1000)
+})
+
+test('send refuses what is neither text nor bytes, and a node that was stopped', async (t) => {
+  const node = await started(t)
+  for (const data of [undefined, null, 5, {}, [1]]) {
+    await assert.rejects(node.send(data), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"data"/ })
+  }
+  await node.stop()
+  await assert.rejects(node.send('too late'), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start\(\)/ })
+})
+
+test('what cannot be had is a gap, in messages and as an event, and reading goes on', async (t) => {
+  const a = await started(t)
+  // It has no room for messages as large as the other writes.
+  const b = createNode({ address: '127.0.0.1', maxMessage: 1000, seeds: seedsOf(a) })
+  t.after(() => b.stop())
+  await b.start()
+  if (!b.connected) await soon(once(b, 'connect'))
+  const messages = b.messages()
+  const gap = once(b.broadcast, 'gap')
+  b.broadcast.resume()
+  await a.send('small')
+  await a.send(Buffer.alloc(5000))
+  await a.send('small again')
+  const [before, missing, after] = await take(messages, 3)
+  assert.deepEqual([before.seq, String(before.data)], [1, 'small'])
+  assert.deepEqual(missing, { from: a.id, missed: 1 })
+  assert.deepEqual([after.seq, String(after.data)], [3, 'small again'])
+  assert.deepEqual(await soon(gap), [{ from: a.id, missed: 1 }])
+})
+
+test('messages ends when the node stops, and the next one reads after the next start', async (t) => {
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  await a.send('the last one')
+  await take(messages, 1)
+  const waiting = messages.next()
+  await b.stop()
+  assert.deepEqual(await waiting, { value: undefined, done: true })
+  assert.deepEqual(await messages.next(), { value: undefined, done: true })
+  await b.start()
+  if (!b.connected) await soon(once(b, 'connect'))
+  const again = b.messages()
+  await a.send('and one more')
+  assert.equal(String((await take(again, 1))[0].data), 'and one more')
+})
+
+test('leaving the loop ends the iteration', async (t) => {
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  await a.send('enough')
+  for await (const { data } of messages) {
+    assert.equal(String(data), 'enough')
+    break
+  }
+  await a.send('unheard')
+  assert.deepEqual(await messages.next(), { value: undefined, done: true })
+})
+
+test('several waits for the next message are served in order', async (t) => {
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  const waiting = [messages.next(), messages.next(), messages.next()]
+  for (const text of ['a', 'b', 'c']) await a.send(text)
+  assert.deepEqual((await soon(Promise.all(waiting))).map(({ value }) => String(value.data)), ['a', 'b', 'c'])
+})
+
+/** A node that has heard five messages of another one, and options to join through it. */
+async function withHistory(t) {
+  const { a, b } = await pair(t)
+  const heard = b.messages()
+  for (let number = 1; number <= 5; number += 1) await a.send(String(number))
+  await take(heard, 5)
+  return { a, seeds: seedsOf(a) }
+}
+
+for (const [readFrom, expected] of [
+  ['oldest', ['1', '2', '3', '4', '5', 'now']],
+  [{ last: 2 }, ['4', '5', 'now']],
+  [{ last: 0 }, ['now']],
+  ['now', ['now']],
+  [undefined, ['now']]
+]) {
+  test(`a node with readFrom ${JSON.stringify(readFrom)} reads ${expected.join(', ')}`, async (t) => {
+    const { a, seeds } = await withHistory(t)
+    const joiner = createNode({ address: '127.0.0.1', seeds, readFrom })
+    t.after(() => joiner.stop())
+    const messages = joiner.messages()
+    await joiner.start()
+    await until(() => a.peers.inList(joiner.id) && joiner.peers.inList(a.id), [a, 'new peer'], [joiner, 'new peer'])
+    await a.send('now')
+    assert.deepEqual((await take(messages, expected.length)).map(({ data }) => String(data)), expected)
+  })
+}
+
+test('unsigned nodes hear each other', async (t) => {
+  const { a, b } = await pair(t, { unsigned: true })
+  const messages = b.messages()
+  await a.send('trust me')
+  assert.equal((await take(messages, 1))[0].from, a.id)
+})
+
+test('signed and unsigned nodes do not mix', async (t) => {
+  const signed = await started(t)
+  const unsigned = await started(t, { unsigned: true })
+  for (const [from, to] of [
+    [signed, unsigned],
+    [unsigned, signed]
+  ]) {
+    await assert.rejects(soon(from.addPeer('127.0.0.1', to.options.port)), (error) => /^ERR_SMOKESIGNAL_/.test(error.code))
+    assert.equal(from.connected, false)
+  }
+})
+
+test('size counts the nodes of the network, and copiesReceived what has arrived', async (t) => {
+  const nodes = await network(t, 3)
+  await becomes(() => nodes.every((node) => node.size === 3))
+  const messages = nodes.slice(1).map((node) => node.messages())
+  assert.equal(nodes[1].copiesReceived, 0)
+  await nodes[0].send('one')
+  await Promise.all(messages.map((reader) => take(reader, 1)))
+  assert.ok(nodes[1].copiesReceived >= 1)
+  assert.equal(nodes[0].size, 3)
+  await nodes[2].stop()
+  assert.equal(nodes[2].size, 0)
+  await becomes(() => nodes[0].size === 2)
+})
