@@ -147,7 +147,7 @@ declare namespace smokesignal {
   export interface Message {
     /** The id of its writer. */
     from: string
-    /** Its number: 1, 2, 3 and so on since the writer was started. */
+    /** Its number: 1, 2, 3 and so on since the writer was started. The numbers of its questions are left out. */
     seq: number
     /** What was written, whole. */
     data: Buffer

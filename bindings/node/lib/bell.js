@@ -5,7 +5,7 @@
 const native = require('./native')
 
 /** Rounds of work before timers and sockets get their turn. */
-const ROUNDS = 8
+const ROUNDS = 2
 
 const handlers = new Map()
 const bell = new native.Bell(ring)

@@ -13,15 +13,27 @@ class Broadcast extends ChunkDuplex {
     Object.defineProperty(this, 'node', { value: node })
     const number = register(this._pump)
     this._attach(number, new MessageInlet(native.reader(undefined, bell, number)), outlet)
+    this._native = native
     this._messages = undefined
-    this.on('newListener', (event) => {
-      if (event === 'message') this._messages ??= new Messages(this, native)
-    })
-    this.on('removeListener', (event) => {
-      if (event !== 'message' || this.listenerCount('message') > 0) return
-      this._messages?.close()
-      this._messages = undefined
-    })
+  }
+
+  on(event, listener) {
+    if (event === 'message') this._listen()
+    return super.on(event, listener)
+  }
+
+  addListener(event, listener) {
+    return this.on(event, listener)
+  }
+
+  prependListener(event, listener) {
+    if (event === 'message') this._listen()
+    return super.prependListener(event, listener)
+  }
+
+  /** Messages are events from now on, for as long as somebody listens. */
+  _listen() {
+    if (!this.destroyed) this._messages ??= new Messages(this, this._native)
   }
 
   _give(chunk) {
@@ -42,7 +54,7 @@ class Broadcast extends ChunkDuplex {
   _destroy(error, callback) {
     unregister(this._number)
     this._messages?.close()
-    this._inlet = undefined
+    this._inlet.close()
     callback(error)
   }
 }
@@ -58,7 +70,9 @@ class Messages {
   }
 
   pump() {
-    for (let count = 0; this.inlet !== undefined && this.inlet.ready(); count += 1) {
+    for (let count = 0; this.inlet !== undefined; count += 1) {
+      if (this.broadcast.listenerCount('message') === 0) return this.close()
+      if (!this.inlet.ready()) return
       if (count === AT_ONCE) return again(this.number)
       const { inlet } = this
       const data = inlet.next()
@@ -72,7 +86,9 @@ class Messages {
 
   close() {
     unregister(this.number)
+    this.inlet?.close()
     this.inlet = undefined
+    if (this.broadcast._messages === this) this.broadcast._messages = undefined
   }
 }
 

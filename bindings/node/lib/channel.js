@@ -67,6 +67,7 @@ class Channel {
     this.outlet.flush()
     this.detach()
     unregister(this.number)
+    this.inlet?.close()
     this.inlet = undefined
   }
 }

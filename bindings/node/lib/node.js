@@ -11,7 +11,7 @@ const { Outcome, operate } = require('./operation')
 const { Peer, named, reserve } = require('./stream')
 const { Peerlist } = require('./peerlist')
 const { abortError, calling, coded, fromFailure, optionRange, optionType, throwIfAborted } = require('./errors')
-const { again, bell, maySleep, register, stayAwake, unregister } = require('./bell')
+const { again, bell, maySleep, register, replace, stayAwake, unregister } = require('./bell')
 const { hostAndPort, readOptions } = require('./options')
 const { leastLevel, makeLogger } = require('./logger')
 const { tooLarge } = require('./duplex')
@@ -103,14 +103,14 @@ class Node extends EventEmitter {
       this.logger.debug(`Starting to listen at ${hostAndPort(this.options.address, this.options.port)}`)
       await operate((...to) => this.#native.start(...to), { signal })
     } catch (error) {
-      this.#state = 'stopped'
+      if (this.#state === 'starting') this.#state = 'stopped'
       // Given up half way, it may have come to listen all the same.
       if (error.code === 'ABORT_ERR') await operate((...to) => this.#native.stop(...to))
       maySleep()
       if (error.code !== 'ABORT_ERR') this.logger.fatal(error.message)
       throw error
     }
-    this.#state = 'running'
+    if (this.#state === 'starting') this.#state = 'running'
     this.#ended = false
     this.options.port = this.#native.port
     this.listening = true
@@ -132,14 +132,15 @@ class Node extends EventEmitter {
   async #stop() {
     if (!this.listening) {
       // Its start has failed.
-      this.#state = 'stopped'
+      if (this.#state === 'stopping') this.#state = 'stopped'
       return
     }
     try {
       if (this.peers.list.length > 0) await Promise.race([this.#flushed(), later(FLUSH_TIMEOUT)])
       await operate((...to) => this.#native.stop(...to))
     } finally {
-      this.#state = 'stopped'
+      // It may have been told to start again meanwhile.
+      if (this.#state === 'stopping') this.#state = 'stopped'
       this.#ended = true
       this.listening = false
       maySleep()
@@ -330,7 +331,11 @@ class Node extends EventEmitter {
       stopped = true
       iterator.wake()
     }
-    const iterator = this.#iterate(poll, () => unregister(number), end, signal)
+    const close = () => {
+      unregister(number)
+      inlet.close()
+    }
+    const iterator = this.#iterate(poll, close, end, signal)
     return iterator
   }
 
@@ -423,7 +428,7 @@ class Node extends EventEmitter {
         answers = result.operation.takeAnswers()
         number = result.number
         if (closed) return close()
-        require('./bell').replace(number, iterator.wake)
+        replace(number, iterator.wake)
         iterator.wake()
       },
       (error) => {

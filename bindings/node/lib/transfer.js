@@ -115,6 +115,11 @@ class MessageInlet extends Inlet {
     if ((flags & NAMES) !== 0) this.writers.push(...this.source.names())
   }
 
+  /** What arrives from now on is not kept. */
+  close() {
+    this.source.close()
+  }
+
   /** Who wrote the one that `next` has just given. */
   writer() {
     return this.writers[this.table[HEAD + 4 * (this.index - 1) + 1]]

@@ -57,7 +57,8 @@ const MAX_WRITERS: usize = 1024;
 /// Reads a broadcast stream.
 #[napi]
 pub struct Reader {
-    broadcast: Broadcast,
+    /// Nothing once it is closed.
+    broadcast: Option<Broadcast>,
     /// One that had no room in the buffer.
     held: Option<Incoming>,
     writers: BTreeMap<NodeId, u32>,
@@ -68,7 +69,7 @@ pub struct Reader {
 #[napi]
 impl Reader {
     pub(crate) fn new(broadcast: Broadcast, waker: Waker) -> Self {
-        Self { broadcast, held: None, writers: BTreeMap::new(), names: Vec::new(), waker }
+        Self { broadcast: Some(broadcast), held: None, writers: BTreeMap::new(), names: Vec::new(), waker }
     }
 
     /// Puts what has arrived into `buffer`, one message behind the other, and notes in `table` what they are.
@@ -118,7 +119,10 @@ impl Reader {
     fn next(&mut self) -> Poll<Option<Incoming>> {
         match self.held.take() {
             Some(held) => Poll::Ready(Some(held)),
-            None => poll_once(self.broadcast.recv(), &self.waker),
+            None => match &mut self.broadcast {
+                Some(broadcast) => poll_once(broadcast.recv(), &self.waker),
+                None => Poll::Ready(None),
+            },
         }
     }
 
@@ -128,6 +132,12 @@ impl Reader {
             self.names.push(writer.to_string());
             next
         })
+    }
+
+    /// Reads no more: what arrives from now on is not kept.
+    #[napi]
+    pub fn close(&mut self) {
+        (self.broadcast, self.held) = (None, None);
     }
 
     /// The names of the writers whose numbers follow those that are known.

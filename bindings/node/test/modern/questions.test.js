@@ -42,7 +42,8 @@ test('who asks does not answer itself, and reads no questions as messages', asyn
   assert.deepEqual((await take(a.ask('who?'), 1)).map(({ from }) => from), [b.id])
   await a.send('a message')
   const [message] = await take(messages, 1)
-  assert.deepEqual([String(message.data), message.seq], ['a message', 1])
+  // Questions are counted.
+  assert.deepEqual([String(message.data), message.seq], ['a message', 2])
 })
 
 test('an error of the handler is logged, and the others answer', async (t) => {

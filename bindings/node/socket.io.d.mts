@@ -1,0 +1,3 @@
+/** The same types for `import` as for `require`. */
+export { createAdapter } from './socket.io.js'
+export type { AdapterOptions, SmokesignalAdapter } from './socket.io.js'

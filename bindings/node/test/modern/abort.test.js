@@ -1,0 +1,184 @@
+'use strict'
+/**
+ * Every wait can be given up by an AbortSignal, before and while it lasts.
+ */
+const assert = require('node:assert/strict')
+const net = require('node:net')
+const { once } = require('node:events')
+const { test } = require('node:test')
+const { createNode } = require('smokesignal-p2p')
+const { pair, soon, started } = require('../helpers')
+const { take } = require('./common')
+
+const aborted = { name: 'AbortError', code: 'ABORT_ERR' }
+const nobody = '0'.repeat(64)
+
+/** A node that was not started, and is stopped when the test is over. */
+function unstarted(t) {
+  const node = createNode({ address: '127.0.0.1' })
+  t.after(() => node.stop())
+  return node
+}
+
+/** Waits by `wait(signal)` and gives up. */
+async function givenUp(wait) {
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  const waiting = wait(controller.signal)
+  setImmediate(() => controller.abort(reason))
+  await assert.rejects(soon(waiting), (error) => {
+    assert.deepEqual([error.name, error.code, error.cause], ['AbortError', 'ABORT_ERR', reason])
+    return true
+  })
+}
+
+/** A server that takes connections and says nothing. */
+async function silence(t) {
+  const sockets = []
+  const server = net.createServer((socket) => sockets.push(socket.on('error', () => {})))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    sockets.forEach((socket) => socket.destroy())
+    server.close()
+  })
+  return server.address().port
+}
+
+test('waits with a signal that was aborted before do not begin', async (t) => {
+  const { a } = await pair(t)
+  const signal = AbortSignal.abort()
+  await assert.rejects(a.addPeer('127.0.0.1', 1, { signal }), aborted)
+  await assert.rejects(a.open(nobody, 'file', { signal }), aborted)
+  await assert.rejects(a.reply(nobody, { signal }), aborted)
+  await assert.rejects(a.send('hello', { signal }), aborted)
+  assert.throws(() => a.messages({ signal }), aborted)
+  assert.throws(() => a.accept('file', { signal }), aborted)
+  assert.throws(() => a.replies({ signal }), aborted)
+  assert.throws(() => a.ask('who?', { signal }), aborted)
+  // Nothing of it was taken.
+  await a.accept('file').return()
+  await a.replies().return()
+})
+
+test('a start with a signal that was aborted before does not listen', async (t) => {
+  const node = unstarted(t)
+  await assert.rejects(node.start({ signal: AbortSignal.abort() }), aborted)
+  assert.equal(node.listening, false)
+  await node.start()
+  assert.equal(node.listening, true)
+})
+
+test('a start that is given up leaves the node stopped, and it can be started again', async (t) => {
+  const node = unstarted(t)
+  const controller = new AbortController()
+  const starting = node.start({ signal: controller.signal })
+  controller.abort()
+  await assert.rejects(soon(starting), aborted)
+  assert.equal(node.listening, false)
+  await node.start()
+  assert.equal(node.listening, true)
+})
+
+test('a stop that is given up goes on', async (t) => {
+  const { a, b } = await pair(t)
+  const left = once(b, 'disconnect')
+  await assert.rejects(a.stop({ signal: AbortSignal.abort() }), aborted)
+  await soon(left)
+  await a.stop()
+  assert.equal(a.listening, false)
+})
+
+test('addPeer can be given up', async (t) => {
+  const node = await started(t)
+  const port = await silence(t)
+  await givenUp((signal) => node.addPeer('127.0.0.1', port, { signal }))
+  await givenUp((signal) => node.addPeer('127.0.0.1', port, undefined, { signal }))
+  const controller = new AbortController()
+  const told = new Promise((resolve) => {
+    node.addPeer('127.0.0.1', port, resolve, { signal: controller.signal })
+  })
+  controller.abort()
+  assert.equal((await soon(told)).code, 'ABORT_ERR')
+})
+
+test('open and reply can be given up', async (t) => {
+  const { a } = await pair(t)
+  await givenUp((signal) => a.open(nobody, 'file', { signal }))
+  await givenUp((signal) => a.reply({ from: nobody }, { signal }))
+})
+
+test('a send that waits for room can be given up, and is not sent then', async (t) => {
+  const node = await started(t)
+  // Without a peer it takes some, then it is full.
+  const large = Buffer.alloc(256 * 1024)
+  const sending = Array.from({ length: 64 }, () => node.send(large))
+  await givenUp((signal) => node.send('given up', { signal }))
+  const other = createNode({ address: '127.0.0.1', readFrom: 'oldest', seeds: [{ address: '127.0.0.1', port: node.options.port }] })
+  t.after(() => other.stop())
+  const messages = other.messages()
+  await other.start()
+  await soon(Promise.all(sending))
+  await node.send('the last')
+  const sizes = (await take(messages, 65)).map(({ data }) => data.length)
+  assert.deepEqual(sizes, [...sending.map(() => large.length), 'the last'.length])
+})
+
+test('iterations can be given up, and end', async (t) => {
+  const { a } = await pair(t)
+  for (const iterate of [
+    (signal) => a.messages({ signal }),
+    (signal) => a.accept('file', { signal }),
+    (signal) => a.replies({ signal }),
+    (signal) => a.ask('who?', { signal, timeout: 600_000 })
+  ]) {
+    let iteration
+    await givenUp((signal) => {
+      iteration = iterate(signal)
+      return iteration.next()
+    })
+    assert.deepEqual(await iteration.next(), { value: undefined, done: true })
+  }
+  // The names are free again.
+  await a.accept('file').return()
+  await a.replies().return()
+})
+
+test('an iteration that nobody waits for fails at its next step', async (t) => {
+  const { a } = await pair(t)
+  const controller = new AbortController()
+  const messages = a.messages({ signal: controller.signal })
+  controller.abort()
+  await assert.rejects(messages.next(), aborted)
+  assert.equal((await messages.next()).done, true)
+})
+
+test('a signal that is aborted later changes nothing', async (t) => {
+  const controller = new AbortController()
+  const { signal } = controller
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  await a.send('hello', { signal })
+  const accepting = b.accept('file')
+  const stream = await a.open(b.id, 'file', { signal })
+  controller.abort()
+  assert.equal(String((await take(messages, 1))[0].data), 'hello')
+  const [accepted] = await take(accepting, 1)
+  const chunk = once(accepted, 'data')
+  stream.write('still there')
+  assert.equal(String((await soon(chunk))[0]), 'still there')
+})
+
+test('what is no signal is refused', async (t) => {
+  const { a } = await pair(t)
+  const refused = { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"signal".*AbortSignal/ }
+  for (const signal of [5, {}, new AbortController()]) {
+    await assert.rejects(unstarted(t).start({ signal }), refused)
+    await assert.rejects(a.addPeer('127.0.0.1', 1, { signal }), refused)
+    await assert.rejects(a.open(nobody, 'file', { signal }), refused)
+    await assert.rejects(a.send('hello', { signal }), refused)
+    assert.throws(() => a.messages({ signal }), refused)
+    assert.throws(() => a.accept('file', { signal }), refused)
+    assert.throws(() => a.ask('who?', { signal }), refused)
+  }
+})

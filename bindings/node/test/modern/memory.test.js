@@ -1,0 +1,108 @@
+'use strict'
+/**
+ * A network within the process: cut, healed, frozen.
+ */
+const assert = require('node:assert/strict')
+const { once } = require('node:events')
+const { performance } = require('node:perf_hooks')
+const { test } = require('node:test')
+const { createNode, MemoryNetwork } = require('smokesignal-p2p')
+const { soon, until } = require('../helpers')
+const { becomes, linked, read, take } = require('./common')
+
+const place = (number) => `10.0.0.${number}:8495`
+
+/** `count` nodes of this network, all of which enter through the first one, and know that they are so many. */
+async function gathered(t, transport, count) {
+  const nodes = []
+  for (let number = 1; number <= count; number += 1) {
+    const seeds = number === 1 ? [] : [{ address: '10.0.0.1', port: 8495 }]
+    const node = createNode({ address: `10.0.0.${number}`, port: 8495, pingTimeout: 600, rngSeed: 1, seeds, transport })
+    t.after(() => node.stop())
+    await node.start()
+    nodes.push(node)
+  }
+  await becomes(() => nodes.every((node) => node.size === count))
+  return nodes
+}
+
+test('nodes of a memory network have any address, and hear each other', async (t) => {
+  const [a, b] = await gathered(t, new MemoryNetwork(), 2)
+  assert.deepEqual([b.peers.list[0].remoteAddress, b.peers.list[0].remotePort], ['10.0.0.1', 8495])
+  const messages = b.messages()
+  await a.send('hello')
+  assert.equal(String((await take(messages, 1))[0].data), 'hello')
+  const { here, there } = await linked(a, b)
+  here.end('stream')
+  assert.equal(String(await read(there)), 'stream')
+})
+
+test('nodes of two memory networks do not meet', async (t) => {
+  const [a] = await gathered(t, new MemoryNetwork(), 1)
+  const [b] = await gathered(t, new MemoryNetwork(), 1)
+  assert.equal(a.options.port, b.options.port)
+  await assert.rejects(soon(b.addPeer('10.0.0.2', 8495)), { code: 'ERR_SMOKESIGNAL_REFUSED' })
+})
+
+test('a network that is cut in two tells so, and tells again when it is whole', async (t) => {
+  const network = new MemoryNetwork()
+  const [seed, ...others] = await gathered(t, network, 4)
+  const split = others.map((node) => once(node, 'netsplit'))
+  network.partition([[place(1)], [place(2), place(3), place(4)]])
+  for (const [netsplit] of await soon(Promise.all(split), 'netsplit')) {
+    assert.equal(netsplit.seed, seed.id)
+    assert.equal(netsplit.sizeBefore, 4)
+    assert.ok(netsplit.size >= 1 && netsplit.size < 4, `${netsplit.size}`)
+  }
+  await becomes(() => seed.size === 1 && others.every((node) => node.size === 3))
+  const resolved = others.map((node) => once(node, 'netsplit resolved'))
+  network.heal()
+  for (const [{ duration, size }] of await soon(Promise.all(resolved), 'netsplit resolved')) {
+    assert.ok(duration > 0 && size >= 1)
+  }
+  await becomes(() => [seed, ...others].every((node) => node.size === 4))
+  const messages = others[2].messages()
+  await seed.send('whole again')
+  assert.equal(String((await take(messages, 1))[0].data), 'whole again')
+})
+
+test('a frozen node is given up, and comes back when it is thawed', async (t) => {
+  const network = new MemoryNetwork()
+  const [a, b] = await gathered(t, network, 2)
+  const removed = once(a.peers, 'remove')
+  network.freeze(place(2))
+  assert.equal((await soon(removed, 'remove'))[0].id, b.id)
+  network.thaw(place(2))
+  await until(() => a.connected && b.connected, [a, 'connect'], [b, 'connect'])
+  await becomes(() => a.size === 2)
+})
+
+test('a reset breaks the links, and the nodes make new ones', async (t) => {
+  const network = new MemoryNetwork()
+  const [a, b] = await gathered(t, network, 2)
+  const [removed, added] = [once(b.peers, 'remove'), once(b, 'disconnect').then(() => once(b, 'connect'))]
+  network.reset(place(2))
+  assert.equal((await soon(removed, 'remove'))[0].id, a.id)
+  await soon(added, 'connect')
+})
+
+test('bytes take as long as the network says', async (t) => {
+  const [a, b] = await gathered(t, new MemoryNetwork({ latency: [50, 60], bandwidth: 10_000_000 }), 2)
+  const messages = b.messages()
+  const begin = performance.now()
+  await a.send('slow')
+  await take(messages, 1)
+  assert.ok(performance.now() - begin >= 49)
+})
+
+test('what makes no sense is refused', () => {
+  const wrong = (name) => ({ code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: new RegExp(`"${name}"`) })
+  for (const latency of [5, [1], [2, 1], [-1, 1], ['1', '2'], [0, Infinity]]) {
+    assert.throws(() => new MemoryNetwork({ latency }), { ...wrong('latency'), name: 'TypeError' })
+  }
+  for (const bandwidth of [0, -1, 1.5, '5']) assert.throws(() => new MemoryNetwork({ bandwidth }), { ...wrong('bandwidth'), name: 'RangeError' })
+  const network = new MemoryNetwork()
+  assert.throws(() => network.freeze('nowhere'), /`nowhere`.*IP:PORT/)
+  assert.throws(() => network.partition([['10.0.0.1']]), /`10\.0\.0\.1`.*IP:PORT/)
+  assert.throws(() => createNode({ address: 'host.example', transport: network }), { ...wrong('address'), name: 'RangeError' })
+})
