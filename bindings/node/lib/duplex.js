@@ -51,6 +51,7 @@ class ChunkDuplex extends Duplex {
   }
 
   read(size) {
+    if (size !== 0 && this.readableLength === 0 && this.readableFlowing !== true) this._fetch()
     const chunk = super.read(size)
     if (this._wanting && this.readableLength === 0) this._pumpSoon()
     return chunk
@@ -59,6 +60,17 @@ class ChunkDuplex extends Duplex {
   _read() {
     this._wanting = true
     if (this.readableLength === 0) this._pumpSoon()
+  }
+
+  /** Who reads in paused mode gets what is there, chunk by chunk, without waiting for an event each time. */
+  _fetch() {
+    while (!this.destroyed && !this.readableEnded && this.readableLength === 0) {
+      if (!this._inlet.ready()) {
+        if (this._inlet.ended) this._ended()
+        return
+      }
+      this._give(this._inlet.next())
+    }
   }
 
   /** Never within a call of the user's. */
