@@ -167,6 +167,11 @@ test('a signal that is aborted later changes nothing', async (t) => {
   const chunk = once(accepted, 'data')
   stream.write('still there')
   assert.equal(String((await soon(chunk))[0]), 'still there')
+  const closed = [stream, accepted].map((end) => once(end, 'close'))
+  stream.end()
+  accepted.end()
+  stream.resume()
+  await soon(Promise.all(closed))
 })
 
 test('what is no signal is refused', async (t) => {
