@@ -18,18 +18,24 @@ let scheduled = false
 let awake = 0
 let timer
 
-module.exports = { bell, register, replace, unregister, again, stayAwake, maySleep }
+module.exports = { bell, reserve, register, replace, unregister, again, stayAwake, maySleep }
 
-/** A number for something that may become due, and what is called then. */
-function register(handler) {
+/** A number for something that may become due; nobody looks after it yet. */
+function reserve() {
   while (handlers.has(next)) next = (next + 1) >>> 0
   const number = next
   next = (next + 1) >>> 0
+  return number
+}
+
+/** A number for something that may become due, and what is called then. What is registered is kept. */
+function register(handler) {
+  const number = reserve()
   handlers.set(number, handler)
   return number
 }
 
-/** The number goes on with something else. */
+/** Has the number looked after by this from now on. */
 function replace(number, handler) {
   handlers.set(number, handler)
 }

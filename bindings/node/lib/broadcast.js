@@ -3,7 +3,7 @@
  * `node.broadcast`: what is written reaches everyone, what is read is what everyone else wrote.
  */
 const { AT_ONCE, ChunkDuplex } = require('./duplex')
-const { again, bell, register, unregister } = require('./bell')
+const { again, bell, register, replace, reserve, unregister } = require('./bell')
 const { MessageInlet } = require('./transfer')
 
 class Broadcast extends ChunkDuplex {
@@ -11,8 +11,8 @@ class Broadcast extends ChunkDuplex {
   constructor(node, native, outlet, limit) {
     super(limit)
     Object.defineProperty(this, 'node', { value: node })
-    const number = register(this._pump)
-    this._attach(number, new MessageInlet(native.reader(undefined, bell, number)), outlet)
+    const number = reserve()
+    this._attach(number, new MessageInlet(native.reader(undefined, bell, number), () => node._happened()), outlet)
     this._native = native
     this._messages = undefined
   }
@@ -43,8 +43,15 @@ class Broadcast extends ChunkDuplex {
 
   /** The node was started (again). */
   _reopen() {
+    if (this.destroyed) return
+    replace(this._number, this._pump)
     this._pumpSoon()
     this._messages?.pump()
+  }
+
+  /** It was stopped: what has arrived can still be read. */
+  _rest() {
+    unregister(this._number)
   }
 
   _final(callback) {
@@ -65,11 +72,22 @@ class Messages {
     this.broadcast = broadcast
     this.pump = this.pump.bind(this)
     this.number = register(this.pump)
-    this.inlet = new MessageInlet(native.reader(undefined, bell, this.number))
+    const { node } = broadcast
+    this.inlet = new MessageInlet(native.reader(undefined, bell, this.number), () => node._happened())
     process.nextTick(this.pump)
   }
 
   pump() {
+    let calm = false
+    try {
+      this.deliver()
+      calm = true
+    } finally {
+      if (!calm) setImmediate(this.pump)
+    }
+  }
+
+  deliver() {
     for (let count = 0; this.inlet !== undefined; count += 1) {
       if (this.broadcast.listenerCount('message') === 0) return this.close()
       if (!this.inlet.ready()) return

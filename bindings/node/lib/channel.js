@@ -30,8 +30,9 @@ class Channel {
     this.ondrain = () => {}
     this.limit = node.options.maxMessage
     this.number = register(() => this.due())
-    this.inlet = new MessageInlet(node[inner].reader(name, bell, this.number))
+    this.inlet = new MessageInlet(node[inner].reader(name, bell, this.number), () => node._happened())
     this.outlet = new Outlet(node[inner].writer(name, bell, this.number), () => {})
+    this.outlet.freed = () => this.ondrain()
     this.detach = node._attachChannel(this)
     this.due()
   }
@@ -46,9 +47,17 @@ class Channel {
 
   due() {
     if (this.inlet === undefined) return
-    const { blocked } = this.outlet
-    this.outlet.proceed()
-    if (blocked && !this.outlet.blocked) this.ondrain()
+    let calm = false
+    try {
+      this.outlet.proceed()
+      this.deliver()
+      calm = true
+    } finally {
+      if (!calm) again(this.number)
+    }
+  }
+
+  deliver() {
     for (let count = 0; this.inlet?.ready(); count += 1) {
       if (count === AT_ONCE) return again(this.number)
       const { inlet } = this

@@ -82,6 +82,17 @@ class ChunkDuplex extends Duplex {
 
   _pump() {
     this._pumping = false
+    let calm = false
+    try {
+      this._deliver()
+      calm = true
+    } finally {
+      // A listener has thrown: what comes next is for the next turn of the event loop.
+      if (!calm) setImmediate(this._pump)
+    }
+  }
+
+  _deliver() {
     for (let count = 0; ; count += 1) {
       if (this.destroyed || this.readableEnded || this.readableLength > 0) return
       if (!this._wanting && !(this.readableFlowing && this.listenerCount('data') > 0)) return

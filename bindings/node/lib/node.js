@@ -8,10 +8,10 @@ const { Arriving } = require('./iterate')
 const { Broadcast } = require('./broadcast')
 const { MessageInlet, Outlet } = require('./transfer')
 const { Outcome, operate } = require('./operation')
-const { Peer, named, reserve } = require('./stream')
+const { Peer, named } = require('./stream')
 const { Peerlist } = require('./peerlist')
 const { abortError, calling, coded, fromFailure, optionRange, optionType, throwIfAborted } = require('./errors')
-const { again, bell, maySleep, register, replace, stayAwake, unregister } = require('./bell')
+const { bell, maySleep, register, replace, reserve, stayAwake, unregister } = require('./bell')
 const { hostAndPort, readOptions } = require('./options')
 const { leastLevel, makeLogger } = require('./logger')
 const { tooLarge } = require('./duplex')
@@ -20,8 +20,8 @@ const { tooLarge } = require('./duplex')
 const FLUSH_TIMEOUT = 5000
 /** How long `ask` waits for answers, in ms. */
 const ASK_TIMEOUT = 5000
-/** Writes of `send` that wait for room at most; more are refused. */
-const MAX_WAITING = 65_536
+/** Bytes of `send` that wait for room at most; more are refused. */
+const MAX_WAITING = 64 * 1024 * 1024
 
 const REPLY = 'reply'
 
@@ -31,9 +31,9 @@ const inner = Symbol('native')
 class Node extends EventEmitter {
   #native
   #events
-  #eventsNumber
   #outlet
-  #outletNumber
+  /** What the native half wakes, and what is done then: looked after while the node runs. */
+  #numbers = { log: reserve(), events: reserve(), outlet: reserve() }
   #id
   #state = 'stopped'
   #turn = Promise.resolve()
@@ -49,16 +49,10 @@ class Node extends EventEmitter {
   constructor(options) {
     super()
     const read = readOptions(options)
-    const logNumber = register(() => this.#log())
     this.options = read
     this.logger = makeLogger(read.logger)
     const parts = readOptions.forNative(read, leastLevel(read.logger))
-    try {
-      this.#native = calling(() => new native.NativeNode(...parts, bell, logNumber))
-    } catch (error) {
-      unregister(logNumber)
-      throw error
-    }
+    this.#native = calling(() => new native.NativeNode(...parts, bell, this.#numbers.log))
     Object.defineProperty(this, inner, { value: this.#native })
     this.#id = this.#native.id
     Object.defineProperty(this, 'id', {
@@ -73,11 +67,9 @@ class Node extends EventEmitter {
     this.listening = false
     this.connected = false
     this.peers = this.peerlist = new Peerlist(this)
-    this.#eventsNumber = register(() => this.#happened())
-    this.#events = this.#native.events(bell, this.#eventsNumber)
+    this.#events = this.#native.events(bell, this.#numbers.events)
     this.#events.poll()
-    this.#outletNumber = register(() => this.#outlet.proceed())
-    this.#outlet = new Outlet(this.#native.writer(undefined, bell, this.#outletNumber), () => {})
+    this.#outlet = new Outlet(this.#native.writer(undefined, bell, this.#numbers.outlet), () => {})
     this.broadcast = new Broadcast(this, this.#native, this.#outlet, read.maxMessage)
     this.#log()
   }
@@ -99,6 +91,9 @@ class Node extends EventEmitter {
 
   async #start(signal) {
     stayAwake()
+    replace(this.#numbers.log, () => this.#log())
+    replace(this.#numbers.events, () => this.#happened())
+    replace(this.#numbers.outlet, () => this.#outlet.proceed())
     try {
       this.logger.debug(`Starting to listen at ${hostAndPort(this.options.address, this.options.port)}`)
       await operate((...to) => this.#native.start(...to), { signal })
@@ -106,7 +101,7 @@ class Node extends EventEmitter {
       if (this.#state === 'starting') this.#state = 'stopped'
       // Given up half way, it may have come to listen all the same.
       if (error.code === 'ABORT_ERR') await operate((...to) => this.#native.stop(...to))
-      maySleep()
+      this.#rest()
       if (error.code !== 'ABORT_ERR') this.logger.fatal(error.message)
       throw error
     }
@@ -143,10 +138,18 @@ class Node extends EventEmitter {
       if (this.#state === 'stopping') this.#state = 'stopped'
       this.#ended = true
       this.listening = false
-      maySleep()
+      this.#rest()
       this.#happened()
       this.#iterators.forEach((end) => end())
     }
+  }
+
+  /** A node that does not run is kept by nobody but its user. */
+  #rest() {
+    maySleep()
+    this.#log()
+    Object.values(this.#numbers).forEach(unregister)
+    this.broadcast._rest()
   }
 
   #flushed() {
@@ -282,7 +285,7 @@ class Node extends EventEmitter {
     try {
       while (this.#untold.length > 0) this.#untold.shift()()
     } finally {
-      if (this.#untold.length > 0) again(this.#eventsNumber)
+      if (this.#untold.length > 0) setImmediate(() => this.#happened())
     }
   }
 
@@ -300,8 +303,8 @@ class Node extends EventEmitter {
       const limit = this.options.maxMessage
       if (chunk.length > limit) throw tooLarge(chunk.length, limit)
       if (this.#ended) throw notRunning()
-      if (this.#outlet.queue.length >= MAX_WAITING) {
-        throw coded(new Error(`${MAX_WAITING} messages wait to be sent; await send() before the next one`), 'BUSY')
+      if (this.#outlet.queuedBytes > MAX_WAITING) {
+        throw coded(new Error(`${this.#outlet.queuedBytes} bytes wait to be sent; await send() before the next one`), 'BUSY')
       }
       const done = () => {
         signal?.removeEventListener('abort', abort)
@@ -320,7 +323,7 @@ class Node extends EventEmitter {
   messages({ signal } = {}) {
     let stopped = false
     const number = register(() => iterator.wake())
-    const inlet = new MessageInlet(this.#native.reader(undefined, bell, number))
+    const inlet = new MessageInlet(this.#native.reader(undefined, bell, number), () => this.#happened())
     const poll = () => {
       if (!inlet.ready()) return stopped || inlet.ended ? { done: true } : undefined
       const data = inlet.next()
@@ -328,7 +331,9 @@ class Node extends EventEmitter {
       return { value: data === undefined ? { from, missed: inlet.number() } : { from, seq: inlet.number(), data } }
     }
     const end = () => {
+      // What has arrived is still given; nothing more will be due.
       stopped = true
+      unregister(number)
       iterator.wake()
     }
     const close = () => {
@@ -470,6 +475,11 @@ class Node extends EventEmitter {
       this.logger.error(`A question of ${from} could not be answered: ${error?.message ?? error}`)
     }
     questions.answer(number, answer)
+  }
+
+  /** Tells of what has happened to the node so far. For readers: before what was written after it. */
+  _happened() {
+    this.#happened()
   }
 
   /** For the socket.io adapter: see channel.js. */

@@ -2,7 +2,7 @@
 /**
  * Streams to one node: a named one to any node of the network, and the peer that a neighbour is.
  */
-const { bell, register, replace, unregister } = require('./bell')
+const { replace, unregister } = require('./bell')
 const { ChunkDuplex } = require('./duplex')
 const { coded, fromFailure } = require('./errors')
 const { Inlet, Outlet } = require('./transfer')
@@ -141,9 +141,4 @@ function named(stream, number, limit) {
   return new NodeStream(stream, number, limit)
 }
 
-/** A number for a native stream that is to be made. */
-function reserve() {
-  return register(() => {})
-}
-
-module.exports = { NodeStream, Peer, named, reserve, bell }
+module.exports = { NodeStream, Peer, named }

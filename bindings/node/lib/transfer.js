@@ -103,9 +103,17 @@ function renew() {
 
 /** Reads messages: besides the data, who wrote it and its number. */
 class MessageInlet extends Inlet {
-  constructor(reader, count = 256) {
+  /** `before` is called when there are some, before the first of them is given: what happened earlier is told earlier. */
+  constructor(reader, before, count = 256) {
     super(reader, 4, count)
+    this.before = before
     this.writers = []
+  }
+
+  fill() {
+    const found = super.fill()
+    if (found) this.before()
+    return found
   }
 
   note() {
@@ -151,14 +159,21 @@ class Outlet {
     this.burst = 0
     this.burstCount = 0
     this.queue = []
+    this.queuedBytes = 0
     this.waiting = []
+    /** Called when there is room again after there was none. */
+    this.freed = () => {}
     this.flush = this.flush.bind(this)
   }
 
   /** Takes a chunk; calls back once there is room for another one, which may be at once. */
   add(chunk, callback) {
-    if (this.blocked || this.queue.length > 0 || !this.put(chunk)) this.queue.push({ chunk, callback })
-    else this.taken(callback)
+    if (this.blocked || this.queue.length > 0 || !this.put(chunk)) {
+      this.queue.push({ chunk, callback })
+      this.queuedBytes += chunk.length
+    } else {
+      this.taken(callback)
+    }
   }
 
   /** Calls back for what was put, or queues that until there is room. */
@@ -170,7 +185,7 @@ class Outlet {
   /** Takes back a chunk that queues. False: it has gone already. */
   remove(callback) {
     const at = this.queue.findIndex((entry) => entry.callback === callback && entry.chunk !== undefined)
-    if (at >= 0) this.queue.splice(at, 1)
+    if (at >= 0) this.queuedBytes -= this.queue.splice(at, 1)[0].chunk.length
     return at >= 0
   }
 
@@ -267,10 +282,14 @@ class Outlet {
     while (!this.blocked && this.count > 0) this.send()
     while (!this.blocked && this.queue.length > 0) {
       const { chunk, callback } = this.queue[0]
-      if (chunk !== undefined && !this.put(chunk)) break
+      if (chunk !== undefined) {
+        if (!this.put(chunk)) break
+        this.queuedBytes -= chunk.length
+      }
       this.queue.shift()
       this.taken(callback)
     }
+    if (!this.blocked) this.freed()
     if (this.isIdle()) this.waiting.splice(0).forEach((callback) => callback())
   }
 
@@ -279,6 +298,7 @@ class Outlet {
     this.pack = undefined
     this.count = 0
     this.queue.length = 0
+    this.queuedBytes = 0
     this.blocked = true
   }
 }
