@@ -46,7 +46,6 @@ class Channel {
   }
 
   due() {
-    if (this.inlet === undefined) return
     let calm = false
     try {
       this.outlet.proceed()
@@ -72,12 +71,22 @@ class Channel {
     again(this.number)
   }
 
+  /** It was stopped. */
+  rest() {
+    if (this.inlet === undefined) this.forget()
+  }
+
+  /** Reads no more; what was taken is still sent. */
   close() {
-    this.outlet.flush()
+    if (this.inlet === undefined) return
+    this.inlet.close()
+    this.inlet = undefined
+    this.outlet.whenIdle(() => this.forget())
+  }
+
+  forget() {
     this.detach()
     unregister(this.number)
-    this.inlet?.close()
-    this.inlet = undefined
   }
 }
 

@@ -150,6 +150,7 @@ class Node extends EventEmitter {
     this.#log()
     Object.values(this.#numbers).forEach(unregister)
     this.broadcast._rest()
+    this.#channels.forEach((channel) => channel.rest())
   }
 
   #flushed() {
