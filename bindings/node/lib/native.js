@@ -23,9 +23,8 @@ function load(platform) {
   }
   const error = new Error(
     `smokesignal-p2p has no native half for ${platform} here. ` +
-      (cause === undefined
-        ? `There are packages for ${PLATFORMS.join(', ')}. `
-        : `Its package smokesignal-p2p-${platform} is missing: was npm told to leave out optional dependencies? `) +
+      (cause === undefined ? '' : `Its package smokesignal-p2p-${platform} is missing: was npm told to leave out optional dependencies? `) +
+      `There are packages for ${PLATFORMS.join(', ')}. ` +
       'To build it, with Rust (https://rustup.rs) and a C compiler: git clone https://github.com/marcelklehr/smokesignal, ' +
       'then npm install && npm run build in its bindings/node.',
     { cause }
