@@ -1,6 +1,5 @@
 //! A node.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ pub struct NativeOptions {
 #[napi]
 pub struct NativeNode {
     node: Node,
-    logging: Rc<Logging>,
+    logging: Logging,
 }
 
 #[napi]
@@ -80,7 +79,7 @@ impl NativeNode {
         }
         let node = builder.build().map_err(thrown)?;
         drop(entered);
-        Ok(Self { node, logging: Rc::new(logging) })
+        Ok(Self { node, logging })
     }
 
     #[napi]
@@ -172,7 +171,7 @@ impl NativeNode {
 
     #[napi]
     pub fn answer(&self, bell: &Bell, number: u32) -> Result<Questions> {
-        let _entered = runtime::enter();
+        let (_entered, _span) = (runtime::enter(), self.logging.span.enter());
         let (desk, waker) = (Arc::new(Desk::default()), bell.waker(number));
         let asked = Arc::clone(&desk);
         let answering =

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument as _;
 
 use crate::accept::Acceptors;
 use crate::broadcast::Hub;
@@ -202,12 +203,12 @@ where
     if !hub.set_questions(Some(sender)) {
         return Err(AcceptError::Answering);
     }
-    tokio::spawn(async move {
+    let answering = async move {
         let (room, handler) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(handler));
         while let Some(Question { from, number, data }) = questions.recv().await {
             let (Ok(permit), node) = (Arc::clone(&room).acquire_owned().await, node.clone()) else { return };
             let handler = Arc::clone(&handler);
-            tokio::spawn(async move {
+            let answering = async move {
                 // Within its own task: where it panics, others are answered still.
                 let answering = handler(from, data);
                 if let Some(answer) = answering.await
@@ -216,9 +217,11 @@ where
                     tracing::warn!(?from, error, "an answer could not be given");
                 }
                 drop(permit);
-            });
+            };
+            tokio::spawn(answering.in_current_span());
         }
-    });
+    };
+    tokio::spawn(answering.in_current_span());
     Ok(Answering { hub: Arc::downgrade(hub) })
 }
 

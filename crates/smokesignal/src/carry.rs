@@ -10,6 +10,7 @@ use std::time::Duration;
 use smokesignal_proto::LinkId;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tracing::Instrument as _;
 
 use crate::frame::Reset;
 use crate::transport::{Connection, Credentials, DialError};
@@ -71,14 +72,15 @@ impl Carried {
         if self.arriving.len() >= MAX_ARRIVING {
             return circuit.stream.refuse(Reset::Busy);
         }
-        self.arriving.spawn(async move {
+        let arriving = async move {
             match timeout(TIMEOUT, credentials.accept(circuit.stream, remote)).await {
                 Ok(Ok(connection)) => return Some(connection),
                 Ok(Err(error)) => tracing::debug!(%error, "a carried connection was not completed"),
                 Err(_) => tracing::debug!("a carried connection was not completed in time"),
             }
             None
-        });
+        };
+        self.arriving.spawn(arriving.in_current_span());
     }
 
     /// The next connection that has come through others. Waits for ever where there is none; nothing is lost if the

@@ -14,6 +14,7 @@ use smokesignal_proto::{self as proto, DialId, LinkId, NodeId, Output, RequestFa
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
+use tracing::Instrument as _;
 
 use crate::broadcast::{Batch, Hub};
 use crate::carry::{self, Carried, Circuit};
@@ -317,7 +318,7 @@ impl Driver {
         let dialled = dial.is_some();
         let streams = Mux::new(link, id, dialled, carried, self.shared.streams.clone());
         let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
-        self.link_tasks.spawn(run);
+        self.link_tasks.spawn(run.in_current_span());
         if !self.stopping.is_empty() {
             handle.tell_all_sent();
         }

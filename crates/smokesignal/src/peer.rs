@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
 
 use crate::driver::Command;
 use crate::mux::{Mux, NoStream};
@@ -84,8 +85,12 @@ impl Peer {
         received.ok().flatten() // A broken link is the end, too; the read face tells the two apart.
     }
 
-    /// Ends the link. What was written before is sent first; the two nodes leave each other alone for half a minute.
+    /// Ends the link. What was written before is sent first; the two nodes leave each other alone for half a minute. Nothing
+    /// happens if the link is gone, though there may be a new one to the same node.
     pub fn close(&self) {
+        if self.is_closed() {
+            return;
+        }
         self.0.stream.finish();
         let peer = self.clone();
         let close = async move {
@@ -93,13 +98,16 @@ impl Peer {
             if tokio::time::timeout(CLOSE_TIMEOUT, finished).await.is_err() {
                 tracing::warn!(peer = ?peer.id(), "closed before the other side took all that was written to it");
             }
+            if peer.is_closed() {
+                return;
+            }
             let sent = peer.0.commands.upgrade().map(|commands| commands.send(Command::ClosePeer(peer.id())));
             if !matches!(sent, Some(Ok(()))) {
                 tracing::debug!(peer = ?peer.id(), "closed after the node had stopped");
             }
         };
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(close)),
+            Ok(runtime) => drop(runtime.spawn(close.in_current_span())),
             Err(_) => {
                 tracing::error!("Peer::close has to be called within the runtime that the node runs in");
             }

@@ -394,3 +394,21 @@ async fn a_channel_is_read_on_the_same_channel_alone() {
     a.channel("one").send(vec![7; 16 * 1024 * 1024]).await.unwrap();
     assert_eq!(message(&mut one).await.2.len(), 16 * 1024 * 1024);
 }
+
+#[tokio::test(start_paused = true)]
+async fn closing_a_peer_that_has_gone_leaves_the_new_link_to_the_same_node_alone() {
+    let (net, identity) = (MemoryNetwork::new(), Identity::from_seed([7; 32]));
+    let a = started(Node::builder().transport(net.clone())).await;
+    let again = || started(seeded(&a).transport(net.clone()).identity(identity.clone()));
+    let mut events = a.events();
+    let first = again().await;
+    let old = next_peer(&mut events).await;
+    first.stop().await;
+    soon("the link is gone", old.closed()).await;
+    let _second = again().await;
+    let new = next_peer(&mut events).await;
+    assert_eq!(old.id(), new.id());
+    old.close();
+    // Virtual time: the link lives on for as long as one looks.
+    assert!(timeout(Duration::from_secs(20), new.closed()).await.is_err(), "the new link was closed");
+}

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use super::{BoxFuture, Connection, Credentials, DialError, Endpoint, Transport};
 use crate::NodeId;
@@ -93,7 +93,7 @@ impl TcpEndpoint {
         let (queue, accepted) = mpsc::channel(ACCEPTED_MAX);
         let greeter =
             Greeter { me: me.clone(), limits, queue, handshakes: JoinSet::new(), pending: VecDeque::new() };
-        let accepting = tokio::spawn(accept_all(listener.clone(), greeter)).abort_handle();
+        let accepting = tokio::spawn(accept_all(listener.clone(), greeter).in_current_span()).abort_handle();
         Ok(Self { local, me, limits, listener, accepting, accepted: tokio::sync::Mutex::new(accepted) })
     }
 }
@@ -241,7 +241,7 @@ impl Greeter {
                 debug!(%remote, %reason, "refused an inbound connection");
             }
         };
-        self.pending.push_back((remote, self.handshakes.spawn(handshake)));
+        self.pending.push_back((remote, self.handshakes.spawn(handshake.in_current_span())));
     }
 
     fn make_room(&mut self) {
