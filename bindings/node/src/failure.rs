@@ -108,7 +108,7 @@ impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match &error {
             SendError::TooLarge { .. } => Self::range("TOO_LARGE", error),
-            _ => Self::new("NOT_RUNNING", error),
+            _ => Self::from(ConnectError::NotRunning),
         }
     }
 }
@@ -143,6 +143,15 @@ impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
         match &error {
             IdentityError::Malformed { .. } => Self::new("BAD_KEY_FILE", error),
+            IdentityError::Io { source, .. } => {
+                let system = match source.kind() {
+                    io::ErrorKind::NotFound => "ENOENT",
+                    io::ErrorKind::PermissionDenied => "EACCES",
+                    io::ErrorKind::IsADirectory => "EISDIR",
+                    _ => "EIO",
+                };
+                Self::new("KEY_FILE", error).system(system)
+            }
             _ => Self::new("KEY_FILE", error),
         }
     }

@@ -36,6 +36,9 @@ pub enum BuildError {
         "`{0}` cannot be advertised; write what others can dial as HOST:PORT, for example 203.0.113.7:8495"
     )]
     BadAdvertise(String),
+    /// More addresses are to be advertised than others are told.
+    #[error("{0} addresses cannot be advertised, 4 at most; keep the best ones")]
+    TooManyAdvertised(usize),
     /// `ping_timeout` is outside 100 ms to 1 h.
     #[error("ping_timeout {0:?} is outside 100 ms to 1 h; 3 s is the default")]
     BadPingTimeout(std::time::Duration),

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use smokesignal_proto::MAX_ADDRESSES;
+
 use crate::transport::{TcpTransport, Transport};
 use crate::{BuildError, Identity, Node, Start};
 
@@ -190,6 +192,9 @@ impl Builder {
         if let Some(bad) = self.seeds.iter().find(|seed| !is_host_and_port(seed)) {
             return Err(BuildError::BadSeed(bad.clone()));
         }
+        if self.advertise.len() > MAX_ADDRESSES {
+            return Err(BuildError::TooManyAdvertised(self.advertise.len()));
+        }
         if let Some(bad) = self.advertise.iter().find(|address| !is_dialable(address)) {
             return Err(BuildError::BadAdvertise(bad.clone()));
         }
@@ -241,6 +246,9 @@ mod tests {
         for bad in ["nowhere", "0.0.0.0:1", "[::]:0", "224.0.0.1:8495", "host:", ":0"] {
             refused(Node::builder().advertise(bad), &[bad, "HOST:PORT"]);
         }
+        let five =
+            (1..=5).fold(Node::builder(), |builder, host| builder.advertise(format!("10.0.0.{host}:1")));
+        refused(five, &["5 addresses", "4"]);
         refused(Node::builder().ping_timeout(Duration::ZERO), &["0ns", "100 ms"]);
         refused(Node::builder().max_message(0), &["max_message 0"]);
         refused(Node::builder().network_secret("short"), &["5 bytes", "at least 16"]);

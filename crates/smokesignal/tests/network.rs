@@ -412,3 +412,23 @@ async fn closing_a_peer_that_has_gone_leaves_the_new_link_to_the_same_node_alone
     // Virtual time: the link lives on for as long as one looks.
     assert!(timeout(Duration::from_secs(20), new.closed()).await.is_err(), "the new link was closed");
 }
+
+/// Each of the two gives up one of the two connections, and it may learn of that before it hears of the other one.
+#[tokio::test(start_paused = true)]
+async fn two_nodes_that_add_each_other_at_the_same_time_both_get_their_peer() {
+    for seed in 0..100 {
+        let delay = Duration::from_millis(1)..=Duration::from_millis(40);
+        let net = MemoryNetwork::new().latency(delay).rng_seed(seed);
+        let node = |n: u8| {
+            let identity = Identity::from_seed([n; 32]);
+            started(Node::builder().transport(net.clone()).identity(identity).rng_seed(seed))
+        };
+        let (a, b) = (node(1).await, node(2).await);
+        let [at_a, at_b] = [&a, &b].map(|node| node.local_addr().unwrap().to_string());
+        let (to_b, to_a) = tokio::join!(a.add_peer(at_b), b.add_peer(at_a));
+        let (to_b, to_a) = (to_b.unwrap(), to_a.unwrap());
+        assert_eq!((a.peers().len(), b.peers().len()), (1, 1), "seed {seed}");
+        to_b.send("hello").await.unwrap();
+        assert_eq!(soon("the chunk", to_a.recv()).await.unwrap(), "hello", "seed {seed}");
+    }
+}

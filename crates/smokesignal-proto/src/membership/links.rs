@@ -146,7 +146,7 @@ impl Membership {
     }
 
     /// The user asks for a link that exists, or will in a moment.
-    fn wish_for(&mut self, link: LinkId, request: RequestId) {
+    pub(super) fn wish_for(&mut self, link: LinkId, request: RequestId) {
         let Some(conn) = self.conns.get_mut(&link) else { return };
         conn.explicit = true;
         if conn.phase == Phase::Active {
@@ -348,6 +348,7 @@ impl Membership {
             Purpose::Nearer(from) => self.moved(link, from, now),
             _ => {}
         }
+        self.settle_crossed(link, &peer);
         self.commit_between(&peer);
     }
 
@@ -366,11 +367,7 @@ impl Membership {
         self.passive.avoid(&peer, now + self.config.pair_backoff / 10);
         self.limit_sessions();
         match purpose {
-            Purpose::Explicit(request) => {
-                let linked = self.link_to(&peer).is_some();
-                let outcome = if linked { Ok(peer) } else { Err(RequestFailure::Full) };
-                self.out.push(Effect::Requested(request, outcome));
-            }
+            Purpose::Explicit(request) => self.settle(request, peer, RequestFailure::Full, now),
             Purpose::Link { token, .. } => self.betweens.retain(|known, _| Some(*known) != token),
             _ => {}
         }
@@ -486,7 +483,7 @@ impl Membership {
         let Some(conn) = self.conns.remove(&link) else { return };
         self.splits.retain(|_, split| split.link != link || split.offer.is_none());
         if let Purpose::Explicit(request) = conn.purpose {
-            self.out.push(Effect::Requested(request, Err(RequestFailure::Closed)));
+            self.settle(request, conn.peer, RequestFailure::Closed, now);
         }
         if conn.phase != Phase::Active {
             return;

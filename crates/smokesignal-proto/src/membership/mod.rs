@@ -4,6 +4,7 @@
 //! joiner, it lets the joiner in between itself and a neighbour (`split.rs`), so that nobody starves and
 //! no path is lost.
 
+mod crossing;
 mod join;
 mod links;
 mod lost;
@@ -251,6 +252,8 @@ pub(crate) struct Membership {
     doubts: u32,
     /// So many known nodes are to be looked at whatever is found, since many links were lost at about the same time.
     sweep: usize,
+    /// Links that the user asked for and that the other side's own request may still bring about.
+    crossed: Vec<crossing::Crossed>,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
 }
@@ -293,6 +296,7 @@ impl Membership {
             silent: 0,
             doubts: 0,
             sweep: 0,
+            crossed: Vec::new(),
             leaving: false,
             out: Vec::new(),
             config,

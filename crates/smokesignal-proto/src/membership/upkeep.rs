@@ -116,6 +116,7 @@ impl Membership {
         }
         self.join_tokens = self.join_tokens.saturating_add(refill).min(2 * self.config.joins_per_second);
         self.expire(now);
+        self.expire_crossed(now);
         self.keep_alive(now);
         if !self.leaving {
             self.drop_surplus(now);
