@@ -347,8 +347,8 @@ declare namespace smokesignal {
      * Writes one message to everyone. Resolves when the node has taken it, which it does while its links have room; it waits for
      * the first peer, too.
      *
-     * Rejects with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` (it was stopped), `ERR_SMOKESIGNAL_BUSY` (65 536
-     * others wait), `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`; nothing was sent then.
+     * Rejects with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` (it was stopped), `ERR_SMOKESIGNAL_BUSY` (64 MiB
+     * wait already), `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`; nothing was sent then.
      */
     send(data: Data, options?: Abortable): Promise<void>
 
@@ -646,6 +646,8 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_NOT_FOUND'
     /** The node is there, but no way to it could be found. */
     | 'ERR_SMOKESIGNAL_NO_WAY'
+    /** The memory of a chunk was transferred, to a worker for example, before it could be sent. */
+    | 'ERR_SMOKESIGNAL_DETACHED'
     /** Too much is waiting: nodes that are looked for, or messages. */
     | 'ERR_SMOKESIGNAL_BUSY'
     /** The name of a stream is too long. */

@@ -2,11 +2,12 @@
 /**
  * socket.io with this package beside socket.io with Redis:
  *
- *   node bench/socket.io.js [--servers 2,3,4] [--rounds 5] [--seconds 3] [--rate 500] [--bytes 100] [--json]
+ *   node bench/socket.io.js [--servers 2,3,4] [--rounds 5] [--seconds 3] [--rates 200,500] [--bytes 100] [--json]
  *
  * Each server is a process with one client in it. The first server emits to all. Throughput: as fast as the slowest client
  * follows, with a window of messages on the way. Latency: at a fixed rate, from the `emit` to the handler of a client at another
- * server. The two take turns; what is printed are medians of the rounds. Redis is started for this, on a port of its own and
+ * server. They take turns: this package, the same with `unsigned` (as Redis, its servers trust one another: nobody proves who wrote
+ * a message), and Redis. What is printed are medians of the rounds. Redis is started for this, on a port of its own and
  * without a file (Debian: apt-get install -y redis-server).
  */
 const { fork, spawn, spawnSync } = require('node:child_process')
@@ -20,21 +21,23 @@ const { values: options } = parseArgs({
     servers: { type: 'string', default: '2,3,4' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
-    rate: { type: 'string', default: '500' },
+    rates: { type: 'string', default: '200,500' },
     bytes: { type: 'string', default: '100' },
     json: { type: 'boolean', default: false },
   },
 })
 
+const RATES = options.rates.split(',').map(Number)
+
 async function main() {
   const redis = await startRedis()
-  const adapters = redis ? ['smokesignal', 'redis'] : ['smokesignal']
+  const adapters = ['smokesignal', 'unsigned', ...redis ? ['redis'] : []]
   const results = []
   try {
     for (const servers of options.servers.split(',').map(Number)) {
       const rounds = Object.fromEntries(adapters.map((adapter) => [adapter, []]))
       for (let round = 0; round < Number(options.rounds); round += 1) {
-        for (const adapter of round % 2 === 0 ? adapters : adapters.toReversed()) {
+        for (const adapter of round % 2 === 0 ? adapters : [...adapters].reverse()) {
           rounds[adapter].push(await measure({ adapter, servers, redis: redis?.port }))
         }
       }
@@ -70,14 +73,14 @@ async function measure({ adapter, servers, redis }) {
     for (const { child } of group) child.on('message', forward)
     await ask(emitter, { type: 'flood', seconds: 1 })
     const { messages, seconds } = await ask(emitter, { type: 'flood', seconds: Number(options.seconds) })
-    await ask(emitter, { type: 'pace', seconds: Number(options.seconds), rate: Number(options.rate) })
-    const latencies = (await all(group.slice(1), { type: 'latencies' })).flatMap(({ values }) => values)
-    latencies.sort((a, b) => a - b)
-    return {
-      perSecond: messages / seconds,
-      p50: latencies[Math.floor(latencies.length * 0.5)],
-      p99: latencies[Math.floor(latencies.length * 0.99)],
+    const result = { perSecond: messages / seconds }
+    for (const rate of RATES) {
+      await ask(emitter, { type: 'pace', seconds: Number(options.seconds), rate })
+      const latencies = (await all(group.slice(1), { type: 'latencies' })).flatMap(({ values }) => values)
+      latencies.sort((a, b) => a - b)
+      for (const part of [50, 99]) result[`p${part} at ${rate}/s`] = latencies[Math.floor(latencies.length * part / 100)]
     }
+    return result
   } finally {
     await Promise.all(group.map(async ({ child }) => {
       if (child.exitCode !== null || child.signalCode !== null) return
@@ -107,17 +110,15 @@ function all(group, question) {
 }
 
 function medians(rounds) {
-  const median = (name) => {
+  return Object.fromEntries(Object.keys(rounds[0]).map((name) => {
     const values = rounds.map((round) => round[name]).sort((a, b) => a - b)
-    return values[Math.floor(values.length / 2)]
-  }
-  return { perSecond: Math.round(median('perSecond')), p50: median('p50'), p99: median('p99') }
+    return [name, values[Math.floor(values.length / 2)]]
+  }))
 }
 
-function print({ servers, adapter, perSecond, p50, p99 }) {
-  const ms = (value) => `${value.toFixed(2)} ms`
-  console.log(`${servers} servers  ${adapter.padEnd(12)} ${String(perSecond).padStart(7)} messages/s`
-    + `  p50 ${ms(p50)}  p99 ${ms(p99)}  (at ${options.rate}/s)`)
+function print({ servers, adapter, perSecond, ...latencies }) {
+  const words = Object.entries(latencies).map(([name, value]) => `${name} ${value.toFixed(2)} ms`)
+  console.log([`${servers} servers`, adapter.padEnd(11), `${Math.round(perSecond)} messages/s`.padStart(18), ...words].join('  '))
 }
 
 /** Starts a Redis for us alone, or says why not. */

@@ -15,10 +15,11 @@ let at = 0
 /** Numbers that have more to do, once others have had their turn. */
 let later = []
 let scheduled = false
+let running
 let awake = 0
 let timer
 
-module.exports = { bell, reserve, register, replace, unregister, again, stayAwake, maySleep }
+module.exports = { bell, reserve, register, replace, unregister, again, guarded, stayAwake, maySleep }
 
 /** A number for something that may become due; nobody looks after it yet. */
 function reserve() {
@@ -74,11 +75,30 @@ function ring() {
           return
         }
       }
-      while (at < due.length) handlers.get(due[at++])?.()
+      while (at < due.length) {
+        running = due[at]
+        at += 1
+        handlers.get(running)?.()
+        running = undefined
+      }
     }
   } finally {
-    // Native code does not ring again before it was asked in vain. A listener that throws keeps nobody else waiting.
+    // What has thrown may not be through with its work, and keeps nobody else waiting.
+    if (running !== undefined) later.push(running)
+    running = undefined
+    // Native code does not ring again before it was asked in vain.
     if (!calm) schedule()
+  }
+}
+
+/** Calls code of the user's: what it throws is an uncaught exception, and interrupts nothing else. */
+function guarded(call) {
+  try {
+    call()
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
   }
 }
 

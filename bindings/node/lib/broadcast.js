@@ -3,11 +3,11 @@
  * `node.broadcast`: what is written reaches everyone, what is read is what everyone else wrote.
  */
 const { AT_ONCE, ChunkDuplex } = require('./duplex')
-const { again, bell, register, replace, reserve, unregister } = require('./bell')
+const { again, bell, guarded, replace, reserve, unregister } = require('./bell')
 const { MessageInlet } = require('./transfer')
 
 class Broadcast extends ChunkDuplex {
-  /** `outlet` is the node's: what `node.send` takes goes the same way, in the order of the calls. */
+  /** `outlet` is the node's: what `node.send` takes goes the same way, in the order of the calls as long as nothing waits. */
   constructor(node, native, outlet, limit) {
     super(limit)
     Object.defineProperty(this, 'node', { value: node })
@@ -37,8 +37,9 @@ class Broadcast extends ChunkDuplex {
   }
 
   _give(chunk) {
-    if (chunk === undefined) this.emit('gap', { from: this._inlet.writer(), missed: this._inlet.number() })
-    else super._give(chunk)
+    if (chunk !== undefined) return super._give(chunk)
+    const gap = { from: this._inlet.writer(), missed: this._inlet.number() }
+    guarded(() => this.emit('gap', gap))
   }
 
   /** The node was started (again). */
@@ -46,12 +47,13 @@ class Broadcast extends ChunkDuplex {
     if (this.destroyed) return
     replace(this._number, this._pump)
     this._pumpSoon()
-    this._messages?.pump()
+    this._messages?.reopen()
   }
 
   /** It was stopped: what has arrived can still be read. */
   _rest() {
     unregister(this._number)
+    this._messages?.rest()
   }
 
   _final(callback) {
@@ -71,33 +73,34 @@ class Messages {
   constructor(broadcast, native) {
     this.broadcast = broadcast
     this.pump = this.pump.bind(this)
-    this.number = register(this.pump)
+    this.number = reserve()
     const { node } = broadcast
     this.inlet = new MessageInlet(native.reader(undefined, bell, this.number), () => node._happened())
-    process.nextTick(this.pump)
+    if (node.listening) this.reopen()
+  }
+
+  reopen() {
+    replace(this.number, this.pump)
+    again(this.number)
+  }
+
+  rest() {
+    unregister(this.number)
   }
 
   pump() {
-    let calm = false
-    try {
-      this.deliver()
-      calm = true
-    } finally {
-      if (!calm) setImmediate(this.pump)
-    }
-  }
-
-  deliver() {
     for (let count = 0; this.inlet !== undefined; count += 1) {
       if (this.broadcast.listenerCount('message') === 0) return this.close()
       if (!this.inlet.ready()) return
       if (count === AT_ONCE) return again(this.number)
       const { inlet } = this
       const data = inlet.next()
-      if (data !== undefined) this.broadcast.emit('message', data, inlet.writer())
-      else if (this.broadcast.readableFlowing !== true) {
-        // Where the stream flows it tells of the gap itself.
-        this.broadcast.emit('gap', { from: inlet.writer(), missed: inlet.number() })
+      const from = inlet.writer()
+      if (data !== undefined) {
+        guarded(() => this.broadcast.emit('message', data, from))
+      } else if (!this.broadcast._isRead()) {
+        // Where the stream is read it tells of the gap itself.
+        guarded(() => this.broadcast.emit('gap', { from, missed: inlet.number() }))
       }
     }
   }

@@ -6,7 +6,7 @@
 const { AT_ONCE, tooLarge } = require('./duplex')
 const { Node, inner } = require('./node')
 const { MessageInlet, Outlet } = require('./transfer')
-const { again, bell, register, unregister } = require('./bell')
+const { again, bell, guarded, register, unregister } = require('./bell')
 const { optionType } = require('./errors')
 
 /** The node's id on the wire. */
@@ -46,23 +46,13 @@ class Channel {
   }
 
   due() {
-    let calm = false
-    try {
-      this.outlet.proceed()
-      this.deliver()
-      calm = true
-    } finally {
-      if (!calm) again(this.number)
-    }
-  }
-
-  deliver() {
+    this.outlet.proceed()
     for (let count = 0; this.inlet?.ready(); count += 1) {
       if (count === AT_ONCE) return again(this.number)
       const { inlet } = this
       const data = inlet.next()
-      if (data === undefined) this.ongap(inlet.writer(), inlet.number())
-      else this.onmessage(inlet.writer(), data)
+      const from = inlet.writer()
+      guarded(() => (data === undefined ? this.ongap(from, inlet.number()) : this.onmessage(from, data)))
     }
   }
 

@@ -23,6 +23,8 @@ class ChunkDuplex extends Duplex {
     super({ writableHighWaterMark: HIGH_WATER_MARK })
     this._limit = limit
     this._wanting = false
+    /** So much has to be buffered for `read` to give anything: more than one chunk only if it was asked for so many bytes. */
+    this._least = 1
     this._pumping = false
     this._number = undefined
     this._inlet = undefined
@@ -39,7 +41,7 @@ class ChunkDuplex extends Duplex {
 
   /** A message that is too large is refused whole, and the stream goes on. */
   write(chunk, encoding, callback) {
-    const size = sizeOf(chunk, encoding)
+    const size = sizeOf(chunk, typeof encoding === 'string' ? encoding : this._writableState.defaultEncoding)
     if (size <= this._limit) return super.write(chunk, encoding, callback)
     const done = typeof encoding === 'function' ? encoding : callback
     const error = tooLarge(size, this._limit)
@@ -50,21 +52,39 @@ class ChunkDuplex extends Duplex {
     return !this.writableNeedDrain
   }
 
+  /** The last chunk of all is refused as any other one. */
+  end(chunk, encoding, callback) {
+    if (typeof chunk === 'function') return super.end(chunk)
+    if (chunk === undefined || chunk === null || this.writableEnded) return super.end(chunk, encoding, callback)
+    if (typeof encoding === 'function') [encoding, callback] = [undefined, encoding]
+    this.write(chunk, encoding)
+    return super.end(callback)
+  }
+
   read(size) {
-    if (size !== 0 && this.readableLength === 0 && this.readableFlowing !== true) this._fetch()
+    if (size !== 0) {
+      this._least = size > 1 ? Math.min(size, this._limit) : 1
+      if (this.readableFlowing !== true) this._fetch()
+    }
     const chunk = super.read(size)
-    if (this._wanting && this.readableLength === 0) this._pumpSoon()
+    if (chunk !== null) this._least = 1
+    if (this._wanting && this.readableLength < this._least) this._pumpSoon()
     return chunk
   }
 
   _read() {
     this._wanting = true
-    if (this.readableLength === 0) this._pumpSoon()
+    if (this.readableLength < this._least) this._pumpSoon()
+  }
+
+  /** Whether anybody reads, or has said when to go on. */
+  _isRead() {
+    return this.readableFlowing !== null || this.listenerCount('readable') > 0
   }
 
   /** Who reads in paused mode gets what is there, chunk by chunk, without waiting for an event each time. */
   _fetch() {
-    while (!this.destroyed && !this.readableEnded && this.readableLength === 0) {
+    while (!this.destroyed && !this.readableEnded && this.readableLength < this._least) {
       if (!this._inlet.ready()) {
         if (this._inlet.ended) this._ended()
         return
@@ -94,7 +114,7 @@ class ChunkDuplex extends Duplex {
 
   _deliver() {
     for (let count = 0; ; count += 1) {
-      if (this.destroyed || this.readableEnded || this.readableLength > 0) return
+      if (this.destroyed || this.readableEnded || this.readableLength >= this._least) return
       if (!this._wanting && !(this.readableFlowing && this.listenerCount('data') > 0)) return
       if (count === AT_ONCE) return again(this._number)
       if (!this._inlet.ready()) {
@@ -120,9 +140,7 @@ class ChunkDuplex extends Duplex {
 }
 
 function sizeOf(chunk, encoding) {
-  if (typeof chunk === 'string') {
-    return Buffer.byteLength(chunk, typeof encoding === 'string' ? encoding : 'utf8')
-  }
+  if (typeof chunk === 'string') return Buffer.byteLength(chunk, encoding)
   return chunk?.byteLength ?? 0
 }
 

@@ -4,8 +4,6 @@
  */
 const PREFIX = 'ERR_SMOKESIGNAL_'
 
-module.exports = { coded, optionType, optionRange, fromFailure, calling, abortError, throwIfAborted }
-
 /** Gives an error its code. */
 function coded(error, code, details) {
   error.code = PREFIX + code
@@ -22,7 +20,15 @@ function optionRange(name, expected, value) {
   return coded(new RangeError(`"${name}" has to be ${expected}, not ${shown(value)}`), 'BAD_OPTION', { option: name })
 }
 
+/** In place of a value that must not be shown, or says more in words. */
+class Described {
+  constructor(text) {
+    this.text = text
+  }
+}
+
 function shown(value) {
+  if (value instanceof Described) return value.text
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'object' && value !== null) {
@@ -65,3 +71,5 @@ function throwIfAborted(signal) {
   }
   if (signal.aborted) throw abortError(signal)
 }
+
+module.exports = { coded, optionType, optionRange, Described, fromFailure, calling, abortError, throwIfAborted }

@@ -3,7 +3,7 @@
  * A node's key pair. Whoever holds it is the node with this id.
  */
 const native = require('./native')
-const { calling, optionRange, optionType } = require('./errors')
+const { Described, calling, optionRange, optionType } = require('./errors')
 
 const hidden = Symbol('native')
 
@@ -23,7 +23,7 @@ class Identity {
   /** The one of these 32 bytes: the same bytes give the same id. */
   static fromSeed(seed) {
     if (!(seed instanceof Uint8Array)) throw optionType('seed', 'a Buffer of 32 bytes', seed)
-    if (seed.length !== 32) throw optionRange('seed', 'a Buffer of 32 bytes', `one of ${seed.length}`)
+    if (seed.length !== 32) throw optionRange('seed', 'a Buffer of 32 bytes', new Described(`one of ${seed.length}`))
     return new Identity(native.NativeIdentity.fromSeed(seed))
   }
 

@@ -3,6 +3,7 @@
  * A node of the network.
  */
 const { EventEmitter } = require('node:events')
+const { inspect } = require('node:util')
 const native = require('./native')
 const { Arriving } = require('./iterate')
 const { Broadcast } = require('./broadcast')
@@ -11,8 +12,8 @@ const { Outcome, operate } = require('./operation')
 const { Peer, named } = require('./stream')
 const { Peerlist } = require('./peerlist')
 const { abortError, calling, coded, fromFailure, optionRange, optionType, throwIfAborted } = require('./errors')
-const { bell, maySleep, register, replace, reserve, stayAwake, unregister } = require('./bell')
-const { hostAndPort, readOptions } = require('./options')
+const { bell, guarded, maySleep, register, replace, reserve, stayAwake, unregister } = require('./bell')
+const { hostAndPort, readOptions, readPort } = require('./options')
 const { leastLevel, makeLogger } = require('./logger')
 const { tooLarge } = require('./duplex')
 
@@ -37,14 +38,14 @@ class Node extends EventEmitter {
   #id
   #state = 'stopped'
   #turn = Promise.resolve()
+  #call = 0
   #starting
+  #started
   #stopping
   /** Whether it was stopped, and not started again: writes wait, operations fail. */
   #ended = false
   #iterators = new Set()
   #channels = new Set()
-  /** What listeners still have to be told, where one of them has thrown. */
-  #untold = []
 
   constructor(options) {
     super()
@@ -77,35 +78,40 @@ class Node extends EventEmitter {
   // Start and stop.
 
   /** Listens and enters the network. Resolves when it listens. */
-  start({ signal } = {}) {
-    if (this.#state === 'running' || this.#state === 'starting') return this.#starting
-    this.#state = 'starting'
-    const work = this.#after(() => this.#start(signal))
-    this.#starting = Outcome.of(work, (error) => {
+  start(options) {
+    const { signal } = options ?? {}
+    if (this.#state === 'running') return Promise.resolve()
+    if (this.#state === 'starting') {
+      // The same start; only the first call's signal gives it up.
+      return signal === undefined ? this.#started : Outcome.of(abortable(this.#starting, signal), () => true)
+    }
+    const call = this.#enter('starting')
+    this.#starting = this.#after(() => this.#start(call, signal))
+    this.#started = Outcome.of(this.#starting, (error) => {
       if (this.listenerCount('error') === 0) return false
       this.emit('error', error)
       return true
     })
-    return this.#starting
+    return this.#started
   }
 
-  async #start(signal) {
+  async #start(call, signal) {
     stayAwake()
     replace(this.#numbers.log, () => this.#log())
     replace(this.#numbers.events, () => this.#happened())
     replace(this.#numbers.outlet, () => this.#outlet.proceed())
+    guarded(() => this.logger.debug(`Starting to listen at ${hostAndPort(this.options.address, this.options.port)}`))
     try {
-      this.logger.debug(`Starting to listen at ${hostAndPort(this.options.address, this.options.port)}`)
       await operate((...to) => this.#native.start(...to), { signal })
     } catch (error) {
-      if (this.#state === 'starting') this.#state = 'stopped'
       // Given up half way, it may have come to listen all the same.
       if (error.code === 'ABORT_ERR') await operate((...to) => this.#native.stop(...to))
+      else guarded(() => this.logger.fatal(error.message))
+      this.#leave(call, 'stopped')
       this.#rest()
-      if (error.code !== 'ABORT_ERR') this.logger.fatal(error.message)
       throw error
     }
-    if (this.#state === 'starting') this.#state = 'running'
+    this.#leave(call, 'running')
     this.#ended = false
     this.options.port = this.#native.port
     this.listening = true
@@ -115,40 +121,49 @@ class Node extends EventEmitter {
   }
 
   /** Hands what was written to the neighbours, parts from them and stops listening. `start` works again after. */
-  stop({ signal } = {}) {
-    if (this.#state === 'stopping') return this.#stopping
+  stop(options) {
+    const { signal } = options ?? {}
     if (this.#state === 'stopped') return Promise.resolve()
-    this.#state = 'stopping'
-    const work = this.#after(() => this.#stop())
-    this.#stopping = Outcome.of(abortable(work, signal), () => false)
-    return this.#stopping
+    if (this.#state !== 'stopping') {
+      const call = this.#enter('stopping')
+      this.#stopping = this.#after(() => this.#stop(call))
+    }
+    return Outcome.of(abortable(this.#stopping, signal), () => false)
   }
 
-  async #stop() {
-    if (!this.listening) {
-      // Its start has failed.
-      if (this.#state === 'stopping') this.#state = 'stopped'
-      return
-    }
+  async #stop(call) {
+    // Its start may have failed.
+    if (!this.listening) return this.#leave(call, 'stopped')
     try {
       if (this.peers.list.length > 0) await Promise.race([this.#flushed(), later(FLUSH_TIMEOUT)])
       await operate((...to) => this.#native.stop(...to))
     } finally {
-      // It may have been told to start again meanwhile.
-      if (this.#state === 'stopping') this.#state = 'stopped'
+      this.#leave(call, 'stopped')
       this.#ended = true
       this.listening = false
-      this.#rest()
       this.#happened()
       this.#iterators.forEach((end) => end())
+      this.#outlet.refuse(notRunning())
+      this.#rest()
     }
+  }
+
+  /** Begins what a call asked for. The last call counts: what an earlier one comes to does not change the state. */
+  #enter(state) {
+    this.#state = state
+    this.#call += 1
+    return this.#call
+  }
+
+  #leave(call, state) {
+    if (call === this.#call) this.#state = state
   }
 
   /** A node that does not run is kept by nobody but its user. */
   #rest() {
     maySleep()
     this.#log()
-    Object.values(this.#numbers).forEach(unregister)
+    Object.values(this.#numbers).forEach((number) => unregister(number))
     this.broadcast._rest()
     this.#channels.forEach((channel) => channel.rest())
   }
@@ -181,7 +196,8 @@ class Node extends EventEmitter {
     if (typeof callback === 'object' && callback !== null) [callback, options] = [undefined, callback]
     const work = this.#addPeer(address, port, options)
     const outcome = Outcome.of(work, (error) => {
-      if (typeof callback !== 'function') this.logger.error(`Could not add the peer at "${address}:${port}": ${error.message}`)
+      const text = `Could not add the peer at "${address}:${port}": ${error.message}`
+      if (typeof callback !== 'function') guarded(() => this.logger.error(text))
       return true
     })
     if (typeof callback === 'function') {
@@ -193,12 +209,10 @@ class Node extends EventEmitter {
     return outcome
   }
 
-  async #addPeer(address, port, { signal } = {}) {
+  async #addPeer(address, port, options) {
+    const { signal } = options ?? {}
     if (typeof address !== 'string') throw optionType('address', 'a host name or an IP address, as a string', address)
-    if (typeof port === 'string' && /^[0-9]+$/.test(port)) port = Number(port)
-    if (typeof port !== 'number') throw optionType('port', 'a number', port)
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw optionRange('port', 'a whole number from 1 to 65535', port)
-    const target = hostAndPort(address, port)
+    const target = hostAndPort(address, readPort('port', port, 1))
     const { operation } = await operate((...to) => this.#native.addPeer(target, ...to), { signal })
     const { id } = operation.takeStream()
     this.#happened()
@@ -217,13 +231,9 @@ class Node extends EventEmitter {
     return this.#native.copiesReceived
   }
 
+  /** Tells of what has happened. What a listener throws keeps no other from being told. */
   #happened() {
-    for (;;) {
-      if (this.#untold.length > 0) this.#tell()
-      const event = this.#events.poll()
-      if (!event) return
-      this.#react(event)
-    }
+    for (let event = this.#events.poll(); event; event = this.#events.poll()) this.#react(event)
   }
 
   #react(event) {
@@ -234,27 +244,51 @@ class Node extends EventEmitter {
         return this.#removed(event.id)
       case 'netsplit': {
         const { id: seed, size, sizeBefore, otherSize } = event
-        this.logger.warn(`Netsplit! Lost connection to seed "${seed}"`)
-        return this.#tell(() => this.emit('netsplit', { seed, size, sizeBefore, otherSize }))
+        return this.#tell(
+          () => this.logger.warn(`Netsplit! Lost connection to seed "${seed}"`),
+          () => this.emit('netsplit', { seed, size, sizeBefore, otherSize })
+        )
       }
       case 'resolved': {
         const { duration, size } = event
-        this.logger.info('Netsplit resolved!')
-        return this.#tell(() => this.emit('netsplit resolved', { duration, size }))
+        return this.#tell(
+          () => this.logger.info('Netsplit resolved!'),
+          () => this.emit('netsplit resolved', { duration, size })
+        )
       }
       case 'unreachable': {
         const error = fromFailure(event.failure)
-        this.logger.warn(`Seed "${event.seed}" cannot be reached: ${error.message}`)
-        return this.#tell(() => this.emit('seed unreachable', { seed: event.seed, error }))
+        return this.#tell(
+          () => this.logger.warn(`Seed "${event.seed}" cannot be reached: ${error.message}`),
+          () => this.emit('seed unreachable', { seed: event.seed, error })
+        )
       }
       case 'missed':
-        return this.logger.warn(`${event.missed} events were dropped: the event loop was blocked for too long`)
+        this.#tell(() => this.logger.warn(`${event.missed} events were dropped: the event loop was blocked for too long`))
+        return this.#reconcile()
+    }
+  }
+
+  /** Peers came or went without a word. */
+  #reconcile() {
+    const present = this.#native.peers()
+    this.peers.dump().filter((id) => !present.includes(id)).forEach((id) => this.#removed(id))
+    for (const id of present.filter((id) => !this.peers.inList(id))) {
+      const number = reserve()
+      const stream = this.#native.peer(id, bell, number)
+      if (stream) this.#addedAs(stream, number)
     }
   }
 
   #added() {
     const number = reserve()
-    const peer = new Peer(this, this.#events.takePeer(bell, number), number, this.options.maxMessage)
+    const stream = this.#events.takePeer(bell, number)
+    // It may be there already, where events were dropped before.
+    if (!this.peers.inList(stream.id)) this.#addedAs(stream, number)
+  }
+
+  #addedAs(stream, number) {
+    const peer = new Peer(this, stream, number, this.options.maxMessage)
     const { list } = this.peers
     list.push(peer)
     const first = list.length === 1
@@ -280,24 +314,20 @@ class Node extends EventEmitter {
     )
   }
 
-  /** Tells listeners, one after the other. Where one throws, the others are told in the next turn of the event loop. */
+  /** Tells listeners, one after the other. */
   #tell(...steps) {
-    this.#untold.push(...steps)
-    try {
-      while (this.#untold.length > 0) this.#untold.shift()()
-    } finally {
-      if (this.#untold.length > 0) setImmediate(() => this.#happened())
-    }
+    steps.forEach((step) => guarded(step))
   }
 
   #log() {
-    for (const { level, text } of this.#native.takeLines()) this.logger[level](text)
+    for (const { level, text } of this.#native.takeLines()) guarded(() => this.logger[level](text))
   }
 
   // Messages.
 
   /** Writes one message to everyone. Resolves when the native half has taken it, which it does while its links have room. */
-  send(data, { signal } = {}) {
+  send(data, options) {
+    const { signal } = options ?? {}
     return new Promise((resolve, reject) => {
       throwIfAborted(signal)
       const chunk = bytes('data', data)
@@ -312,16 +342,23 @@ class Node extends EventEmitter {
         resolve()
       }
       const abort = () => {
-        // One that has gone already arrives.
+        // One that has been taken already is sent all the same.
         if (this.#outlet.remove(done)) reject(abortError(signal))
+        else done()
+      }
+      const fail = (error) => {
+        signal?.removeEventListener('abort', abort)
+        reject(error)
       }
       signal?.addEventListener('abort', abort, { once: true })
-      this.#outlet.add(chunk, done)
+      this.#outlet.add(chunk, done, fail)
     })
   }
 
   /** Everything that others write from now on: `{ from, seq, data }`, and `{ from, missed }` for what could not be had. */
-  messages({ signal } = {}) {
+  messages(options) {
+    const { signal } = options ?? {}
+    throwIfAborted(signal)
     let stopped = false
     const number = register(() => iterator.wake())
     const inlet = new MessageInlet(this.#native.reader(undefined, bell, number), () => this.#happened())
@@ -361,7 +398,8 @@ class Node extends EventEmitter {
   // Streams.
 
   /** Opens a stream to the node with this id, which has to accept the name. Resolves when there is a way to that node. */
-  async open(id, name, { signal } = {}) {
+  async open(id, name, options) {
+    const { signal } = options ?? {}
     checkId('id', id)
     checkName(name)
     const { operation, number } = await operate((...to) => calling(() => this.#native.open(id, name, ...to)), { signal, keep: true })
@@ -369,7 +407,8 @@ class Node extends EventEmitter {
   }
 
   /** Takes the streams of this name that others open, until the node stops or the iteration ends. */
-  accept(name, { signal } = {}) {
+  accept(name, options) {
+    const { signal } = options ?? {}
     checkName(name)
     const number = register(() => iterator.wake())
     let acceptor
@@ -408,13 +447,14 @@ class Node extends EventEmitter {
   // Questions.
 
   /** Asks everyone, and gives the answers as they come, `{ from, data }`, until `timeout` ms are over. */
-  ask(data, { timeout = ASK_TIMEOUT, signal } = {}) {
+  ask(data, options) {
+    const { timeout = ASK_TIMEOUT, signal } = options ?? {}
     const question = bytes('data', data)
     if (typeof timeout !== 'number') throw optionType('timeout', 'a number of milliseconds', timeout)
     if (!(timeout >= 0)) throw optionRange('timeout', 'a number of milliseconds from 0 on', timeout)
     throwIfAborted(signal)
     let answers
-    let failed
+    let failed = this.#state === 'stopped' ? notRunning() : undefined
     let number
     const poll = () => {
       if (failed !== undefined) return { error: failed }
@@ -422,18 +462,19 @@ class Node extends EventEmitter {
       if (answer) return { value: answer }
       return answers?.ended ? { done: true } : undefined
     }
-    let closed = false
+    const asking = new AbortController()
     const close = () => {
-      closed = true
+      asking.abort()
       if (number !== undefined) unregister(number)
       answers?.close()
     }
     const iterator = this.#iterate(poll, close, () => iterator.finish({ done: true }), signal)
-    operate((...to) => this.#native.ask(question, timeout, ...to), { signal, keep: true }).then(
+    if (failed !== undefined) return iterator
+    operate((...to) => this.#native.ask(question, timeout, ...to), { signal: asking.signal, keep: true }).then(
       (result) => {
         answers = result.operation.takeAnswers()
         number = result.number
-        if (closed) return close()
+        if (asking.signal.aborted) return close()
         replace(number, iterator.wake)
         iterator.wake()
       },
@@ -473,9 +514,11 @@ class Node extends EventEmitter {
       const given = await handler(data, from)
       answer = given === undefined || given === null ? undefined : bytes('answer', given)
     } catch (error) {
-      this.logger.error(`A question of ${from} could not be answered: ${error?.message ?? error}`)
+      const text = error instanceof Error ? error.message : inspect(error)
+      guarded(() => this.logger.error(`A question of ${from} could not be answered: ${text}`))
+    } finally {
+      questions.answer(number, answer)
     }
-    questions.answer(number, answer)
   }
 
   /** Tells of what has happened to the node so far. For readers: before what was written after it. */
@@ -510,7 +553,7 @@ function checkId(name, id) {
 
 function checkName(name) {
   if (typeof name !== 'string') throw optionType('name', 'a string', name)
-  if (name === '' || Buffer.byteLength(name) > 255) throw optionRange('name', 'of 1 to 255 bytes', name)
+  if (name === '' || Buffer.byteLength(name) > 255) throw optionRange('name', 'a string of 1 to 255 bytes', name)
 }
 
 function notRunning() {

@@ -56,8 +56,11 @@ class Outcome extends Promise {
     work.then(resolve, (error) => {
       // Later: who awaits has said so by then.
       setImmediate(() => {
-        if (!promise.heard && unheard(error)) Promise.prototype.then.call(promise, undefined, () => {})
-        reject(error)
+        try {
+          if (!promise.heard && unheard(error)) Promise.prototype.then.call(promise, undefined, () => {})
+        } finally {
+          reject(error)
+        }
       })
     })
     return promise

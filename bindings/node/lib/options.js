@@ -7,11 +7,13 @@ const net = require('node:net')
 const native = require('./native')
 const { Identity, nativeIdentity } = require('./identity')
 const { MemoryNetwork, nativeNetwork } = require('./memory')
-const { calling, coded, optionRange, optionType } = require('./errors')
+const { Described, calling, coded, optionRange, optionType } = require('./errors')
 
 const MIB = 1024 * 1024
+/** As many as the library tells others. */
+const MAX_ADVERTISED = 4
 
-module.exports = { readOptions, hostAndPort, isLocalAddress }
+module.exports = { readOptions, readPort: port, hostAndPort }
 
 /** What the user sees as `node.options`, and what the native half is given. */
 function readOptions(given = {}) {
@@ -46,6 +48,8 @@ function readOptions(given = {}) {
   if (options.identity !== undefined && options.keyFile !== undefined) {
     throw optionType('keyFile', 'left out where "identity" is given', options.keyFile)
   }
+  // Not for logs: `console.log(node)` shows the options.
+  Object.defineProperty(options, 'networkSecret', { enumerable: false })
   return options
 }
 
@@ -168,10 +172,25 @@ function seeds(value) {
 function advertise(value) {
   if (isMissing(value)) return []
   const list = Array.isArray(value) ? value : [value]
+  if (list.length > MAX_ADVERTISED) {
+    throw optionRange('advertise', `${MAX_ADVERTISED} addresses at most, the best one first`, new Described(`${list.length}`))
+  }
   return list.map((entry) => {
     if (typeof entry !== 'string') throw optionType('advertise', "a string 'HOST:PORT', or an array of them", entry)
+    if (!isDialable(entry)) throw optionRange('advertise', 'what others can dial, as HOST:PORT, such as 203.0.113.7:8495', entry)
     return entry
   })
+}
+
+/** Whether others may be told to dial this. Port 0 stands for the port where the node listens. */
+function isDialable(text) {
+  const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})$/.exec(text)
+  if (parts === null) return false
+  const [, inBrackets, name, number] = parts
+  if (Number(number) > 65535) return false
+  // Neither all interfaces nor a group.
+  if (inBrackets !== undefined) return net.isIPv6(inBrackets) && !/^(::$|ff)/i.test(inBrackets)
+  return !(net.isIPv4(name) && /^(0\.0\.0\.0$|22[4-9]\.|23[0-9]\.)/.test(name))
 }
 
 function logger(value) {
@@ -199,7 +218,7 @@ function secret(value) {
   const bytes = typeof value === 'string' ? Buffer.from(value) : value
   if (!(bytes instanceof Uint8Array)) throw optionType('networkSecret', 'a string or a Buffer', value)
   if (bytes.length < 16) {
-    throw optionRange('networkSecret', 'at least 16 bytes, better 32 random ones', `one of ${bytes.length} bytes`)
+    throw optionRange('networkSecret', 'at least 16 bytes, better 32 random ones', new Described(`one of ${bytes.length} bytes`))
   }
   return bytes
 }
@@ -210,7 +229,7 @@ function readFrom(value) {
   if (value === 'now' || value === 'oldest') return value
   if (typeof value !== 'object') throw optionType('readFrom', expected, value)
   if (!Number.isSafeInteger(value.last) || value.last < 0) {
-    throw optionRange('readFrom', `${expected} with a whole number from 0 on`, `{ last: ${String(value.last)} }`)
+    throw optionRange('readFrom', `${expected} with a whole number from 0 on`, new Described(`{ last: ${String(value.last)} }`))
   }
   return { last: value.last }
 }

@@ -2,7 +2,7 @@
 /**
  * Streams to one node: a named one to any node of the network, and the peer that a neighbour is.
  */
-const { replace, unregister } = require('./bell')
+const { guarded, replace, unregister } = require('./bell')
 const { ChunkDuplex } = require('./duplex')
 const { coded, fromFailure } = require('./errors')
 const { Inlet, Outlet } = require('./transfer')
@@ -22,7 +22,7 @@ class NativeDuplex extends ChunkDuplex {
   }
 
   _due() {
-    if (this._finishing !== undefined) this._finish()
+    if (this._finishing !== undefined) guarded(() => this._finish())
     this._outlet.proceed()
     this._pump()
   }
@@ -38,12 +38,13 @@ class NativeDuplex extends ChunkDuplex {
     if (!this[native].finish()) return
     const callback = this._finishing
     this._finishing = undefined
-    callback()
+    if (this[native].failure) this._notFinished(callback)
+    else callback()
   }
 
   _destroy(error, callback) {
     this._outlet.flush()
-    this._outlet.abandon()
+    this._outlet.abandon(error ?? coded(new Error('the stream was destroyed'), 'STREAM_CLOSED'))
     unregister(this._number)
     this._closeNative(error)
     callback(error)
@@ -57,6 +58,9 @@ class NodeStream extends NativeDuplex {
     this.peer = stream.id
     this.name = stream.name
     this._path = stream.path
+    this._wrote = false
+    // As a socket: who only writes, or waits, learns that it was refused or has broken.
+    process.nextTick(() => this.read(0))
   }
 
   /** The way its bytes take now: `'neighbour'`, `'direct'` or `'relayed'`. */
@@ -69,9 +73,24 @@ class NodeStream extends NativeDuplex {
     if (!this.destroyed) this.destroy(this._error())
   }
 
+  /** Something that was written could not be sent. */
+  _notFinished(callback) {
+    callback(this._error())
+  }
+
   _ended() {
-    if (this[native].failure) this.destroy(this._error())
-    else this.push(null)
+    if (!this[native].failure) this.push(null)
+    else this.destroy(this._isOfInterest() ? this._error() : undefined)
+  }
+
+  /** Whether its failure concerns anybody. What all was sent on, or nothing ever, and nobody reads or listens, just closes. */
+  _isOfInterest() {
+    return this.listenerCount('error') > 0 || this._isRead() || (this._wrote && !this.writableFinished)
+  }
+
+  _write(chunk, encoding, callback) {
+    this._wrote = true
+    super._write(chunk, encoding, callback)
   }
 
   _error() {
@@ -81,8 +100,10 @@ class NodeStream extends NativeDuplex {
 
   /** What was ended in order stays so; a stream that is destroyed before must not look like one that has ended. */
   _closeNative(error) {
-    const reason = error ? error.message : 'the stream was destroyed'
-    this[native].close(this.writableFinished ? undefined : reason)
+    // `for await` destroys what it has read to the end.
+    const inOrder = this.writableFinished || (this.readableEnded && (!error || error.code === 'ABORT_ERR'))
+    const reason = error ? String(error.message ?? error) : 'the stream was destroyed'
+    this[native].close(inOrder ? undefined : reason)
   }
 }
 
@@ -109,7 +130,7 @@ class Peer extends NativeDuplex {
       clearTimeout(timer)
       this[native].close()
     }
-    const timer = setTimeout(close, CLOSE_TIMEOUT)
+    const timer = setTimeout(close, CLOSE_TIMEOUT).unref()
     this._outlet.whenIdle(close)
   }
 
@@ -120,19 +141,24 @@ class Peer extends NativeDuplex {
     if (this.destroyed) return
     if (this.readableEnded) this.destroy()
     else this.once('end', () => this.destroy())
-    if (this.readableFlowing === null && this.listenerCount('readable') === 0) this.resume()
+    // Who has paused it will go on; where nobody reads, what is left is dropped.
+    if (this.listenerCount('data') === 0 && this.listenerCount('readable') === 0) this.resume()
     this._pumpSoon()
   }
 
   /** Nothing more can be written; where that is because the link has gone, the end follows. */
   _refused() {}
 
+  /** Nor is that an error, which old programs do not expect: it closes without having finished. */
+  _notFinished() {}
+
   _ended() {
     this.push(null)
   }
 
+  /** Where the link has gone already there may be a new one to this node: it stays. */
   _closeNative() {
-    this[native].close()
+    if (!this._gone) this[native].close()
   }
 }
 

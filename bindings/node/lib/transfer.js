@@ -3,6 +3,10 @@
  * Bytes between JavaScript and the native half: many messages in one call, in both directions.
  */
 
+const { markAsUntransferable } = require('node:worker_threads')
+const { guarded } = require('./bell')
+const { coded } = require('./errors')
+
 /** Read into pieces of this size; a larger message gets memory of its own. What keeps one message keeps 32 KiB at most. */
 const SLAB = 32 * 1024
 /** Where less is left of a piece, a new one is begun. */
@@ -15,6 +19,8 @@ const PACK_COUNT = 1024
 /** After so many bytes, or messages, a writer lets timers, sockets and readers have their turn. */
 const BURST = 4 * 1024 * 1024
 const BURST_COUNT = 16 * 1024
+/** What a chunk that waits counts for beyond its bytes. */
+const OVERHEAD = 128
 /** Packs that are kept for the next writer. */
 const MAX_PACKS = 16
 
@@ -29,8 +35,9 @@ const GAP = 0xffffffff
 const WAITS = 1 << 30
 const TAKEN = WAITS - 1
 
-let slab = Buffer.allocUnsafeSlow(SLAB)
-let used = 0
+let slab
+let used
+renew()
 
 /** Reads chunks from a native stream, or messages from a native reader. */
 class Inlet {
@@ -48,7 +55,9 @@ class Inlet {
 
   /** Whether there is a next one, to be had by `next`. */
   ready() {
-    return this.index < this.table[COUNT] || this.fill()
+    // Not `if`: those whom `fill` tells that there is something may take it.
+    while (this.index >= this.table[COUNT]) if (!this.fill()) return false
+    return true
   }
 
   /** The next chunk; `undefined` for a gap, whose size is `number()`. Call it only when `ready`. */
@@ -98,6 +107,8 @@ class Inlet {
 
 function renew() {
   slab = Buffer.allocUnsafeSlow(SLAB)
+  // Others read from it, too: who transfers a chunk's buffer to a worker gets an error, not their memory.
+  markAsUntransferable(slab.buffer)
   used = 0
 }
 
@@ -143,6 +154,53 @@ class MessageInlet extends Inlet {
 /** Packs that are in nobody's hands. */
 const packs = []
 
+/** First in, first out; to take one out costs the same however many there are. */
+class Queue {
+  #items = []
+  #head = 0
+
+  get length() {
+    return this.#items.length - this.#head
+  }
+
+  get first() {
+    return this.#items[this.#head]
+  }
+
+  push(item) {
+    this.#items.push(item)
+  }
+
+  unshift(item) {
+    if (this.#head > 0) this.#items[--this.#head] = item
+    else this.#items.unshift(item)
+  }
+
+  shift() {
+    const item = this.first
+    this.#items[this.#head++] = undefined
+    if (this.#head > 1024 && this.length < this.#head) {
+      this.#items = this.#items.slice(this.#head)
+      this.#head = 0
+    }
+    return item
+  }
+
+  /** Takes out the first that fits, if there is one. */
+  remove(fits) {
+    const at = this.#items.findIndex((item, index) => index >= this.#head && fits(item))
+    return at < 0 ? undefined : this.#items.splice(at, 1)[0]
+  }
+
+  /** Takes out all. */
+  clear() {
+    const items = this.#items.slice(this.#head)
+    this.#items = []
+    this.#head = 0
+    return items
+  }
+}
+
 /** Writes chunks to a native stream or writer: what is written in one turn of the event loop goes over together. */
 class Outlet {
   /** `closed` is called where the other half takes nothing any more. */
@@ -158,7 +216,8 @@ class Outlet {
     this.resting = false
     this.burst = 0
     this.burstCount = 0
-    this.queue = []
+    this.queue = new Queue()
+    /** What waits, with what keeping it costs. */
     this.queuedBytes = 0
     this.waiting = []
     /** Called when there is room again after there was none. */
@@ -166,27 +225,45 @@ class Outlet {
     this.flush = this.flush.bind(this)
   }
 
-  /** Takes a chunk; calls back once there is room for another one, which may be at once. */
-  add(chunk, callback) {
+  /**
+   * Takes a chunk; calls back once there is room for another one, which may be at once. With `fail`, a chunk that still
+   * queues when the node stops is refused; without it, it waits for the next start.
+   */
+  add(chunk, callback, fail) {
     if (this.blocked || this.queue.length > 0 || !this.put(chunk)) {
-      this.queue.push({ chunk, callback })
-      this.queuedBytes += chunk.length
+      this.queue.push({ chunk, size: chunk.length, callback, fail })
+      this.queuedBytes += chunk.length + OVERHEAD
     } else {
-      this.taken(callback)
+      this.taken(callback, fail)
     }
   }
 
   /** Calls back for what was put, or queues that until there is room. */
-  taken(callback) {
-    if (this.blocked) this.queue.unshift({ chunk: undefined, callback })
+  taken(callback, fail) {
+    if (this.blocked) this.queue.unshift({ chunk: undefined, callback, fail })
     else callback()
   }
 
   /** Takes back a chunk that queues. False: it has gone already. */
   remove(callback) {
-    const at = this.queue.findIndex((entry) => entry.callback === callback && entry.chunk !== undefined)
-    if (at >= 0) this.queuedBytes -= this.queue.splice(at, 1)[0].chunk.length
-    return at >= 0
+    const entry = this.queue.remove((entry) => entry.callback === callback && entry.chunk !== undefined)
+    if (entry !== undefined) this.queuedBytes -= entry.size + OVERHEAD
+    return entry !== undefined
+  }
+
+  /** The node has stopped: nobody shall wait for it who was not told to. */
+  refuse(error) {
+    for (const entry of this.queue.clear()) {
+      const { chunk, size, callback, fail } = entry
+      if (fail === undefined) {
+        this.queue.push(entry)
+      } else if (chunk === undefined) {
+        callback()
+      } else {
+        this.queuedBytes -= size + OVERHEAD
+        fail(error)
+      }
+    }
   }
 
   /** Calls back when nothing is left here; at once if so now. */
@@ -277,29 +354,39 @@ class Outlet {
 
   /** There may be room: goes on where it had to wait. */
   proceed() {
-    if (!this.blocked || this.resting) return
-    this.judge(this.target.proceed())
+    if (this.resting) return
+    if (this.blocked) this.judge(this.target.proceed())
     while (!this.blocked && this.count > 0) this.send()
     while (!this.blocked && this.queue.length > 0) {
-      const { chunk, callback } = this.queue[0]
-      if (chunk !== undefined) {
+      const { chunk, size, callback, fail } = this.queue.first
+      if (chunk === undefined) {
+        this.queue.shift()
+        guarded(callback)
+      } else if (chunk.length !== size) {
+        this.queue.shift()
+        this.queuedBytes -= size + OVERHEAD
+        const error = coded(new TypeError('the memory of a chunk was transferred before it could be sent'), 'DETACHED')
+        guarded(() => (fail ?? callback)(error))
+      } else {
         if (!this.put(chunk)) break
-        this.queuedBytes -= chunk.length
+        this.queue.shift()
+        this.queuedBytes -= size + OVERHEAD
+        guarded(() => this.taken(callback, fail))
       }
-      this.queue.shift()
-      this.taken(callback)
     }
-    if (!this.blocked) this.freed()
-    if (this.isIdle()) this.waiting.splice(0).forEach((callback) => callback())
+    if (this.blocked) return
+    guarded(this.freed)
+    if (this.isIdle()) this.waiting.splice(0).forEach(guarded)
   }
 
   /** Drops what is left: nobody will take it. */
-  abandon() {
+  abandon(error) {
     this.pack = undefined
     this.count = 0
-    this.queue.length = 0
-    this.queuedBytes = 0
+    this.filled = 0
     this.blocked = true
+    this.queuedBytes = 0
+    for (const { callback, fail } of this.queue.clear()) process.nextTick(fail ?? callback, error)
   }
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use napi::Result;
 use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
 use smokesignal::{Broadcast, BroadcastSender, Incoming, NodeId, SendError, TrySendError};
@@ -147,11 +148,22 @@ impl Reader {
     }
 }
 
+/// The bytes of so many messages, which lie one behind the other, and their lengths.
+pub(crate) fn together<'a>(buffer: &[u8], lengths: &'a [u32], count: u32) -> Result<(Bytes, &'a [u32])> {
+    let lengths = lengths.get(..count as usize);
+    let total = lengths.map(|lengths| lengths.iter().map(|length| *length as usize).sum());
+    let data = total.and_then(|total: usize| buffer.get(..total));
+    match data.zip(lengths) {
+        Some((data, lengths)) => Ok((Bytes::copy_from_slice(data), lengths)),
+        None => Err(napi::Error::from_reason("a chunk is not as long as it says")),
+    }
+}
+
 /// Bits of what [`Writer::write`] tells, above those for the count.
 pub(crate) const WAITS: u32 = 1 << 30;
 pub(crate) const CLOSED: u32 = 1 << 31;
 
-type Sending = Pin<Box<dyn Future<Output = Result<(), SendError>>>>;
+type Sending = Pin<Box<dyn Future<Output = std::result::Result<(), SendError>>>>;
 
 /// Writes to a broadcast stream.
 #[napi]
@@ -173,31 +185,34 @@ impl Writer {
     /// whether the next ones have to wait for [`proceed`](Self::proceed) (the last one that was taken then waits here), or
     /// the node is stopped.
     #[napi]
-    pub fn write(&mut self, buffer: &[u8], lengths: &[u32], count: u32) -> u32 {
-        let lengths = &lengths[..count as usize];
-        let total: usize = lengths.iter().map(|length| *length as usize).sum();
-        let mut data = Bytes::copy_from_slice(&buffer[..total]);
+    pub fn write(&mut self, buffer: &[u8], lengths: &[u32], count: u32) -> Result<u32> {
+        let (data, lengths) = together(buffer, lengths, count)?;
+        Ok(self.write_all(data, lengths))
+    }
+
+    fn write_all(&mut self, mut data: Bytes, lengths: &[u32]) -> u32 {
         for (taken, length) in (0..).zip(lengths) {
             let message = data.split_to(*length as usize);
             match self.sender.try_send(message) {
                 Ok(()) => {}
                 Err(TrySendError::Full(message)) => {
                     // Alone in its memory: it may wait for long.
-                    self.held = Some(if count > 1 { Bytes::copy_from_slice(&message) } else { message });
+                    self.held =
+                        Some(if lengths.len() > 1 { Bytes::copy_from_slice(&message) } else { message });
                     return match self.proceed() {
-                        0 => taken + 1 + self.rest(data, &lengths[taken as usize + 1..]),
+                        // Room came while it was being put aside.
+                        0 => taken + 1 + self.write_all(data, &lengths[taken as usize + 1..]),
                         state => (taken + 1) | state,
                     };
+                }
+                // JavaScript knows the limit: nothing larger comes here.
+                Err(TrySendError::Send(SendError::TooLarge { .. })) => {
+                    tracing::error!("a message above the limit was not sent");
                 }
                 Err(_) => return taken | CLOSED,
             }
         }
-        count
-    }
-
-    /// Room came while one was being put aside.
-    fn rest(&mut self, data: Bytes, lengths: &[u32]) -> u32 {
-        if lengths.is_empty() { 0 } else { self.write(&data, lengths, lengths.len() as u32) }
+        lengths.len() as u32
     }
 
     /// Tries again: 0 if there is room for more, else why not.

@@ -92,6 +92,19 @@ impl NativeNode {
         self.node.id().to_string()
     }
 
+    /// The ids of the present peers.
+    #[napi]
+    pub fn peers(&self) -> Vec<String> {
+        self.node.peers().list().iter().map(|peer| peer.id().to_string()).collect()
+    }
+
+    /// One of them; its reads and writes wake with `number`.
+    #[napi]
+    pub fn peer(&self, id: String, bell: &Bell, number: u32) -> Result<Option<Stream>> {
+        let peer = self.node.peers().get(&node_id(&id)?);
+        Ok(peer.map(|peer| Stream::of_peer(peer, bell.waker(number))))
+    }
+
     #[napi(getter)]
     pub fn address(&self) -> Option<String> {
         self.node.local_addr().map(|address| address.ip().to_string())

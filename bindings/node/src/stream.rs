@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use napi::Result;
 use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
-use smokesignal::{NodeStream, Path, Peer};
+use smokesignal::{NodeStream, Path, Peer, StreamError};
 use tokio::io::AsyncWrite as _;
 
-use crate::broadcast::{CLOSED, ENDED, MORE, Table, WAITS};
+use crate::broadcast::{CLOSED, ENDED, MORE, Table, WAITS, together};
 use crate::failure::Failure;
 use crate::runtime::{self, poll_once};
 
@@ -96,19 +97,17 @@ impl Stream {
 
     /// As that of a broadcast stream.
     #[napi]
-    pub fn write(&mut self, buffer: &[u8], lengths: &[u32], count: u32) -> u32 {
-        let lengths = &lengths[..count as usize];
-        let total: usize = lengths.iter().map(|length| *length as usize).sum();
-        let mut data = Bytes::copy_from_slice(&buffer[..total]);
+    pub fn write(&mut self, buffer: &[u8], lengths: &[u32], count: u32) -> Result<u32> {
+        let (mut data, lengths) = together(buffer, lengths, count)?;
         for (taken, length) in (0..).zip(lengths) {
             self.unsent = Some(data.split_to(*length as usize));
             match self.proceed() {
                 0 => {}
-                CLOSED => return taken | CLOSED,
-                state => return (taken + 1) | state,
+                CLOSED => return Ok(taken | CLOSED),
+                state => return Ok((taken + 1) | state),
             }
         }
-        count
+        Ok(count)
     }
 
     /// As that of a broadcast stream.
@@ -143,10 +142,10 @@ impl Stream {
             Kind::Named(stream) => Pin::new(stream).poll_shutdown(context),
             Kind::Gone => return true,
         };
-        if let (Poll::Ready(Err(_)), Kind::Named(stream)) = (&finished, &self.kind)
-            && let Poll::Ready(Err(error)) = poll_once(stream.finished(), &self.waker)
-        {
-            self.failure.get_or_insert(error.into());
+        if let Poll::Ready(Err(error)) = &finished {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<StreamError>());
+            let cause = cause.cloned().unwrap_or(StreamError::Cut);
+            self.failure.get_or_insert(cause.into());
         }
         finished.is_ready()
     }

@@ -69,6 +69,15 @@ async function until(condition, ...sources) {
   )
 }
 
+/** Waits until `condition()` is true, for what has no event. */
+async function eventually(condition) {
+  const end = Date.now() + DEADLINE
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`not within ${DEADLINE} ms: ${condition}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
 /** The next `count` chunks of a stream, as strings, without ending it. */
 function chunks(stream, count) {
   const found = []
@@ -116,4 +125,4 @@ function program(name, { args = [], env = {}, input, node = process.execPath } =
   return { child, ended, output, printed }
 }
 
-module.exports = { DEADLINE, started, seedsOf, pair, network, soon, until, chunks, program }
+module.exports = { DEADLINE, started, seedsOf, pair, network, soon, until, eventually, chunks, program }

@@ -17,15 +17,16 @@ const BURST = 64
 const STEP = 256
 
 const makers = {
-  async smokesignal() {
+  async smokesignal(more) {
     const { createNode } = require('../..')
     const { createAdapter } = require('../../lib/socket.io.js')
     const node = createNode({
-      address: '127.0.0.1', port: 0, seeds: seed ? [{ address: '127.0.0.1', port: seed }] : [],
+      address: '127.0.0.1', port: 0, seeds: seed ? [{ address: '127.0.0.1', port: seed }] : [], ...more,
     })
     await node.start()
     return { adapter: createAdapter(node), nodePort: node.options.port }
   },
+  unsigned: () => makers.smokesignal({ unsigned: true }),
   async redis() {
     const { createClient } = require('redis')
     const { createAdapter } = require('@socket.io/redis-adapter')

@@ -21,8 +21,12 @@ const { Adapter, ClusterAdapterWithHeartbeat } = adapters
 
 /** How long a client that comes back may wait for its session. */
 const RESTORE_MS = 2000
+/** How long a server that has just started may not know yet who gave out an offset. */
+const GREET_MS = 500
 /** Servers between the one that gave out an offset and the one that has the session. */
 const MAX_MOVES = 8
+/** What a server that leaves tells the others about its clients, in a namespace. */
+const HANDOVER_BYTES = 4 << 20
 /** Servers that one node may have in this namespace, and all nodes together. */
 const MAX_SERVERS_PER_NODE = 64
 const MAX_SERVERS = 4096
@@ -65,6 +69,7 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   /** Leaves: the other servers know at once. Resolves when they were told. */
   async close() {
     if (this.closed) return
+    this.#handOver()
     super.close()
     this.closed = true
     // Requests are answered with what there is.
@@ -90,23 +95,22 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   }
 
   #publish(message) {
+    const heartbeat = message.type === Type.HEARTBEAT
     if (isBeat(message)) {
       this.recovery?.expire()
-      // One that waited would say nothing by the time it left, and many who
-      // ask at once get one answer.
-      if (message.type === Type.HEARTBEAT && (this.beating || this.hub.blocked)) return undefined
+      // Many who ask at once get one answer.
+      if (heartbeat && this.beating) return undefined
       this.beating = true
       setImmediate(() => { this.beating = false })
     } else {
       this.number++
       this.recovery?.published(this.number)
     }
-    const number = this.number
     let frame
     let problem
     try {
-      frame = encodePublished(this.tag, number, message)
-      problem = this.hub.publish(this, frame.bytes)
+      frame = encodePublished(this.tag, this.number, message)
+      problem = this.hub.publish(this, frame.bytes, heartbeat)
     } catch (error) {
       problem = error
     }
@@ -163,7 +167,11 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   }
 
   #handle(message, offset) {
-    if (message.type !== Type.BROADCAST) return this.onMessage(message, offset)
+    if (message.type !== Type.BROADCAST) {
+      if (message.type === Type.SESSIONS) this.#takeOver(message.data)
+      else if (message.type === Type.TAKEN) this.recovery?.wentTo(message.data.pid, message.uid)
+      return this.onMessage(message, offset)
+    }
     try {
       this.onMessage(message, offset)
     } catch (error) {
@@ -202,6 +210,10 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
 
   removeNode(uid) {
     super.removeNode(uid)
+    // It will not say any more how many clients it has.
+    for (const { missing, clientCountCallback } of this.ackRequests.values()) {
+      if (missing.delete(uid)) clientCountCallback(0)
+    }
     this.recovery?.gone(uid)
   }
 
@@ -213,10 +225,9 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
       type: Type.BROADCAST, data: { packet, opts: encodeOptions(opts) },
     }
     const frame = this.#tell(message)
-    if (!this.recovery || !isKept(message)) {
+    if (!frame || !this.recovery || !isKept(message)) {
       return Adapter.prototype.broadcast.call(this, packet, opts)
     }
-    if (!frame) return Adapter.prototype.broadcast.call(this, packet, opts)
     const content = frame.bytes.subarray(frame.content)
     this.#deliver(this.uid, this.number, message.data.opts, content, frame.bytes.length, (offset) => {
       packet.data.push(offset)
@@ -259,7 +270,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   broadcastWithAck(packet, opts, clientCountCallback, ack) {
     if (!opts.flags?.local) {
       const requestId = newTag()
-      this.ackRequests.set(requestId, { clientCountCallback, ack })
+      const servers = new Set(this.nodesMap.keys())
+      this.ackRequests.set(requestId, { clientCountCallback, ack, servers, missing: new Set(servers) })
       // Nobody knows here when the last client has answered.
       setTimeout(() => this.ackRequests.delete(requestId), opts.flags?.timeout).unref()
       this.publish({
@@ -267,6 +279,17 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
       })
     }
     Adapter.prototype.broadcastWithAck.call(this, packet, opts, clientCountCallback, ack)
+  }
+
+  /** socket.io counts on as many servers as were known when it asked: one that came since would confuse it. */
+  onResponse(response) {
+    const { type, uid, data } = response
+    if (type === Type.BROADCAST_CLIENT_COUNT || type === Type.BROADCAST_ACK) {
+      const request = this.ackRequests.get(data.requestId)
+      if (!request?.servers.has(uid)) return
+      if (type === Type.BROADCAST_CLIENT_COUNT && !request.missing.delete(uid)) return
+    }
+    super.onResponse(response)
   }
 
   fetchSockets(opts) {
@@ -351,9 +374,16 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     client.offset = plan.offset
     client.replayed = missed.map(([position]) => position)
     client.last = client.replayed.at(-1) ?? 0
-    for (const [position, data] of missed) {
-      data.push(this.#offset(position))
-      socket.packet({ type: EVENT, data })
+    // Behind the packet that says "connected", which comes next: what a client
+    // gets before it waits there, and would come twice if the connection broke again.
+    const { packet } = socket
+    socket.packet = (...connected) => {
+      socket.packet = packet
+      socket.packet(...connected)
+      for (const [position, data] of missed) {
+        data.push(this.#offset(position))
+        socket.packet({ type: EVENT, data })
+      }
     }
   }
 
@@ -380,7 +410,7 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     const plan = this.restoring.get(sid)
     if (plan) {
       this.restoring.delete(sid)
-      this.recovery.giveBack(plan)
+      this.recovery.keepPlan(plan)
     }
   }
 
@@ -396,6 +426,7 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
       ? await this.#take(pid, offset, deadline)
       : await this.#ask(pid, offset, deadline)
     if (!plan) return null
+    if (plan.handedOver) this.publish({ type: Type.TAKEN, data: { pid } })
     if (!await this.recovery.ready(plan, deadline)) {
       this.#refused()
       return null
@@ -434,8 +465,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     for (let moves = 0; uid !== undefined && moves < MAX_MOVES; moves++) {
       const answer = await this.#question(uid, { pid, offset }, deadline)
       if (answer?.session) {
-        const { sid, rooms, data, seen, gone, resend, age } = answer.session
-        return { sid, pid, rooms, data, seen, gone, resend, offset, at: Date.now() - age }
+        const { age, ...plan } = answer.session
+        return { ...plan, pid, offset, at: Date.now() - age }
       }
       uid = answer?.moved
     }
@@ -446,7 +477,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   async #serverOf(offset, deadline) {
     const tag = offset.slice(0, this.tag.length)
     const find = () => [...this.nodesMap.keys()].find((uid) => tagOf(uid) === tag)
-    if (find() || this.startedAt + RESTORE_MS < Date.now()) return find()
+    const latest = Math.min(deadline, this.startedAt + GREET_MS)
+    if (find() || latest <= Date.now()) return find()
     return new Promise((resolve) => {
       const finish = () => {
         clearTimeout(timer)
@@ -454,7 +486,7 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
         resolve(find())
       }
       const again = () => { if (find()) finish() }
-      const timer = setTimeout(finish, deadline - Date.now())
+      const timer = setTimeout(finish, latest - Date.now())
       this.recovery.waiting.add(again)
     })
   }
@@ -480,8 +512,7 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     if (this.recovery.has(pid)) {
       const plan = await this.#take(pid, offset, Date.now() + RESTORE_MS).catch(() => null)
       if (plan) {
-        const { at, offset: _, ...session } = plan
-        answer.session = { ...session, age: Date.now() - at }
+        answer.session = aged(plan)
         this.recovery.wentTo(pid, uid)
       }
     } else {
@@ -496,9 +527,50 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     if (question?.uid === uid) question.finish(answer)
   }
 
+  /** Gives the sessions of clients that are away to the other servers; what is too much, the oldest lose. */
+  #handOver() {
+    if (!this.recovery || this.nodesMap.size === 0) return
+    let plans = this.recovery.handOver((position) => this.#offset(position))
+    for (; plans.length > 0; plans = plans.slice(0, plans.length >> 1)) {
+      // Clients that went together share what was seen.
+      const groups = new Map()
+      for (const plan of plans) {
+        const { seen, gone, resend: _, ...session } = aged(plan)
+        if (plan.resend.size > 0) continue
+        if (!groups.has(seen)) groups.set(seen, { seen, gone, sessions: [] })
+        groups.get(seen).sessions.push(session)
+      }
+      const message = { type: Type.SESSIONS, nsp: this.nsp.name, data: { groups: [...groups.values()] } }
+      try {
+        if (encodePublished(this.tag, 0, message).bytes.length > HANDOVER_BYTES) continue
+      } catch (error) {
+        this.hub.complain('sessions', `socket.io: sessions cannot be handed over: ${error.message}`)
+        return
+      }
+      this.publish(message)
+      return
+    }
+  }
+
+  #takeOver({ groups }) {
+    if (!this.recovery) return
+    for (const { seen, gone, sessions } of groups) {
+      for (const { age, ...session } of sessions) {
+        this.recovery.keepPlan({
+          ...session, seen, gone, resend: new Map(), at: Date.now() - age, handedOver: true,
+        })
+      }
+    }
+  }
+
   #refused() {
     this.hub.complain('refused', `socket.io: ${REFUSED}`)
   }
+}
+
+/** A plan as it is told to another server, whose clock may be another. */
+function aged({ at, handedOver: _, ...plan }) {
+  return { ...plan, age: Math.max(0, Date.now() - at) }
 }
 
 function isBeat({ type }) {

@@ -4,8 +4,8 @@
 // stream to each server that is answered, and the way between two `io` objects
 // of this process.
 //
-// What is published in one turn of the event loop goes out together at its
-// end, in one message. What the channel does not take waits here, in order.
+// What is published together goes out together, in one message. What the
+// channel does not take waits here, in order.
 
 const { openChannel, wireId } = require('../channel')
 const { Links } = require('./links')
@@ -19,6 +19,8 @@ const NAME = 'socket.io'
 const QUEUE_BYTES = 16 << 20
 /** Frames are joined up to this size. */
 const CHUNK_BYTES = 64 << 10
+/** Uids of servers that are remembered. */
+const MAX_UIDS = 4096
 /** How long `io.close()` waits for what it published to leave. */
 const CLOSE_MS = 1000
 /** Milliseconds between two lines of the log about the same trouble. */
@@ -40,6 +42,8 @@ class Hub {
     /** Adapters by tag, and the tags of each namespace. */
     this.adapters = new Map()
     this.namespaces = new Map()
+    /** The uids of servers by tag, with their node. */
+    this.uids = new Map()
     this.links = new Links(node, NAME, this)
     /** Frames that wait for the channel: `{ adapter, bytes }`. */
     this.queue = []
@@ -55,6 +59,11 @@ class Hub {
     this.malformed = 0
     this.announce = this.announce.bind(this)
     this.flush = this.flush.bind(this)
+    this.turn = undefined
+    this.turnOver = () => {
+      this.turn = undefined
+      if (this.flushing) this.flush()
+    }
   }
 
   // ---- Adapters ----
@@ -119,14 +128,16 @@ class Hub {
 
   /**
    * Publishes a frame to all servers. Returns undefined if it will get there,
-   * else an Error; servers of this process get it in any case.
+   * else an Error; servers of this process get it in any case. With `passing`
+   * it does not wait for a network that is not there: it would say nothing by then.
    */
-  publish(adapter, bytes) {
+  publish(adapter, bytes, passing) {
     if (this.namespaces.get(adapter.nsp.name)?.size > 1) {
       this.local.push({ adapter, bytes })
       this.#flushSoon()
     }
-    if (this.queued + bytes.length > QUEUE_BYTES) this.flush()
+    if (passing && this.chunk) return undefined
+    if (this.queued + bytes.length > QUEUE_BYTES) this.#drain()
     if (this.queued + bytes.length > QUEUE_BYTES) {
       return new Error(`more than ${QUEUE_BYTES} bytes wait for the network`)
     }
@@ -134,11 +145,6 @@ class Hub {
     this.queued += bytes.length
     this.#flushSoon()
     return undefined
-  }
-
-  /** Whether something waits for the network to take it. */
-  get blocked() {
-    return this.chunk !== undefined
   }
 
   /** Sends a frame to one server. Returns undefined if it is on its way, else an Error. */
@@ -150,16 +156,23 @@ class Hub {
     return undefined
   }
 
+  /** The first of a turn of the event loop leaves at once, with all of the same callback; what follows leaves at its end. */
   #flushSoon() {
     if (this.flushing) return
     this.flushing = true
-    setImmediate(this.flush)
+    if (this.turn) return
+    this.turn = setImmediate(this.turnOver)
+    process.nextTick(this.flush)
   }
 
-  /** Hands over what waits, as far as the channel takes it. */
   flush() {
     this.flushing = false
     this.#deliverLocally()
+    this.#drain()
+  }
+
+  /** Hands over what waits, as far as the channel takes it. */
+  #drain() {
     while (this.queue.length > 0 && this.channel) {
       this.chunk ??= this.#nextChunk(CHUNK_BYTES)
       let taken
@@ -230,7 +243,7 @@ class Hub {
         const frame = openPublished(bytes)
         const adapters = this.namespaces.get(frame.nsp)
         if (!adapters) return
-        const uid = uidOf(from, frame.tag)
+        const uid = this.#uidOf(from, frame.tag)
         if (adapters.size === 1) {
           for (const adapter of adapters) adapter.receive(uid, frame, bytes)
           return
@@ -241,6 +254,16 @@ class Hub {
         }
       })
     }))
+  }
+
+  /** As `uidOf`, but with the same text each time: it need not be made, and hashed, for each message. */
+  #uidOf(node, tag) {
+    const known = this.uids.get(tag)
+    if (known?.node === node) return known.uid
+    const uid = uidOf(node, tag)
+    if (this.uids.size >= MAX_UIDS) this.uids.clear()
+    this.uids.set(tag, { node, uid })
+    return uid
   }
 
   /** Called by the links with what a node sent to this one alone. */

@@ -108,11 +108,14 @@ class Link {
     this.blocked = false
     this.flushing = false
     this.ending = false
+    /** What one write may have, with what `joinFrames` adds. */
+    this.limit = Math.min(links.node.options.maxMessage ?? Infinity, QUEUE_BYTES) - 16
     this.idle = undefined
     this.flush = this.flush.bind(this)
   }
 
   send(frame) {
+    if (frame.length > this.limit) return new Error(`it is larger than ${this.limit} bytes`)
     if (this.queued + frame.length > QUEUE_BYTES) {
       return new Error(`more than ${QUEUE_BYTES} bytes wait for node ${this.id}`)
     }
@@ -132,7 +135,7 @@ class Link {
       let count = 0
       let bytes = 0
       do bytes += this.queue[count++].length
-      while (count < this.queue.length && bytes + this.queue[count].length <= CHUNK_BYTES)
+      while (count < this.queue.length && bytes + this.queue[count].length <= Math.min(CHUNK_BYTES, this.limit - 5 * count))
       const chunk = joinFrames(this.queue.splice(0, count), bytes)
       this.queued -= bytes
       this.blocked = !this.stream.write(chunk)

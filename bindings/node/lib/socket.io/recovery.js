@@ -18,9 +18,11 @@
 //   `resend`, and what each writer published beyond `seen` for these rooms: it
 //   has all of it, because it too sees each writer in order. Where it is behind
 //   it waits a moment; where something is missing the client gets a fresh session.
-// - It looks this up in the same step that puts the client among those who get
-//   what arrives next. So nothing falls between the two and nothing comes twice,
-//   however long a middleware took.
+// - A server that is closed hands its sessions over to all others, for clients
+//   that got all it wrote to them; the first that restores one tells the others.
+// - A server looks up what a client missed in the same step that puts the
+//   client among those who get what arrives next. So nothing falls between the
+//   two and nothing comes twice, however long a middleware took.
 //
 // "Writers" are the adapters of one namespace on all servers, this one included.
 
@@ -32,6 +34,8 @@ const LOG_BYTES = 16 << 20
 const ENTRY_BYTES = 200
 /** Sessions and forwarding notes kept per namespace; the oldest goes first. */
 const MAX_SESSIONS = 1 << 16
+/** A server that publishes without a pause looks after so many broadcasts what is too old; else with each heartbeat. */
+const EXPIRE_EVERY = 1024
 /** Changes of rooms that are remembered per client; the older half goes first. */
 const MAX_CHANGES = 256
 
@@ -114,6 +118,7 @@ class Recovery {
    * arguments; with them `size` bytes stay in memory.
    */
   append(uid, number, opts, bytes, size) {
+    if (this.log.end % EXPIRE_EVERY === 0) this.expire()
     const writer = this.writers.get(uid)
     const { rooms, except } = opts
     return this.log.append({ writer, number, rooms, except, bytes, size: size + ENTRY_BYTES })
@@ -207,9 +212,32 @@ class Recovery {
     })
   }
 
-  /** Takes back a plan whose client went before it was connected here. */
-  giveBack(plan) {
-    this.#keep({ sid: plan.sid, pid: plan.pid, plan, at: plan.at })
+  /**
+   * Keeps a plan instead of a session: its client went before it was connected
+   * here, or its server left and handed it over.
+   */
+  keepPlan(plan) {
+    if (!this.sids.has(plan.pid)) this.#keep({ sid: plan.sid, pid: plan.pid, plan, at: plan.at })
+  }
+
+  /**
+   * Returns plans for all clients that are away, the newest first, as far as
+   * they got all that was written to them. `offsetOf` makes an offset of a position.
+   */
+  handOver(offsetOf) {
+    const plans = []
+    for (const session of this.sessions.values()) {
+      if (session.plan) {
+        plans.push(session.plan)
+        continue
+      }
+      const { client, sid, pid, rooms, data, seen, gone, at } = session
+      const offset = client.last > 0 ? offsetOf(client.last) : client.offset
+      if (offset !== undefined) {
+        plans.push({ sid, pid, rooms, data, seen, gone, resend: new Map(), offset, at })
+      }
+    }
+    return plans.reverse()
   }
 
   #keep(session) {
@@ -394,8 +422,9 @@ class Recovery {
     }
   }
 
-  /** Notes where a client went. */
+  /** Notes where a client went, whose session may have been handed over to this server as well. */
   wentTo(pid, uid) {
+    this.sessions.delete(pid)
     this.moved.delete(pid)
     this.moved.set(pid, { uid, at: Date.now() })
     trim(this.moved)

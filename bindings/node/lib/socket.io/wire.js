@@ -38,6 +38,9 @@ const Type = {
   /** A client came back here: "do you hold its session?" */
   RESTORE: 64,
   RESTORE_RESPONSE: 65,
+  /** "I leave: here are the sessions of clients that are away", and "one of them is back, here". */
+  SESSIONS: 66,
+  TAKEN: 67,
 }
 
 /** Events of a namespace that only socket.io itself may emit. */
@@ -217,6 +220,23 @@ function readPublished({ type, nsp, reader }, uid) {
       if (requestId !== undefined) message.data.requestId = requestId
       return message
     }
+    case Type.SESSIONS: {
+      const { groups } = readObject(reader)
+      check(Array.isArray(groups), 'a list of sessions')
+      for (const group of groups) {
+        check(isObject(group) && Array.isArray(group.sessions), 'a list of sessions')
+        checkSeen(group)
+        group.sessions.forEach(checkClient)
+      }
+      message.data = { groups }
+      return message
+    }
+    case Type.TAKEN: {
+      const { pid } = readObject(reader)
+      check(typeof pid === 'string', 'a session')
+      message.data = { pid }
+      return message
+    }
     default:
       throw new DecodeError(`there is no message of type ${type}`)
   }
@@ -282,17 +302,27 @@ function readOptions(opts) {
 }
 
 function checkSession(session) {
-  check(isObject(session), 'a session')
-  const { sid, pid, rooms, seen, gone, resend, age } = session
-  check(typeof sid === 'string' && typeof pid === 'string' && isRooms(rooms), 'a session')
-  check(seen instanceof Map && resend instanceof Map && gone instanceof Set, 'a session')
-  check(typeof age === 'number' && age >= 0, 'a session')
-  for (const [uid, number] of seen) {
-    check(typeof uid === 'string' && Number.isSafeInteger(number), 'a session')
-  }
+  checkClient(session)
+  checkSeen(session)
+  const { resend } = session
+  check(resend instanceof Map, 'a session')
   for (const [uid, numbers] of resend) {
     check(typeof uid === 'string' && Array.isArray(numbers), 'a session')
     check(numbers.every(Number.isSafeInteger), 'a session')
+  }
+}
+
+function checkClient(session) {
+  check(isObject(session), 'a session')
+  const { sid, pid, rooms, offset, age } = session
+  check(typeof sid === 'string' && typeof pid === 'string' && isRooms(rooms), 'a session')
+  check(typeof offset === 'string' && typeof age === 'number' && age >= 0, 'a session')
+}
+
+function checkSeen({ seen, gone }) {
+  check(seen instanceof Map && gone instanceof Set, 'a session')
+  for (const [uid, number] of seen) {
+    check(typeof uid === 'string' && Number.isSafeInteger(number), 'a session')
   }
 }
 

@@ -7,7 +7,7 @@ const { once } = require('node:events')
 const net = require('node:net')
 const { test } = require('node:test')
 const { createNode } = require('../..')
-const { chunks, network, pair, seedsOf, soon, started, until } = require('../helpers')
+const { chunks, eventually, network, pair, seedsOf, soon, started, until } = require('../helpers')
 
 test('what is written to a Peer arrives at the other side, in both directions', async (t) => {
   // 0.2.x called `socket.emit` for `socket.send`: nothing was ever sent.
@@ -86,13 +86,14 @@ test('a full network takes a newcomer', async (t) => {
 
 test('two nodes that dial each other at the same time end up with one link, and it works', async (t) => {
   // 0.2.x had two half links then, and closed both.
-  for (let round = 0; round < 10; round += 1) {
+  for (let round = 0; round < 20; round += 1) {
     const [a, b] = [await started(t), await started(t)]
     const peers = await Promise.all([
       a.addPeer('127.0.0.1', b.options.port),
       b.addPeer('127.0.0.1', a.options.port)
     ])
     assert.deepEqual([a.peers.dump(), b.peers.dump()], [[b.id], [a.id]])
+    assert.deepEqual(peers, [a.peers.list[0], b.peers.list[0]])
     const heard = Promise.all([chunks(peers[0], 1), chunks(peers[1], 1), chunks(a.broadcast, 1), chunks(b.broadcast, 1)])
     peers[0].write('to b')
     peers[1].write('to a')
@@ -103,7 +104,7 @@ test('two nodes that dial each other at the same time end up with one link, and 
   }
 })
 
-test('five nodes that start at once, each with all the others as seeds, become one network', async (t) => {
+test('five nodes that start at once, each with all of them as seeds, become one network', async (t) => {
   const first = []
   for (let i = 0; i < 5; i += 1) first.push(await started(t))
   const ports = first.map((node) => node.options.port)
@@ -111,10 +112,10 @@ test('five nodes that start at once, each with all the others as seeds, become o
   const seeds = ports.map((port) => ({ address: '127.0.0.1', port }))
   const nodes = ports.map((port) => createNode({ address: '127.0.0.1', port, seeds }))
   t.after(() => Promise.all(nodes.map((node) => node.stop())))
-  // Readers from the start: everyone hears everyone else.
+  nodes.forEach((node) => node.start())
+  await eventually(() => nodes.every((node) => node.size === 5))
   const heard = Promise.all(nodes.map((node) => chunks(node.broadcast, 4)))
   nodes.forEach((node, i) => node.broadcast.write(`I am ${i}`))
-  nodes.forEach((node) => node.start())
   const all = await heard
   all.forEach((lines, i) => assert.deepEqual(lines.sort(), [0, 1, 2, 3, 4].filter((n) => n !== i).map((n) => `I am ${n}`)))
 })

@@ -80,13 +80,14 @@ test('a start that is given up leaves the node stopped, and it can be started ag
   assert.equal(node.listening, true)
 })
 
-test('a stop that is given up goes on', async (t) => {
+test('a stop that is given up goes on, and another one waits for its end', async (t) => {
   const { a, b } = await pair(t)
   const left = once(b, 'disconnect')
-  await assert.rejects(a.stop({ signal: AbortSignal.abort() }), aborted)
-  await soon(left)
-  await a.stop()
+  const [givenUp, whole] = [a.stop({ signal: AbortSignal.abort() }), a.stop()]
+  await assert.rejects(givenUp, aborted)
+  await whole
   assert.equal(a.listening, false)
+  await soon(left)
 })
 
 test('addPeer can be given up', async (t) => {

@@ -6,7 +6,7 @@ const { once } = require('node:events')
 const { started, seedsOf, soon, until } = require('../helpers')
 
 /**
- * Three nodes, of which the outer two are no neighbours: both are linked to the middle one only. `outer` are options of all.
+ * Three nodes, of which the outer two are no neighbours: both are linked to the middle one only. `options` are those of all.
  */
 async function apart(t, options = {}) {
   const middle = await started(t, options)

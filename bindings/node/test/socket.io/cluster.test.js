@@ -155,6 +155,15 @@ test('acknowledgements', LIMIT, async (t) => {
     })
   })
 
+  await t.test('while a server joins that is not known yet', async (t) => {
+    const { servers, clients } = await three(t)
+    clients.forEach((client, i) => client.on('event', (answer) => answer(i)))
+    // As if it had come after this server counted.
+    servers[0].adapter.nodesMap.delete(servers[2].adapter.uid)
+    const answers = await servers[0].io.timeout(20_000).emitWithAck('event')
+    assert.deepEqual(answers.toSorted(), [0, 1])
+  })
+
   await t.test('from nobody', async (t) => {
     const { servers } = await three(t)
     assert.deepEqual(await servers[0].io.to('empty').timeout(20_000).emitWithAck('event'), [])
@@ -298,7 +307,11 @@ test('servers come and go', LIMIT, async (t) => {
     assert.deepEqual(all.sort(), ['from a child', 'from this process'])
     child.kill('SIGKILL')
     const answers = servers[0].io.serverSideEmitWithAck('hello')
+    const client = await servers[1].connect()
+    client.on('event', (answer) => answer('from a client'))
+    const acknowledged = servers[0].io.timeout(50_000).emitWithAck('event')
     await knowing(servers, 2)
+    assert.deepEqual(await acknowledged, ['from a client'])
     assert.deepEqual((await answers).includes('from this process'), true)
     assert.deepEqual(await servers[0].io.serverSideEmitWithAck('hello'), ['from this process'])
   })

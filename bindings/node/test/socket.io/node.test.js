@@ -76,6 +76,27 @@ test('several servers over a node that never starts', LIMIT, async (t) => {
   assert.deepEqual(client.events, [['event']])
 })
 
+test('they keep knowing one another while the queue for the network is full', LIMIT, async (t) => {
+  const options = { adapter: { heartbeatInterval: 50, heartbeatTimeout: 500 } }
+  const node = newNode()
+  const first = await new TestServer(t, node, options).listen()
+  const second = await new TestServer(t, node, options).listen()
+  await knowing([first, second], 2)
+  for (let i = 0; i < 20; i++) first.io.emit('event', Buffer.alloc(1 << 20))
+  // Two looks of the class above at who is there.
+  const removed = []
+  for (const { adapter } of [first, second]) {
+    const { removeNode } = adapter
+    adapter.removeNode = (uid) => {
+      removed.push(uid)
+      removeNode.call(adapter, uid)
+    }
+  }
+  const heard = second.adapter.nodesMap.get(first.adapter.uid)
+  await until(() => second.adapter.nodesMap.get(first.adapter.uid) > heard + 2000)
+  assert.deepEqual(removed, [])
+})
+
 test('a client recovers at another server over the same node', LIMIT, async (t) => {
   const node = newNode()
   const recovery = { connectionStateRecovery: {} }

@@ -160,6 +160,48 @@ test('a client comes back', LIMIT, async (t) => {
     assert.deepEqual(numbers.slice(0, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
+  await t.test('and breaks off again and again on its way back', async (t) => {
+    const { servers, client } = await started(t)
+    client.io.reconnection(false)
+    client.io.engine.close()
+    await until(() => servers[0].io.of('/').sockets.size === 0)
+    for (let i = 0; i < 10; i++) servers[i % 3].io.emit('missed', i % 3, i)
+    await settled(servers)
+    // So many packets it hears each time: the first says "connected".
+    for (const [attempt, hears] of [0, 3, 1, 0, 0, 3, 2, 3].entries()) {
+      client.io.uri = `http://127.0.0.1:${servers[attempt % 3].port}`
+      const open = once(client.io, 'open')
+      client.connect()
+      await open
+      const { engine } = client.io
+      const heard = engine.listeners('data')
+      engine.off('data')
+      const cut = new Promise((resolve) => {
+        let count = 0
+        engine.on('data', (data) => {
+          if (++count <= hears) heard.forEach((listener) => listener(data))
+          else resolve()
+        })
+      })
+      await cut
+      engine.close()
+    }
+    client.io.uri = `http://127.0.0.1:${servers[1].port}`
+    client.io.reconnection(true)
+    client.connect()
+    await once(client, 'connect')
+    assert.equal(client.recovered, true)
+    await got(client, 11)
+    servers[2].io.emit('last')
+    await got(client, 12)
+    const events = withoutOffsets(client.events)
+    assert.deepEqual(events.at(-1), ['last'])
+    for (let writer = 0; writer < 3; writer++) {
+      const numbers = events.filter((event) => event[0] === 'missed' && event[1] === writer).map((event) => event[2])
+      assert.deepEqual(numbers, [0, 3, 6, 9].map((n) => n + writer).filter((n) => n < 10))
+    }
+  })
+
   await t.test('and gets what was published while a middleware waited', async (t) => {
     const options = { connectionStateRecovery: { skipMiddlewares: false } }
     const { servers, client } = await started(t, options)
@@ -186,6 +228,36 @@ test('a client comes back', LIMIT, async (t) => {
     await got(client, 7)
     assert.deepEqual(client.events.map(([name]) => name).toSorted(),
       ['first', 'last', 'missed 1', 'missed 2', 'missed 3', 'missed 4', 'missed 5'])
+  })
+
+  await t.test('to another server when its own was closed, once', async (t) => {
+    const { servers, client } = await started(t)
+    const { id, _pid: pid, _lastOffset: offset } = client
+    servers[0].io.on('connection', (socket) => {
+      socket.on('disconnect', () => servers[0].io.emit('somebody left'))
+    })
+    const other = await servers[0].connect()
+    await breakAndReturn(client, servers[2], async () => {
+      await servers[0].io.close()
+      await knowing(servers.slice(1), 2)
+      servers[1].io.emit('missed', Buffer.from('x'))
+      await settled(servers.slice(1))
+    })
+    assert.equal(client.recovered, true)
+    assert.equal(client.id, id)
+    assert.ok(client.serverSide.rooms.has(5))
+    servers[1].io.emit('last')
+    await got(client, 4)
+    assert.deepEqual(client.events.map(([name]) => name), ['first', 'somebody left', 'missed', 'last'])
+    other.disconnect()
+    await until(() => !servers[1].adapter.recovery.sessions.has(pid))
+    // It is here now, not where it was handed over as well.
+    await breakAndReturn(client, servers[1])
+    assert.equal(client.recovered, true)
+    client.disconnect()
+    const accepted = once(servers[1].io, 'connection')
+    servers[1].client('/', { auth: { pid, offset } })
+    assert.equal((await accepted)[0].recovered, false)
   })
 
   await t.test('when nothing was written to it for long, and the log went on without it', async (t) => {
@@ -303,6 +375,49 @@ test('a client gets a fresh session', LIMIT, async (t) => {
       assert.equal(lines.filter((line) => /missed more than is kept/.test(line)).length, 1)
     })
   }
+
+  for (const there of [0, 2]) {
+    await t.test(`at server ${there}, when messages were lost between servers while it was away`, async (t) => {
+      const { servers, client } = await started(t)
+      const stays = await servers[0].connect()
+      servers[1].io.emit('second')
+      await got(stays, 1)
+      await got(client, 2)
+      await breakAndReturn(client, servers[there], async () => {
+        await until(() => servers[0].io.of('/').sockets.size === 1)
+        servers[1].adapter.number++ // One that nobody gets.
+        servers[1].io.emit('third')
+        await settled(servers)
+      })
+      assert.equal(client.recovered, false)
+      // Who was connected is not concerned, nor is who breaks off later.
+      await got(stays, 2)
+      await breakAndReturn(stays, servers[there], async () => {
+        servers[2].io.emit('fourth')
+        await settled(servers)
+      })
+      assert.equal(stays.recovered, true)
+      await got(stays, 3)
+      assert.deepEqual(stays.events.map(([name]) => name), ['second', 'third', 'fourth'])
+    })
+  }
+
+  await t.test('when messages may be lost, until it is known that none were', async (t) => {
+    const { servers, client } = await started(t)
+    const { hub } = servers[0].adapter
+    await breakAndReturn(client, servers[0], async () => {
+      await until(() => servers[0].io.of('/').sockets.size === 0)
+      hub.channel.ongap(servers[1].adapter.hub.id, 3)
+      setTimeout(() => servers[1].io.emit('it is well'), 50)
+    })
+    assert.equal(client.recovered, true)
+    await breakAndReturn(client, servers[0], async () => {
+      await until(() => servers[0].io.of('/').sockets.size === 0)
+      hub.channel.ongap(servers[1].adapter.hub.id, 3)
+    })
+    assert.equal(client.recovered, false)
+    assert.ok(servers[0].node.logger.lines.some((line) => /messages of node .* were lost/.test(line)))
+  })
 
   await t.test('after maxDisconnectionDuration', async (t) => {
     const { servers, client } = await started(t, {

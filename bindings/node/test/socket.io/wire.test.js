@@ -103,16 +103,17 @@ test('no bytes do harm', () => {
 /** One message of each kind. */
 function messages(nsp) {
   const opts = { rooms: ['room', 1], except: [2], flags: { volatile: true, timeout: 5 } }
+  const session = {
+    sid: 's', pid: 'p', rooms: ['r'], data: {}, offset: 'o', seen: new Map([['a', 1]]), gone: new Set(), resend: new Map([['a', [1]]]), age: 5,
+  }
   const published = [
     [1], [2],
     [3, { packet: { type: 2, data: ['event', 1] }, opts }],
     [3, { packet: { type: 2, data: ['event', 1] }, opts, requestId: 'r' }],
     [4, { opts, rooms: ['a'] }], [5, { opts, rooms: [1] }], [6, { opts, close: false }],
+    [66, { groups: [{ seen: session.seen, gone: session.gone, sessions: [session] }] }], [67, { pid: 'p' }],
     [7, { opts, requestId: 'r' }], [9, { packet: ['event'], requestId: 'r' }], [13],
   ].map(([type, data]) => wire.encodePublished('12345678', 1, { type, nsp, data }))
-  const session = {
-    sid: 's', pid: 'p', rooms: ['r'], data: {}, seen: new Map([['a', 1]]), gone: new Set(), resend: new Map([['a', [1]]]), age: 5,
-  }
   const direct = [
     [8, { requestId: 'r', sockets: [{ id: 's', handshake: {}, rooms: [1], data: null }] }],
     [10, { requestId: 'r', packet: 1 }], [11, { requestId: 'r', clientCount: 1 }],

@@ -1,0 +1,11 @@
+'use strict'
+/** Loads the package where the process says that it runs on another platform: `platform.js PLATFORM ARCHITECTURE`. */
+const [, , platform, arch] = process.argv
+Object.defineProperty(process, 'platform', { value: platform })
+Object.defineProperty(process, 'arch', { value: arch })
+try {
+  require('smokesignal-p2p')
+  console.log('loaded')
+} catch (error) {
+  console.log(JSON.stringify({ code: error.code, message: error.message, cause: error.cause?.code }))
+}
