@@ -36,6 +36,7 @@ const expected = {
   'Questions to everyone': { prints: /^[0-9a-f]{64}: I have\n$/, ends: true },
   Peers: { prints: /^[0-9a-f]{64} listens on 127\.0\.0\.1:\d+$/m },
   Errors: { prints: /^ERR_SMOKESIGNAL_REFUSED 127\.0\.0\.1:1 refused the connection/, ends: true },
+  'socket.io on several servers': { prints: /^clients connect to port \d+\n$/ },
   'Test your own program': { prints: /^together again\n$/, ends: true }
 }
 
@@ -54,6 +55,7 @@ function folder(t) {
   t.after(() => fs.rmSync(made, { recursive: true }))
   fs.mkdirSync(path.join(made, 'node_modules'))
   fs.symlinkSync(root, path.join(made, 'node_modules', 'smokesignal-p2p'), 'junction')
+  fs.symlinkSync(path.join(root, 'node_modules', 'socket.io'), path.join(made, 'node_modules', 'socket.io'), 'junction')
   fs.writeFileSync(path.join(made, 'package.json'), '{ "private": true }\n')
   return made
 }
@@ -65,6 +67,7 @@ async function adapted(code, seed) {
     .replaceAll("{ address: '192.168.2.100', port: 8495 }", `{ address: '127.0.0.1', port: ${seed.options.port} }`)
     .replaceAll('192.168.2.1/255.255.255.0', '127.0.0.1/255.0.0.0')
     .replaceAll('8495', String(own))
+    .replaceAll('3001', String(await freePort()))
 }
 
 for (const { heading, code } of blocks()) {

@@ -28,6 +28,8 @@ test('netsplit tells what was lost, and netsplit resolved that it is back', LONG
   await Promise.all(nodes.map((node) => node.start()))
   await eventually(() => nodes.every((node) => node.size === 5 && node.peers.isSufficientlyFilled()))
   const [seed, , ...cut] = nodes
+  // Only what was seen to be part of the network can be lost; nodes tell each other of their seeds every half second then.
+  await new Promise((resolve) => setTimeout(resolve, 3000))
   const split = new Promise((resolve) => cut.forEach((node) => node.once('netsplit', (event) => resolve({ node, event }))))
   network.partition([['10.0.0.1:1', '10.0.0.2:1'], ['10.0.0.3:1', '10.0.0.4:1', '10.0.0.5:1']])
   const { node, event } = await split
