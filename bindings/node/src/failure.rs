@@ -36,7 +36,7 @@ impl Failure {
 }
 
 /// The texts name options as Rust spells them.
-fn in_javascript(text: &str) -> String {
+pub(crate) fn in_javascript(text: &str) -> String {
     const NAMES: [(&str, &str); 7] = [
         ("max_message", "maxMessage"),
         ("max_peers", "maxPeerNo"),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::task::Waker;
 
+use crate::failure::in_javascript;
 use napi_derive::napi;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -160,7 +161,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Router {
         if let Some(log) = log.filter(|log| level <= log.level) {
             let mut text = Text::default();
             event.record(&mut text);
-            log.push(level, text.line());
+            log.push(level, in_javascript(&text.line()));
         }
     }
 }

@@ -261,7 +261,9 @@ impl Config {
     /// The same with another ping timeout, and all that has to fit to it.
     pub fn with_ping_timeout(self, timeout: Duration) -> Self {
         let (keepalive, beat_period, root_max_age) = (timeout * 7 / 12, timeout * 11 / 20, timeout * 3 / 2);
-        Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, ..self }
+        // Keepalives are looked at by the tick: with a longer one they would come too late. 1/12 is the default's share.
+        let tick = self.tick.min(timeout / 12);
+        Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, tick, ..self }
     }
 
     /// Links that come about by themselves at most. With "no limit" (`usize::MAX`) every joiner's first link

@@ -432,3 +432,30 @@ async fn two_nodes_that_add_each_other_at_the_same_time_both_get_their_peer() {
         assert_eq!(soon("the chunk", to_a.recv()).await.unwrap(), "hello", "seed {seed}");
     }
 }
+
+/// Found from JavaScript: with a ping timeout below 700 ms the keepalives came too late, and links were lost all the time.
+#[tokio::test(start_paused = true)]
+async fn an_idle_network_keeps_its_links_with_any_ping_timeout() {
+    for timeout in [100, 200, 500, 700, 3000].map(Duration::from_millis) {
+        let net = MemoryNetwork::new().latency(Duration::from_millis(1)..=Duration::from_millis(5));
+        let node = || Node::builder().transport(net.clone()).ping_timeout(timeout);
+        let first = started(node()).await;
+        let mut nodes = vec![first.clone()];
+        for _ in 1..5 {
+            nodes.push(started(node().seed(first.local_addr().unwrap().to_string())).await);
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let mut events: Vec<_> = nodes.iter().map(Node::events).collect();
+        for events in &mut events {
+            // The first reader gets all that was before.
+            while let Ok(event) = tokio::time::timeout(Duration::ZERO, events.recv()).await {
+                assert!(event.is_some());
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        for events in &mut events {
+            let lost = tokio::time::timeout(Duration::ZERO, events.recv()).await;
+            assert!(lost.is_err(), "{timeout:?}: {lost:?}");
+        }
+    }
+}
