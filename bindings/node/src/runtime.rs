@@ -14,7 +14,13 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 /// What is polled while this lives may use timers, sockets and tasks.
 pub(crate) fn enter() -> EnterGuard<'static> {
     let made = RUNTIME.get_or_init(|| {
-        let built = Builder::new_multi_thread().enable_all().thread_name("smokesignal").build();
+        let mut builder = Builder::new_multi_thread();
+        // One thread beside that of JavaScript, which is what limits the throughput: with more, as was measured, a message is
+        // handed from thread to thread on its way, and arrives later. Tokio reads the variable by itself.
+        if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+            builder.worker_threads(1);
+        }
+        let built = builder.enable_all().thread_name("smokesignal").build();
         built.expect("the system has threads and a poller for the nodes")
     });
     made.enter()
