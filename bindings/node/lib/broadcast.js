@@ -92,7 +92,7 @@ class Messages {
     for (let count = 0; this.inlet !== undefined; count += 1) {
       if (this.broadcast.listenerCount('message') === 0) return this.close()
       if (!this.inlet.ready()) return
-      if (count === AT_ONCE) return again(this.number)
+      if (count === AT_ONCE) return void setImmediate(this.pump)
       const { inlet } = this
       const data = inlet.next()
       const from = inlet.writer()

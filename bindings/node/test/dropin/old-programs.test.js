@@ -7,7 +7,6 @@ const { execFileSync } = require('node:child_process')
 const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
-const { once } = require('node:events')
 const { test, before, after } = require('node:test')
 const { chunks, eventually, program, soon, started, until } = require('../helpers')
 
