@@ -5,7 +5,6 @@
 const { bell, register, unregister } = require('./bell')
 const { abortError, fromFailure, throwIfAborted } = require('./errors')
 
-
 /**
  * Starts an operation and waits for its end. `begin` gets the bell and a number, and returns the native operation, which is
  * what the promise resolves to. With `keep`, `number` stays registered for what came of it, and is the second part of the result.

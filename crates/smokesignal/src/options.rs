@@ -100,8 +100,8 @@ impl Builder {
         self
     }
 
-    /// Peers at most. Default 5; `usize::MAX` means no limit. A node with 1 takes part but passes nothing on. Two more may be there while a joiner is let in, or
-    /// because a user asked for them.
+    /// Peers at most. Default 5; `usize::MAX` means no limit. A node with 1 takes part but passes nothing on. Two more may be
+    /// there while a joiner is let in, or because a user asked for them.
     pub fn max_peers(mut self, count: usize) -> Self {
         self.max_peers = count;
         self

@@ -252,7 +252,8 @@ pub(crate) struct Membership {
     doubts: u32,
     /// So many known nodes are to be looked at whatever is found, since many links were lost at about the same time.
     sweep: usize,
-    /// Links that the user asked for and that the other side's own request may still bring about.
+    /// Links that the user asked for and that the other side's own request may still bring about. As many as the user asks
+    /// for within half a second: the oldest is answered first.
     crossed: Vec<crossing::Crossed>,
     pub(crate) leaving: bool,
     pub(crate) out: Vec<Effect>,
