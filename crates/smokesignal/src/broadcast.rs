@@ -302,27 +302,20 @@ struct Inbox {
 #[derive(Debug, Clone)]
 pub(crate) enum Batch {
     Messages {
-        from: NodeId,
-        seq: u64,
-        messages: Messages,
-    },
-    OnChannel {
-        channel: Bytes,
+        /// `None`: what is meant for everyone.
+        channel: Option<Bytes>,
         from: NodeId,
         seq: u64,
         messages: Messages,
     },
     /// What was missed may have been for any reader.
-    Gap {
-        from: NodeId,
-        missed: u64,
-    },
+    Gap { from: NodeId, missed: u64 },
 }
 
 impl Batch {
     fn next(&mut self) -> Option<Incoming> {
         match self {
-            Self::Messages { from, seq, messages } | Self::OnChannel { from, seq, messages, .. } => {
+            Self::Messages { from, seq, messages, .. } => {
                 let data = messages.next()?;
                 *seq += 1;
                 Some(Incoming::Message { from: *from, seq: *seq - 1, data })
@@ -334,22 +327,21 @@ impl Batch {
 
     fn is_empty(&self) -> bool {
         match self {
-            Self::Messages { messages, .. } | Self::OnChannel { messages, .. } => messages.len() == 0,
+            Self::Messages { messages, .. } => messages.len() == 0,
             Self::Gap { missed, .. } => *missed == 0,
         }
     }
 
     fn size(&self) -> usize {
         match self {
-            Self::Messages { messages, .. } | Self::OnChannel { messages, .. } => OVERHEAD + messages.bytes(),
+            Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
             Self::Gap { .. } => OVERHEAD,
         }
     }
 
     fn is_for(&self, reader: Option<&str>) -> bool {
         match self {
-            Self::Messages { .. } => reader.is_none(),
-            Self::OnChannel { channel, .. } => reader.is_some_and(|name| name.as_bytes() == &channel[..]),
+            Self::Messages { channel, .. } => channel.as_deref() == reader.map(str::as_bytes),
             Self::Gap { .. } => true,
         }
     }
@@ -391,9 +383,7 @@ impl Inbox {
         {
             self.bytes -= oldest.size();
             let (from, missed) = match oldest {
-                Batch::Messages { from, messages, .. } | Batch::OnChannel { from, messages, .. } => {
-                    (from, messages.len() as u64)
-                }
+                Batch::Messages { from, messages, .. } => (from, messages.len() as u64),
                 Batch::Gap { from, missed } => (from, missed),
             };
             *self.dropped.entry(from).or_default() += missed;
@@ -523,16 +513,16 @@ impl Hub {
     /// What was read: messages are for the readers, a question for whoever answers.
     pub(crate) fn arrived(&self, from: NodeId, seq: u64, messages: Messages, arrived: &mut Vec<Batch>) {
         if !messages.iter().any(ask::is_marked) {
-            return arrived.push(Batch::Messages { from, seq, messages });
+            return arrived.push(Batch::Messages { channel: None, from, seq, messages });
         }
         for (seq, data) in (seq..).zip(messages) {
             match ask::read(from, data) {
                 Read::Message(data) => {
-                    arrived.push(Batch::Messages { from, seq, messages: Messages::one(data) });
+                    arrived.push(Batch::Messages { channel: None, from, seq, messages: Messages::one(data) });
                 }
                 Read::OnChannel(channel, data) => {
-                    let messages = Messages::one(data);
-                    arrived.push(Batch::OnChannel { channel, from, seq, messages });
+                    let (channel, messages) = (Some(channel), Messages::one(data));
+                    arrived.push(Batch::Messages { channel, from, seq, messages });
                 }
                 Read::Question(question) => {
                     let questions = self.lock().questions.clone();
@@ -602,7 +592,7 @@ mod tests {
 
     fn message(seq: u64, len: usize) -> Batch {
         let messages = Messages::one(vec![0; len].into());
-        Batch::Messages { from: NodeId::from_bytes([1; 32]), seq, messages }
+        Batch::Messages { channel: None, from: NodeId::from_bytes([1; 32]), seq, messages }
     }
 
     #[tokio::test]
