@@ -434,28 +434,35 @@ async fn two_nodes_that_add_each_other_at_the_same_time_both_get_their_peer() {
 }
 
 /// Found from JavaScript: with a ping timeout below 700 ms the keepalives came too late, and links were lost all the time.
+/// A link that is added late is not a fault: five nodes that have three peers each may still come to have four.
 #[tokio::test(start_paused = true)]
 async fn an_idle_network_keeps_its_links_with_any_ping_timeout() {
-    for timeout in [100, 200, 500, 700, 3000].map(Duration::from_millis) {
-        let net = MemoryNetwork::new().latency(Duration::from_millis(1)..=Duration::from_millis(5));
-        let node = || Node::builder().transport(net.clone()).ping_timeout(timeout);
-        let first = started(node()).await;
+    let timeouts = [100, 200, 500, 700, 3000].map(Duration::from_millis);
+    for (seed, timeout) in (0..10).flat_map(|seed| timeouts.map(|timeout| (seed, timeout))) {
+        let latency = Duration::from_millis(1)..=Duration::from_millis(5);
+        let net = MemoryNetwork::new().latency(latency).rng_seed(seed);
+        let node = |n: u8| {
+            let identity = Identity::from_seed([n; 32]);
+            Node::builder().transport(net.clone()).ping_timeout(timeout).identity(identity).rng_seed(seed)
+        };
+        let first = started(node(0)).await;
         let mut nodes = vec![first.clone()];
-        for _ in 1..5 {
-            nodes.push(started(node().seed(first.local_addr().unwrap().to_string())).await);
+        for n in 1..5 {
+            nodes.push(started(node(n).seed(first.local_addr().unwrap().to_string())).await);
         }
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        let mut events: Vec<_> = nodes.iter().map(Node::events).collect();
-        for events in &mut events {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        for (n, node) in nodes.iter().enumerate() {
             // The first reader gets all that was before.
+            let mut events = node.events();
+            let mut added = 0;
             while let Ok(event) = tokio::time::timeout(Duration::ZERO, events.recv()).await {
-                assert!(event.is_some());
+                match event.unwrap() {
+                    Event::PeerAdded(_) => added += 1,
+                    Event::Connect => {}
+                    lost => panic!("seed {seed}, {timeout:?}, node {n}: {lost:?}"),
+                }
             }
-        }
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        for events in &mut events {
-            let lost = tokio::time::timeout(Duration::ZERO, events.recv()).await;
-            assert!(lost.is_err(), "{timeout:?}: {lost:?}");
+            assert!(added > 0, "seed {seed}, {timeout:?}, node {n}");
         }
     }
 }
