@@ -1,7 +1,12 @@
 //! One run from start to rest.
+//!
+//! A run goes through the [`Phase`]s in order. While the writers write, the process takes a
+//! [`Reading`] of deliveries and processor time at the beginning and at the end of the measured
+//! interval; throughput and cost are the difference of the two. Losses are counted over the whole
+//! run, after everything that was written has been read or reported as missed, or after the network
+//! has been silent for [`AT_REST`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -10,32 +15,37 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::message::{Header, clock};
 use crate::outcome::{Latency, Outcome};
-use crate::pace::{self, Pace};
-use crate::sink::{Board, Sink, histogram};
+use crate::pace::{Pace, WriterTask};
+use crate::progress::Progress;
+use crate::sink::{Sink, Totals};
 use crate::usage::{Usage, resident_bytes};
 use crate::{Error, LEAST_SIZE, Running, System, Workload, Writer as _};
 
-/// All nodes have to hear each writer within this time.
+/// Every writer has to be heard by all other nodes within this time.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);
-/// A network in which nothing has been read, and no loss told, for this long after the last write has come to rest.
+/// Once nothing has been read and no loss reported for this long after the last write, the
+/// remaining messages count as lost.
 const AT_REST: Duration = Duration::from_secs(15);
-/// How often is looked whether it has.
-const LOOK: Duration = Duration::from_millis(20);
-/// Nodes start, TLS is shaken: this long after the last of it the measuring begins.
+/// Interval between two looks at the progress of the readers.
+const POLL: Duration = Duration::from_millis(20);
+/// Interval between two probes of a writer that is not heard by all yet.
+const PROBE_AGAIN: Duration = Duration::from_millis(200);
+/// Pause between the last probe and the first message, so that work that the nodes do when they
+/// start (such as TLS handshakes) is over.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Where a run is, for a progress bar.
+/// The phases of a run, in order, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The nodes find each other.
+    /// The nodes start and connect to each other.
     Joining,
-    /// All nodes get to hear each writer.
+    /// Each writer sends probes until all other nodes hear it.
     Probing,
-    /// Written, but not measured yet.
+    /// The writers write, but nothing is measured yet.
     WarmingUp,
-    /// Measured.
+    /// The writers write, and the measurement runs.
     Measuring,
-    /// Nothing more is written; the last messages arrive.
+    /// The writers have stopped, and the last messages arrive.
     Resting,
 }
 
@@ -49,7 +59,8 @@ struct NotHeard {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{nodes} nodes of which {writers} write messages of {size} bytes: needs 2 nodes and 1 writer at least, no more writers than nodes, and {LEAST_SIZE} bytes"
+    "{nodes} nodes of which {writers} write messages of {size} bytes: a workload needs 2 nodes or more, \
+     1 writer or more, no more writers than nodes, and messages of {LEAST_SIZE} bytes or more"
 )]
 struct BadWorkload {
     nodes: usize,
@@ -57,132 +68,153 @@ struct BadWorkload {
     size: usize,
 }
 
-/// Starts the system, writes to it, and says what came of it. The system is stopped in the end.
+/// Starts the system, writes to it, stops it, and reports what became of the messages.
+///
+/// Calls `phase` at the beginning of each phase.
 ///
 /// # Errors
-/// The workload makes no sense, the system could not be started, some node hears a writer not at all, or a writer failed.
+/// Fails if the workload is impossible, if the system could not be started, if some node does not
+/// hear a writer within a minute, or if a writer failed.
 pub async fn measure<S: System>(
     system: &S,
     workload: &Workload,
     mut phase: impl FnMut(Phase),
 ) -> Result<Outcome, Error> {
-    let Workload { nodes, writers, size, pace, warm_up, duration } = *workload;
-    if nodes < 2 || !(1..=nodes).contains(&writers) || size < LEAST_SIZE {
-        return Err(BadWorkload { nodes, writers, size }.into());
-    }
-    let (step, every_latency) = match pace {
-        Pace::Window(window) => (window / 8, window < 64),
-        Pace::Rate(_) => (u64::MAX, true),
-    };
-    let board = Arc::new(Board::new(nodes, writers, step, every_latency));
-    let sinks: Vec<Sink> = (0..nodes).map(|node| Sink::new(node, Arc::clone(&board))).collect();
+    check(workload)?;
+    let Workload { nodes, writers, pace, warm_up, duration, .. } = *workload;
+    let progress = Arc::new(Progress::new(nodes, writers, pace));
+    let sinks: Vec<Sink> = (0..nodes).map(|node| Sink::new(node, Arc::clone(&progress))).collect();
 
     phase(Phase::Joining);
     let begun = Instant::now();
     let running = system.start(sinks.clone()).await?;
     let join_s = begun.elapsed().as_secs_f64();
+
     phase(Phase::Probing);
     for writer in 0..writers {
-        probe(&running, writer, nodes - 1, &board).await?;
+        probe(&running, writer, nodes - 1, &progress).await?;
     }
     sleep(SETTLE).await;
 
     phase(Phase::WarmingUp);
-    let (measured_from, until) = (Instant::now() + warm_up, Instant::now() + warm_up + duration);
-    let mut tasks = JoinSet::new();
-    for number in 0..writers {
-        let filler = vec![b'x'; size];
-        let writer = running.writer(number);
-        tasks.spawn(pace::write(writer, number, writers, filler, pace, until, Arc::clone(&board)));
-    }
-    let copies = async {
-        sleep_until(measured_from).await;
-        phase(Phase::Measuring);
-        let before = running.copies();
-        sleep_until(until).await;
-        running.copies().zip(before).map(|(after, before)| after - before)
-    };
-    let (readings, copies) = tokio::join!(Reading::both(&board, measured_from, until), copies);
+    let now = Instant::now();
+    let (from, until) = (now + warm_up, now + warm_up + duration);
+    let tasks = start_writers(&running, workload, until, &progress);
+    let copies = copies_between(&running, from, until, || phase(Phase::Measuring));
+    let (readings, copies) = tokio::join!(Reading::both(&progress, from, until), copies);
     let (before, after) = readings?;
 
     phase(Phase::Resting);
-    let mut sent = 0;
-    while let Some(written) = tasks.join_next().await {
-        sent += written??;
-    }
-    let expected = sent * (nodes as u64 - 1);
-    rest(&board, expected).await;
-    let rss = resident_bytes().map(|bytes| bytes as f64 / 1024.0 / nodes as f64);
+    let sent = finish(tasks).await?;
+    rest(&progress, expected(workload, sent)).await;
+    let rss = resident_bytes();
     running.stop().await;
 
-    let (mut latency, mut different, mut repeated, mut disordered) = (histogram(), 0, 0, 0);
-    for totals in sinks.iter().map(|sink| sink.lock().totals()) {
-        latency.add(&totals.latency)?;
-        different += totals.different;
-        repeated += totals.repeated;
-        disordered += totals.disordered;
-    }
-    let seconds = (after.at - before.at).as_secs_f64();
-    let read = after.delivered - before.delivered;
-    let micros = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
-    let copies = copies.map(|copies| copies as f64 / read as f64);
-    Ok(Outcome {
-        nodes,
-        writers,
-        size,
-        window: if let Pace::Window(window) = pace { Some(window) } else { None },
-        rate: if let Pace::Rate(rate) = pace { Some(rate) } else { None },
-        seconds,
-        sent,
-        delivered: different,
-        expected,
-        ratio: different as f64 / expected as f64,
-        gaps: board.missed.load(Ordering::Relaxed),
-        repeated,
-        disordered,
-        deliveries_per_s: read as f64 / seconds,
-        mb_per_s: read as f64 / seconds * size as f64 / 1e6,
-        latency: Latency { p50: micros(0.5), p90: micros(0.9), p99: micros(0.99), max: micros(1.0) },
-        copies_per_delivery: copies.filter(|copies| copies.is_finite()),
-        cpu_s_per_million: (after.usage.cpu - before.usage.cpu).as_secs_f64() / read.max(1) as f64 * 1e6,
-        rss_kib_per_node: rss,
-        join_s,
-    })
+    let totals = Totals::of(&sinks)?;
+    Ok(Measured { join_s, before, after, copies, sent, missed: progress.missed(), rss, totals }
+        .outcome(workload))
 }
 
-/// Writes until all other nodes have heard this writer.
-async fn probe<R: Running>(running: &R, number: usize, readers: usize, board: &Board) -> Result<(), Error> {
+fn check(workload: &Workload) -> Result<(), BadWorkload> {
+    let Workload { nodes, writers, size, .. } = *workload;
+    if nodes < 2 || !(1..=nodes).contains(&writers) || size < LEAST_SIZE {
+        return Err(BadWorkload { nodes, writers, size });
+    }
+    Ok(())
+}
+
+/// Sends probes as writer `number` until all `readers` have received one.
+async fn probe<R: Running>(
+    running: &R,
+    number: usize,
+    readers: usize,
+    progress: &Progress,
+) -> Result<(), Error> {
     let mut writer = running.writer(number);
-    let give_up = Instant::now() + HEARD_WITHIN;
+    let deadline = Instant::now() + HEARD_WITHIN;
     for seq in 0.. {
         let header = Header { due: 0, seq, writer: number as u32, probe: true };
         writer.send(header.message(&[])).await?;
-        let again = Instant::now() + 10 * LOOK;
+        let again = Instant::now() + PROBE_AGAIN;
         while Instant::now() < again {
-            if board.heard(number) == readers {
+            if progress.heard(number) == readers {
                 return Ok(());
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
-        if Instant::now() > give_up {
-            return Err(NotHeard { writer: number, heard: board.heard(number), readers }.into());
+        if Instant::now() > deadline {
+            return Err(NotHeard { writer: number, heard: progress.heard(number), readers }.into());
         }
     }
     Ok(())
 }
 
-/// Waits until everything has been read or is told as missed, or nothing more happens.
-async fn rest(board: &Board, expected: u64) {
-    let mut last = (board.accounted(), Instant::now());
+/// Starts one task per writer. Each returns the number of messages it has written.
+fn start_writers<R: Running>(
+    running: &R,
+    workload: &Workload,
+    until: Instant,
+    progress: &Arc<Progress>,
+) -> JoinSet<Result<u64, Error>> {
+    let Workload { writers, size, pace, .. } = *workload;
+    let mut tasks = JoinSet::new();
+    for number in 0..writers {
+        let task = WriterTask {
+            writer: running.writer(number),
+            number,
+            writers,
+            filler: vec![b'x'; size],
+            until,
+            progress: Arc::clone(progress),
+            sent: 0,
+        };
+        tasks.spawn(task.run(pace));
+    }
+    tasks
+}
+
+/// Returns how many copies of messages the nodes received between the two times, if the system
+/// counts them. Calls `begin` at the first of the two.
+async fn copies_between<R: Running>(
+    running: &R,
+    from: Instant,
+    until: Instant,
+    begin: impl FnOnce(),
+) -> Option<u64> {
+    sleep_until(from).await;
+    begin();
+    let before = running.copies();
+    sleep_until(until).await;
+    running.copies().zip(before).map(|(after, before)| after - before)
+}
+
+/// Waits for all writers, and returns how many messages they have written.
+async fn finish(mut tasks: JoinSet<Result<u64, Error>>) -> Result<u64, Error> {
+    let mut sent = 0;
+    while let Some(written) = tasks.join_next().await {
+        sent += written??;
+    }
+    Ok(sent)
+}
+
+/// The number of messages that all readers together should read.
+fn expected(workload: &Workload, sent: u64) -> u64 {
+    sent * (workload.nodes as u64 - 1)
+}
+
+/// Waits until every message has been read or reported as missed, or nothing more happens.
+async fn rest(progress: &Progress, expected: u64) {
+    let mut last = (progress.accounted(), Instant::now());
     while last.0 < expected && last.1.elapsed() < AT_REST {
-        sleep(LOOK).await;
-        let accounted = board.accounted();
+        sleep(POLL).await;
+        let accounted = progress.accounted();
         if accounted != last.0 {
             last = (accounted, Instant::now());
         }
     }
 }
 
+/// The counters of this process at one time.
 struct Reading {
     at: Instant,
     delivered: u64,
@@ -190,31 +222,88 @@ struct Reading {
 }
 
 impl Reading {
-    /// At the beginning and at the end. On a thread of its own, because a system whose sending blocks lets no timer of the
-    /// event loop come in time; but a loop of a single thread may be one whose time is not the clock's.
-    async fn both(board: &Arc<Board>, from: Instant, until: Instant) -> Result<(Self, Self), JoinError> {
+    /// Takes a reading at each of the two times.
+    ///
+    /// It does so on a thread of its own, because a system whose `send` blocks delays the timers of
+    /// the event loop. A single-threaded event loop is the exception: tests pause its clock, and
+    /// then a thread would wait in real time for an instant in virtual time.
+    async fn both(
+        progress: &Arc<Progress>,
+        from: Instant,
+        until: Instant,
+    ) -> Result<(Self, Self), JoinError> {
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             sleep_until(from).await;
-            let before = Self::first(board);
+            let before = Self::first(progress);
             sleep_until(until).await;
-            return Ok((before, Self::take(board)));
+            return Ok((before, Self::take(progress)));
         }
-        let board = Arc::clone(board);
+        let progress = Arc::clone(progress);
         let readings = move || {
             std::thread::sleep(from - Instant::now());
-            let before = Self::first(&board);
+            let before = Self::first(&progress);
             std::thread::sleep(until - Instant::now());
-            (before, Self::take(&board))
+            (before, Self::take(&progress))
         };
         spawn_blocking(readings).await
     }
 
-    fn first(board: &Board) -> Self {
-        board.measured_from.store(clock(), Ordering::Relaxed);
-        Self::take(board)
+    /// Takes the first reading, from which on latency is recorded.
+    fn first(progress: &Progress) -> Self {
+        progress.measure_from(clock());
+        Self::take(progress)
     }
 
-    fn take(board: &Board) -> Self {
-        Self { at: Instant::now(), delivered: board.delivered(), usage: Usage::now() }
+    fn take(progress: &Progress) -> Self {
+        Self { at: Instant::now(), delivered: progress.delivered(), usage: Usage::now() }
+    }
+}
+
+/// All raw figures of a run.
+struct Measured {
+    join_s: f64,
+    before: Reading,
+    after: Reading,
+    /// Copies of messages received in the measured interval.
+    copies: Option<u64>,
+    sent: u64,
+    missed: u64,
+    /// Resident memory of the process at the end, in bytes.
+    rss: Option<u64>,
+    totals: Totals,
+}
+
+impl Measured {
+    fn outcome(self, workload: &Workload) -> Outcome {
+        let Self { join_s, before, after, copies, sent, missed, rss, totals } = self;
+        let Workload { nodes, writers, size, pace, .. } = *workload;
+        let expected = expected(workload, sent);
+        let seconds = (after.at - before.at).as_secs_f64();
+        let cpu = after.usage.cpu - before.usage.cpu;
+        let read = after.delivered - before.delivered;
+        let micros = |quantile| totals.latency.value_at_quantile(quantile) as f64 / 1_000.0;
+        let copies_per_delivery = copies.map(|copies| copies as f64 / read as f64);
+        Outcome {
+            nodes,
+            writers,
+            size,
+            window: if let Pace::Window(window) = pace { Some(window) } else { None },
+            rate: if let Pace::Rate(rate) = pace { Some(rate) } else { None },
+            seconds,
+            sent,
+            delivered: totals.different,
+            expected,
+            ratio: totals.different as f64 / expected as f64,
+            gaps: missed,
+            repeated: totals.repeated,
+            disordered: totals.disordered,
+            deliveries_per_s: read as f64 / seconds,
+            mb_per_s: read as f64 / seconds * size as f64 / 1e6,
+            latency: Latency { p50: micros(0.5), p90: micros(0.9), p99: micros(0.99), max: micros(1.0) },
+            copies_per_delivery: copies_per_delivery.filter(|copies| copies.is_finite()),
+            cpu_s_per_million: cpu.as_secs_f64() / read.max(1) as f64 * 1e6,
+            rss_kib_per_node: rss.map(|bytes| bytes as f64 / 1024.0 / nodes as f64),
+            join_s,
+        }
     }
 }

@@ -1,27 +1,31 @@
-//! What a message of the workload says about itself.
+//! The header that each message of the workload carries.
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// A message's own account: when it was due, who wrote it, its number, its kind.
+/// Bytes of the header, and so the shortest message: the time at which it was due, its number, its
+/// writer and its kind.
 pub const LEAST_SIZE: usize = 24;
 
-/// A message that only shows that its writer is heard.
+/// The kind of a message that only shows that its writer can be heard. All others have kind 0.
 const PROBE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Nanoseconds since the process' first look at the clock.
+    /// When the message was due, as a time of [`clock`].
     pub(crate) due: u64,
-    /// From 0, for each writer.
+    /// The number of the message. Each writer counts from 0.
     pub(crate) seq: u64,
+    /// The number of the writer.
     pub(crate) writer: u32,
+    /// Whether this is a probe, which counts neither as a delivery nor for latency.
     pub(crate) probe: bool,
 }
 
 impl Header {
+    /// Returns a message as long as `filler`, which begins with this header.
     pub(crate) fn message(self, filler: &[u8]) -> Bytes {
         let mut bytes = BytesMut::with_capacity(filler.len().max(LEAST_SIZE));
         bytes.put_u64_le(self.due);
@@ -32,6 +36,7 @@ impl Header {
         bytes.freeze()
     }
 
+    /// Reads the header of a message. Returns `None` if the message is too short to have one.
     pub(crate) fn read(message: &[u8]) -> Option<Self> {
         let (due, rest) = message.split_first_chunk()?;
         let (seq, rest) = rest.split_first_chunk()?;
@@ -46,7 +51,7 @@ impl Header {
     }
 }
 
-/// Nanoseconds since the first call in this process.
+/// Returns the nanoseconds since the first call in this process.
 pub(crate) fn clock() -> u64 {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     EPOCH.get_or_init(Instant::now).elapsed().as_nanos() as u64
@@ -57,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_tells_what_was_put_in() {
+    fn a_header_is_read_as_it_was_written() {
         let header = Header { due: 7, seq: 8, writer: 9, probe: true };
         let message = header.message(&[1; 64]);
         assert_eq!((message.len(), Header::read(&message)), (64, Some(header)));

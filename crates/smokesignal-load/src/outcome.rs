@@ -1,61 +1,63 @@
-//! What a run has shown.
+//! The result of a run. Its fields are those of the JSON that `smokesignal bench --json` and the
+//! programs of `bench/` print.
 
 use serde::{Deserialize, Serialize};
 
-/// What a run has shown.
+/// The result of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Nodes of the network.
+    /// Number of nodes in the network.
     pub nodes: usize,
-    /// How many of them wrote.
+    /// Number of nodes that wrote.
     pub writers: usize,
-    /// Bytes in a message.
+    /// Bytes per message.
     pub size: usize,
-    /// Messages under way for each writer, where there was a window.
+    /// Messages under way per writer, if the run had a window.
     pub window: Option<u64>,
-    /// Messages a second by all writers, where there was a rate.
+    /// Messages per second, summed over all writers, if the run had a rate.
     pub rate: Option<f64>,
-    /// How long was measured, in seconds.
+    /// Length of the measurement, in seconds.
     pub seconds: f64,
-    /// Messages written in all, warm-up included.
+    /// Messages written, warm-up included.
     pub sent: u64,
-    /// Different messages read in all, by all readers.
+    /// Different messages read, summed over all readers, warm-up included.
     pub delivered: u64,
-    /// Messages that should have been read.
+    /// Messages that should have been read: `sent` times the number of readers.
     pub expected: u64,
-    /// `delivered` of `expected`.
+    /// `delivered` divided by `expected`.
     pub ratio: f64,
-    /// Messages that readers were told they had missed.
+    /// Messages that the system reported as missed.
     pub gaps: u64,
-    /// Messages read more than once.
+    /// Messages read again.
     pub repeated: u64,
-    /// Messages read before one of the same writer that was written earlier.
+    /// Messages read before an earlier one of the same writer.
     pub disordered: u64,
-    /// While it was measured, summed over all readers.
+    /// Messages read per second of the measurement, summed over all readers.
     pub deliveries_per_s: f64,
-    /// The same in millions of bytes of payload.
+    /// Payload of these messages, in 10^6 bytes per second.
     pub mb_per_s: f64,
-    /// From due to read.
+    /// Time from due to read.
     pub latency: Latency,
-    /// Copies of messages received for each delivery, if the system counts them.
+    /// Copies of messages received per delivery, if the system counts them.
     pub copies_per_delivery: Option<f64>,
-    /// Processor time of the whole process, in seconds, for a million deliveries.
+    /// Processor time of the whole process per million deliveries, in seconds.
     pub cpu_s_per_million: f64,
-    /// Memory of the process after the run, for each node, in KiB.
+    /// Memory of the process at the end, divided by the number of nodes, in KiB, where the
+    /// operating system reports it.
     pub rss_kib_per_node: Option<f64>,
-    /// From the start of the first node until all were connected, in seconds.
+    /// Time from the start of the first node until all were connected, in seconds.
     pub join_s: f64,
 }
 
-/// Latency in microseconds.
+/// Quantiles of the latency, in microseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// The median.
     pub p50: f64,
-    /// Nine of ten are faster.
+    /// 90 of 100 messages were faster.
     pub p90: f64,
-    /// 99 of 100 are faster.
+    /// 99 of 100 messages were faster.
     pub p99: f64,
-    /// The slowest.
+    /// The slowest message.
     pub max: f64,
 }

@@ -1,16 +1,16 @@
-//! What the process has used.
+//! Processor time and memory of this process, as the operating system reports them.
 
 use std::time::Duration;
 
-/// What the process has used so far.
+/// Resources that this process has used since its start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
-    /// Processor time, of all threads.
+    /// Processor time of all threads. Zero where the operating system does not report it.
     pub cpu: Duration,
 }
 
 impl Usage {
-    /// Until now. Zero where the system does not tell.
+    /// Reads the usage up to now.
     pub fn now() -> Self {
         #[cfg(unix)]
         {
@@ -22,7 +22,8 @@ impl Usage {
     }
 }
 
-/// Memory of the process that is in use and not swapped out, where the system tells (Linux).
+/// Returns the resident memory of this process in bytes, or `None` where the operating system does
+/// not report it in `/proc` (it does on Linux).
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
