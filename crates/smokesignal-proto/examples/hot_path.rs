@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smokesignal_proto::{Config, Instant, Keypair, LinkId, Message, Node, Output, Target, decode, encode};
+use smokesignal_proto::{
+    Config, DialFailure, Instant, Keypair, LinkId, Message, Node, Output, Target, decode, encode,
+};
 
 const NODES: usize = 5;
 
@@ -63,7 +65,6 @@ impl World {
                     let to = (0..NODES).find(|to| match &target {
                         Target::Address(wanted) => *wanted == address(*to),
                         Target::Name(name) => *name == address(*to).to_string(),
-                        Target::Carried { .. } => false,
                     });
                     match to {
                         Some(to) => {
@@ -75,10 +76,10 @@ impl World {
                             self.nodes[from].handle_connected(here, other, Some(dial), self.now);
                             self.nodes[to].handle_connected(there, id, None, self.now);
                         }
-                        None => self.nodes[from].handle_dial_failed(dial, self.now),
+                        None => self.nodes[from].handle_dial_failed(dial, DialFailure::Refused, self.now),
                     }
                 }
-                Output::Close { link, .. } | Output::GivenUp { link, .. } => {
+                Output::Close { link, .. } | Output::Demoted { link, .. } => {
                     if let Some((to, there)) = self.links.remove(&(from, link)) {
                         self.links.remove(&(to, there));
                         self.nodes[to].handle_disconnected(there, self.now);

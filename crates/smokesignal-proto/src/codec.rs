@@ -8,13 +8,15 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, Bytes};
 
 use crate::config::MAX_SEGMENT;
+use crate::hash_tree::{InclusionProof, MAX_PROOF};
 use crate::id::{NodeId, Signature};
-use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Segment, SegmentKind};
+use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message};
 use crate::messages;
-use crate::seal::{MAX_WAY, Seal};
+use crate::segment::{Seal, Segment, SegmentKind};
+use crate::varint;
 
 /// Bytes of one encoded message at most: a full segment and its header.
 pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
@@ -26,7 +28,7 @@ const FIRST: u8 = 2;
 const LAST: u8 = 4;
 const SIGNED: u8 = 8;
 /// In a seal, the bits that say how many hashes there are.
-const WAY_BITS: u8 = 3;
+const COUNT_BITS: u8 = 3;
 
 /// The bytes are no message. Whoever sent them is broken or hostile: close the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,13 +72,13 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
             let signed = if segment.seal.is_some() { SIGNED } else { 0 };
             out.extend_from_slice(&[DATA, segment.kind.bits() | signed]);
             out.extend_from_slice(segment.origin.as_bytes());
-            put_varint(out, segment.incarnation);
-            put_varint(out, segment.seq);
-            put_varint(out, segment.first_message);
-            if let Some(Seal { signature, way, left }) = &segment.seal {
+            varint::put(out, segment.incarnation);
+            varint::put(out, segment.seq);
+            varint::put(out, segment.first_message);
+            if let Some(Seal { signature, proof }) = &segment.seal {
                 out.extend_from_slice(signature.as_bytes());
-                out.push(way.len() as u8 | left << WAY_BITS);
-                way.iter().for_each(|hash| out.extend_from_slice(hash));
+                out.push(proof.hashes.len() as u8 | proof.left << COUNT_BITS);
+                proof.hashes.iter().for_each(|hash| out.extend_from_slice(hash));
             }
             Some(&segment.body)
         }
@@ -162,12 +164,12 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
 fn decode_seal(frame: &mut Bytes) -> Option<Seal> {
     let signature = Signature::new(take_array(frame)?);
     let [shape] = take_array(frame)?;
-    let (hashes, left) = (usize::from(shape & ((1 << WAY_BITS) - 1)), shape >> WAY_BITS);
-    if hashes > MAX_WAY || left >> hashes != 0 {
+    let (count, left) = (usize::from(shape & ((1 << COUNT_BITS) - 1)), shape >> COUNT_BITS);
+    if count > MAX_PROOF || left >> count != 0 {
         return None;
     }
-    let way = (0..hashes).map(|_| take_array(frame)).collect::<Option<_>>()?;
-    Some(Seal { signature, way, left })
+    let hashes = (0..count).map(|_| take_array(frame)).collect::<Option<_>>()?;
+    Some(Seal { signature, proof: InclusionProof { hashes, left } })
 }
 
 fn take_array<const N: usize>(frame: &mut Bytes) -> Option<[u8; N]> {
@@ -176,22 +178,8 @@ fn take_array<const N: usize>(frame: &mut Bytes) -> Option<[u8; N]> {
     Some(array)
 }
 
-/// Appends `value` as 7-bit groups, low first, with the high bit on all but the last.
-pub(crate) fn put_varint(out: &mut impl BufMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
-/// Bytes that [`put_varint`] takes for it.
-pub(crate) fn varint_len(value: usize) -> usize {
-    (usize::BITS - value.leading_zeros()).div_ceil(7).max(1) as usize
-}
-
 fn get_varint(from: &mut Bytes) -> Option<u64> {
-    let (value, size) = messages::read_varint(from)?;
+    let (value, size) = varint::read(from)?;
     from.advance(size);
     Some(value)
 }
@@ -202,7 +190,9 @@ mod tests {
 
     use super::*;
     use crate::id::Keypair;
-    use crate::message::{Ask, Beat, DigestEnd, Farewell, Mark, Priority, SeedReport, SeedState, SeedStatus};
+    use crate::message::{
+        Ask, Beat, DigestEnd, DisconnectReason, Mark, Priority, SeedReport, SeedState, SeedStatus,
+    };
     use crate::record::Record;
 
     fn record() -> Record {
@@ -249,7 +239,7 @@ mod tests {
             Control::Accept { record: record(), incarnation: 1 }.into(),
             Control::Refuse { records: vec![] }.into(),
             Control::Active.into(),
-            Control::Disconnect { reason: Farewell::Leaving, records: vec![record()] }.into(),
+            Control::Disconnect { reason: DisconnectReason::Leaving, records: vec![record()] }.into(),
             Control::Ping { degree: 4, child: Some(1 << 31), subtree: 9, seeds: vec![report] }.into(),
             Control::Beacon { beat: Arc::new(beat), age_ms: 1700, hops: 3 }.into(),
             Control::Probe.into(),

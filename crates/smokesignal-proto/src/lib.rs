@@ -26,35 +26,41 @@
 
 mod codec;
 mod config;
+mod hash_tree;
 mod id;
+mod ids;
+mod limits;
 mod membership;
 mod message;
 mod messages;
 mod netsplit;
 mod node;
+mod output;
 mod passive;
 mod reach;
 mod record;
 mod ring;
 mod rng;
-mod seal;
+mod segment;
+mod signature_rate;
 mod spread;
 mod streams;
 mod time;
+mod varint;
 mod writer;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
 pub use config::{Config, MAX_SEGMENT, Start};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
+pub use ids::{DialId, LinkId, RequestId, Target};
+pub use limits::{Held, StreamLink, StreamView};
 pub use message::{
-    Ask, Beat, Control, DigestEnd, Farewell, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message, Priority,
-    SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
+    Ask, Beat, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message,
+    Priority, SeedReport, SeedState, SeedStatus,
 };
 pub use messages::Messages;
-pub use node::{
-    Carry, DialId, Full, Held, LinkId, Node, Output, RequestFailure, RequestId, StreamLink, StreamView,
-    Target, Unreachable,
-};
+pub use node::Node;
+pub use output::{CloseReason, DialFailure, Full, Output, Relay, RequestFailure, Unreachable};
 pub use record::{MAX_ADDRESSES, Record, Statement};
-pub use seal::Seal;
+pub use segment::{Seal, Segment, SegmentKind};
 pub use time::Instant;

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Keypair, NodeId, Signature};
 use crate::record::Record;
-use crate::seal::{self, MAX_SEALED, Seal};
+use crate::segment::Segment;
 
 /// Records in one message at most.
 pub const MAX_RECORDS: usize = 32;
@@ -108,7 +107,7 @@ pub enum Control {
     /// "This link ends, in good order."
     Disconnect {
         /// Why.
-        reason: Farewell,
+        reason: DisconnectReason,
         /// Others to take in its place.
         records: Vec<Record>,
     },
@@ -341,7 +340,7 @@ pub struct SeedReport {
 
 /// Why a link ends in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Farewell {
+pub enum DisconnectReason {
     /// The node leaves the network.
     Leaving,
     /// A joiner came between.
@@ -376,77 +375,6 @@ pub struct Mark {
 pub struct DigestEnd {
     /// The sender is not new itself: what it did not name does not exist yet.
     pub settled: bool,
-}
-
-/// A numbered part of one writer's stream: some whole messages, or a fragment of a large one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// Who wrote it.
-    pub origin: NodeId,
-    /// In which start of that node.
-    pub incarnation: u64,
-    /// Number of this segment in the incarnation, from 1.
-    pub seq: u64,
-    /// Number of the first message in it, or of the message it is a fragment of, from 1.
-    pub first_message: u64,
-    /// What the body is.
-    pub kind: SegmentKind,
-    /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
-    pub body: Bytes,
-    /// The writer's word for all of it; `None` in a network whose members trust each other.
-    pub seal: Option<Seal>,
-}
-
-impl Segment {
-    /// Signs it alone with the writer's key, for this network.
-    pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32]) {
-        seal::seal(std::slice::from_mut(self), keypair, network);
-    }
-
-    /// Signs consecutive segments together, at most 16 with one signature; each can be checked alone.
-    pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32]) {
-        segments.chunks_mut(MAX_SEALED).for_each(|batch| seal::seal(batch, keypair, network));
-    }
-
-    /// Messages that are complete with it.
-    pub(crate) fn messages_ended(&self) -> u64 {
-        match self.kind {
-            SegmentKind::Whole { messages } => messages.into(),
-            SegmentKind::Fragment { last, .. } => u64::from(last),
-        }
-    }
-
-    /// Whether its writer wrote it, in this network.
-    pub fn verify(&self, network: &[u8; 32]) -> bool {
-        seal::verify(self, network, &mut None)
-    }
-}
-
-/// What a segment's body holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SegmentKind {
-    /// Whole messages, each after its length as a varint.
-    Whole {
-        /// How many: not sent, but counted by whoever decodes or makes the segment, and believed from then on.
-        messages: u32,
-    },
-    /// A piece of one message.
-    Fragment {
-        /// The message begins here.
-        first: bool,
-        /// The message ends here.
-        last: bool,
-    },
-}
-
-impl SegmentKind {
-    /// Bit 0 fragment, bit 1 its first, bit 2 its last.
-    pub(crate) fn bits(self) -> u8 {
-        match self {
-            Self::Whole { .. } => 0,
-            Self::Fragment { first, last } => 1 | u8::from(first) << 1 | u8::from(last) << 2,
-        }
-    }
 }
 
 impl Message {

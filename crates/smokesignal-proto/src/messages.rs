@@ -2,6 +2,8 @@
 
 use bytes::{Buf as _, Bytes};
 
+use crate::varint;
+
 /// Consecutive messages of one writer. They share the memory that they arrived in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages {
@@ -42,7 +44,7 @@ impl Iterator for Messages {
         if !self.framed {
             return Some(std::mem::take(&mut self.body));
         }
-        let (length, size) = read_varint(&self.body)?;
+        let (length, size) = varint::read(&self.body)?;
         self.body.advance(size);
         if self.left == 0 {
             return Some(std::mem::take(&mut self.body));
@@ -71,35 +73,10 @@ pub(crate) fn count(body: &[u8]) -> Option<u32> {
 /// The first message; `rest` goes on behind it.
 #[inline]
 fn split_first<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, size) = read_varint(rest)?;
+    let (length, size) = varint::read(rest)?;
     let (message, behind) = rest[size..].split_at_checked(usize::try_from(length).ok()?)?;
     *rest = behind;
     Some(message)
-}
-
-/// A number of 7-bit groups, low first, with the high bit on all but the last; and how many bytes it takes.
-#[inline]
-pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    match bytes.first()? {
-        // Nearly all.
-        byte @ ..0x80 => Some((u64::from(*byte), 1)),
-        _ => read_long_varint(bytes),
-    }
-}
-
-fn read_long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0;
-    for (at, byte) in bytes.iter().take(10).enumerate() {
-        let bits = u64::from(byte & 0x7f);
-        if at == 9 && bits > 1 {
-            return None;
-        }
-        value |= bits << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((value, at + 1));
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -14,205 +14,20 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
+use crate::hash_tree::MAX_LEAVES;
 use crate::id::{Keypair, NodeId};
+use crate::ids::{DialId, LinkId, RequestId};
 use crate::membership::{Effect, Membership};
-use crate::message::{Control, DigestEnd, Message, Segment};
-use crate::messages::Messages;
+use crate::message::{Control, DigestEnd, Message};
 use crate::netsplit::{Netsplit, Report};
+use crate::output::{CloseReason, DialFailure, Full, Output};
 use crate::reach::Reach;
-use crate::seal::{MAX_SEALED, Pace};
+use crate::segment::Segment;
+use crate::signature_rate::SignatureRate;
 use crate::spread::Spread;
 use crate::streams::{Delivery, OWN, Streams};
 use crate::time::Instant;
 use crate::writer::Writer;
-
-pub use inspect::{Held, StreamLink, StreamView};
-
-/// One connection, named by the caller. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-/// One attempt to connect, named by the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DialId(pub u64);
-
-/// One wish of the user for a link, named by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Whom to dial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// `HOST:PORT` as the user wrote it, to be resolved anew each time.
-    Name(String),
-    /// An address learnt from a signed record.
-    Address(SocketAddr),
-    /// No address: through the network, by way of this neighbour, which is told the number of the search that found the
-    /// node. See [`Node::carry`].
-    Carried {
-        /// The link to the neighbour.
-        via: LinkId,
-        /// The number.
-        query: u64,
-    },
-}
-
-/// Why a requested link was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestFailure {
-    /// This dial failed; the caller knows why.
-    Dial(DialId),
-    /// The address is the node's own.
-    Myself,
-    /// The other node has no room.
-    Full,
-    /// The connection ended before the link stood.
-    Closed,
-}
-
-/// Why there is no connection to a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreachable {
-    /// It is this node itself.
-    Myself,
-    /// Nobody with this id has answered in time.
-    NotFound,
-    /// It has answered, and can neither be dialled nor be reached through other nodes.
-    NoWay,
-    /// Too many nodes are being looked for.
-    Busy,
-}
-
-/// What to do with bytes that a neighbour wants to be carried to some node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carry {
-    /// They are for this node.
-    ToMe,
-    /// Pass them on over this link.
-    Onward(LinkId),
-    /// Nothing: nobody looked for that node this way.
-    Refuse,
-}
-
-/// Something the caller has to do or should know.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send this, and report its [`Message::cost`] by [`Node::handle_sent`] once it is written.
-    Send {
-        /// Over which connection.
-        link: LinkId,
-        /// What.
-        message: Message,
-    },
-    /// Connect, and report by [`Node::handle_connected`] or [`Node::handle_dial_failed`].
-    Dial {
-        /// Names the attempt.
-        dial: DialId,
-        /// Whom.
-        target: Target,
-        /// Who must answer there.
-        expect: Option<NodeId>,
-        /// It fails after this long, if not sooner.
-        patience: Option<Duration>,
-    },
-    /// Close the connection once everything sent before is written. It need not be reported.
-    Close {
-        /// Which.
-        link: LinkId,
-        /// Why, for the log.
-        reason: &'static str,
-        /// The other side broke the rules.
-        violation: bool,
-    },
-    /// A link was given up for others, on both sides. Close the connection once everything sent before is written; or, if
-    /// streams use it, see [`Node::keep_for_streams`].
-    GivenUp {
-        /// Which.
-        link: LinkId,
-        /// Why, for the log.
-        reason: &'static str,
-    },
-    /// A link to a neighbour stands.
-    PeerUp {
-        /// Over which connection.
-        link: LinkId,
-        /// To whom.
-        peer: NodeId,
-        /// Where it listens, if it says so.
-        address: Option<SocketAddr>,
-    },
-    /// A neighbour is gone.
-    PeerDown {
-        /// Over which connection it was.
-        link: LinkId,
-        /// Why, for the log.
-        reason: &'static str,
-    },
-    /// The next messages of a writer.
-    Deliver {
-        /// Who wrote them.
-        from: NodeId,
-        /// The number of the first one, from 1 in each start of the writer.
-        seq: u64,
-        /// The payloads.
-        messages: Messages,
-    },
-    /// Messages of a writer that can no longer be had.
-    Gap {
-        /// Whose.
-        from: NodeId,
-        /// How many.
-        missed: u64,
-    },
-    /// A seed that was part of this node's component is so no more, and dialling it does not reach it either.
-    /// [`Output::NetsplitResolved`] follows before there is another.
-    Netsplit {
-        /// Which seed.
-        seed: NodeId,
-        /// Nodes on this side, this one included.
-        size: u32,
-        /// Nodes in the component when it was whole.
-        size_before: u32,
-        /// Nodes on the side of the seed, if it could be asked.
-        other_size: Option<u32>,
-    },
-    /// All seeds that were lost are part of this node's component again.
-    NetsplitResolved {
-        /// Since the seed was last known to be part of the component.
-        duration: Duration,
-        /// Nodes in the component now, as far as they have been counted.
-        size: u32,
-    },
-    /// The answer to [`Node::request_peer`].
-    Requested {
-        /// Which wish.
-        request: RequestId,
-        /// The neighbour, or why there is none.
-        outcome: Result<NodeId, RequestFailure>,
-    },
-    /// The answer to [`Node::reach`].
-    Reached {
-        /// Which wish.
-        request: RequestId,
-        /// The connection that streams may use, or why there is none.
-        outcome: Result<LinkId, Unreachable>,
-    },
-    /// Streams may use this connection, which is no link; whoever has dialled it wants to.
-    Serving {
-        /// Which.
-        link: LinkId,
-    },
-    /// The node has left: nothing more will come.
-    Left {
-        /// Messages that were accepted and could be given to no neighbour.
-        unsent: usize,
-    },
-}
-
-/// The message was not accepted: the node's links are full. [`Node::can_write`] says when to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the node's links are full")]
-pub struct Full;
 
 /// A node of the network, without IO. See the crate's front page for the loop that drives it.
 #[derive(Debug)]
@@ -232,7 +47,7 @@ pub struct Node {
     leave_by: Option<Instant>,
     left: bool,
     last_write_check: Instant,
-    signing: Pace,
+    signing: SignatureRate,
     /// Something was written that waits for the next signature.
     sign_at: Option<Instant>,
     next_expiry: Instant,
@@ -261,7 +76,7 @@ impl Node {
             leave_by: None,
             left: false,
             last_write_check: now,
-            signing: Pace::default(),
+            signing: SignatureRate::default(),
             sign_at: None,
             next_expiry: now,
             config,
@@ -358,27 +173,20 @@ impl Node {
 
     /// A connection is up whose bytes other nodes carry, and its other end, which has asked for it, has proved to be `peer`.
     /// It serves streams only. (One that this node has asked for is told by [`Node::handle_connected`].)
-    pub fn handle_carried(&mut self, link: LinkId, peer: NodeId, now: Instant) {
-        self.membership.carried(link, peer, now);
+    pub fn handle_relayed(&mut self, link: LinkId, peer: NodeId, now: Instant) {
+        self.membership.relayed(link, peer, now);
         self.pass_on(now);
     }
 
-    /// A connection could not be made: there was no answer, or a wrong one.
-    pub fn handle_dial_failed(&mut self, dial: DialId, now: Instant) {
-        self.membership.dial_failed(dial, false, now);
-        self.pass_on(now);
-    }
-
-    /// A connection could not be made: the host answered that nobody listens at that port. So it can be reached, and
-    /// what does not run there is no netsplit.
-    pub fn handle_dial_refused(&mut self, dial: DialId, now: Instant) {
-        self.membership.dial_failed(dial, true, now);
+    /// A dial has failed.
+    pub fn handle_dial_failed(&mut self, dial: DialId, failure: DialFailure, now: Instant) {
+        self.membership.dial_failed(dial, failure, now);
         self.pass_on(now);
     }
 
     /// A connection broke.
     pub fn handle_disconnected(&mut self, link: LinkId, now: Instant) {
-        self.membership.disconnected(link, "the connection broke", now);
+        self.membership.disconnected(link, CloseReason::Broken, now);
         self.pass_on(now);
     }
 
@@ -404,10 +212,10 @@ impl Node {
         }
         self.handle_heard(link, now);
         if !self.membership.is_allowed(link, &message) {
-            return self.violation(link, "it spoke for another node", now);
+            return self.violation(link, CloseReason::SpokeForAnother, now);
         }
         if message.records().iter().any(|record| !self.membership.believes(record)) {
-            return self.violation(link, "it sent a record with a wrong signature", now);
+            return self.violation(link, CloseReason::ForgedRecord, now);
         }
         match message {
             Message::Data(segment) => self.on_segment(link, &segment, now),
@@ -430,9 +238,9 @@ impl Node {
     }
 
     /// The bytes that arrived are no message, or break a rule: the connection ends.
-    pub fn violation(&mut self, link: LinkId, reason: &'static str, now: Instant) {
+    pub fn violation(&mut self, link: LinkId, reason: CloseReason, now: Instant) {
         self.membership.disconnected(link, reason, now);
-        self.out.push_back(Output::Close { link, reason, violation: true });
+        self.out.push_back(Output::Close { link, reason });
         self.pass_on(now);
     }
 
@@ -448,8 +256,8 @@ impl Node {
             self.search_on(now);
         }
         for link in self.spread.stalled(now, &self.config) {
-            self.membership.disconnected(link, "it takes no data", now);
-            self.out.push_back(Output::Close { link, reason: "it takes no data", violation: false });
+            self.membership.disconnected(link, CloseReason::Stalled, now);
+            self.out.push_back(Output::Close { link, reason: CloseReason::Stalled });
         }
         if now >= self.next_expiry {
             self.next_expiry = now + Duration::from_secs(1);
@@ -503,13 +311,11 @@ impl Node {
     fn perform(&mut self, effect: Effect, now: Instant) {
         match effect {
             Effect::Send(link, message) => self.send(link, message, now),
-            Effect::Dial { dial, target, expect, patience } => {
-                self.out.push_back(Output::Dial { dial, target, expect, patience });
-            }
+            Effect::Dial(output) => self.out.push_back(output),
             Effect::Close(link, reason) => {
-                self.out.push_back(Output::Close { link, reason, violation: false });
+                self.out.push_back(Output::Close { link, reason });
             }
-            Effect::GivenUp(link, reason) => self.out.push_back(Output::GivenUp { link, reason }),
+            Effect::Demoted(link, reason) => self.out.push_back(Output::Demoted { link, reason }),
             Effect::Up(link) => {
                 let rtt = self.membership.conns.get(&link).map_or(Duration::ZERO, |conn| conn.rtt);
                 self.spread.link_up(link, rtt, now, &self.config);
@@ -531,17 +337,17 @@ impl Node {
                     None => self.out.push_back(Output::PeerDown { link, reason }),
                 }
             }
-            Effect::Quiet(link) => {
+            Effect::KeepAlive(link) => {
                 let Report { child, subtree, seeds } = self.netsplit.report_for(link);
                 self.send(link, Control::Ping { degree: 0, child, subtree, seeds }.into(), now);
             }
-            Effect::Serving(link) => {
-                self.out.push_back(Output::Serving { link });
+            Effect::StreamOnly(link) => {
+                self.out.push_back(Output::StreamOnly { link });
                 if let Some(peer) = self.membership.conns.get(&link).map(|conn| conn.peer) {
                     self.reached(link, &peer);
                 }
             }
-            Effect::NotServing { peer, carried } => self.not_reached(peer, carried, now),
+            Effect::NotReached { peer, relayed } => self.not_reached(peer, relayed, now),
             Effect::Requested(request, outcome) => {
                 self.tell(Output::Requested { request, outcome });
             }
@@ -582,9 +388,9 @@ impl Node {
         }
         if !self.spread.count(link, message.cost(), now, &self.config) || !taken {
             // Slow is no crime.
-            self.membership.disconnected(link, "it takes no control messages", now);
-            let reason = "it takes no control messages";
-            self.out.push_back(Output::Close { link, reason, violation: false });
+            self.membership.disconnected(link, CloseReason::ControlOverflow, now);
+            let reason = CloseReason::ControlOverflow;
+            self.out.push_back(Output::Close { link, reason });
             return self.pass_on(now);
         }
         self.out.push_back(Output::Send { link, message });
@@ -651,7 +457,7 @@ impl Node {
     fn seal(&mut self, now: Instant) {
         let (origin, incarnation, first) = (self.me, self.config.incarnation, self.streams.get(OWN).have + 1);
         let mut batch = Vec::new();
-        for seq in (first..).take(MAX_SEALED) {
+        for seq in (first..).take(MAX_LEAVES) {
             let Some((kind, first_message, body)) = self.writer.next() else { break };
             batch.push(Segment { origin, incarnation, seq, first_message, kind, body, seal: None });
         }

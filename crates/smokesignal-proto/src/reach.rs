@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::id::NodeId;
-use crate::node::{Held, LinkId, RequestId, Unreachable};
+use crate::ids::{LinkId, RequestId};
+use crate::limits::Held;
+use crate::output::Unreachable;
 use crate::time::Instant;
 
 /// Nodes looked for at once; more wishes fail at once.

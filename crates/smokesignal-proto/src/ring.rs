@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::Segment;
+use crate::segment::Segment;
 use crate::time::Instant;
 
 /// Bytes a retained segment counts for beyond its body: the ring must not fill up with tiny ones.

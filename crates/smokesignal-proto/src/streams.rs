@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::config::{Config, MAX_SEGMENT};
 use crate::id::NodeId;
-use crate::message::{Mark, Segment, SegmentKind};
+use crate::limits::Held;
+use crate::message::Mark;
 use crate::messages::Messages;
-use crate::node::Held;
 use crate::ring::Ring;
-use crate::seal::{self, Root};
+use crate::segment::{Segment, SegmentKind, VerifiedRoot};
 use crate::time::Instant;
 
 /// A stream's place in the table, which links use to keep their own column about it.
@@ -53,7 +53,7 @@ pub(crate) struct Stream {
     pub(crate) have: u64,
     pub(crate) ring: Ring,
     /// The writer's signature that was checked last.
-    root: Option<Root>,
+    root: Option<VerifiedRoot>,
     /// A segment of it has been believed: before that a neighbour's word is all we have.
     pub(crate) proven: bool,
     /// The next message's number; `None` until a late joiner sees its first segment. Messages before it that arrive
@@ -366,7 +366,7 @@ impl Streams {
     /// Whether the writer wrote it; `ix` is the writer's stream, if there is one.
     pub(crate) fn verify(&mut self, ix: Option<StreamIx>, segment: &Segment, network: &[u8; 32]) -> bool {
         let mut unknown = None;
-        seal::verify(segment, network, ix.map_or(&mut unknown, |ix| &mut self.list[ix].root))
+        segment.verify_after(network, ix.map_or(&mut unknown, |ix| &mut self.list[ix].root))
     }
 
     /// Takes a segment if it is the stream's next one.

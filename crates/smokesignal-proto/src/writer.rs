@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::codec::{put_varint, varint_len};
 use crate::config::MAX_SEGMENT;
-use crate::message::{Segment, SegmentKind};
+use crate::segment::{Segment, SegmentKind};
+use crate::varint;
 
 /// A varint of a length up to 64 KiB, at most.
 const LENGTH: usize = 3;
@@ -78,7 +78,7 @@ impl Writer {
         let (count, size) = self.fitting();
         let mut body = BytesMut::with_capacity(size);
         for message in self.pending.drain(..count) {
-            put_varint(&mut body, message.len() as u64);
+            varint::put(&mut body, message.len() as u64);
             body.put_slice(&message);
             self.bytes -= message.len();
         }
@@ -93,7 +93,7 @@ impl Writer {
             if size + LENGTH + message.len() > MAX_SEGMENT {
                 break;
             }
-            (count, size) = (count + 1, size + varint_len(message.len()) + message.len());
+            (count, size) = (count + 1, size + varint::len(message.len()) + message.len());
         }
         (count, size)
     }

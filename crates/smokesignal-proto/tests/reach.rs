@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{World, keypair};
-use smokesignal_proto::{Carry, Config, LinkId, RequestId, Unreachable};
+use smokesignal_proto::{Config, LinkId, Relay, RequestId, Unreachable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -180,9 +180,9 @@ fn nobody_carries_what_nobody_has_asked_for() {
     let world = gathered(20, &Config::default());
     let (link, _) = world.nodes[&0].peers().next().unwrap();
     for to in 0..20 {
-        let expected = if to == 0 { Carry::ToMe } else { Carry::Refuse };
+        let expected = if to == 0 { Relay::Accept } else { Relay::Refuse };
         let id = world.id(to);
-        assert_eq!(world.nodes[&0].carry(link, 7, &id), expected);
-        assert_eq!(world.nodes[&0].carry(LinkId(u64::MAX), 7, &id), Carry::Refuse, "no neighbour");
+        assert_eq!(world.nodes[&0].relay(link, 7, &id), expected);
+        assert_eq!(world.nodes[&0].relay(LinkId(u64::MAX), 7, &id), Relay::Refuse, "no neighbour");
     }
 }

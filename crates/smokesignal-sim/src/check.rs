@@ -101,6 +101,8 @@ impl std::fmt::Display for Violation {
 
 #[cfg(test)]
 mod tests {
+    use smokesignal_proto::{CloseReason, DisconnectReason};
+
     use super::*;
     use crate::workload::{Head, Workload};
     use crate::world::Setup;
@@ -257,8 +259,8 @@ mod tests {
             world.check_lost_peer(0, Some(peer), reason);
             world.violation().map(|violation| violation.invariant.clone())
         };
-        assert_eq!(lost("the connection broke"), None);
-        assert_eq!(lost("it has peers enough").as_deref(), Some("C11"));
+        assert_eq!(lost(CloseReason::Broken), None);
+        assert_eq!(lost(CloseReason::EndedByPeer(DisconnectReason::Surplus)).as_deref(), Some("C11"));
     }
 
     #[test]

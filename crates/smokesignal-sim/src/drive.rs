@@ -1,6 +1,6 @@
 //! How a node is driven: events in, outputs performed, the timer set. The same loop as that of the library's driver.
 
-use smokesignal_proto::{DialId, Instant, Message, Node, Output};
+use smokesignal_proto::{DialFailure, DialId, Instant, Message, Node, Output};
 
 use crate::chance::mix;
 use crate::check::Whole;
@@ -14,8 +14,8 @@ impl World {
             Event::Parcel { slot, from, hops, parcel } => self.on_parcel(slot, from, hops, parcel),
             Event::Sent { slot, from, cost } => self.on_line_free(slot, from, cost),
             Event::Dialled { slot, start, dial } => self.on_dialled(slot, start, dial),
-            Event::DialFailed { ix, start, dial, refused } => {
-                self.on_dial_failed(ix as usize, start, dial, refused);
+            Event::DialFailed { ix, start, dial, failure } => {
+                self.on_dial_failed(ix as usize, start, dial, failure);
             }
             Event::Join(ix) => self.start(ix as usize),
             Event::Write(number) => self.on_write(number),
@@ -54,7 +54,7 @@ impl World {
         if !same_start || !reachable || self.links.get(slot).states[0] == End::Closed {
             self.links.get_mut(slot).states = [End::Closed; 2];
             self.done_with(slot);
-            return self.on_dial_failed(ix, start, dial, false);
+            return self.on_dial_failed(ix, start, dial, DialFailure::Unanswered);
         }
         self.members[ix].dials = self.members[ix].dials.saturating_sub(1);
         self.links.get_mut(slot).states[0] = End::Open;
@@ -68,19 +68,17 @@ impl World {
         self.done_with(slot);
     }
 
-    pub(crate) fn on_dial_failed(&mut self, ix: usize, start: u64, dial: DialId, refused: bool) {
+    pub(crate) fn on_dial_failed(&mut self, ix: usize, start: u64, dial: DialId, failure: DialFailure) {
         let member = &mut self.members[ix];
         if member.start != start || !member.alive() {
             return;
         }
         if member.frozen {
-            return member.backlog.push_back(Event::DialFailed { ix: ix as u32, start, dial, refused });
+            return member.backlog.push_back(Event::DialFailed { ix: ix as u32, start, dial, failure });
         }
         member.dials = member.dials.saturating_sub(1);
         self.note(4, ix as u64, dial.0);
-        self.with(ix, |node, now| {
-            if refused { node.handle_dial_refused(dial, now) } else { node.handle_dial_failed(dial, now) }
-        });
+        self.with(ix, |node, now| node.handle_dial_failed(dial, failure, now));
     }
 
     /// Gives a node something, and performs what it wants then.
@@ -113,15 +111,16 @@ impl World {
         }
         match output {
             Output::Send { link, message } => self.send(ix, link, message),
-            Output::Dial { dial, target, expect, patience } => self.dial(ix, dial, &target, expect, patience),
-            Output::Close { link, violation, .. } => {
+            Output::Dial { dial, target, expect, timeout } => self.dial(ix, dial, &target, expect, timeout),
+            Output::DialRelayed { dial, via, query, id } => self.dial_relayed(ix, dial, (via, query), &id),
+            Output::Close { link, reason } => {
                 self.note(5, ix as u64, link.0);
                 self.close(ix, link);
-                if violation {
+                if reason.is_violation() {
                     self.stats.broken_rules += 1;
                 }
             }
-            Output::GivenUp { link, .. } => {
+            Output::Demoted { link, .. } => {
                 self.note(5, ix as u64, link.0);
                 self.give_up(ix, link);
             }
@@ -153,7 +152,7 @@ impl World {
                 self.members[ix].explicit.extend(outcome.ok().map(|peer| (peer, now)));
             }
             Output::Reached { request, outcome } => self.on_reached(ix, request, outcome),
-            Output::Serving { link } => self.on_serving(ix, link),
+            Output::StreamOnly { link } => self.on_serving(ix, link),
             Output::Left { .. } => self.note(9, ix as u64, 0),
             Output::Netsplit { .. } => self.check_netsplit(ix, Whole::No),
             Output::NetsplitResolved { .. } => self.check_netsplit(ix, Whole::Yes),

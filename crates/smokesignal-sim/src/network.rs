@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal_proto::{Control, DialId, LinkId, Message, NodeId, Target, encode};
+use smokesignal_proto::{Control, DialFailure, DialId, LinkId, Message, NodeId, Target, encode};
 
 use crate::drive::brief;
 use crate::hostile;
@@ -36,32 +36,28 @@ impl World {
         dial: DialId,
         target: &Target,
         expect: Option<NodeId>,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) {
-        let silence = patience.map_or(DIAL_TIMEOUT, micros);
-        self.stats.dials += 1;
-        self.members[ix].dials += 1;
-        self.check_dials(ix);
+        let silence = timeout.map_or(DIAL_TIMEOUT, micros);
+        self.count_dial(ix);
         let address = match target {
             Target::Name(name) => name.parse().ok(),
             Target::Address(address) => Some(*address),
-            Target::Carried { via, query } => {
-                let target = expect.expect("whoever is looked for has an id");
-                return self.dial_carried(ix, dial, (*via, *query), &target);
-            }
         };
         let peer = address.and_then(at_address).filter(|peer| *peer < self.members.len());
         self.stats.seed_dials += u64::from(peer.is_some_and(|peer| peer < self.setup.seeds));
         let start = self.members[ix].start;
-        let failed = |refused| Event::DialFailed { ix: ix as u32, start, dial, refused };
-        let Some(peer) = peer else { return self.queue.push(self.now + silence, failed(false)) };
+        let failed = |failure| Event::DialFailed { ix: ix as u32, start, dial, failure };
+        let Some(peer) = peer else {
+            return self.queue.push(self.now + silence, failed(DialFailure::Unanswered));
+        };
         let delay = self.delay(ix, peer);
         if self.is_cut(ix, peer) || self.members[peer].frozen || self.members[peer].hidden {
-            return self.queue.push(self.now + silence, failed(false));
+            return self.queue.push(self.now + silence, failed(DialFailure::Unanswered));
         }
         let wrong = expect.is_some_and(|id| id != self.members[peer].id);
         if wrong || !self.members[peer].alive() {
-            return self.queue.push(self.now + 2 * delay, failed(true));
+            return self.queue.push(self.now + 2 * delay, failed(DialFailure::Refused));
         }
         let slot = self.links.open(ix, peer, delay, self.now);
         let link = self.links.get_mut(slot);
@@ -74,6 +70,12 @@ impl World {
         self.members[ix].links.push(slot);
         // One round trip for TCP and one for TLS.
         self.queue.push(self.now + 4 * delay, Event::Dialled { slot, start, dial });
+    }
+
+    pub(crate) fn count_dial(&mut self, ix: usize) {
+        self.stats.dials += 1;
+        self.members[ix].dials += 1;
+        self.check_dials(ix);
     }
 
     fn delay(&self, a: usize, b: usize) -> u64 {
@@ -224,7 +226,7 @@ impl World {
                 let carried = self.is_carried(slot);
                 self.with(to, |node, now| {
                     if carried {
-                        node.handle_carried(id, peer, now);
+                        node.handle_relayed(id, peer, now);
                     } else {
                         node.handle_connected(id, peer, None, now);
                     }

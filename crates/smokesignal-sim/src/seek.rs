@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use smokesignal_proto::{Carry, DialId, LinkId, NodeId, RequestId, Unreachable};
+use smokesignal_proto::{DialFailure, DialId, LinkId, NodeId, Relay, RequestId, Unreachable};
 
 use crate::hostile::Behaviour;
 use crate::link::End;
@@ -146,7 +146,8 @@ impl World {
     }
 
     /// Follows the way of a search from node to node, as the library's driver does it.
-    pub(crate) fn dial_carried(&mut self, ix: usize, dial: DialId, first: (LinkId, u64), target: &NodeId) {
+    pub(crate) fn dial_relayed(&mut self, ix: usize, dial: DialId, first: (LinkId, u64), target: &NodeId) {
+        self.count_dial(ix);
         let (via, query) = first;
         let (mut at, mut delay, mut carriers) = (ix, 0, Vec::new());
         let mut way = vec![via];
@@ -159,19 +160,20 @@ impl World {
             }
             (at, delay) = (next, delay + self.links.get(slot).delay);
             let Some(node) = &self.members[at].node else { break Err(true) };
-            match node.carry(self.links.id(slot), query, target) {
-                Carry::ToMe => break Ok(at),
-                Carry::Onward(link) => {
+            match node.relay(self.links.id(slot), query, target) {
+                Relay::Accept => break Ok(at),
+                Relay::Forward(link) => {
                     way.push(link);
                     carriers.push(at);
                 }
-                Carry::Refuse => break Err(false),
+                Relay::Refuse => break Err(false),
             }
         };
         let start = self.members[ix].start;
         let Ok(peer) = found else {
             let wait = if found == Err(true) { CARRY_TIMEOUT } else { 2 * delay };
-            let failed = Event::DialFailed { ix: ix as u32, start, dial, refused: true };
+            let failure = DialFailure::Refused;
+            let failed = Event::DialFailed { ix: ix as u32, start, dial, failure };
             return self.queue.push(self.now + wait, failed);
         };
         let slot = self.links.open(ix, peer, delay, self.now);

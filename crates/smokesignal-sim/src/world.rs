@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use smokesignal_proto::{Config, DialId, LinkId, Node, NodeId};
+use smokesignal_proto::{Config, DialFailure, DialId, LinkId, Node, NodeId};
 
 use crate::chance::{Chance, mix};
 use crate::check::{Expect, Suspects, Violation};
@@ -119,7 +119,7 @@ pub(crate) enum Event {
         ix: u32,
         start: u64,
         dial: DialId,
-        refused: bool,
+        failure: DialFailure,
     },
     Join(u32),
     /// The writer with this number writes.

@@ -22,7 +22,6 @@ pub(crate) async fn connect(
             let found = resolve(name).await;
             (name.clone(), found.map_err(|cause| ConnectError::Resolve { address: name.clone(), cause })?)
         }
-        Target::Carried { .. } => (String::from("nowhere"), Vec::new()),
     };
     let mut failure = ConnectError::Resolve { address: name.clone(), cause: "it has no address".into() };
     for address in addresses {

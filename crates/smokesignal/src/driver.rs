@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smokesignal_proto::{self as proto, DialId, LinkId, NodeId, Output, RequestFailure, RequestId, Target};
+use smokesignal_proto::{
+    self as proto, CloseReason, DialFailure, DialId, LinkId, NodeId, Output, RequestFailure, RequestId,
+    Target,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
@@ -81,7 +84,7 @@ pub(crate) struct Driver {
     carried: Carried,
     /// Streams of neighbours that are to be carried.
     circuits: mpsc::Receiver<Circuit>,
-    dial_tasks: JoinSet<(DialId, Target, Result<Connection, ConnectError>)>,
+    dial_tasks: JoinSet<(DialId, Way, Result<Connection, ConnectError>)>,
     link_tasks: JoinSet<()>,
     report_sender: mpsc::Sender<(LinkId, Report)>,
     reports: mpsc::Receiver<(LinkId, Report)>,
@@ -120,12 +123,19 @@ struct Request {
     answer: oneshot::Sender<Result<Peer, ConnectError>>,
 }
 
+/// How a connection was asked for.
+#[derive(Debug)]
+enum Way {
+    Dialled(Target),
+    Relayed,
+}
+
 /// What the driver is woken for.
 enum Wake {
     Time,
     /// `None`: the last handle is gone.
     Command(Option<Command>),
-    Dialled((DialId, Target, Result<Connection, ConnectError>)),
+    Dialled((DialId, Way, Result<Connection, ConnectError>)),
     Connected {
         connection: Connection,
         carried: bool,
@@ -209,7 +219,7 @@ impl Driver {
                 }
                 Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) => return self.vanish(),
-                Wake::Dialled((dial, target, outcome)) => self.dialled(dial, &target, outcome),
+                Wake::Dialled((dial, way, outcome)) => self.dialled(dial, &way, outcome),
                 Wake::Connected { connection, carried } => self.connected(connection, None, carried),
                 Wake::Circuit(circuit) => self.circuit(circuit),
                 Wake::Report((link, report)) => self.batch(link, report),
@@ -301,7 +311,7 @@ impl Driver {
             Report::Sent => {} // Noted with that of all links.
             Report::Violation(reason) => {
                 tracing::warn!(peer = ?self.links[&link].id, reason, "malformed bytes");
-                self.core.violation(link, "it sent malformed bytes", now);
+                self.core.violation(link, CloseReason::Malformed, now);
             }
             Report::Gone => {
                 self.core.handle_disconnected(link, now);
@@ -324,7 +334,7 @@ impl Driver {
         }
         self.links.insert(link, Link { handle, remote, id, dialled, peer: None });
         if carried && !dialled {
-            self.core.handle_carried(link, id, self.now());
+            self.core.handle_relayed(link, id, self.now());
         } else {
             self.core.handle_connected(link, id, dial, self.now());
         }
@@ -332,47 +342,44 @@ impl Driver {
 
     /// A neighbour wants something to be carried.
     fn circuit(&mut self, circuit: Circuit) {
-        match self.core.carry(circuit.via, circuit.query, &circuit.target) {
-            proto::Carry::ToMe => {
+        match self.core.relay(circuit.via, circuit.query, &circuit.target) {
+            proto::Relay::Accept => {
                 let Some(link) = self.links.get(&circuit.via) else { return };
                 self.carried.arrive(circuit, self.credentials.clone(), link.remote);
             }
-            proto::Carry::Onward(link) => {
+            proto::Relay::Forward(link) => {
                 let (query, target) = (circuit.query, circuit.target);
                 let onward = self.links.get(&link).map(|link| &link.handle.streams);
                 self.carried.relay(circuit, || onward?.carry(query, target));
             }
-            proto::Carry::Refuse => circuit.stream.refuse(Reset::Refused),
+            proto::Relay::Refuse => circuit.stream.refuse(Reset::Refused),
         }
     }
 
-    fn dialled(&mut self, dial: DialId, target: &Target, outcome: Result<Connection, ConnectError>) {
+    fn dialled(&mut self, dial: DialId, way: &Way, outcome: Result<Connection, ConnectError>) {
         match outcome {
             Ok(connection) => {
-                if let Target::Name(name) = target {
+                if let Way::Dialled(Target::Name(name)) = way {
                     self.troubles.remove(name);
                 }
-                self.connected(connection, Some(dial), matches!(target, Target::Carried { .. }));
+                self.connected(connection, Some(dial), matches!(way, Way::Relayed));
             }
             Err(error) => {
-                self.report_trouble(target, &error);
+                self.report_trouble(way, &error);
                 // Who answers with another id is reached all the same.
                 let refused = matches!(error, ConnectError::Refused(_) | ConnectError::WrongNode { .. });
                 self.failures.insert(dial, error);
-                if refused {
-                    self.core.handle_dial_refused(dial, self.now());
-                } else {
-                    self.core.handle_dial_failed(dial, self.now());
-                }
+                let failure = if refused { DialFailure::Refused } else { DialFailure::Unanswered };
+                self.core.handle_dial_failed(dial, failure, self.now());
                 self.perform_all();
                 self.failures.remove(&dial);
             }
         }
     }
 
-    fn report_trouble(&mut self, target: &Target, error: &ConnectError) {
-        tracing::debug!(?target, %error, "cannot connect");
-        let Target::Name(seed) = target else { return };
+    fn report_trouble(&mut self, way: &Way, error: &ConnectError) {
+        tracing::debug!(?way, %error, "cannot connect");
+        let Way::Dialled(Target::Name(seed)) = way else { return };
         if self.seeds.contains(seed) && self.troubles.get(seed) != Some(error) {
             self.troubles.insert(seed.clone(), error.clone());
             self.shared.bus.emit(&Event::SeedUnreachable { seed: seed.clone(), error: error.clone() });
@@ -451,42 +458,40 @@ impl Driver {
                     link.handle.send(message);
                 }
             }
-            Output::Dial {
-                dial, target: target @ Target::Carried { via, query }, expect: Some(id), ..
-            } => {
+            Output::DialRelayed { dial, via, query, id } => {
                 let Some(link) = self.links.get(&via) else {
-                    return self.core.handle_dial_failed(dial, self.now());
+                    return self.core.handle_dial_failed(dial, DialFailure::Unanswered, self.now());
                 };
                 let stream = link.handle.streams.carry(query, id);
                 let connecting = carry::connect(stream, self.credentials.clone(), link.remote, id);
                 self.dial_tasks.spawn(async move {
                     let outcome =
                         connecting.await.map_err(|error| explain("the way through the network", error));
-                    (dial, target, outcome)
+                    (dial, Way::Relayed, outcome)
                 });
             }
-            Output::Dial { dial, target, expect, patience } => {
+            Output::Dial { dial, target, expect, timeout } => {
                 let endpoint = Arc::clone(&self.endpoint);
                 self.dial_tasks.spawn(async move {
-                    let patience = patience.unwrap_or(Duration::MAX);
-                    let outcome = tokio::time::timeout(patience, connect(&*endpoint, &target, expect)).await;
+                    let timeout = timeout.unwrap_or(Duration::MAX);
+                    let outcome = tokio::time::timeout(timeout, connect(&*endpoint, &target, expect)).await;
                     let outcome =
                         outcome.unwrap_or_else(|_| Err(explain("a known node", DialError::TimedOut)));
-                    (dial, target, outcome)
+                    (dial, Way::Dialled(target), outcome)
                 });
             }
-            Output::Close { link, reason, violation } => {
+            Output::Close { link, reason } => {
                 match self.links.get(&link) {
-                    Some(link) if violation => {
-                        tracing::warn!(peer = ?link.id, reason, "dropped a peer that broke the rules");
+                    Some(link) if reason.is_violation() => {
+                        tracing::warn!(peer = ?link.id, %reason, "dropped a peer that broke the rules");
                     }
-                    Some(link) => tracing::debug!(peer = ?link.id, reason, "closing a connection"),
+                    Some(link) => tracing::debug!(peer = ?link.id, %reason, "closing a connection"),
                     None => {}
                 }
                 self.forget(link);
             }
-            Output::GivenUp { link, reason } => self.given_up(link, reason),
-            Output::Serving { link } => drop(self.serving.insert(link, None)),
+            Output::Demoted { link, reason } => self.given_up(link, reason),
+            Output::StreamOnly { link } => drop(self.serving.insert(link, None)),
             Output::Reached { request, outcome } => self.reached(request, outcome),
             Output::PeerUp { link, peer, address } => self.peer_up(link, peer, address),
             Output::PeerDown { link, reason } => self.peer_down(link, reason),
@@ -526,11 +531,11 @@ impl Driver {
         self.shared.bus.emit(&Event::PeerAdded(peer));
     }
 
-    fn peer_down(&mut self, link: LinkId, reason: &'static str) {
+    fn peer_down(&mut self, link: LinkId, reason: CloseReason) {
         let Some((peer, closed)) = self.links.get_mut(&link).and_then(|entry| entry.peer.take()) else {
             return;
         };
-        tracing::info!(peer = ?peer.id(), reason, "peer removed");
+        tracing::info!(peer = ?peer.id(), %reason, "peer removed");
         closed.send_replace(true);
         let last = self.shared.peers.remove(&peer.id());
         self.shared.bus.emit(&Event::PeerRemoved(peer));
@@ -541,7 +546,7 @@ impl Driver {
 
     /// Drops the driver's end of a link; its tasks write what is queued and close.
     fn forget(&mut self, link: LinkId) {
-        self.peer_down(link, "the connection was closed");
+        self.peer_down(link, CloseReason::Broken);
         self.links.remove(&link);
         self.serving.remove(&link);
         let again = std::mem::take(&mut self.again);

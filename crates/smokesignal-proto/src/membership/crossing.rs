@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Effect, Membership};
 use crate::id::NodeId;
-use crate::node::{LinkId, RequestFailure, RequestId};
+use crate::ids::{LinkId, RequestId};
+use crate::output::RequestFailure;
 use crate::time::Instant;
 
 /// What the other side has sent over its own connection by then is there: it sent it before, or at the same time. 500 ms: a

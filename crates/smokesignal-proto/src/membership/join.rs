@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Conn, Membership, Phase, Purpose};
+use crate::ids::{LinkId, Target};
 use crate::message::{Control, Priority};
-use crate::node::{LinkId, Target};
+use crate::output::CloseReason;
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -161,7 +162,7 @@ impl Membership {
         if sessions.clone().count() > self.config.max_sessions
             && let Some((oldest, _)) = sessions.min_by_key(|(id, conn)| (conn.since, **id))
         {
-            self.close(*oldest, "too many connections that are no links");
+            self.close(*oldest, CloseReason::TooManySessions);
         }
     }
 

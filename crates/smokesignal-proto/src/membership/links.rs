@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{Conn, Effect, Membership, Phase, Purpose};
 use crate::id::NodeId;
-use crate::message::{Control, Farewell, Priority};
-use crate::node::{DialId, LinkId, RequestFailure, RequestId, Target};
+use crate::ids::{DialId, LinkId, RequestId, Target};
+use crate::message::{Control, DisconnectReason, Priority};
+use crate::output::{CloseReason, DialFailure, Output, RequestFailure};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -42,36 +43,46 @@ impl Membership {
     }
 
     pub(super) fn dial(&mut self, purpose: Purpose, target: Target, expect: Option<NodeId>, now: Instant) {
-        // C7. Whatever this was for, the next tick tries again; only a user is not kept waiting.
-        // One place is kept for the seeds: whether they answer says more than anybody else.
+        // An isolated node cannot wait for the dead. A slow peer gets the full time-out on retry.
+        let new = expect.is_some_and(|peer| !self.passive.has_failed(&peer));
+        let hurry = matches!(purpose, Purpose::Link { .. }) && new && self.degree() == 0;
+        let timeout = hurry.then_some(self.config.dial_hurry);
+        if let Some(dial) = self.begin_dial(purpose, expect, now) {
+            self.out.push(Effect::Dial(Output::Dial { dial, target, expect, timeout }));
+        }
+    }
+
+    /// Notes a dial, unless there are too many. Whatever it was for, the next tick tries again; only a user is not kept
+    /// waiting. One place is kept for the seeds: whether they answer says more than what others say.
+    pub(super) fn begin_dial(
+        &mut self,
+        purpose: Purpose,
+        peer: Option<NodeId>,
+        now: Instant,
+    ) -> Option<DialId> {
         let limit = match purpose {
             Purpose::Explicit(_) => usize::MAX,
             Purpose::Contact(_) => self.config.max_dials,
             _ => self.config.max_dials - 1,
         };
         if self.dials.len() >= limit {
-            return;
+            return None;
         }
-        // Who is alone cannot wait for the dead. Somebody far away is tried again, with more time.
-        let new = expect.is_some_and(|peer| !self.passive.has_failed(&peer));
-        let hurry = matches!(purpose, Purpose::Link { .. }) && new && self.degree() == 0;
-        let patience = hurry.then_some(self.config.dial_hurry);
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
-        self.dials.insert(dial, super::Dial { purpose, peer: expect, since: now });
-        self.out.push(Effect::Dial { dial, target, expect, patience });
+        self.dials.insert(dial, super::Dial { purpose, peer, since: now });
+        Some(dial)
     }
 
-    /// `refused`: the host answered that nobody listens there.
-    pub(crate) fn dial_failed(&mut self, dial: DialId, refused: bool, now: Instant) {
+    pub(crate) fn dial_failed(&mut self, dial: DialId, failure: DialFailure, now: Instant) {
         let Some(failed) = self.dials.remove(&dial) else { return };
         let is_seed = |seed: &super::Seed| seed.peer.is_some() && seed.peer == failed.peer;
         if let Some(ix) = self.seeds.iter().position(is_seed) {
-            self.seed_silent(ix, refused, now);
+            self.seed_silent(ix, failure, now);
         }
         match failed.purpose {
             Purpose::Contact(seed) => {
-                self.seed_silent(seed, refused, now);
+                self.seed_silent(seed, failure, now);
                 self.seed_failed(seed, now);
             }
             Purpose::Explicit(request) => {
@@ -89,8 +100,8 @@ impl Membership {
                     self.passive.failed(&peer, now, &self.config);
                 }
             }
-            Purpose::Streams { carried } => {
-                self.out.extend(failed.peer.map(|peer| Effect::NotServing { peer, carried }));
+            Purpose::Streams { relayed } => {
+                self.out.extend(failed.peer.map(|peer| Effect::NotReached { peer, relayed }));
             }
             Purpose::None | Purpose::Nearer(_) => {}
         }
@@ -105,12 +116,12 @@ impl Membership {
         if peer == self.me {
             return self.reached_myself(link, purpose, now);
         }
-        let carried = purpose == Purpose::Streams { carried: true };
-        if !carried {
+        let relayed = purpose == Purpose::Streams { relayed: true };
+        if !relayed {
             self.passive.proved(&peer);
             self.doubts = self.doubts.saturating_sub(u32::from(dialled));
         }
-        let conn = Conn { carried, ..Conn::new(peer, dialled, purpose.clone(), &self.config, now) };
+        let conn = Conn { relayed, ..Conn::new(peer, dialled, purpose.clone(), &self.config, now) };
         self.conns.insert(link, conn);
         self.limit_sessions();
         match purpose {
@@ -124,7 +135,7 @@ impl Membership {
             Purpose::Explicit(request) => match self.link_to(&peer) {
                 Some((existing, _)) => {
                     self.wish_for(existing, request);
-                    self.close(link, "a link to this node exists already");
+                    self.close(link, CloseReason::AlreadyLinked);
                 }
                 None => self.ask_for_link(link, Priority::Explicit, None, now),
             },
@@ -142,7 +153,7 @@ impl Membership {
             }
             _ => {}
         }
-        self.out.push(Effect::Close(link, "this is the node itself"));
+        self.out.push(Effect::Close(link, CloseReason::Myself));
     }
 
     /// The user asks for a link that exists, or will in a moment.
@@ -213,7 +224,7 @@ impl Membership {
             return;
         }
         // What serves streams was dialled for them, and will be no link.
-        if self.leaving || phase == Phase::Serving {
+        if self.leaving || phase == Phase::StreamOnly {
             return;
         }
         if phase == Phase::Session && !self.wins(link, &peer, incarnation, now) {
@@ -248,7 +259,7 @@ impl Membership {
         if same_start && young && (dialler(conn) < new_by || dialler(conn) == new_by) {
             return false;
         }
-        self.drop_link(old, "replaced by a newer connection", now);
+        self.drop_link(old, CloseReason::Replaced, now);
         true
     }
 
@@ -309,7 +320,7 @@ impl Membership {
             if let Some(conn) = self.conns.get_mut(&link) {
                 (conn.phase, conn.since) = (Phase::Session, now);
             }
-            return self.drop_link(link, "there are peers enough by now", now);
+            return self.drop_link(link, CloseReason::EnoughPeers, now);
         }
         self.send(link, Control::Active);
         self.activate(link, now);
@@ -338,7 +349,7 @@ impl Membership {
         match self.degree().cmp(&(self.config.min_peers + 1)) {
             Ordering::Less => {}
             Ordering::Equal => self.tell_degree(),
-            Ordering::Greater => self.out.push(Effect::Quiet(link)),
+            Ordering::Greater => self.out.push(Effect::KeepAlive(link)),
         }
         match purpose {
             Purpose::Explicit(request) => {
@@ -373,22 +384,21 @@ impl Membership {
         }
     }
 
-    pub(super) fn on_disconnect(&mut self, link: LinkId, reason: Farewell, records: &[Record], now: Instant) {
+    pub(super) fn on_disconnect(
+        &mut self,
+        link: LinkId,
+        reason: DisconnectReason,
+        records: &[Record],
+        now: Instant,
+    ) {
         self.learn(link, records);
         let Some(conn) = self.conns.get(&link) else { return };
         let (peer, record) = (conn.peer, conn.record.clone());
         // Not too often: whoever says goodbye again and again is not to be dialled each time.
         let again = conn.explicit && now - conn.since > self.config.pair_backoff / 3;
-        let text = match reason {
-            Farewell::Leaving => "it left the network",
-            Farewell::Split => "a joiner came between",
-            Farewell::Surplus => "it has peers enough",
-            Farewell::Closed => "its user closed the link",
-            Farewell::Nearer => "it has found a nearer peer",
-        };
-        self.end_link(link, reason, text, now);
+        self.end_link(link, reason, CloseReason::EndedByPeer(reason), now);
         match (reason, &record) {
-            (Farewell::Leaving, _) => {
+            (DisconnectReason::Leaving, _) => {
                 self.lost.forget(&peer);
                 self.passive.forget(&peer);
                 self.take_over(records, now);
@@ -397,8 +407,8 @@ impl Membership {
             _ => {}
         }
         match reason {
-            Farewell::Closed => self.keep_apart(peer, now),
-            Farewell::Leaving => {}
+            DisconnectReason::Closed => self.keep_apart(peer, now),
+            DisconnectReason::Leaving => {}
             // It said so before it had heard that somebody wishes for the link.
             _ if again => {
                 if let Some(record) = &record {
@@ -412,7 +422,7 @@ impl Membership {
     /// The user closed this link: the pair leaves each other alone for a while.
     pub(crate) fn close_by_user(&mut self, peer: &NodeId, now: Instant) {
         if let Some((link, _)) = self.link_to(peer) {
-            self.say_goodbye(link, Farewell::Closed, now);
+            self.say_goodbye(link, DisconnectReason::Closed, now);
             self.keep_apart(*peer, now);
         }
     }
@@ -434,18 +444,24 @@ impl Membership {
         }
     }
 
-    pub(super) fn say_goodbye(&mut self, link: LinkId, reason: Farewell, now: Instant) {
+    pub(super) fn say_goodbye(&mut self, link: LinkId, reason: DisconnectReason, now: Instant) {
         self.part(link, reason, None, now);
     }
 
     /// The same, and who is to take this node's place at the other end.
-    pub(super) fn part(&mut self, link: LinkId, reason: Farewell, heir: Option<Record>, now: Instant) {
+    pub(super) fn part(
+        &mut self,
+        link: LinkId,
+        reason: DisconnectReason,
+        heir: Option<Record>,
+        now: Instant,
+    ) {
         let Some(conn) = self.conns.get(&link) else { return };
         let (peer, record) = (conn.peer, conn.record.clone());
         let mut records: Vec<_> = heir.into_iter().collect();
         records.extend(self.sample(8, 7, &peer));
         self.send(link, Control::Disconnect { reason, records });
-        self.end_link(link, reason, "closed by this node", now);
+        self.end_link(link, reason, CloseReason::Ended(reason), now);
         if let Some(record) = record {
             self.learn_of(&record);
             self.passive.avoid(&peer, now + self.config.pair_backoff / 3);
@@ -453,33 +469,35 @@ impl Membership {
     }
 
     /// Ends a link. If it was given up for others the connection may live on.
-    fn end_link(&mut self, link: LinkId, why: Farewell, reason: &'static str, now: Instant) {
+    fn end_link(&mut self, link: LinkId, why: DisconnectReason, reason: CloseReason, now: Instant) {
         match why {
-            Farewell::Split | Farewell::Surplus | Farewell::Nearer if self.is_active(link) => {
+            DisconnectReason::Split | DisconnectReason::Surplus | DisconnectReason::Nearer
+                if self.is_active(link) =>
+            {
                 self.gone(link, reason, false, now);
-                self.out.push(Effect::GivenUp(link, reason));
+                self.out.push(Effect::Demoted(link, reason));
             }
             _ => self.drop_link(link, reason, now),
         }
     }
 
     /// Ends a connection in good order.
-    pub(super) fn drop_link(&mut self, link: LinkId, reason: &'static str, now: Instant) {
+    pub(super) fn drop_link(&mut self, link: LinkId, reason: CloseReason, now: Instant) {
         self.gone(link, reason, false, now);
         self.out.push(Effect::Close(link, reason));
     }
 
-    pub(super) fn close(&mut self, link: LinkId, reason: &'static str) {
+    pub(super) fn close(&mut self, link: LinkId, reason: CloseReason) {
         self.conns.remove(&link);
         self.out.push(Effect::Close(link, reason));
     }
 
     /// The connection broke, or was found dead.
-    pub(crate) fn disconnected(&mut self, link: LinkId, reason: &'static str, now: Instant) {
+    pub(crate) fn disconnected(&mut self, link: LinkId, reason: CloseReason, now: Instant) {
         self.gone(link, reason, true, now);
     }
 
-    fn gone(&mut self, link: LinkId, reason: &'static str, lost: bool, now: Instant) {
+    fn gone(&mut self, link: LinkId, reason: CloseReason, lost: bool, now: Instant) {
         let Some(conn) = self.conns.remove(&link) else { return };
         self.splits.retain(|_, split| split.link != link || split.offer.is_none());
         if let Purpose::Explicit(request) = conn.purpose {

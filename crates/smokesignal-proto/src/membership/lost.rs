@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Membership, Purpose};
-use crate::Target;
 use crate::id::NodeId;
+use crate::ids::Target;
 use crate::record::Record;
 use crate::time::Instant;
 

@@ -10,8 +10,8 @@ mod links;
 mod lost;
 mod probe;
 mod reorder;
-mod serving;
 mod split;
+mod stream_only;
 mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,8 +21,10 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::id::{Keypair, NodeId};
+use crate::ids::{DialId, LinkId, RequestId};
+use crate::limits::Held;
 use crate::message::{Control, Message, Priority};
-use crate::node::{DialId, Held, LinkId, RequestFailure, RequestId, Target};
+use crate::output::{CloseReason, Output, RequestFailure};
 use crate::passive::Passive;
 use crate::record::{Proved, Record};
 use crate::rng::Rng;
@@ -32,27 +34,22 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) enum Effect {
     Send(LinkId, Message),
-    Dial {
-        dial: DialId,
-        target: Target,
-        expect: Option<NodeId>,
-        patience: Option<Duration>,
-    },
-    Close(LinkId, &'static str),
+    Dial(Output),
+    Close(LinkId, CloseReason),
     /// The same, unless streams use it.
-    GivenUp(LinkId, &'static str),
+    Demoted(LinkId, CloseReason),
     Up(LinkId),
-    Down(LinkId, &'static str),
+    Down(LinkId, CloseReason),
     Requested(RequestId, Result<NodeId, RequestFailure>),
     /// Streams may use this connection.
-    Serving(LinkId),
-    /// The dial for streams to this node, or the way through others, has failed.
-    NotServing {
+    StreamOnly(LinkId),
+    /// The dial for streams to this node, directly or through others, has failed.
+    NotReached {
         peer: NodeId,
-        carried: bool,
+        relayed: bool,
     },
-    /// Nothing was said to this neighbour for a while.
-    Quiet(LinkId),
+    /// Nothing was sent to this neighbour for a while.
+    KeepAlive(LinkId),
 }
 
 /// One connection, link or not.
@@ -61,7 +58,7 @@ pub(crate) struct Conn {
     pub(crate) peer: NodeId,
     dialled: bool,
     /// Its bytes go through other nodes.
-    carried: bool,
+    relayed: bool,
     phase: Phase,
     since: Instant,
     pub(crate) record: Option<Record>,
@@ -93,7 +90,7 @@ impl Conn {
         Self {
             peer,
             dialled,
-            carried: false,
+            relayed: false,
             phase: Phase::Session,
             since: now,
             record: None,
@@ -130,7 +127,7 @@ enum Phase {
     /// A link.
     Active,
     /// No link, and none to be: it serves streams.
-    Serving,
+    StreamOnly,
 }
 
 /// Why a connection is dialled.
@@ -148,7 +145,7 @@ enum Purpose {
     Probe,
     /// For streams, by dialling or through other nodes.
     Streams {
-        carried: bool,
+        relayed: bool,
     },
     /// A neighbour's neighbour, to move to from that one if it is nearer.
     Nearer(LinkId),
@@ -331,7 +328,7 @@ impl Membership {
         let explicit = self.conns.values().filter(|conn| conn.explicit).count();
         let sessions = self.conns.values().filter(|conn| conn.phase == Phase::Session).count();
         let links = config.hard_max().saturating_add(explicit);
-        let pending = self.conns.len() - sessions - self.degree() - self.serving();
+        let pending = self.conns.len() - sessions - self.degree() - self.stream_only();
         let explicit = |dial: &&Dial| matches!(dial.purpose, Purpose::Explicit(_));
         let dials = self.dials.len() - self.dials.values().filter(explicit).count();
         let (known, dead) = self.passive.counts();
@@ -343,7 +340,11 @@ impl Membership {
                 limit: config.max_dials + config.automatic_max() + 2,
             },
             Held { what: "connections that are no links", amount: sessions, limit: config.max_sessions },
-            Held { what: "connections for streams", amount: self.serving(), limit: serving::MAX_SERVING },
+            Held {
+                what: "connections for streams",
+                amount: self.stream_only(),
+                limit: stream_only::MAX_STREAM_ONLY,
+            },
             // What a user asks for comes on top.
             Held { what: "dials", amount: dials, limit: config.max_dials },
             Held { what: "known nodes", amount: known, limit: config.passive_view },

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use super::{Membership, Phase, Purpose};
+use crate::id::NodeId;
+use crate::ids::{LinkId, Target};
 use crate::message::{Control, Priority};
 use crate::netsplit::SeedFact;
-use crate::node::LinkId;
+use crate::output::{CloseReason, DialFailure};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -52,15 +54,18 @@ impl Membership {
         self.seeds.iter().filter(|seed| !seed.own).filter_map(fact).collect()
     }
 
-    pub(super) fn seed_silent(&mut self, ix: usize, refused: bool, now: Instant) {
+    pub(super) fn seed_silent(&mut self, ix: usize, failure: DialFailure, now: Instant) {
         let seen = &mut self.seeds[ix].seen;
         // A host that refuses is there; the seed's process is not, and that is no netsplit.
-        let count = if refused { 0 } else { seen.unreachable.0.saturating_add(1) };
+        let count = match failure {
+            DialFailure::Refused => 0,
+            DialFailure::Unanswered => seen.unreachable.0.saturating_add(1),
+        };
         (seen.unreachable, seen.elsewhere) = ((count, now), None);
     }
 
     /// Calls on the seeds that are missing, now.
-    pub(crate) fn probe_missing_seeds(&mut self, is_missing: impl Fn(&crate::NodeId) -> bool, now: Instant) {
+    pub(crate) fn probe_missing_seeds(&mut self, is_missing: impl Fn(&NodeId) -> bool, now: Instant) {
         for ix in 0..self.seeds.len() {
             let seed = &self.seeds[ix];
             let busy = self.dials.values().any(|dial| dial.purpose == Purpose::Contact(ix));
@@ -86,7 +91,7 @@ impl Membership {
 
     /// Calls on one node that may be cut off from us: a seed that `is_missing`, somebody who does not answer any more,
     /// or anybody.
-    pub(crate) fn probe(&mut self, is_missing: impl Fn(&crate::NodeId) -> bool, now: Instant) {
+    pub(crate) fn probe(&mut self, is_missing: impl Fn(&NodeId) -> bool, now: Instant) {
         let missing = |seed: &super::Seed| !seed.own && seed.peer.is_none_or(|peer| is_missing(&peer));
         let seeds: Vec<_> = (0..self.seeds.len()).filter(|ix| missing(&self.seeds[*ix])).collect();
         let lot = self.rng.below(10);
@@ -122,7 +127,7 @@ impl Membership {
         if self.dials.len() + 1 < self.config.max_dials
             && let Some(address) = record.dialable_from(&self.addresses)
         {
-            self.dial(Purpose::Probe, crate::Target::Address(address), Some(record.id), now);
+            self.dial(Purpose::Probe, Target::Address(address), Some(record.id), now);
         }
     }
 
@@ -143,7 +148,7 @@ impl Membership {
             }
             Purpose::Probe => {
                 self.lost.forget(&conn.peer);
-                self.drop_link(link, "it is of the same component", now);
+                self.drop_link(link, CloseReason::SamePartition, now);
             }
             _ => {}
         }

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use super::{Conn, Membership, Phase, Purpose};
-use crate::message::{Control, Farewell, Priority};
-use crate::node::{LinkId, Target};
+use crate::ids::{LinkId, Target};
+use crate::message::{Control, DisconnectReason, Priority};
+use crate::output::CloseReason;
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -113,7 +114,7 @@ impl Membership {
             self.ask_for_link(link, Priority::Low, None, now);
         } else {
             self.reorder.asked = None;
-            self.drop_link(link, "it is not nearer", now);
+            self.drop_link(link, CloseReason::NotNearer, now);
         }
     }
 
@@ -126,7 +127,7 @@ impl Membership {
         }
         let still = self.conns.get(&from).is_some_and(|conn| conn.phase == Phase::Active && !conn.explicit);
         if still && self.is_random_enough_without(from) {
-            self.say_goodbye(from, Farewell::Nearer, now);
+            self.say_goodbye(from, DisconnectReason::Nearer, now);
         }
     }
 

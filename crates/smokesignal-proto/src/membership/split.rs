@@ -4,8 +4,8 @@
 
 use super::{Between, Conn, Membership, Phase, Split, SplitOffer};
 use crate::id::NodeId;
-use crate::message::{Control, Farewell, Priority};
-use crate::node::LinkId;
+use crate::ids::LinkId;
+use crate::message::{Control, DisconnectReason, Priority};
 use crate::record::Record;
 use crate::time::Instant;
 
@@ -138,7 +138,7 @@ impl Membership {
             // It may have been wished for since the other end agreed to give it up.
             && !self.conns.get(&split.link).is_some_and(|conn| conn.explicit)
         {
-            self.say_goodbye(split.link, Farewell::Split, now);
+            self.say_goodbye(split.link, DisconnectReason::Split, now);
         }
     }
 
@@ -149,7 +149,7 @@ impl Membership {
             return false;
         }
         let Some(link) = self.spare(now, |_| true) else { return false };
-        self.say_goodbye(link, Farewell::Surplus, now);
+        self.say_goodbye(link, DisconnectReason::Surplus, now);
         true
     }
 

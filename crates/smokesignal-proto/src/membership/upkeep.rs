@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::{Membership, Phase, Purpose};
-use crate::message::{Control, Farewell, Message, Priority};
-use crate::node::{LinkId, RequestFailure};
+use crate::ids::LinkId;
+use crate::message::{Control, DisconnectReason, Message, Priority};
+use crate::output::{CloseReason, DialFailure, RequestFailure};
 use crate::time::Instant;
 
 /// What a connection that is no link is granted per tick: enough to join, too little to fill memory with answers.
@@ -140,22 +141,22 @@ impl Membership {
         // The driver answers every dial; this is for one that does not.
         let overdue = |since: Instant| now - since > self.config.session_timeout * 3;
         let lost: Vec<_> = self.dials.iter().filter(|(_, d)| overdue(d.since)).map(|(id, _)| *id).collect();
-        lost.into_iter().for_each(|dial| self.dial_failed(dial, false, now));
+        lost.into_iter().for_each(|dial| self.dial_failed(dial, DialFailure::Unanswered, now));
         let config = &self.config;
         let stale = |conn: &super::Conn| match conn.phase {
             Phase::Session => now - conn.since > config.session_timeout,
             Phase::Requested | Phase::Accepted => now - conn.since > config.handshake_timeout,
-            Phase::Active | Phase::Serving => now - conn.heard > config.ping_timeout,
+            Phase::Active | Phase::StreamOnly => now - conn.heard > config.ping_timeout,
         };
         let stale: Vec<_> = self.conns.iter().filter(|(_, conn)| stale(conn)).map(|(id, _)| *id).collect();
         for link in stale {
             let used = self
                 .conns
                 .get(&link)
-                .is_some_and(|conn| matches!(conn.phase, Phase::Active | Phase::Serving));
+                .is_some_and(|conn| matches!(conn.phase, Phase::Active | Phase::StreamOnly));
             self.silent += usize::from(self.is_active(link));
-            self.disconnected(link, "it has not been heard for too long", now);
-            let reason = if used { "silent for longer than the ping timeout" } else { "no use for it" };
+            let reason = if used { CloseReason::Silent } else { CloseReason::Unused };
+            self.disconnected(link, reason, now);
             self.out.push(super::Effect::Close(link, reason));
         }
     }
@@ -163,8 +164,8 @@ impl Membership {
     fn keep_alive(&mut self, now: Instant) {
         let quiet = |conn: &super::Conn| now - conn.spoke > self.config.keepalive;
         let links: Vec<LinkId> = self.active().filter(|(_, conn)| quiet(conn)).map(|(id, _)| id).collect();
-        self.out.extend(links.into_iter().map(super::Effect::Quiet));
-        let serving = |conn: &super::Conn| conn.phase == Phase::Serving && quiet(conn);
+        self.out.extend(links.into_iter().map(super::Effect::KeepAlive));
+        let serving = |conn: &super::Conn| conn.phase == Phase::StreamOnly && quiet(conn);
         let links: Vec<_> = self.conns.iter().filter(|(_, conn)| serving(conn)).map(|(id, _)| *id).collect();
         for link in links {
             self.send(link, Control::Ping { degree: 0, child: None, subtree: 0, seeds: Vec::new() });
@@ -173,7 +174,7 @@ impl Membership {
 
     /// Tells all neighbours how many this node has, because it can do without none of them.
     pub(super) fn tell_degree(&mut self) {
-        let links: Vec<_> = self.active().map(|(id, _)| super::Effect::Quiet(id)).collect();
+        let links: Vec<_> = self.active().map(|(id, _)| super::Effect::KeepAlive(id)).collect();
         self.out.extend(links);
     }
 
@@ -213,7 +214,7 @@ impl Membership {
             link => link,
         };
         if let Some(link) = link {
-            self.say_goodbye(link, Farewell::Surplus, now);
+            self.say_goodbye(link, DisconnectReason::Surplus, now);
         }
     }
 
@@ -230,7 +231,7 @@ impl Membership {
         let full = self.committed() >= self.config.automatic_max();
         if full && now - since > STARVED && self.conns.get(&link).is_some_and(free) {
             self.hungry_since = Some(now);
-            self.say_goodbye(link, Farewell::Surplus, now);
+            self.say_goodbye(link, DisconnectReason::Surplus, now);
         }
     }
 
@@ -320,9 +321,9 @@ impl Membership {
         for link in links {
             if self.is_active(link) {
                 let heir = heirs.next().flatten();
-                self.part(link, Farewell::Leaving, heir, now);
+                self.part(link, DisconnectReason::Leaving, heir, now);
             } else {
-                self.drop_link(link, "this node leaves", now);
+                self.drop_link(link, CloseReason::Ended(DisconnectReason::Leaving), now);
             }
         }
     }

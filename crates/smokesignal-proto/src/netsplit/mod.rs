@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::id::{Keypair, NodeId};
+use crate::ids::LinkId;
+use crate::limits::Held;
 use crate::message::{Beat, Control, MAX_SEEDS, SeedReport, SeedStatus};
-use crate::node::{Held, LinkId};
 use crate::rng::Rng;
 use crate::time::Instant;
 

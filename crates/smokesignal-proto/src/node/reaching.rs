@@ -1,8 +1,10 @@
 //! What [`Node`] does to reach any node for streams: it passes facts between the search and membership.
 
-use super::{Carry, LinkId, Node, Output, RequestId, Target, Unreachable};
+use super::Node;
 use crate::id::NodeId;
+use crate::ids::{LinkId, RequestId};
 use crate::message::Control;
+use crate::output::{Output, Relay, Unreachable};
 use crate::reach::{Due, Step, Try};
 use crate::record::Record;
 use crate::time::Instant;
@@ -33,38 +35,44 @@ impl Node {
         self.pass_on(now);
     }
 
-    /// The connection was a link until a moment ago (see [`Output::GivenUp`]), and streams use it still: it goes on for them
+    /// The connection was a link until a moment ago (see [`Output::Demoted`]), and streams use it still: it goes on for them
     /// alone. Both sides do so, each for itself. False: there is no room; close it.
     pub fn keep_for_streams(&mut self, link: LinkId, peer: NodeId, dialled: bool, now: Instant) -> bool {
         self.membership.keep_for_streams(link, peer, dialled, now)
     }
 
-    /// A neighbour wants bytes to be carried to `target`, which the search with this number has found.
-    pub fn carry(&self, link: LinkId, query: u64, target: &NodeId) -> Carry {
+    /// Says what to do with a connection that the neighbour at `link` wants relayed to `target`, which the lookup `query` has
+    /// found.
+    pub fn relay(&self, link: LinkId, query: u64, target: &NodeId) -> Relay {
         if !self.membership.is_active(link) {
-            return Carry::Refuse;
+            return Relay::Refuse;
         }
         if *target == self.me {
-            return Carry::ToMe;
+            return Relay::Accept;
         }
         let onward =
             self.reach.way_forth(query, target, link).filter(|link| self.membership.is_active(*link));
-        onward.map_or(Carry::Refuse, Carry::Onward)
+        onward.map_or(Relay::Refuse, Relay::Forward)
     }
 
     /// Tries one way to reach the node, once there is room for a dial; what is known is of no use, the network is asked.
     fn attempt(&mut self, id: NodeId, how: Try, now: Instant) {
-        let target = match how {
+        let address = match how {
             Try::Known if !self.config.dial_for_streams => None,
-            Try::Known => self.membership.known_address(&id).map(Target::Address),
-            Try::Told(address) => Some(Target::Address(address)),
-            Try::Carried => self.reach.way(&id).map(|(via, query)| Target::Carried { via, query }),
+            Try::Known => self.membership.known_address(&id),
+            Try::Told(address) => Some(address),
+            Try::Carried => None,
         };
-        let Some(target) = target else { return self.ask_network(id, now) };
-        if let (Try::Known, Target::Address(address)) = (how, &target) {
-            self.reach.set_vain(&id, *address);
-        }
-        let dialled = self.membership.dial_for_streams(id, target, now);
+        let dialled = if let Some(address) = address {
+            if how == Try::Known {
+                self.reach.set_vain(&id, address);
+            }
+            self.membership.dial_for_streams(id, address, now)
+        } else if let (Try::Carried, Some((via, query))) = (how, self.reach.way(&id)) {
+            self.membership.dial_relayed(id, via, query, now)
+        } else {
+            return self.ask_network(id, now);
+        };
         self.reach.set_step(&id, if dialled { Step::Trying(how) } else { Step::Waiting(how) });
         if let Try::Known | Try::Told(_) = how {
             self.reach.dialling(&id, now);

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{LinkId, Node};
+use super::Node;
 use crate::config::Start;
 use crate::id::NodeId;
-use crate::message::{Ask, Control, DigestEnd, Mark, Segment};
+use crate::ids::LinkId;
+use crate::message::{Ask, Control, DigestEnd, Mark};
+use crate::output::CloseReason;
+use crate::segment::Segment;
 use crate::spread::{Advice, Repair};
 use crate::streams::{Delivery, OWN, StreamIx, Verdict};
 use crate::time::Instant;
@@ -49,7 +52,7 @@ impl Node {
         }
         // "Verify before believing": nothing moves on an unverified segment (A13).
         if self.config.signed && !self.streams.verify(place, segment, &self.config.network) {
-            return self.violation(link, "it sent a segment that its writer has not signed", now);
+            return self.violation(link, CloseReason::ForgedSegment, now);
         }
         self.on_proven_segment(link, segment, now);
     }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{LinkId, Node, Output};
+use super::Node;
 use crate::id::NodeId;
+use crate::ids::LinkId;
 use crate::message::{Beat, Control};
 use crate::netsplit::{News, Report};
+use crate::output::{CloseReason, Output};
 use crate::time::Instant;
 
 impl Node {
@@ -28,7 +30,7 @@ impl Node {
     pub(super) fn on_beacon(&mut self, link: LinkId, beat: &Arc<Beat>, age_ms: u32, hops: u8, now: Instant) {
         if self.membership.is_active(link) {
             if !self.netsplit.on_beacon(link, beat, age_ms, hops, now) {
-                return self.violation(link, "it sent a beat that its root has not signed", now);
+                return self.violation(link, CloseReason::ForgedBeat, now);
             }
         } else if self.membership.is_probe(link) {
             if self.netsplit.is_other(beat, age_ms, now) {

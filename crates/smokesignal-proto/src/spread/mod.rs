@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::ids::LinkId;
+use crate::limits::{Held, StreamLink};
 use crate::message::Mark;
-use crate::node::{Held, LinkId, StreamLink};
 use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Link, Spread};
 use crate::config::Config;
+use crate::ids::LinkId;
 use crate::message::{Control, DigestEnd, MAX_MARKS, Message};
-use crate::node::LinkId;
 use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 

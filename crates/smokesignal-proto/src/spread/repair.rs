@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Column, MAX_FAILED_CLAIMS, Spread};
 use crate::config::Config;
-use crate::node::LinkId;
+use crate::ids::LinkId;
 use crate::streams::{StreamIx, Streams};
 use crate::time::Instant;
 

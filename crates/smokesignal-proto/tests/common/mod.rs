@@ -47,7 +47,7 @@ pub struct World {
 
 enum Event {
     Connected { link: LinkId, at: usize, peer: usize, dial: Option<DialId> },
-    DialFailed { at: usize, dial: DialId, refused: bool },
+    DialFailed { at: usize, dial: DialId, failure: DialFailure },
     Message { link: LinkId, at: usize, message: Message },
     Closed { link: LinkId, at: usize },
 }
@@ -227,17 +227,14 @@ impl World {
         match event {
             Event::Connected { link, at, peer, dial: None } if self.circuits.contains_key(&link) => {
                 let peer = self.id(peer);
-                self.with(at, |node, now| node.handle_carried(link, peer, now));
+                self.with(at, |node, now| node.handle_relayed(link, peer, now));
             }
             Event::Connected { link, at, peer, dial } => {
                 let peer = self.id(peer);
                 self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
             }
-            Event::DialFailed { at, dial, refused: true } => {
-                self.with(at, |node, now| node.handle_dial_refused(dial, now));
-            }
-            Event::DialFailed { at, dial, .. } => {
-                self.with(at, |node, now| node.handle_dial_failed(dial, now));
+            Event::DialFailed { at, dial, failure } => {
+                self.with(at, |node, now| node.handle_dial_failed(dial, failure, now));
             }
             Event::Closed { link, at } => self.with(at, |node, now| node.handle_disconnected(link, now)),
             Event::Message { link, at, message } => {
@@ -278,13 +275,11 @@ impl World {
                 let message = decode(bytes.into()).unwrap();
                 self.post_on_link(link, ix, Event::Message { link, at, message });
             }
-            Output::Dial { dial, target, expect, patience } => {
+            Output::DialRelayed { dial, via, query, id } => self.relay(ix, dial, via, query, &id),
+            Output::Dial { dial, target, expect, timeout } => {
                 let address = match target {
                     Target::Name(name) => name.parse().unwrap(),
                     Target::Address(address) => address,
-                    Target::Carried { via, query } => {
-                        return self.carry(ix, dial, via, query, &expect.unwrap());
-                    }
                 };
                 let peer = self.addresses.get(&address).copied();
                 let peer = peer.filter(|peer| expect.is_none_or(|id| id == self.id(*peer)));
@@ -292,9 +287,10 @@ impl World {
                 let mute = |peer: usize| self.frozen.contains(&peer) || self.hidden.contains(&peer);
                 let silent = peer.is_some_and(|peer| mute(peer) || self.is_cut(ix, peer));
                 let Some(peer) = peer.filter(|_| !silent) else {
-                    let silence = patience.unwrap_or(Duration::from_secs(2));
+                    let silence = timeout.unwrap_or(Duration::from_secs(2));
                     let at = if silent { self.now + silence } else { later };
-                    return self.post(at, Event::DialFailed { at: ix, dial, refused: !silent });
+                    let failure = if silent { DialFailure::Unanswered } else { DialFailure::Refused };
+                    return self.post(at, Event::DialFailed { at: ix, dial, failure });
                 };
                 self.links += 1;
                 let link = LinkId(self.links);
@@ -306,7 +302,7 @@ impl World {
                 self.latest.insert((link, peer), later);
                 self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
             }
-            Output::Close { link, .. } | Output::GivenUp { link, .. } => self.close(link, ix),
+            Output::Close { link, .. } | Output::Demoted { link, .. } => self.close(link, ix),
             Output::Deliver { from, seq, messages } => {
                 self.read.entry((ix, from)).or_default().extend((seq..).zip(messages));
             }
@@ -322,27 +318,28 @@ impl World {
                 self.splits.push((ix, self.now, split));
             }
             Output::Reached { request, outcome } => self.reached.push((ix, request, outcome)),
-            Output::PeerDown { .. } | Output::Serving { .. } => {}
+            Output::PeerDown { .. } | Output::StreamOnly { .. } => {}
         }
     }
 
     /// As the driver does it: each node is asked where to.
-    fn carry(&mut self, ix: usize, dial: DialId, via: LinkId, query: u64, target: &NodeId) {
+    fn relay(&mut self, ix: usize, dial: DialId, via: LinkId, query: u64, target: &NodeId) {
         let (mut at, mut way) = (ix, vec![via]);
         let later = self.now + self.delay();
         let found = loop {
             let link = *way.last().unwrap();
             let Some(ends) = self.ends.get(&link) else { break None };
             at = if ends.0 == at { ends.1 } else { ends.0 };
-            match self.nodes.get(&at).map(|node| node.carry(link, query, target)) {
-                Some(Carry::ToMe) => break Some(at),
-                Some(Carry::Onward(link)) => way.push(link),
-                Some(Carry::Refuse) | None => break None,
+            match self.nodes.get(&at).map(|node| node.relay(link, query, target)) {
+                Some(Relay::Accept) => break Some(at),
+                Some(Relay::Forward(link)) => way.push(link),
+                Some(Relay::Refuse) | None => break None,
             }
             assert!(way.len() < 30, "a circle");
         };
         let Some(peer) = found else {
-            return self.post(later, Event::DialFailed { at: ix, dial, refused: true });
+            let failure = DialFailure::Refused;
+            return self.post(later, Event::DialFailed { at: ix, dial, failure });
         };
         self.links += 1;
         let link = LinkId(self.links);

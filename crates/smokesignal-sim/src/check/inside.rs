@@ -3,7 +3,7 @@
 //! To look at everything all the time would take longer than the run. Each second one writer's stream is looked at in
 //! all nodes, one node's records, and the limits of some hundred nodes; each has its turn.
 
-use smokesignal_proto::{NodeId, StreamView};
+use smokesignal_proto::{CloseReason, NodeId, StreamView};
 
 use crate::member::Member;
 use crate::rule::Fault;
@@ -21,14 +21,16 @@ const RECORDS: usize = 8;
 const ROOT_SLACK: u64 = 2_000_000;
 /// A wish has come to the other end after this long, if lines are not slow.
 const WISH_HEARD: u64 = 1_000_000;
-/// Reasons to end a link that is not broken.
-const CHOICES: [&str; 5] = [
-    "a joiner came between",
-    "it has peers enough",
-    "it has found a nearer peer",
-    "there are peers enough by now",
-    "it is not nearer",
-];
+/// Whether a link that was not broken was ended for this reason, for the sake of others.
+const fn is_choice(reason: CloseReason) -> bool {
+    use smokesignal_proto::DisconnectReason::{Nearer, Split, Surplus};
+    matches!(
+        reason,
+        CloseReason::EndedByPeer(Split | Surplus | Nearer)
+            | CloseReason::EnoughPeers
+            | CloseReason::NotNearer
+    )
+}
 
 /// What was not as it should be a second ago.
 #[derive(Debug, Default)]
@@ -223,7 +225,7 @@ impl World {
     }
 
     /// C11: a link that somebody asked for by name is never ended for the sake of others.
-    pub(crate) fn check_lost_peer(&mut self, ix: usize, peer: Option<NodeId>, reason: &str) {
+    pub(crate) fn check_lost_peer(&mut self, ix: usize, peer: Option<NodeId>, reason: CloseReason) {
         let Some(peer) = peer else { return };
         // Until the other end has heard of the wish it may give the link up, and it is made again.
         let now = self.now;
@@ -233,7 +235,7 @@ impl World {
         let other = self.numbers.get(&peer).map(|other| &self.members[*other as usize]);
         let mutual = wished(&self.members[ix], &peer)
             || other.is_some_and(|other| wished(other, &self.members[ix].id));
-        if mutual && CHOICES.contains(&reason) {
+        if mutual && is_choice(reason) {
             self.violate("C11", ix, format!("its link to {peer:?}, which was wished for, ended: {reason}"));
         }
         self.members[ix].explicit.retain(|(wish, _)| *wish != peer);

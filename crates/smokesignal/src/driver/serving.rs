@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use smokesignal_proto::{LinkId, RequestId, Unreachable};
+use smokesignal_proto::{CloseReason, LinkId, RequestId, Unreachable};
 use tokio::time::Instant;
 
 use super::{Driver, Open};
@@ -23,7 +23,7 @@ impl Driver {
     }
 
     /// The network needs the link no more. If streams use it, it goes on for them.
-    pub(super) fn given_up(&mut self, link: LinkId, reason: &'static str) {
+    pub(super) fn given_up(&mut self, link: LinkId, reason: CloseReason) {
         self.peer_down(link, reason);
         let now = self.now();
         let kept = self.links.get(&link).is_some_and(|entry| {

@@ -3,24 +3,25 @@
 use std::net::SocketAddr;
 
 use super::{Conn, Effect, Membership, Phase, Purpose};
-use crate::Target;
 use crate::id::NodeId;
+use crate::ids::{LinkId, Target};
 use crate::message::Control;
-use crate::node::LinkId;
+use crate::output::{CloseReason, Output};
 use crate::record::Record;
 use crate::time::Instant;
 
 /// Connections to one node that serve streams, at most: both may have dialled at the same time.
 const MAX_FOR_ONE: usize = 2;
 /// Connections that serve streams only, at most; a new one is closed. Others may take three quarters of them.
-pub(super) const MAX_SERVING: usize = 256;
+pub(super) const MAX_STREAM_ONLY: usize = 256;
 
 impl Membership {
     /// A link, or a connection for streams, to this node.
     pub(crate) fn link_for_streams(&self, id: &NodeId) -> Option<LinkId> {
-        let serves = |conn: &&Conn| conn.peer == *id && matches!(conn.phase, Phase::Active | Phase::Serving);
+        let serves =
+            |conn: &&Conn| conn.peer == *id && matches!(conn.phase, Phase::Active | Phase::StreamOnly);
         let found = self.conns.iter().filter(|(_, conn)| serves(conn));
-        found.max_by_key(|(_, conn)| (conn.phase == Phase::Active, !conn.carried)).map(|(link, _)| *link)
+        found.max_by_key(|(_, conn)| (conn.phase == Phase::Active, !conn.relayed)).map(|(link, _)| *link)
     }
 
     /// Where the node can be dialled, as far as this one knows.
@@ -41,20 +42,27 @@ impl Membership {
         self.record.clone()
     }
 
-    /// False: there is no room for a dial now.
-    pub(crate) fn dial_for_streams(&mut self, id: NodeId, target: Target, now: Instant) -> bool {
+    /// Dials the node for streams. Returns whether there was room for a dial.
+    pub(crate) fn dial_for_streams(&mut self, id: NodeId, address: SocketAddr, now: Instant) -> bool {
         let before = self.dials.len();
-        let carried = matches!(target, Target::Carried { .. });
-        self.dial(Purpose::Streams { carried }, target, Some(id), now);
+        self.dial(Purpose::Streams { relayed: false }, Target::Address(address), Some(id), now);
         self.dials.len() > before
     }
 
+    /// Connects to the node through others, for streams. Returns whether there was room for a dial.
+    pub(crate) fn dial_relayed(&mut self, id: NodeId, via: LinkId, query: u64, now: Instant) -> bool {
+        let purpose = Purpose::Streams { relayed: true };
+        let Some(dial) = self.begin_dial(purpose, Some(id), now) else { return false };
+        self.out.push(Effect::Dial(Output::DialRelayed { dial, via, query, id }));
+        true
+    }
+
     /// Somebody has reached this node through others.
-    pub(crate) fn carried(&mut self, link: LinkId, peer: NodeId, now: Instant) {
+    pub(crate) fn relayed(&mut self, link: LinkId, peer: NodeId, now: Instant) {
         if peer == self.me || self.leaving {
-            return self.out.push(Effect::Close(link, "nothing to be carried here"));
+            return self.out.push(Effect::Close(link, CloseReason::RelayRefused));
         }
-        let conn = Conn { carried: true, ..Conn::new(peer, false, Purpose::None, &self.config, now) };
+        let conn = Conn { relayed: true, ..Conn::new(peer, false, Purpose::None, &self.config, now) };
         self.conns.insert(link, conn);
         self.serve(link, now);
     }
@@ -77,22 +85,22 @@ impl Membership {
             return;
         };
         let same =
-            self.conns.values().filter(|conn| conn.peer == peer && conn.phase == Phase::Serving).count();
-        let room = if dialled { MAX_SERVING } else { MAX_SERVING * 3 / 4 };
-        if same >= MAX_FOR_ONE || self.serving() >= room {
-            let carried = self.conns.get(&link).is_some_and(|conn| conn.carried);
+            self.conns.values().filter(|conn| conn.peer == peer && conn.phase == Phase::StreamOnly).count();
+        let room = if dialled { MAX_STREAM_ONLY } else { MAX_STREAM_ONLY * 3 / 4 };
+        if same >= MAX_FOR_ONE || self.stream_only() >= room {
+            let relayed = self.conns.get(&link).is_some_and(|conn| conn.relayed);
             if dialled {
-                self.out.push(Effect::NotServing { peer, carried });
+                self.out.push(Effect::NotReached { peer, relayed });
             }
-            return self.drop_link(link, "too many connections for streams", now);
+            return self.drop_link(link, CloseReason::TooManyStreams, now);
         }
         let Some(conn) = self.conns.get_mut(&link) else { return };
-        (conn.phase, conn.since) = (Phase::Serving, now);
-        self.out.push(Effect::Serving(link));
+        (conn.phase, conn.since) = (Phase::StreamOnly, now);
+        self.out.push(Effect::StreamOnly(link));
     }
 
-    pub(super) fn serving(&self) -> usize {
-        self.conns.values().filter(|conn| conn.phase == Phase::Serving).count()
+    pub(super) fn stream_only(&self) -> usize {
+        self.conns.values().filter(|conn| conn.phase == Phase::StreamOnly).count()
     }
 
     pub(crate) fn keep_for_streams(
@@ -102,18 +110,18 @@ impl Membership {
         dialled: bool,
         now: Instant,
     ) -> bool {
-        if self.serving() >= MAX_SERVING || self.leaving || self.conns.contains_key(&link) {
+        if self.stream_only() >= MAX_STREAM_ONLY || self.leaving || self.conns.contains_key(&link) {
             return false;
         }
         let conn =
-            Conn { phase: Phase::Serving, ..Conn::new(peer, dialled, Purpose::None, &self.config, now) };
+            Conn { phase: Phase::StreamOnly, ..Conn::new(peer, dialled, Purpose::None, &self.config, now) };
         self.conns.insert(link, conn);
         true
     }
 
     pub(crate) fn close_streams(&mut self, link: LinkId, now: Instant) {
-        if self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::Serving) {
-            self.drop_link(link, "no stream has used it for a while", now);
+        if self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::StreamOnly) {
+            self.drop_link(link, CloseReason::NoStreams, now);
         }
     }
 

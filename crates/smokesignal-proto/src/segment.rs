@@ -1,0 +1,208 @@
+//! Segments: the numbered parts of a writer's stream, and the signature that every node checks.
+//!
+//! A signature takes as long to check as 64 KiB take to pass a node. So a writer that has several segments to send builds
+//! a hash tree over them (`hash_tree.rs`) and signs its root. Each segment carries that signature and the proof that leads
+//! from it to the root: a reader that has verified the signature once only hashes the others, and a reader that begins in
+//! the middle needs nothing that came before.
+
+use bytes::Bytes;
+
+use crate::hash_tree::{self, Hash, InclusionProof, MAX_LEAVES};
+use crate::id::{Keypair, NodeId, Signature};
+
+/// A numbered part of one writer's stream: some whole messages, or a fragment of a large one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The writer.
+    pub origin: NodeId,
+    /// The start of the writer that the segment belongs to.
+    pub incarnation: u64,
+    /// Number of this segment in the incarnation, from 1.
+    pub seq: u64,
+    /// Number of the first message in it, or of the message it is a fragment of, from 1.
+    pub first_message: u64,
+    /// What the body holds.
+    pub kind: SegmentKind,
+    /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
+    pub body: Bytes,
+    /// The writer's signature for all of it; `None` in a network of unsigned messages.
+    pub seal: Option<Seal>,
+}
+
+/// What a segment's body holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// Whole messages, each after its length as a varint.
+    Whole {
+        /// The number of messages. It is not sent: the decoder counts them, and the count is believed from then on.
+        messages: u32,
+    },
+    /// A piece of one message.
+    Fragment {
+        /// Whether the message begins here.
+        first: bool,
+        /// Whether the message ends here.
+        last: bool,
+    },
+}
+
+impl SegmentKind {
+    /// Returns the flags on the wire: bit 0 fragment, bit 1 its first, bit 2 its last.
+    pub(crate) fn bits(self) -> u8 {
+        match self {
+            Self::Whole { .. } => 0,
+            Self::Fragment { first, last } => 1 | u8::from(first) << 1 | u8::from(last) << 2,
+        }
+    }
+}
+
+/// A writer's signature for a batch of segments, and the proof that one of them belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    pub(crate) signature: Signature,
+    pub(crate) proof: InclusionProof,
+}
+
+/// The root of a hash tree whose signature was verified, with that signature: other segments that lead to it need only be
+/// hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VerifiedRoot {
+    hash: Hash,
+    signature: [u8; 64],
+}
+
+impl Segment {
+    /// Signs the segment alone with the writer's key, for this network.
+    pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32]) {
+        sign_batch(std::slice::from_mut(self), keypair, network);
+    }
+
+    /// Signs consecutive segments together, at most 16 with one signature; each can be checked alone.
+    pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32]) {
+        segments.chunks_mut(MAX_LEAVES).for_each(|batch| sign_batch(batch, keypair, network));
+    }
+
+    /// Returns whether its writer wrote it, in this network.
+    pub fn verify(&self, network: &[u8; 32]) -> bool {
+        self.verify_after(network, &mut None)
+    }
+
+    /// The same. `last` is the root that was verified last for this writer, and becomes this segment's.
+    pub(crate) fn verify_after(&self, network: &[u8; 32], last: &mut Option<VerifiedRoot>) -> bool {
+        let Some(Seal { signature, proof }) = &self.seal else { return false };
+        if signature.was_verified(&self.origin, network) {
+            return true;
+        }
+        let hash = proof.root(self.leaf(network));
+        let root = VerifiedRoot { hash, signature: *signature.as_bytes() };
+        if last.as_ref() == Some(&root) {
+            signature.remember(&self.origin, network);
+            return true;
+        }
+        let holds = signature.verify(&self.origin, network, || signed_text(&hash));
+        if holds {
+            *last = Some(root);
+        }
+        holds
+    }
+
+    /// Returns how many messages are complete with it.
+    pub(crate) fn messages_ended(&self) -> u64 {
+        match self.kind {
+            SegmentKind::Whole { messages } => messages.into(),
+            SegmentKind::Fragment { last, .. } => u64::from(last),
+        }
+    }
+
+    /// The hash of everything that the segment says, its writer and its network. The body is hashed on its own, because a
+    /// whole buffer is hashed fastest.
+    fn leaf(&self, network: &[u8; 32]) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"smokesignal segment 1\0").update(network).update(self.origin.as_bytes());
+        for number in [self.incarnation, self.seq, self.first_message] {
+            hasher.update(&number.to_be_bytes());
+        }
+        hasher.update(&[self.kind.bits()]).update(blake3::hash(&self.body).as_bytes());
+        *hasher.finalize().as_bytes()
+    }
+}
+
+fn sign_batch(segments: &mut [Segment], keypair: &Keypair, network: &[u8; 32]) {
+    let leaves = segments.iter().map(|segment| segment.leaf(network)).collect();
+    let Some((root, proofs)) = hash_tree::build(leaves) else { return };
+    let signature = Signature::new(keypair.sign(&signed_text(&root)));
+    for (segment, proof) in segments.iter_mut().zip(proofs) {
+        segment.seal = Some(Seal { signature: signature.clone(), proof });
+    }
+}
+
+fn signed_text(root: &Hash) -> Vec<u8> {
+    [&b"smokesignal seal 1\0"[..], root].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: [u8; 32] = [5; 32];
+
+    fn batch(count: u64) -> Vec<Segment> {
+        let keypair = Keypair::from_seed(&[1; 32]);
+        let (origin, incarnation, kind, seal) = (keypair.id(), 1, SegmentKind::Whole { messages: 1 }, None);
+        let segment = |seq| {
+            let (first_message, seal, body) = (seq, seal.clone(), vec![1, seq as u8].into());
+            Segment { origin, incarnation, seq, first_message, kind, body, seal }
+        };
+        let mut segments: Vec<_> = (1..=count).map(segment).collect();
+        sign_batch(&mut segments, &keypair, &NETWORK);
+        segments
+    }
+
+    #[test]
+    fn each_segment_of_a_batch_of_any_size_can_be_checked_alone() {
+        for count in 1..=MAX_LEAVES as u64 {
+            for segment in batch(count) {
+                assert!(segment.verify(&NETWORK), "{} of {count}", segment.seq);
+            }
+        }
+    }
+
+    #[test]
+    fn after_the_first_of_a_batch_the_others_are_only_hashed_and_a_changed_one_is_refused() {
+        let segments = batch(7);
+        let mut last = None;
+        assert!(segments[0].verify_after(&NETWORK, &mut last));
+        let root = last.clone();
+        assert!(segments[6].verify_after(&NETWORK, &mut last));
+        assert_eq!(last, root);
+        let changed: [fn(&mut Segment); 6] = [
+            |segment| segment.body = vec![1, 99].into(),
+            |segment| segment.seq += 1,
+            |segment| segment.first_message += 1,
+            |segment| segment.incarnation += 1,
+            |segment| segment.seal.as_mut().unwrap().proof.hashes[1][0] ^= 1,
+            |segment| segment.seal.as_mut().unwrap().proof.left ^= 1,
+        ];
+        for change in changed {
+            let mut segment = segments[3].clone();
+            change(&mut segment);
+            assert!(!segment.verify_after(&NETWORK, &mut last));
+        }
+        assert!(!segments[3].clone().verify_after(&[6; 32], &mut last), "another network");
+        // The hashes lead to the known root, but the signature is not the one that holds for it: it may not be passed on.
+        let mut forged = segments[3].clone();
+        forged.seal.as_mut().unwrap().signature = Signature::new([9; 64]);
+        assert!(!forged.verify_after(&NETWORK, &mut last));
+    }
+
+    #[test]
+    fn another_writer_s_root_does_not_help() {
+        let mut last = None;
+        let segments = batch(2);
+        assert!(segments[0].verify_after(&NETWORK, &mut last));
+        let stranger = Keypair::from_seed(&[2; 32]);
+        let mut segment = segments[1].clone();
+        segment.origin = stranger.id();
+        assert!(!segment.verify_after(&NETWORK, &mut last));
+    }
+}
