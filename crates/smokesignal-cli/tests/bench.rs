@@ -1,12 +1,12 @@
-//! `smokesignal bench`: small runs, and what it prints about them.
+//! Small runs of `smokesignal bench`: the figures and the formats it prints.
 #![cfg(unix)]
 
 mod common;
 
-use common::{Plain, run};
+use common::{TextCommand, run};
 use serde_json::Value;
 
-/// What one run prints; it has to end well.
+/// Runs a benchmark that has to succeed, and returns its stdout.
 #[track_caller]
 fn bench(args: &[&str]) -> String {
     let finished = run(&[&["bench"], args].concat());
@@ -14,7 +14,7 @@ fn bench(args: &[&str]) -> String {
     finished.stdout
 }
 
-/// The rows of `--json`.
+/// Runs a benchmark with `--json`, and returns its rows.
 #[track_caller]
 fn rows(args: &[&str]) -> Vec<Value> {
     let text = bench(&[args, &["--json"]].concat());
@@ -23,7 +23,7 @@ fn rows(args: &[&str]) -> Vec<Value> {
 
 #[track_caller]
 fn number(row: &Value, field: &str) -> f64 {
-    row[field].as_f64().unwrap_or_else(|| panic!("{field} is no number: {row}"))
+    row[field].as_f64().unwrap_or_else(|| panic!("{field} is not a number: {row}"))
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_small_broadcast_loses_nothing() {
 }
 
 #[test]
-fn lists_are_measured_in_all_combinations_under_one_line_of_headings() {
+fn lists_are_measured_in_all_combinations_and_printed_under_a_single_header() {
     let args = ["--nodes", "2,3", "--warm-up", "0", "--seconds", "0.1", "--rate", "50,100", "--trusted"];
     let csv = bench(&[&args[..], &["--csv"]].concat());
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
@@ -55,7 +55,7 @@ fn lists_are_measured_in_all_combinations_under_one_line_of_headings() {
 }
 
 #[test]
-fn people_get_a_table() {
+fn the_default_format_is_an_aligned_table() {
     let table = bench(&["--nodes", "2,3", "--seconds", "0.1", "--warm-up", "0", "--window", "8"]);
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
@@ -64,7 +64,7 @@ fn people_get_a_table() {
 }
 
 #[test]
-fn streams_share_a_link() {
+fn direct_measures_streams_that_share_a_link() {
     let rows = rows(&["--direct", "--seconds", "0.2", "--streams", "3", "--size", "1KiB"]);
     let [row] = &rows[..] else { panic!("one row, not {rows:?}") };
     assert_eq!((number(row, "streams"), number(row, "size")), (3.0, 1024.0));
@@ -74,7 +74,7 @@ fn streams_share_a_link() {
 }
 
 #[test]
-fn many_idle_nodes_are_counted() {
+fn scale_counts_nodes_links_and_tasks() {
     let rows = rows(&["--scale", "--nodes", "5", "--seconds", "0.2", "--joining", "2"]);
     let [row] = &rows[..] else { panic!("one row, not {rows:?}") };
     assert_eq!((number(row, "reached"), number(row, "reach_ratio")), (4.0, 1.0));
@@ -84,7 +84,7 @@ fn many_idle_nodes_are_counted() {
 }
 
 #[test]
-fn what_nodes_keep_is_told_before_and_after_the_load() {
+fn memory_is_measured_under_load() {
     let load = ["--warm-up", "0", "--seconds", "0.2", "--rate", "100"];
     let rows = rows(&[&["--memory", "--nodes", "3", "--cool-down", "0"], &load[..]].concat());
     let [row] = &rows[..] else { panic!("one row, not {rows:?}") };
@@ -95,7 +95,7 @@ fn what_nodes_keep_is_told_before_and_after_the_load() {
 }
 
 #[test]
-fn wrong_values_are_named_with_the_cure() {
+fn the_error_names_a_wrong_value_and_the_allowed_ones() {
     for (args, parts) in [
         (&["--size", "5"][..], &["5", "24 bytes to 16MiB"][..]),
         (&["--size", "64k"], &["64k", "1KiB"]),
@@ -119,9 +119,9 @@ fn wrong_values_are_named_with_the_cure() {
 }
 
 #[test]
-fn an_interrupt_ends_it_with_130() {
+fn an_interrupted_benchmark_exits_with_130() {
     for nodes in ["3", "3,4"] {
-        let mut bench = Plain::start(&["bench", "--nodes", nodes, "--seconds", "1h", "-v"]);
+        let mut bench = TextCommand::start(&["bench", "--nodes", nodes, "--seconds", "1h", "-v"]);
         bench.wait_stderr("a node that listens", |text| text.contains("listening").then_some(()));
         bench.signal("INT");
         let (code, stderr) = bench.exit_code();

@@ -1,4 +1,4 @@
-//! The commands as people and scripts use them: arguments, exit codes, what is on stdout.
+//! The commands as people and scripts use them: arguments, exit codes, stdout and stderr.
 #![cfg(unix)]
 
 mod common;
@@ -7,11 +7,13 @@ use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use common::{
-    DEADLINE, Finished, Plain, Process, free_port, gather, network, program, refs, run, run_command,
+    DEADLINE, Finished, JsonNode, TextCommand, free_port, program, refs, run, run_command, start_network,
+    wait_connected,
 };
 use serde_json::json;
 
-/// Exit code, an empty stdout, and a text on stderr that has all of these in it.
+/// Runs a command that has to fail with this exit code, print nothing to stdout, and name all of
+/// these parts on stderr.
 #[track_caller]
 fn assert_refused(args: &[&str], code: i32, parts: &[&str]) -> Finished {
     let finished = run(args);
@@ -25,7 +27,7 @@ fn assert_refused(args: &[&str], code: i32, parts: &[&str]) -> Finished {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn the_error_names_a_port_that_is_in_use() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
     let port = taken.local_addr().expect("it is bound").port().to_string();
     assert_refused(&["run", "--json", "--port", &port], 1, &[&port]);
@@ -33,27 +35,27 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn an_address_that_is_not_ours_is_named() {
+fn the_error_names_an_address_that_this_machine_does_not_have() {
     assert_refused(&["run", "--json", "--address", "203.0.113.7"], 1, &["203.0.113.7"]);
     assert_refused(&["run", "--json", "--address", "203.0.113.0/24"], 1, &["203.0.113.0/24"]);
     assert_refused(&["run", "--json", "--address", "over there"], 2, &["over there"]);
 }
 
 #[test]
-fn a_key_that_cannot_be_read_is_named_and_kept() {
+fn the_error_names_a_broken_key_file_and_the_file_is_not_overwritten() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("broken key");
-    std::fs::write(&path, "this is no key").expect("a file can be written");
+    std::fs::write(&path, "not a key").expect("a file can be written");
     let name = path.to_string_lossy();
     assert_refused(&["run", "--json", "--key", &name], 1, &[&name]);
     assert_refused(&["id", "--key", &name], 1, &[&name]);
-    assert_eq!(std::fs::read_to_string(&path).expect("it is still there"), "this is no key");
+    assert_eq!(std::fs::read_to_string(&path).expect("it is still there"), "not a key");
     let folder = directory.path().to_string_lossy();
     assert_refused(&["run", "--json", "--key", &folder], 1, &[&folder]);
 }
 
 #[test]
-fn wrong_options_are_named() {
+fn the_error_names_the_value_of_a_wrong_option() {
     assert_refused(&["run", "--json", "--seed", "nowhere"], 2, &["nowhere"]);
     assert_refused(&["run", "--json", "--seed", "127.0.0.1:99999"], 2, &["99999"]);
     assert_refused(&["run", "--json", "--max-peers", "0"], 2, &["0"]);
@@ -65,7 +67,7 @@ fn wrong_options_are_named() {
 }
 
 #[test]
-fn a_secret_that_is_too_short_is_refused_with_the_cure() {
+fn the_error_for_a_secret_that_is_too_short_states_the_minimum_and_hides_the_secret() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("secret");
     std::fs::write(&path, "abc\n").expect("a file can be written");
@@ -84,7 +86,7 @@ fn a_secret_that_is_too_short_is_refused_with_the_cure() {
 }
 
 #[test]
-fn options_are_environment_variables_as_well() {
+fn environment_variables_set_options() {
     let mut command = program(&["run", "--json"]);
     let finished = run_command(command.env("SMOKESIGNAL_MAX_PEERS", "1"), DEADLINE);
     assert_eq!(finished.code, Some(2), "{finished:?}");
@@ -95,16 +97,16 @@ fn options_are_environment_variables_as_well() {
 }
 
 #[test]
-fn sigterm_and_sigint_leave_the_network_properly() {
-    // The peers would wait this long for a node that says nothing.
-    let mut nodes = network(3, &["--ping-timeout", "50s"]);
-    gather(&refs(&nodes), 2);
+fn a_node_that_gets_sigterm_or_sigint_says_goodbye_to_its_peers() {
+    // Without a goodbye the peers would wait this long.
+    let mut nodes = start_network(3, &["--ping-timeout", "50s"]);
+    wait_connected(&refs(&nodes), 2);
     for name in ["TERM", "INT"] {
         let mut leaving = nodes.pop().expect("three nodes");
         let start = Instant::now();
         leaving.signal(name);
         for node in &nodes {
-            node.wait_peer(&leaving.id, false);
+            node.wait_peer_removed(&leaving.id);
         }
         assert!(start.elapsed() < Duration::from_secs(10), "noticed after {:?}", start.elapsed());
         assert_eq!(leaving.exit_status().code(), Some(130), "{}", leaving.stderr());
@@ -112,9 +114,9 @@ fn sigterm_and_sigint_leave_the_network_properly() {
 }
 
 #[test]
-fn a_bad_line_is_answered_with_its_number() {
-    let nodes = network(2, &[]);
-    gather(&refs(&nodes), 1);
+fn a_bad_line_is_answered_with_an_error_that_names_its_number() {
+    let nodes = start_network(2, &[]);
+    wait_connected(&refs(&nodes), 1);
     let (node, other) = (&nodes[0], &nodes[1]);
     node.send(&json!({"cmd": "peers"}));
     node.send_line("{\"cmd\": \"broadcast\", ");
@@ -123,96 +125,96 @@ fn a_bad_line_is_answered_with_its_number() {
     node.send(&json!({"cmd": "broadcast", "base64": "***"}));
     node.send(&json!({"cmd": "direct", "to": "nobody", "data": "x"}));
     node.send(&json!(["peers"]));
-    node.write("and on it goes");
+    node.broadcast("still working");
     for line in 2..=7 {
         let number = format!("line {line}");
-        node.wait_for(&format!("an error for {number}"), |state| state.error_with(&[&number]));
+        node.wait_for(&format!("an error for {number}"), |transcript| transcript.error_with(&[&number]));
     }
-    other.wait_heard(&node.id, 1);
-    assert_eq!(other.state().from(&node.id), ["and on it goes"]);
-    assert_eq!(node.state().of("error").count(), 6);
-    assert_eq!(node.state().first("NOT JSON"), None);
+    other.wait_received(&node.id, 1);
+    assert_eq!(other.transcript().from(&node.id), ["still working"]);
+    assert_eq!(node.transcript().all("error").count(), 6);
+    assert_eq!(node.transcript().wrong, None);
 }
 
 #[test]
-fn a_line_that_is_no_text_is_a_bad_line() {
-    let mut plain = Plain::start(&["run", "--json"]);
-    plain.write(b"\xff\xfe\n{\"cmd\":\"stop\"}\n".as_slice());
-    let (code, errors) = plain.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
-    plain.wait_stdout("an error for line 1", |stdout| String::from_utf8_lossy(stdout).contains("line 1"));
+fn a_line_that_is_not_utf_8_is_answered_with_an_error() {
+    let mut node = TextCommand::start(&["run", "--json"]);
+    node.write(b"\xff\xfe\n{\"cmd\":\"stop\"}\n".as_slice());
+    let (code, stderr) = node.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
+    node.wait_stdout("an error for line 1", |stdout| String::from_utf8_lossy(stdout).contains("line 1"));
 }
 
 #[test]
-fn pipe_lines_sends_each_line_and_ends_with_its_input() {
+fn pipe_with_lines_sends_each_line_and_ends_with_its_input() {
     let port = free_port();
-    let mut listener = Plain::start(&["pipe", "--lines", "--port", &port]);
-    let mut sender = Plain::start(&["pipe", "--lines", "--seed", &format!("127.0.0.1:{port}")]);
+    let mut listener = TextCommand::start(&["pipe", "--lines", "--port", &port]);
+    let mut sender = TextCommand::start(&["pipe", "--lines", "--seed", &format!("127.0.0.1:{port}")]);
     sender.write("a\nb\n");
     sender.close_stdin();
-    let (code, errors) = sender.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
-    assert_eq!(sender.stdout(), b"", "one's own lines do not come back");
+    let (code, stderr) = sender.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(sender.stdout(), b"", "a node does not read its own lines");
     listener.wait_stdout("both lines", |stdout| stdout.ends_with(b"b\n"));
     listener.signal("TERM");
-    let (code, errors) = listener.exit_code();
-    assert_eq!(code, Some(130), "{errors}");
+    let (code, stderr) = listener.exit_code();
+    assert_eq!(code, Some(130), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&listener.stdout()), "a\nb\n");
 }
 
 #[test]
-fn pipe_carries_bytes_unchanged() {
+fn pipe_transfers_bytes_unchanged() {
     let port = free_port();
-    let listener = Plain::start(&["pipe", "--port", &port]);
-    let mut sender = Plain::start(&["pipe", "--seed", &format!("127.0.0.1:{port}")]);
-    // No pattern that a shifted or doubled piece would fit.
+    let listener = TextCommand::start(&["pipe", "--port", &port]);
+    let mut sender = TextCommand::start(&["pipe", "--seed", &format!("127.0.0.1:{port}")]);
+    // Without a pattern, so that a shifted or repeated piece is noticed.
     let bytes: Vec<u8> = (0..5_u32 << 18)
         .flat_map(|n| n.wrapping_mul(2_654_435_761).rotate_left(n % 31).to_le_bytes())
         .collect();
     assert_eq!(bytes.len(), 5 << 20);
     sender.write(bytes.clone());
     sender.close_stdin();
-    let (code, errors) = sender.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
+    let (code, stderr) = sender.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
     listener.wait_stdout("5 MiB", |stdout| stdout.len() >= bytes.len());
     assert!(listener.stdout() == bytes, "the bytes differ");
 }
 
 #[test]
-fn pipe_to_one_node_is_read_by_nobody_else() {
-    let nodes = network(2, &[]);
-    gather(&refs(&nodes), 1);
+fn nobody_else_reads_what_pipe_sends_to_one_node() {
+    let nodes = start_network(2, &[]);
+    wait_connected(&refs(&nodes), 1);
     let (one, other) = (&nodes[0], &nodes[1]);
-    let mut sender = Plain::start(&["pipe", "--lines", "--to", &one.id, "--seed", &one.address()]);
+    let mut sender = TextCommand::start(&["pipe", "--lines", "--to", &one.id, "--seed", &one.address()]);
     sender.write("for you only\n");
     sender.close_stdin();
-    let event = one.wait_for("the line", |state| state.first("direct").cloned());
+    let event = one.wait_for("the line", |transcript| transcript.first("direct").cloned());
     assert_eq!(event["data"], "for you only");
-    let (code, errors) = sender.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
-    one.write("the last");
-    other.wait_heard(&one.id, 1);
-    assert_eq!(other.state().first("direct"), None);
-    assert_eq!(other.state().heard.len(), 1, "read from somebody else");
+    let (code, stderr) = sender.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
+    one.broadcast("the last");
+    other.wait_received(&one.id, 1);
+    assert_eq!(other.transcript().first("direct"), None);
+    assert_eq!(other.transcript().received.len(), 1, "messages of another writer");
 }
 
 #[test]
-fn pipe_ends_quietly_when_nobody_reads_its_output() {
-    let node = Process::start(&[]);
-    let mut pipe = Plain::start_unread(&["pipe", "--seed", &node.address()]);
-    node.wait_until("the pipe as a peer", |state| !state.peers.is_empty());
-    pipe.drop_stdout();
-    node.write("anyone?");
-    let (code, errors) = pipe.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
-    assert!(!errors.contains("panicked") && !errors.contains("roken pipe"), "{errors}");
+fn pipe_ends_without_an_error_when_its_stdout_is_closed() {
+    let node = JsonNode::start(&[]);
+    let mut pipe = TextCommand::start_unread(&["pipe", "--seed", &node.address()]);
+    node.wait_until("the pipe as a peer", |transcript| !transcript.peers.is_empty());
+    pipe.close_stdout();
+    node.broadcast("anyone?");
+    let (code, stderr) = pipe.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("roken pipe"), "{stderr}");
 }
 
 #[test]
-fn two_people_chat() {
+fn two_people_can_chat() {
     let port = free_port();
-    let ann = Plain::start(&["chat", "--name", "ann", "--port", &port]);
-    let mut bob = Plain::start(&["chat", "--name", "bob", "--seed", &format!("127.0.0.1:{port}")]);
+    let ann = TextCommand::start(&["chat", "--name", "ann", "--port", &port]);
+    let mut bob = TextCommand::start(&["chat", "--name", "bob", "--seed", &format!("127.0.0.1:{port}")]);
     let line = |name: &'static str, words: &'static str| {
         move |stdout: &[u8]| {
             let text = String::from_utf8_lossy(stdout);
@@ -224,12 +226,12 @@ fn two_people_chat() {
     ann.write("and hello back\n");
     bob.wait_stdout("the words of ann", line("ann", "and hello back"));
     bob.write("/quit\n");
-    let (code, errors) = bob.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
+    let (code, stderr) = bob.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 #[test]
-fn id_is_the_same_each_time() {
+fn the_id_of_a_key_file_is_always_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
     let key = directory.path().join("key").to_string_lossy().into_owned();
     let (first, second) = (run(&["id", "--key", &key]), run(&["id", "--key", &key]));
@@ -238,7 +240,7 @@ fn id_is_the_same_each_time() {
     let id = first.stdout.trim_end();
     assert!(id.len() == 64 && id.bytes().all(|digit| digit.is_ascii_hexdigit()), "{first:?}");
     assert_eq!(first.stdout, format!("{id}\n"));
-    let node = Process::start(&["--key", &key]);
+    let node = JsonNode::start(&["--key", &key]);
     assert_eq!(node.id, id);
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(&key).expect("the key is there").permissions().mode();
@@ -246,7 +248,7 @@ fn id_is_the_same_each_time() {
 }
 
 #[test]
-fn localip_prints_an_address() {
+fn localip_prints_the_address_of_this_machine_in_a_subnet() {
     for subnet in ["127.0.0.0/8", "127.0.0.1/255.0.0.0"] {
         let finished = run(&["localip", subnet]);
         assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -258,7 +260,7 @@ fn localip_prints_an_address() {
 }
 
 #[test]
-fn completions_are_printed() {
+fn completions_are_printed_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let finished = run(&["completions", shell]);
         assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -278,7 +280,7 @@ fn help_and_version_are_printed() {
 }
 
 #[test]
-fn the_demo_holds() {
+fn the_demo_passes() {
     let finished = run_command(&mut program(&["demo", "6", "--headless"]), 2 * DEADLINE);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(finished.stdout.lines().count() >= 2, "no summary: {finished:?}");

@@ -1,4 +1,4 @@
-//! Real processes that talk to nodes which are no neighbours of theirs.
+//! Real processes that send messages and streams to nodes that are not their neighbours.
 #![cfg(unix)]
 
 mod common;
@@ -7,77 +7,69 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use common::{Plain, Process, gather, network, refs, wait};
+use common::{JsonNode, TextCommand, refs, start_network, wait, wait_connected};
 
-/// Ten nodes, of which each has five neighbours at most.
-fn ten() -> Vec<Process> {
-    let nodes = network(10, &[]);
-    gather(&refs(&nodes), 3);
+/// Starts ten nodes, each with at most five neighbours.
+fn start_ten_nodes() -> Vec<JsonNode> {
+    let nodes = start_network(10, &[]);
+    wait_connected(&refs(&nodes), 3);
     nodes
 }
 
 #[test]
-fn direct_messages_reach_every_node_and_keep_their_order() {
+fn direct_messages_reach_every_node_in_order() {
     const MESSAGES: usize = 50;
-    let nodes = ten();
+    let nodes = start_ten_nodes();
     let writer = &nodes[3];
-    let readers: Vec<&Process> = nodes.iter().filter(|node| node.id != writer.id).collect();
-    let strangers = readers.iter().filter(|reader| !writer.state().peers.contains(&reader.id)).count();
-    assert!(strangers >= 4, "{strangers}");
+    let readers: Vec<&JsonNode> = nodes.iter().filter(|node| node.id != writer.id).collect();
+    let strangers = readers.iter().filter(|reader| !writer.transcript().peers.contains(&reader.id)).count();
+    assert!(strangers >= 4, "only {strangers} readers are not neighbours");
     for number in 0..MESSAGES {
         readers.iter().for_each(|reader| writer.direct(&reader.id, &format!("{number}")));
     }
     let expected: Vec<String> = (0..MESSAGES).map(|number| number.to_string()).collect();
     for reader in &readers {
         let got = wait("all direct messages", &[*reader, writer], || {
-            let state = reader.state();
-            let got: Vec<String> = state
-                .of("direct")
+            let transcript = reader.transcript();
+            let got: Vec<String> = transcript
+                .all("direct")
                 .filter(|event| event["from"] == writer.id.as_str())
                 .map(|event| event["data"].as_str().unwrap_or_default().to_owned())
                 .collect();
             (got.len() >= MESSAGES).then_some(got)
         });
         assert_eq!(got, expected);
-        assert_eq!(reader.state().of("message").count(), 0, "nobody else reads it");
+        assert_eq!(reader.transcript().all("message").count(), 0, "nobody else reads it");
     }
 }
 
-/// The id that a command says it has.
-fn id_of(plain: &Plain) -> String {
-    plain.wait_stderr("its id", |text| {
-        let (_, rest) = text.split_once("listening on ")?;
-        let id = rest.split_once(" as ")?.1.get(..64)?;
-        rest.contains('\n').then(|| id.to_owned())
-    })
-}
-
 #[test]
-fn two_pipes_talk_to_each_other_through_a_network() {
-    let nodes = ten();
+fn two_pipes_exchange_bytes_across_a_network() {
+    let nodes = start_ten_nodes();
     let key = tempfile::tempdir().expect("a directory");
     let file = key.path().join("key").to_string_lossy().into_owned();
     let made = common::run(&["id", "--key", &file]);
     let id = made.stdout.trim().to_owned();
-    let mut one = Plain::start(&["pipe", "--to", &id, "--seed", &nodes[1].address()]);
-    one.wait_stderr("that nobody is there", |text| text.contains("trying again").then_some(()));
-    let other_id = id_of(&one);
+    let mut one = TextCommand::start(&["pipe", "--to", &id, "--seed", &nodes[1].address()]);
+    one.wait_stderr("that the node is missing", |text| text.contains("trying again").then_some(()));
+    let other_id = one.wait_id();
     let other = ["pipe", "--keep", "--to", &other_id, "--seed", &nodes[8].address(), "--key", &file];
-    let mut other = Plain::start(&other);
+    let mut other = TextCommand::start(&other);
     let bytes: Vec<u8> = (0..3 << 20).map(|at: u32| (at % 251) as u8).collect();
     one.write(bytes.clone());
     other.write("and back");
-    one.wait_stdout("what the other one writes", |stdout| stdout == b"and back");
+    one.wait_stdout("the answer", |stdout| stdout == b"and back");
     one.close_stdin();
-    let (code, errors) = one.exit_code();
-    assert_eq!(code, Some(0), "{errors}");
+    let (code, stderr) = one.exit_code();
+    assert_eq!(code, Some(0), "{stderr}");
     other.wait_stdout("all bytes", |stdout| stdout.len() >= bytes.len());
     assert!(other.stdout() == bytes);
     other.signal("TERM");
     assert_eq!(other.exit_code().0, Some(130));
 }
 
-/// A server that sends back what it reads, once that has ended.
+/// Starts a server that reads each connection to its end and then sends everything back. Returns
+/// its address.
 fn echo_server() -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("a bound socket has an address").to_string();
@@ -94,20 +86,21 @@ fn echo_server() -> String {
     address
 }
 
-fn port_of(plain: &Plain) -> String {
-    plain.wait_stderr("where it takes connections", |text| {
+/// Waits until a `forward --listen` accepts connections, and returns its address.
+fn wait_listener(forward: &TextCommand) -> String {
+    forward.wait_stderr("where it accepts connections", |text| {
         Some(text.split_once("connections to ")?.1.split_once(" go to")?.0.to_owned())
     })
 }
 
 #[test]
-fn a_port_of_one_node_is_reached_on_another_and_only_what_is_allowed() {
-    let (nodes, server, other_server) = (ten(), echo_server(), echo_server());
-    let serving = Plain::start(&["forward", "--allow", &server, "--seed", &nodes[2].address()]);
-    let id = id_of(&serving);
+fn forward_reaches_the_allowed_port_of_another_node_and_nothing_else() {
+    let (nodes, server, other_server) = (start_ten_nodes(), echo_server(), echo_server());
+    let serving = TextCommand::start(&["forward", "--allow", &server, "--seed", &nodes[2].address()]);
+    let id = serving.wait_id();
     let listen = |target: &str, id: &str| {
         let seed = nodes[7].address();
-        Plain::start(&[
+        TextCommand::start(&[
             "forward",
             "--listen",
             "127.0.0.1:0",
@@ -120,7 +113,7 @@ fn a_port_of_one_node_is_reached_on_another_and_only_what_is_allowed() {
         ])
     };
     let mut forward = listen(&server, &id);
-    let address = port_of(&forward);
+    let address = wait_listener(&forward);
     let sent: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 253) as u8).collect();
     let connections: Vec<_> = (0..8)
         .map(|_| {
@@ -137,29 +130,29 @@ fn a_port_of_one_node_is_reached_on_another_and_only_what_is_allowed() {
         .collect();
     connections.into_iter().for_each(|connection| connection.join().expect("an echo"));
 
-    // Something else that is there, but was not allowed.
+    // An existing server that is not allowed.
     let refused = listen(&other_server, &id);
-    let mut socket = TcpStream::connect(port_of(&refused)).expect("it listens");
-    assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)), "nothing comes");
+    let mut socket = TcpStream::connect(wait_listener(&refused)).expect("it listens");
+    assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)), "bytes from a forbidden server");
     refused.wait_stderr("why", |text| text.contains(&format!("--allow {other_server}")).then_some(()));
 
-    // Only for somebody else.
+    // An allowed server, but for another node only.
     let restricted = ["forward", "--allow", &server, "--from", &nodes[0].id, "--seed", &nodes[4].address()];
-    let restricted = Plain::start(&restricted);
-    let kept_out = listen(&server, &id_of(&restricted));
-    let mut socket = TcpStream::connect(port_of(&kept_out)).expect("it listens");
-    assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)), "nothing comes");
-    kept_out.wait_stderr("why", |text| text.contains("not allowed").then_some(()));
+    let restricted = TextCommand::start(&restricted);
+    let excluded = listen(&server, &restricted.wait_id());
+    let mut socket = TcpStream::connect(wait_listener(&excluded)).expect("it listens");
+    assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)), "bytes for a node that is not allowed");
+    excluded.wait_stderr("why", |text| text.contains("not allowed").then_some(()));
 
     forward.signal("INT");
     assert_eq!(forward.exit_code().0, Some(130));
 }
 
 #[test]
-fn people_whisper_to_those_they_have_heard_of() {
-    let nodes = ten();
-    let ann = Plain::start(&["chat", "--name", "ann", "--seed", &nodes[1].address()]);
-    let bob = Plain::start(&["chat", "--name", "bob", "--seed", &nodes[8].address()]);
+fn msg_reaches_people_who_are_known_by_name_or_id() {
+    let nodes = start_ten_nodes();
+    let ann = TextCommand::start(&["chat", "--name", "ann", "--seed", &nodes[1].address()]);
+    let bob = TextCommand::start(&["chat", "--name", "bob", "--seed", &nodes[8].address()]);
     for chat in [&ann, &bob] {
         chat.wait_stderr("connected", |text| text.contains("connected").then_some(()));
     }
