@@ -179,10 +179,10 @@ fn stream_frame(kind: u8, mut payload: &[u8], memory: &Memory) -> Result<Frame, 
             Part::Carry { query, target }
         }
         (OPEN, ..=MAX_NAME) => Part::Open(text(payload)?),
-        (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match payload.get_u8() {
-            0 => Reset::Refused,
-            1 => Reset::Busy,
-            2 => Reset::Reason(text(payload)?),
+        (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match (payload.get_u8(), payload) {
+            (0, []) => Reset::Refused,
+            (1, []) => Reset::Busy,
+            (2, reason) => Reset::Reason(text(reason)?),
             _ => return Err(FrameError::BadStream),
         }),
         _ => return Err(FrameError::BadStream),
@@ -234,6 +234,8 @@ mod tests {
         assert!(refused(&[9, 0, 0, 5, 0, 0, 0, 1, 0]), "carried to nobody");
         assert!(refused(&[5, 0, 0, 5, 0, 0, 0, 1, 0xff]), "a name that is no text");
         assert!(refused(&[6, 0, 0, 5, 0, 0, 0, 1, 9]));
+        assert!(refused(&[6, 0, 0, 6, 0, 0, 0, 1, 0, b'x']), "only the application gives a reason");
+        assert!(refused(&[6, 0, 0, 6, 0, 0, 0, 1, 1, b'x']), "only the application gives a reason");
         assert!(refused(&[0, 0, 0, 1, 7]));
     }
 }

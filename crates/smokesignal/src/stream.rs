@@ -301,11 +301,12 @@ impl Stream {
                 state.starved = true;
                 self.maybe_grow(&mut state);
             }
-            Part::Fin => {
-                if state.incoming_end == End::Open {
-                    state.incoming_end = End::Finished;
-                }
-            }
+            Part::Fin => match state.incoming_end {
+                End::Open => state.incoming_end = End::Finished,
+                End::Finished => return false,
+                // A stop or a reset of ours crossed with it.
+                End::Stopped | End::Broken => {}
+            },
             Part::Stop => {
                 if matches!(state.fin, Fin::Open | Fin::Wanted) {
                     state.over.get_or_insert(StreamError::Stopped);

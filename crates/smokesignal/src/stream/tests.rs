@@ -236,6 +236,7 @@ fn the_end_comes_after_the_data_and_a_cut_is_no_end() {
     assert_eq!(recv(&b), Poll::Ready(Ok(None)));
     assert_eq!(send(&a, &mut Bytes::from("late")), Poll::Ready(Err(StreamError::Closed)));
     assert!(!a.is_over() && !b.is_over(), "the other half goes on");
+    assert!(!b.receive(Part::Fin), "a second end is a violation");
     a.cut();
     let mut space = [0; 4];
     let mut buf = ReadBuf::new(&mut space);

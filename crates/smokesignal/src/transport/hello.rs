@@ -91,7 +91,7 @@ impl Credentials {
         }
         let proves = hello[1] & FLAG_SECRET != 0;
         let right = match &self.secret {
-            None => !proves,
+            None => !proves && hello[2..].iter().all(|byte| *byte == 0),
             Some(secret) => proves && hmac::verify(secret, &proven(from, exporter), &hello[2..]).is_ok(),
         };
         right.then_some(()).ok_or(DialError::WrongSecret)
@@ -180,5 +180,16 @@ mod tests {
         later_format[0] = 2;
         let error = node.check_hello(&later_format, Role::Dialler, &[5; 32]).unwrap_err();
         assert!(error.to_string().contains("unknown format 2"), "{error}");
+    }
+
+    #[test]
+    fn without_a_secret_the_proof_is_zeros_and_unknown_flags_are_ignored() {
+        let node = Credentials::new(Identity::from_seed([1; 32]), None);
+        let mut hello = node.hello(Role::Dialler, &[5; 32]);
+        assert_eq!(hello[1..], [0; 33]);
+        hello[1] = 0xfe;
+        assert_eq!(node.check_hello(&hello, Role::Dialler, &[5; 32]), Ok(()));
+        hello[33] = 1;
+        assert_eq!(node.check_hello(&hello, Role::Dialler, &[5; 32]), Err(DialError::WrongSecret));
     }
 }
