@@ -634,6 +634,25 @@ fn controls(outputs: &[Output], is: impl Fn(&Control) -> bool) -> usize {
 }
 
 /// A stranger asks and asks and reads nothing: what is kept for it is bounded, by time and by size.
+/// 0.25 s, doubled up to 10 s: half a second after it was called, and 4 to 6 times before the connection has lasted for 10 s.
+#[test]
+fn a_lonely_node_asks_one_caller_for_a_place_less_and_less_often() {
+    let mut bench = Bench::new(&[]);
+    bench.node.handle_connected(LinkId(2), key(2).id(), None, bench.now);
+    let mut asked = Vec::new();
+    for quarter in 0..40 {
+        bench.now = bench.now + std::time::Duration::from_millis(250);
+        bench.node.handle_timeout(bench.now);
+        let outputs = bench.drain(None);
+        if controls(&outputs, |control| matches!(control, Control::Join { .. })) > 0 {
+            asked.push(quarter);
+        }
+    }
+    assert!((4..=6).contains(&asked.len()), "asked in the quarter seconds {asked:?}");
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.is_sorted() && waits.last() >= Some(&12), "{waits:?} quarter seconds apart");
+}
+
 #[test]
 fn a_stranger_that_reads_nothing_costs_little() {
     let mut bench = Bench::new(&[2, 3]);

@@ -181,6 +181,21 @@ fn a_link_closed_by_the_user_stays_closed_for_a_while() {
     world.until("linked again", SECOND * 40, |world| settled(world, 1, 1));
 }
 
+/// The node that closed the link accepts it: the request of a user outranks the wait.
+#[test]
+fn a_link_closed_by_one_user_is_made_again_at_the_request_of_another() {
+    let mut world = World::new(1);
+    world.gather(2, &Config::default());
+    world.until("linked", SECOND * 5, |world| settled(world, 1, 1));
+    let peer = world.id(1);
+    world.with(0, |node, now| node.close_peer(&peer, now));
+    world.until("closed", SECOND, |world| world.degree(0) + world.degree(1) == 0);
+    let address = common::address(0).to_string();
+    world.with(1, |node, now| node.request_peer(RequestId(1), address, now));
+    world.until("linked again", SECOND * 2, |world| settled(world, 1, 1));
+    assert_eq!(world.requested[0].2, Ok(world.id(0)));
+}
+
 /// "max_peers(usize::MAX): no limit", yet the seed is not the centre of a star.
 #[test]
 fn without_a_limit_the_seed_is_no_star() {

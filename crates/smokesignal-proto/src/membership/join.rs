@@ -39,12 +39,17 @@ impl Membership {
             self.send(link, Control::Probe);
         }
         if self.committed() < self.config.min_peers {
-            self.join_through(link);
+            self.join_through(link, now);
         }
     }
 
-    /// Asks the node at the other end to find us a place.
-    pub(super) fn join_through(&mut self, link: LinkId) {
+    /// Asks the node at the other end to find a place for this one. The next time over this
+    /// connection comes later and later: a contact that has no place to offer is not to be pressed.
+    pub(super) fn join_through(&mut self, link: LinkId, now: Instant) {
+        if let Some(conn) = self.conns.get_mut(&link) {
+            conn.next_join = now + conn.join_wait;
+            conn.join_wait = (conn.join_wait * 2).min(self.config.refill_backoff.1);
+        }
         let missing = self.config.min_peers.saturating_sub(self.degree()).clamp(1, 16);
         let record = self.record.clone();
         self.send(link, Control::Join { record, want: missing as u8 });
@@ -180,11 +185,12 @@ impl Membership {
         }
         // Whoever calls on a node that is alone is its way into the network, too.
         let ripe = |(_, conn): &(&LinkId, &Conn)| {
-            conn.phase == Phase::Session && now - conn.since > self.config.contact_stagger * 2
+            let calm = now - conn.since > self.config.contact_stagger * 2;
+            conn.phase == Phase::Session && calm && conn.next_join <= now
         };
         if let Some((link, _)) = self.conns.iter().find(ripe) {
             let link = *link;
-            self.join_through(link);
+            self.join_through(link, now);
         }
         // The dead, after all who may live have been asked.
         if !self.passive.has_candidate(now)
@@ -204,7 +210,7 @@ impl Membership {
         } else if let Some((link, _)) = session {
             let link = *link;
             self.seeds[ix].not_before = now + self.config.refill_backoff.1 / 4;
-            self.join_through(link);
+            self.join_through(link, now);
         } else {
             self.dial_seed(ix, now);
         }

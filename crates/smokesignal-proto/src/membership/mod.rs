@@ -77,6 +77,9 @@ pub(crate) struct Conn {
     favours: u32,
     /// How many more searches.
     searches: u32,
+    /// When a node that is alone asks for a place over this connection again, and the wait after that.
+    next_join: Instant,
+    join_wait: Duration,
     /// Cost of what was sent and not reported as written. Of links the broadcast keeps account.
     pub(crate) unsent: usize,
     /// From asking for the link, or agreeing to it, to the answer.
@@ -103,6 +106,8 @@ impl Conn {
             degree: 0,
             favours: config.favours_per_tick,
             searches: config.searches_per_tick,
+            next_join: now,
+            join_wait: config.refill_backoff.0,
             unsent: 0,
             rtt: Duration::ZERO,
             heard: now,
