@@ -20,9 +20,9 @@ pub(crate) const SYSTEMS: [System; 13] = [
     System::new("tls-flood", Package::Here("ceilings"), &["ceilings", "--variant", "tls-flood"]),
     System::new(OURS, Package::Smokesignal, &["smokesignal", "bench", "--json"]),
     System::new(
-        "smokesignal-trusted",
+        "smokesignal-unsigned",
         Package::Smokesignal,
-        &["smokesignal", "bench", "--json", "--trusted"],
+        &["smokesignal", "bench", "--json", "--unsigned-messages"],
     ),
     System::new("iroh-gossip", Package::Here("rival-iroh"), &["iroh-gossip"]),
     System::new("gossipsub-tcp-signed", GOSSIPSUB, &["gossipsub", "--variant", "tcp-signed"]),

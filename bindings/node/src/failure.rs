@@ -94,7 +94,7 @@ impl From<OpenError> for Failure {
         match &error {
             OpenError::Myself(_) => Self::new("MYSELF", error),
             OpenError::NotFound { .. } => Self::new("NOT_FOUND", error),
-            OpenError::NoWay(_) => Self::new("NO_WAY", error),
+            OpenError::Unreachable(_) => Self::new("NO_WAY", error),
             OpenError::Busy => Self::new("BUSY", error),
             OpenError::BadName(_) => Self::range("BAD_NAME", error),
             OpenError::TooMany(_) => Self::new("TOO_MANY", error),
@@ -118,7 +118,7 @@ impl From<AcceptError> for Failure {
         match &error {
             AcceptError::Taken(_) => Self::new("NAME_TAKEN", error),
             AcceptError::BadName(_) => Self::range("BAD_NAME", error),
-            AcceptError::Answering => Self::new("ANSWERING", error),
+            AcceptError::ResponderExists => Self::new("ANSWERING", error),
             _ => Self::new("ACCEPT", error),
         }
     }
@@ -130,7 +130,7 @@ impl From<StreamError> for Failure {
             StreamError::Refused => Self::new("STREAM_REFUSED", error).system("ECONNREFUSED"),
             StreamError::Busy => Self::new("STREAM_BUSY", error),
             StreamError::Reset(_) => Self::new("STREAM_RESET", error).system("ECONNRESET"),
-            StreamError::Cut => Self::new("STREAM_CUT", error).system("ECONNRESET"),
+            StreamError::ConnectionLost => Self::new("STREAM_CUT", error).system("ECONNRESET"),
             StreamError::Stopped => Self::new("STREAM_STOPPED", error).system("EPIPE"),
             StreamError::Closed => Self::new("STREAM_CLOSED", error).system("EPIPE"),
             StreamError::TooLarge { .. } => Self::range("TOO_LARGE", error),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use napi::Result;
 use napi::bindgen_prelude::{ClassInstance, Uint8Array};
 use napi_derive::napi;
-use smokesignal::{Builder, Node, NodeId, NodeStream, Peer, Start};
+use smokesignal::{Node, NodeBuilder, NodeId, NodeStream, Peer, ReadFrom};
 use tracing::Instrument as _;
 
 use crate::bell::Bell;
@@ -117,7 +117,7 @@ impl NativeNode {
 
     #[napi(getter)]
     pub fn size(&self) -> u32 {
-        self.node.size_estimate() as u32
+        self.node.network_size() as u32
     }
 
     #[napi(getter)]
@@ -215,7 +215,7 @@ fn node_id(text: &str) -> Result<NodeId> {
     text.parse().map_err(|error| napi::Error::from_reason(format!("{error}")))
 }
 
-fn configured(options: &NativeOptions) -> Result<Builder> {
+fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
     let bad = || napi::Error::from_reason(format!("`{}` is no address", options.address));
     let mut builder = Node::builder()
         .address(options.address.parse().map_err(|_| bad())?)
@@ -223,8 +223,9 @@ fn configured(options: &NativeOptions) -> Result<Builder> {
         .min_peers(options.min_peers as usize)
         .max_peers(options.max_peers.map_or(usize::MAX, |count| count as usize))
         .ping_timeout(Duration::try_from_secs_f64(options.ping_timeout / 1000.0).unwrap_or(Duration::MAX))
-        .carried_streams(options.relay_only)
-        .reorder(options.prefer_near_peers);
+        .relay_only(options.relay_only)
+        .prefer_near_peers(options.prefer_near_peers)
+        .unsigned_messages(options.unsigned);
     for seed in &options.seeds {
         builder = builder.seed(seed);
     }
@@ -237,13 +238,10 @@ fn configured(options: &NativeOptions) -> Result<Builder> {
     if let Some(secret) = &options.network_secret {
         builder = builder.network_secret(secret.as_ref());
     }
-    if options.unsigned {
-        builder = builder.trusted();
-    }
     if options.from_oldest {
-        builder = builder.read_from(Start::All);
+        builder = builder.read_from(ReadFrom::Oldest);
     } else if let Some(count) = options.backlog {
-        builder = builder.read_from(Start::Backlog(count as u64));
+        builder = builder.read_from(ReadFrom::Last(count as u64));
     }
     if let Some(seed) = options.rng_seed {
         builder = builder.rng_seed(seed as u64);
@@ -264,7 +262,7 @@ impl Acceptor {
     #[napi]
     pub fn poll(&mut self, bell: &Bell, number: u32) -> Option<Stream> {
         let acceptor = self.acceptor.as_mut()?;
-        match runtime::poll_once(acceptor.next(), &self.waker) {
+        match runtime::poll_once(acceptor.recv(), &self.waker) {
             std::task::Poll::Ready(stream) => stream.map(|stream| Stream::named(stream, bell.waker(number))),
             std::task::Poll::Pending => None,
         }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
-use smokesignal::{Answering, NodeId};
+use smokesignal::{NodeId, ResponderGuard};
 use tokio::sync::oneshot;
 
 use crate::runtime;
@@ -63,7 +63,7 @@ impl Answers {
 }
 
 fn following(mut answers: smokesignal::Answers) -> Next {
-    Box::pin(async move { (answers.next().await, answers) })
+    Box::pin(async move { (answers.recv().await, answers) })
 }
 
 /// A question that somebody asks.
@@ -109,12 +109,12 @@ impl Desk {
 #[napi]
 pub struct Questions {
     desk: Arc<Desk>,
-    answering: Option<Answering>,
+    answering: Option<ResponderGuard>,
 }
 
 #[napi]
 impl Questions {
-    pub(crate) fn new(desk: Arc<Desk>, answering: Answering) -> Self {
+    pub(crate) fn new(desk: Arc<Desk>, answering: ResponderGuard) -> Self {
         Self { desk, answering: Some(answering) }
     }
 

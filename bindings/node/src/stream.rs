@@ -144,7 +144,7 @@ impl Stream {
         };
         if let Poll::Ready(Err(error)) = &finished {
             let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<StreamError>());
-            let cause = cause.cloned().unwrap_or(StreamError::Cut);
+            let cause = cause.cloned().unwrap_or(StreamError::ConnectionLost);
             self.failure.get_or_insert(cause.into());
         }
         finished.is_ready()
@@ -188,7 +188,7 @@ impl Stream {
         match &self.kind {
             Kind::Named(stream) => Some(match stream.path() {
                 Path::Neighbour => "neighbour",
-                Path::Carried => "relayed",
+                Path::Relayed => "relayed",
                 _ => "direct",
             }),
             Kind::Peer(_) => Some("neighbour"),

@@ -74,9 +74,9 @@ pub(crate) struct Args {
     /// With --memory: idle for so long after the load; what is retained for others expires in 60 s
     #[arg(long, value_name = "TIME", default_value = "90s", requires = "memory", value_parser = parse::time)]
     cool_down: Duration,
-    /// Messages are not signed by their writers
-    #[arg(long)]
-    trusted: bool,
+    /// Do not sign messages
+    #[arg(long, alias = "trusted")]
+    unsigned_messages: bool,
     /// Nodes look for more peers below this number
     #[arg(long, value_name = "N", default_value_t = 3)]
     min_peers: usize,
@@ -102,8 +102,8 @@ pub(crate) struct Args {
 
 impl Args {
     fn kind(&self) -> Kind {
-        let Self { min_peers, max_peers, trusted, joining, .. } = *self;
-        Kind { min_peers, max_peers, trusted, joining }
+        let Self { min_peers, max_peers, unsigned_messages, joining, .. } = *self;
+        Kind { min_peers, max_peers, unsigned_messages, joining }
     }
 
     fn format(&self) -> Format {

@@ -81,16 +81,16 @@ pub(crate) async fn open(node: &Node, to: NodeId) -> Result<NodeStream, NoStream
     loop {
         let stream = match node.open(to, NAME).await {
             Ok(stream) => stream,
-            Err(error @ (OpenError::NotFound { .. } | OpenError::NoWay(_) | OpenError::Busy)) => {
+            Err(error @ (OpenError::NotFound { .. } | OpenError::Unreachable(_) | OpenError::Busy)) => {
                 return Err(NoStream::Away(error));
             }
             Err(error) => return Err(NoStream::Failed(error)),
         };
         tries += 1;
-        match stream.answered().await {
+        match stream.accepted().await {
             Ok(()) => return Ok(stream),
             // The other side was giving up the connection just then. Nothing was sent: another one will do.
-            Err(StreamError::Cut) if tries < TRIES => {}
+            Err(StreamError::ConnectionLost) if tries < TRIES => {}
             Err(error) => return Err(NoStream::Refused(to, error)),
         }
     }
@@ -104,7 +104,7 @@ pub(crate) fn accept(node: &Node) -> Result<Acceptor, Failure> {
 /// Passes on what others write, each node's in order.
 pub(crate) async fn receive(mut acceptor: Acceptor, received: mpsc::Sender<Received>) {
     let mut readers = JoinSet::new();
-    while let Some(stream) = acceptor.next().await {
+    while let Some(stream) = acceptor.recv().await {
         while readers.try_join_next().is_some() {}
         if readers.len() >= READERS {
             stream.reset("too many write to this node already");

@@ -47,12 +47,28 @@ pub(crate) struct JoinArgs {
     /// The file with the secret that all nodes of a private network share
     #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_NETWORK_SECRET_FILE")]
     pub(crate) network_secret_file: Option<PathBuf>,
-    /// All members are trusted: messages are not signed by their writers. The same in all nodes of a network
-    #[arg(long, env = "SMOKESIGNAL_TRUSTED")]
-    pub(crate) trusted: bool,
+    #[command(flatten)]
+    signing: SigningArgs,
     /// Log more to stderr: -v what happens, -vv details, -vvv everything
     #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// Whether messages are signed, under the option's name and under its old one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct SigningArgs {
+    /// Do not sign messages; every member must be trusted, and all nodes of the network need this flag
+    #[arg(long, env = "SMOKESIGNAL_UNSIGNED_MESSAGES")]
+    unsigned_messages: bool,
+    /// The name of `--unsigned-messages` until 0.3; scripts that use it keep working.
+    #[arg(long, env = "SMOKESIGNAL_TRUSTED", hide = true)]
+    trusted: bool,
+}
+
+impl SigningArgs {
+    fn unsigned(self) -> bool {
+        self.unsigned_messages || self.trusted
+    }
 }
 
 /// Checked here too, so that the error names the time as it was written.
@@ -73,7 +89,8 @@ impl JoinArgs {
             .min_peers(self.min_peers)
             .max_peers(self.max_peers)
             .ping_timeout(self.ping_timeout)
-            .max_message(MAX_MESSAGE);
+            .max_message(MAX_MESSAGE)
+            .unsigned_messages(self.signing.unsigned());
         for seed in self.seeds.iter().filter(|seed| !seed.is_empty()) {
             builder = builder.seed(seed);
         }
@@ -82,9 +99,6 @@ impl JoinArgs {
         }
         if let Some(file) = &self.network_secret_file {
             builder = builder.network_secret(read_secret(file)?);
-        }
-        if self.trusted {
-            builder = builder.trusted();
         }
         Ok(builder.build()?)
     }

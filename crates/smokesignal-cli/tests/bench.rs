@@ -40,7 +40,8 @@ fn a_small_broadcast_loses_nothing() {
 
 #[test]
 fn lists_are_measured_in_all_combinations_and_printed_under_a_single_header() {
-    let args = ["--nodes", "2,3", "--warm-up", "0", "--seconds", "0.1", "--rate", "50,100", "--trusted"];
+    let args =
+        ["--nodes", "2,3", "--warm-up", "0", "--seconds", "0.1", "--rate", "50,100", "--unsigned-messages"];
     let csv = bench(&[&args[..], &["--csv"]].concat());
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     let (headings, rows) = lines.split_first().expect("a line of headings");
@@ -51,7 +52,7 @@ fn lists_are_measured_in_all_combinations_and_printed_under_a_single_header() {
     let measured: Vec<_> = rows.iter().map(|row| (cell(row, "nodes"), cell(row, "rate"))).collect();
     let expected = [("2", "50"), ("2", "100"), ("3", "50"), ("3", "100")];
     assert_eq!(measured, expected.map(|(nodes, rate)| (nodes.to_owned(), rate.to_owned())));
-    assert!(rows.iter().all(|row| cell(row, "mode") == "trusted" && cell(row, "ratio") == "1"), "{csv}");
+    assert!(rows.iter().all(|row| cell(row, "mode") == "unsigned" && cell(row, "ratio") == "1"), "{csv}");
 }
 
 #[test]

@@ -97,6 +97,35 @@ fn environment_variables_set_options() {
 }
 
 #[test]
+fn the_old_name_of_unsigned_messages_works_and_is_not_in_the_help() {
+    let seed = JsonNode::start(&["--unsigned-messages"]);
+    let address = seed.address();
+    let by_variable = |name: &str| {
+        let mut command = program(&[]);
+        command.env(name, "true");
+        JsonNode::start_on("127.0.0.1", command, &["--seed", &address])
+    };
+    let unsigned = [
+        JsonNode::join(&seed, &["--trusted"]),
+        by_variable("SMOKESIGNAL_TRUSTED"),
+        by_variable("SMOKESIGNAL_UNSIGNED_MESSAGES"),
+    ];
+    // A node that signs would find no peer here: the two kinds of network do not mix.
+    for node in &unsigned {
+        node.wait_until("a peer", |state| !state.peers.is_empty());
+    }
+
+    for command in ["run", "bench"] {
+        let help = run(&[command, "--help"]).stdout;
+        assert!(help.contains("--unsigned-messages"), "{help}");
+        assert!(!help.to_lowercase().contains("--trusted") && !help.contains("_TRUSTED"), "{help}");
+    }
+    let row = ["bench", "--nodes", "2", "--seconds", "0.1", "--warm-up", "0", "--json", "--trusted"];
+    let finished = run(&row);
+    assert!(finished.stdout.contains(r#""mode":"unsigned""#), "{finished:?}");
+}
+
+#[test]
 fn a_node_that_gets_sigterm_or_sigint_says_goodbye_to_its_peers() {
     // Without a goodbye the peers would wait this long.
     let mut nodes = start_network(3, &["--ping-timeout", "50s"]);

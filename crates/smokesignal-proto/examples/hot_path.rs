@@ -121,7 +121,7 @@ fn write_and_read(world: &mut World, payload: &Bytes, messages: usize, at_once: 
 fn main() {
     let signed = std::env::args().any(|argument| argument == "signed");
     let mut world = World::new(signed);
-    while world.nodes.iter().any(|node| node.size_estimate() < NODES as u32 || node.peers().count() < 3) {
+    while world.nodes.iter().any(|node| node.network_size() < NODES as u32 || node.peers().count() < 3) {
         world.step();
     }
     (0..2_000).for_each(|_| world.step());

@@ -8,14 +8,15 @@ pub const MAX_SEGMENT: usize = 64 * 1024;
 
 /// Where a node that joins starts to read the streams it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Start {
-    /// At now.
+pub enum ReadFrom {
+    /// Reads what is written from now on.
     #[default]
-    Live,
-    /// So many messages of each writer before now, as far as its neighbours retain them.
-    Backlog(u64),
-    /// With the oldest that its neighbours retain.
-    All,
+    Now,
+    /// Reads this number of messages of each writer from before now, as far as its neighbours
+    /// still retain them.
+    Last(u64),
+    /// Reads everything that its neighbours still retain.
+    Oldest,
 }
 
 /// The numbers a node runs by. [`Config::default`] is what the library ships.
@@ -30,8 +31,8 @@ pub struct Config {
     /// Segments carry their writer's signature, checked by every node before it believes, delivers or passes on. The
     /// same in all nodes of a network. Default true; false saves two ed25519 operations a segment where all members are trusted.
     pub signed: bool,
-    /// Where a joiner starts to read. Default [`Start::Live`].
-    pub start: Start,
+    /// Where a joiner starts to read. Default [`ReadFrom::Now`].
+    pub read_from: ReadFrom,
     /// Peers below which the node looks for more. Default 3 (the npm package's `minPeerNo`).
     pub min_peers: usize,
     /// Peers at most, not counting up to two for the moment of a link split or for explicit ones.
@@ -192,7 +193,7 @@ impl Default for Config {
             incarnation: 1,
             network: [0; 32],
             signed: true,
-            start: Start::Live,
+            read_from: ReadFrom::Now,
             min_peers: 3,
             max_peers: 5,
             ping_timeout: s(3),

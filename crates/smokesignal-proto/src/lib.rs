@@ -50,7 +50,7 @@ mod varint;
 mod writer;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
-pub use config::{Config, MAX_SEGMENT, Start};
+pub use config::{Config, MAX_SEGMENT, ReadFrom};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};
 pub use limits::{Held, StreamLink, StreamView};

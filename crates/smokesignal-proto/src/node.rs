@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// Nodes in this node's component, itself included, by the last count; it follows the truth within seconds.
-    pub fn size_estimate(&self) -> u32 {
+    pub fn network_size(&self) -> u32 {
         self.netsplit.size()
     }
 

@@ -379,8 +379,8 @@ fn a_claimed_incarnation_of_our_own_is_believed_only_if_it_can_be() {
 /// How the messages are numbered only their writer can say.
 #[test]
 fn a_joiner_reads_the_backlog_whatever_a_mark_says_about_its_numbers() {
-    for start in [Start::All, Start::Backlog(20)] {
-        let mut bench = Bench::joiner(Config { start, ..Config::default() });
+    for start in [ReadFrom::Oldest, ReadFrom::Last(20)] {
+        let mut bench = Bench::joiner(Config { read_from: start, ..Config::default() });
         bench.link(2, vec![Mark { next_message: 1 << 61, ..mark(9, 1, 5, 1, 1 << 61) }]);
         bench.link(3, vec![mark(9, 1, 5, 1, 1)]);
         bench.drain(None);
@@ -520,7 +520,7 @@ fn an_old_beat_with_a_huge_number_is_only_old() {
     bench.tell(2, beat(5, 2));
     bench.tell(3, beat(5, 3));
     assert!(!closed(&bench.drain(None)));
-    assert_eq!(bench.node.size_estimate(), 9);
+    assert_eq!(bench.node.network_size(), 9);
 }
 
 /// A beat is its root's word.
@@ -531,7 +531,7 @@ fn a_beat_that_does_not_hold_ends_the_link_it_came_over() {
     let beat = Beat::sign(&root, &[9; 32], 1, 1, 1000, Vec::new()); // Of another network.
     bench.tell(2, Control::Beacon { beat: Arc::new(beat), age_ms: 0, hops: 0 });
     assert!(bench.drain(None).iter().any(breaks_a_rule));
-    assert_ne!(bench.node.size_estimate(), 1000);
+    assert_ne!(bench.node.network_size(), 1000);
 }
 
 /// "Nothing of an old incarnation may follow the first of a new one", not even before that one has come.

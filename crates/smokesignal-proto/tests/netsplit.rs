@@ -19,7 +19,7 @@ fn whole(seed: u64, n: usize) -> World {
 }
 
 fn counted(world: &World, n: usize) -> bool {
-    world.one_component() && world.nodes.values().all(|node| node.size_estimate() == n as u32)
+    world.one_component() && world.nodes.values().all(|node| node.network_size() == n as u32)
 }
 
 fn group(from: usize, to: usize) -> Vec<usize> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::World;
-use smokesignal_proto::{Ask, Config, Control, Start, StreamLink};
+use smokesignal_proto::{Ask, Config, Control, ReadFrom, StreamLink};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,8 +72,8 @@ fn a_late_joiner_may_ask_for_what_was_written_before() {
     let mut world = gathered(4, 8);
     write_all(&mut world, &[2], 100);
     let (live, some, all) = (8, 9, 10);
-    for (ix, start) in [(live, Start::Live), (some, Start::Backlog(10)), (all, Start::All)] {
-        world.start(ix, Config { start, ..Config::default() }, &[0]);
+    for (ix, start) in [(live, ReadFrom::Now), (some, ReadFrom::Last(10)), (all, ReadFrom::Oldest)] {
+        world.start(ix, Config { read_from: start, ..Config::default() }, &[0]);
         world.until("joined", SECOND * 10, |world| world.degree(ix) >= 3);
     }
     world.run(SECOND * 3);

@@ -1,12 +1,12 @@
 //! Lines from stdin go to everyone, lines of the others to stdout.
 //! `cargo run -p smokesignal-p2p --example chat`, and in other terminals the same with `-- HOST:PORT` of the first.
 
-use smokesignal::{Builder, Incoming, Node};
+use smokesignal::{Incoming, Node, NodeBuilder};
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let node = std::env::args().skip(1).fold(Node::builder(), Builder::seed).build()?;
+    let node = std::env::args().skip(1).fold(Node::builder(), NodeBuilder::seed).build()?;
     let (mut network, mut lines) = (node.broadcast(), BufReader::new(stdin()).lines());
     node.start().await?;
     eprintln!("others join with {}", node.local_addr().ok_or("stopped")?);

@@ -14,7 +14,7 @@ const MIB: usize = 1 << 20;
 async fn throughput(from: &Node, to: &Node) -> Result<(f64, smokesignal::Path), Box<dyn Error>> {
     let mut acceptor = to.accept("bulk")?;
     let mut here = from.open(to.id(), "bulk").await?;
-    let mut there = acceptor.next().await.ok_or("it was stopped")?;
+    let mut there = acceptor.recv().await.ok_or("it was stopped")?;
     let begin = Instant::now();
     let path = here.path();
     let writing = tokio::spawn(async move {
@@ -49,7 +49,7 @@ async fn ping(from: &Node, to: NodeId) -> Result<(Duration, NodeStream), Box<dyn
 fn echo(node: &Node) -> Result<(), Box<dyn Error>> {
     let mut acceptor = node.accept("echo")?;
     tokio::spawn(async move {
-        while let Some(stream) = acceptor.next().await {
+        while let Some(stream) = acceptor.recv().await {
             tokio::spawn(async move {
                 while let Ok(Some(chunk)) = stream.recv().await {
                     if stream.send(chunk).await.is_err() {
@@ -90,7 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let before = memory();
     for _ in 0..1000 {
         idle.push(here.open(neighbour.id(), "idle").await?);
-        idle.push(acceptor.next().await.ok_or("it was stopped")?);
+        idle.push(acceptor.recv().await.ok_or("it was stopped")?);
     }
     if let (Some(before), Some(after)) = (before, memory()) {
         println!("an idle stream, each end            {} bytes", after.saturating_sub(before) / 2000);
@@ -98,7 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let (here, there, nodes) = common::two_apart(true).await?;
     nodes.iter().try_for_each(echo)?;
-    println!("open, ping, pong, carried           {:?}", ping(&here, there.id()).await?.0);
+    println!("open, ping, pong, relayed           {:?}", ping(&here, there.id()).await?.0);
     println!("the same again, over what is there  {:?}", ping(&here, there.id()).await?.0);
     let (rate, path) = throughput(&here, &there).await?;
     println!("one stream, {path:?}                {rate:.0} MB/s, all nodes on this machine");

@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut acceptor = receiver.accept("file")?;
     let place = target.clone();
     let receiving = tokio::spawn(async move {
-        match acceptor.next().await {
+        match acceptor.recv().await {
             Some(stream) => receive(stream, &place).await,
             None => Ok(0),
         }

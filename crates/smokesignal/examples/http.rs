@@ -18,7 +18,7 @@ async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
 
 /// One connection for each stream.
 async fn serve(mut acceptor: Acceptor) {
-    while let Some(stream) = acceptor.next().await {
+    while let Some(stream) = acceptor.recv().await {
         tokio::spawn(async move {
             let server = hyper::server::conn::http1::Builder::new();
             if let Err(error) = server.serve_connection(TokioIo::new(stream), service_fn(hello)).await {

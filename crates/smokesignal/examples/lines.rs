@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (here, there, _others) = common::two_apart(false).await?;
     let mut acceptor = there.accept("fahrenheit")?;
     let converting = tokio::spawn(async move {
-        match acceptor.next().await {
+        match acceptor.recv().await {
             Some(stream) => convert(stream).await,
             None => Ok(()),
         }

@@ -105,7 +105,7 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     raise_all(&counters).await?;
     all_show(&counters, 10).await?;
     note("all ten count 10".into());
-    until(|| counters.iter().all(|counter| counter.node.size_estimate() == 10)).await?;
+    until(|| counters.iter().all(|counter| counter.node.network_size() == 10)).await?;
     note("all ten know that they are ten".into());
     sleep(Duration::from_secs(10)).await; // Only what was whole for a moment can come apart.
 

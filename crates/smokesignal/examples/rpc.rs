@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (customer, shop, _others) = common::two_apart(false).await?;
     let mut acceptor = shop.accept("shop")?;
     tokio::spawn(async move {
-        while let Some(stream) = acceptor.next().await {
+        while let Some(stream) = acceptor.recv().await {
             let requests = BaseChannel::with_defaults(transport(stream)).execute(Apples.serve());
             tokio::spawn(futures::StreamExt::for_each(requests, |request| {
                 tokio::spawn(request);

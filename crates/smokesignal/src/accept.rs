@@ -60,7 +60,7 @@ impl Acceptor {
     }
 
     /// The next stream that somebody opened. Nothing is lost if the future is dropped. `None` once the node is dropped.
-    pub async fn next(&mut self) -> Option<NodeStream> {
+    pub async fn recv(&mut self) -> Option<NodeStream> {
         let stream = self.streams.recv().await?;
         stream.say_taken();
         Some(stream)

@@ -65,7 +65,7 @@ pub struct Answers {
 impl Answers {
     /// The next answer, as they arrive; `None` once the time is over, or 1 024 have come. Nothing is lost if the future is
     /// dropped.
-    pub async fn next(&mut self) -> Option<Answer> {
+    pub async fn recv(&mut self) -> Option<Answer> {
         if self.left == 0 {
             return None;
         }
@@ -83,11 +83,11 @@ impl Drop for Answers {
 
 /// As long as it lives, the node answers questions. From [`Node::answer`].
 #[derive(Debug)]
-pub struct Answering {
+pub struct ResponderGuard {
     hub: Weak<Hub>,
 }
 
-impl Drop for Answering {
+impl Drop for ResponderGuard {
     fn drop(&mut self) {
         if let Some(hub) = self.hub.upgrade() {
             hub.set_questions(None);
@@ -152,7 +152,7 @@ impl Questions {
 /// For as long as the node is there.
 async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
     let (room, waiting) = (Arc::new(Semaphore::new(READ_AT_ONCE)), Arc::new(Semaphore::new(AT_ONCE)));
-    while let Some(stream) = acceptor.next().await {
+    while let Some(stream) = acceptor.recv().await {
         let (Ok(permit), questions) = (Arc::clone(&room).acquire_owned().await, Weak::clone(&questions))
         else {
             return;
@@ -194,14 +194,14 @@ async fn read_answer(
 }
 
 /// Lets `handler` answer what others ask.
-pub(crate) fn answer<F, A>(node: WeakNode, hub: &Arc<Hub>, handler: F) -> Result<Answering, AcceptError>
+pub(crate) fn answer<F, A>(node: WeakNode, hub: &Arc<Hub>, handler: F) -> Result<ResponderGuard, AcceptError>
 where
     F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
     A: Future<Output = Option<Bytes>> + Send + 'static,
 {
     let (sender, mut questions) = mpsc::channel::<Question>(WAITING);
     if !hub.set_questions(Some(sender)) {
-        return Err(AcceptError::Answering);
+        return Err(AcceptError::ResponderExists);
     }
     let answering = async move {
         let (room, handler) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(handler));
@@ -222,7 +222,7 @@ where
         }
     };
     tokio::spawn(answering.in_current_span());
-    Ok(Answering { hub: Arc::downgrade(hub) })
+    Ok(ResponderGuard { hub: Arc::downgrade(hub) })
 }
 
 async fn give(node: &WeakNode, to: NodeId, number: u64, answer: &Bytes) -> Result<(), String> {

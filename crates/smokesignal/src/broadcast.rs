@@ -96,7 +96,7 @@ impl Broadcast {
     /// Writes one message to everyone. Waits while the node's links are full, and for the first peer.
     ///
     /// It leaves at once, unless this node has just signed 8 times: then it shares the next signature with what is written
-    /// within 4 ms or so (not in a [trusted](crate::Builder::trusted) network, where nobody signs).
+    /// within 4 ms or so (unless messages are [unsigned](crate::NodeBuilder::unsigned_messages)).
     ///
     /// # Errors
     /// [`SendError::TooLarge`] above `max_message`, [`SendError::Closed`] once the node is stopped.

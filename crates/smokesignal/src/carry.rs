@@ -279,7 +279,7 @@ mod tests {
             let end = writing.recv().await;
             drop(end);
         });
-        let reading = timeout(TIMEOUT, acceptor.next()).await.ok()??;
+        let reading = timeout(TIMEOUT, acceptor.recv()).await.ok()??;
         let mut read: u32 = 0;
         loop {
             match timeout(TIMEOUT, reading.recv()).await {

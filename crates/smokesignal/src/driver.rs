@@ -447,7 +447,7 @@ impl Driver {
         if !delivered.is_empty() {
             self.shared.hub.deliver(&delivered);
         }
-        self.shared.size.store(self.core.size_estimate() as usize, Ordering::Relaxed);
+        self.shared.size.store(self.core.network_size() as usize, Ordering::Relaxed);
         self.shared.copies.store(self.core.copies_received(), Ordering::Relaxed);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smokesignal_proto::NodeId;
 
-/// [`Builder::build`](crate::Builder::build) refused the options. Nothing was opened or started.
+/// [`NodeBuilder::build`](crate::NodeBuilder::build) refused the options. Nothing was opened or started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -183,7 +183,7 @@ pub enum OpenError {
     },
     /// The node has answered, but no connection to it could be made.
     #[error("node {0} is there but cannot be reached; does a firewall keep it from being dialled?")]
-    NoWay(NodeId),
+    Unreachable(NodeId),
     /// Too many nodes are being looked for.
     #[error("too many nodes are being looked for; try again when some have been found")]
     Busy,
@@ -208,9 +208,9 @@ pub enum AcceptError {
     /// The name is empty or too long.
     #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
     BadName(usize),
-    /// Questions are answered already.
+    /// Another responder of this node answers questions already.
     #[error("this node answers questions already; drop what the first answer() gave")]
-    Answering,
+    ResponderExists,
 }
 
 /// A stream has failed, or a write to it. Reads give what had arrived before they fail.
@@ -230,7 +230,7 @@ pub enum StreamError {
     Reset(String),
     /// The connection that carried the stream has ended. `ConnectionReset`.
     #[error("the connection to the other node ended before its stream did")]
-    Cut,
+    ConnectionLost,
     /// The other side reads no more. `BrokenPipe`.
     #[error("the other side reads no more")]
     Stopped,
@@ -251,7 +251,7 @@ impl From<StreamError> for io::Error {
     fn from(error: StreamError) -> Self {
         let kind = match error {
             StreamError::Refused | StreamError::Busy => io::ErrorKind::ConnectionRefused,
-            StreamError::Reset(_) | StreamError::Cut => io::ErrorKind::ConnectionReset,
+            StreamError::Reset(_) | StreamError::ConnectionLost => io::ErrorKind::ConnectionReset,
             StreamError::Stopped | StreamError::Closed => io::ErrorKind::BrokenPipe,
             StreamError::TooLarge { .. } => io::ErrorKind::InvalidInput,
         };

@@ -27,7 +27,7 @@ mod train;
 pub mod transport;
 
 pub use accept::Acceptor;
-pub use ask::{Answer, Answering, Answers};
+pub use ask::{Answer, Answers, ResponderGuard};
 pub use broadcast::{Broadcast, BroadcastSender, Incoming};
 pub use error::{
     AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
@@ -38,7 +38,7 @@ pub use identity::Identity;
 pub use local_ip::local_ip;
 pub use node::Node;
 pub use node_stream::{NodeStream, Path};
-pub use options::Builder;
+pub use options::NodeBuilder;
 pub use peer::Peer;
 pub use peers::Peers;
-pub use smokesignal_proto::{NodeId, ParseNodeIdError, Start};
+pub use smokesignal_proto::{NodeId, ParseNodeIdError, ReadFrom};

@@ -21,11 +21,11 @@ use crate::driver::{Command, Driver, Limits, Shared};
 use crate::event::Bus;
 use crate::frame::MAX_NAME;
 use crate::mux::{Common, NoStream};
-use crate::options::{Builder, Secret, is_host_and_port};
+use crate::options::{NodeBuilder, Secret, is_host_and_port};
 use crate::transport::{Credentials, Endpoint};
 use crate::{
-    AcceptError, Acceptor, Answering, Answers, Broadcast, ConnectError, Events, Identity, NodeId, NodeStream,
-    OpenError, Peer, Peers, SendError, StartError,
+    AcceptError, Acceptor, Answers, Broadcast, ConnectError, Events, Identity, NodeId, NodeStream, OpenError,
+    Peer, Peers, ResponderGuard, SendError, StartError,
 };
 
 /// A node of the network. Clones are the same node.
@@ -37,7 +37,7 @@ pub struct Node(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    options: Builder,
+    options: NodeBuilder,
     identity: Identity,
     credentials: Credentials,
     shared: Shared,
@@ -70,11 +70,11 @@ impl WeakNode {
 
 impl Node {
     /// A builder with the default options.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
     }
 
-    pub(crate) fn new(options: Builder) -> Self {
+    pub(crate) fn new(options: NodeBuilder) -> Self {
         let identity = options.identity.clone().unwrap_or_else(Identity::generate);
         let secret = options.secret.as_ref().map(|Secret(secret)| secret.as_slice());
         let credentials = Credentials::new(identity.clone(), secret);
@@ -181,10 +181,10 @@ impl Node {
             min_peers: options.min_peers,
             max_peers: options.max_peers,
             max_message: options.max_message + MARKED,
-            signed: !options.trusted,
-            start: options.read_from,
-            reorder: options.reorder,
-            dial_for_streams: !options.carried_streams,
+            signed: !options.unsigned_messages,
+            read_from: options.read_from,
+            reorder: options.prefer_near_peers,
+            dial_for_streams: !options.relay_only,
             ..Config::default().with_ping_timeout(options.ping_timeout)
         };
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
@@ -194,7 +194,7 @@ impl Node {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
             config.network.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
         }
-        if options.trusted {
+        if options.unsigned_messages {
             // Another network: the two kinds do not mix.
             config.network.iter_mut().for_each(|byte| *byte = !*byte);
         }
@@ -232,7 +232,7 @@ impl Node {
 
     /// How many nodes this node's network has, itself included; 0 while it is stopped. Counted, not guessed: it follows
     /// the truth within a few seconds.
-    pub fn size_estimate(&self) -> usize {
+    pub fn network_size(&self) -> usize {
         self.0.shared.size.load(Ordering::Relaxed)
     }
 
@@ -353,7 +353,7 @@ impl Node {
     ///     (question == "who has 7.txt?" && std::path::Path::new("7.txt").exists()).then(|| "I".into())
     /// })?;
     /// let mut answers = node.ask("who has 7.txt?", std::time::Duration::from_secs(2)).await?;
-    /// while let Some(answer) = answers.next().await {
+    /// while let Some(answer) = answers.recv().await {
     ///     println!("{} has it", answer.from);
     /// }
     /// # Ok(())
@@ -380,8 +380,8 @@ impl Node {
     /// within a tokio runtime.
     ///
     /// # Errors
-    /// [`AcceptError::Answering`] if this node answers already.
-    pub fn answer<F, A>(&self, handler: F) -> Result<Answering, AcceptError>
+    /// [`AcceptError::ResponderExists`] if this node answers already.
+    pub fn answer<F, A>(&self, handler: F) -> Result<ResponderGuard, AcceptError>
     where
         F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
         A: Future<Output = Option<Bytes>> + Send + 'static,

@@ -21,9 +21,9 @@ pub enum Path {
     Neighbour,
     /// Over a connection of its own, made for streams.
     Direct,
-    /// Through other nodes, which see neither what it is nor change it: the node at the other end is no neighbour and cannot
-    /// be dialled.
-    Carried,
+    /// Through other nodes, which can neither read nor change the bytes: the node at the other end
+    /// is not a neighbour and cannot be dialled.
+    Relayed,
 }
 
 /// Of one connection.
@@ -35,7 +35,7 @@ pub(crate) struct Way {
     pub(crate) carried: bool,
 }
 
-/// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::next`](crate::Acceptor::next).
+/// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::recv`](crate::Acceptor::recv).
 ///
 /// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and [`AsyncWrite`] see plain
 /// bytes. Both directions have back-pressure of their own: what is not read stays with its writer and delays nothing else.
@@ -79,7 +79,7 @@ impl NodeStream {
     pub fn path(&self) -> Path {
         match (self.way.is_link.load(Ordering::Relaxed), self.way.carried) {
             (true, _) => Path::Neighbour,
-            (false, true) => Path::Carried,
+            (false, true) => Path::Relayed,
             (false, false) => Path::Direct,
         }
     }
@@ -89,8 +89,8 @@ impl NodeStream {
     ///
     /// # Errors
     /// [`StreamError::Refused`] if nobody there accepts the name, [`StreamError::Busy`] if it is too much,
-    /// [`StreamError::Cut`] if the connection broke. The stream is over then.
-    pub async fn answered(&self) -> Result<(), StreamError> {
+    /// [`StreamError::ConnectionLost`] if the connection broke. The stream is over then.
+    pub async fn accepted(&self) -> Result<(), StreamError> {
         std::future::poll_fn(|cx| self.stream.poll_answered(cx)).await
     }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use smokesignal_proto::MAX_ADDRESSES;
 
 use crate::transport::{TcpTransport, Transport};
-use crate::{BuildError, Identity, Node, Start};
+use crate::{BuildError, Identity, Node, ReadFrom};
 
 const MIB: usize = 1024 * 1024;
 
 /// Options of a node, from [`Node::builder`]. All have a default.
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct Builder {
+pub struct NodeBuilder {
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) seeds: Vec<String>,
@@ -25,10 +25,10 @@ pub struct Builder {
     pub(crate) max_message: usize,
     pub(crate) identity: Option<Identity>,
     pub(crate) secret: Option<Secret>,
-    pub(crate) trusted: bool,
-    pub(crate) read_from: Start,
-    pub(crate) reorder: bool,
-    pub(crate) carried_streams: bool,
+    pub(crate) unsigned_messages: bool,
+    pub(crate) read_from: ReadFrom,
+    pub(crate) prefer_near_peers: bool,
+    pub(crate) relay_only: bool,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) rng_seed: Option<u64>,
 }
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl Default for Builder {
+impl Default for NodeBuilder {
     fn default() -> Self {
         Self {
             address: Ipv4Addr::LOCALHOST.into(),
@@ -56,17 +56,17 @@ impl Default for Builder {
             max_message: 16 * MIB,
             identity: None,
             secret: None,
-            trusted: false,
-            read_from: Start::Live,
-            reorder: false,
-            carried_streams: false,
+            unsigned_messages: false,
+            read_from: ReadFrom::Now,
+            prefer_near_peers: false,
+            relay_only: false,
             transport: Arc::new(TcpTransport::new()),
             rng_seed: None,
         }
     }
 }
 
-impl Builder {
+impl NodeBuilder {
     /// Where to listen. Default 127.0.0.1; [`local_ip`](crate::local_ip()) finds the address in a subnet. With
     /// 0.0.0.0 or `::` the node tells others all addresses of this machine, loopback ones last.
     pub fn address(mut self, address: IpAddr) -> Self {
@@ -131,33 +131,42 @@ impl Builder {
         self
     }
 
-    /// All members of this network are trusted: messages are not signed by their writers, which saves two ed25519
-    /// operations (about 0.1 ms) for each segment of up to 64 KiB. Without it no member can write in another's name.
-    /// The same in all nodes; a node with the other setting is refused. Default: signed.
-    pub fn trusted(mut self) -> Self {
-        self.trusted = true;
+    /// Sets whether messages go unsigned. Default: false, every writer signs its messages.
+    ///
+    /// Without signatures every member of the network must be trusted: any of them can write in
+    /// the name of another. It saves two ed25519 operations (about 0.1 ms) for each segment of up
+    /// to 64 KiB. All nodes of a network need the same setting; a node with the other one is
+    /// refused.
+    pub fn unsigned_messages(mut self, on: bool) -> Self {
+        self.unsigned_messages = on;
         self
     }
 
-    /// Where this node, when it joins, begins to read what others write. Default [`Start::Live`]: at now. Its neighbours
-    /// retain what is at most 60 s old, 64 MiB in all; where there are several writers, the one with most loses first.
-    pub fn read_from(mut self, start: Start) -> Self {
+    /// Sets where this node, when it joins, starts to read what others write. Default
+    /// [`ReadFrom::Now`].
+    ///
+    /// Its neighbours retain what is at most 60 s old, 64 MiB in all; with several writers, the one
+    /// with the most retained bytes loses its oldest first.
+    pub fn read_from(mut self, start: ReadFrom) -> Self {
         self.read_from = start;
         self
     }
 
-    /// Never dials a node for a stream: streams to nodes that are no neighbours go through others, which pay for it with
-    /// their bandwidth. For networks that allow no connections but to the seeds. Default: off, nodes are dialled, and only
-    /// those that cannot be are reached so.
-    pub fn carried_streams(mut self, on: bool) -> Self {
-        self.carried_streams = on;
+    /// Sets whether streams to nodes other than neighbours are always relayed. Default: false, a
+    /// node is dialled for a stream, and relayed to only if it cannot be dialled.
+    ///
+    /// With true this node never dials for a stream; other nodes relay it and pay with their
+    /// bandwidth. Use it in networks that allow no connections except to the seeds.
+    pub fn relay_only(mut self, on: bool) -> Self {
+        self.relay_only = on;
         self
     }
 
-    /// Lets this node give up far neighbours for nearer ones. Default: off. In simulations of a network in twelve cities
-    /// it makes messages arrive about a tenth sooner (`smokesignal sim reorder`).
-    pub fn reorder(mut self, on: bool) -> Self {
-        self.reorder = on;
+    /// Sets whether this node replaces distant neighbours by nearer ones. Default: false. In
+    /// simulations of a network in twelve cities messages arrive about a tenth sooner with it
+    /// (`smokesignal sim reorder`).
+    pub fn prefer_near_peers(mut self, on: bool) -> Self {
+        self.prefer_near_peers = on;
         self
     }
 
@@ -235,7 +244,7 @@ mod tests {
 
     #[test]
     fn senseless_options_are_refused_with_value_and_cure() {
-        let refused = |builder: Builder, words: &[&str]| {
+        let refused = |builder: NodeBuilder, words: &[&str]| {
             let error = builder.build().unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         };

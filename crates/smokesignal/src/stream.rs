@@ -218,7 +218,7 @@ impl Stream {
     pub(crate) fn poll_answered(&self, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
         let mut state = self.lock();
         match &state.over {
-            Some(error @ (StreamError::Refused | StreamError::Busy | StreamError::Cut)) => {
+            Some(error @ (StreamError::Refused | StreamError::Busy | StreamError::ConnectionLost)) => {
                 Poll::Ready(Err(error.clone()))
             }
             Some(_) => Poll::Ready(Ok(())),
@@ -345,7 +345,7 @@ impl Stream {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         if !state.is_over() {
-            state.break_off(StreamError::Cut);
+            state.break_off(StreamError::ConnectionLost);
         }
         wake(&mut state.readers);
         wake(&mut state.writers);
@@ -388,7 +388,7 @@ impl State {
     }
 
     fn error(&self) -> StreamError {
-        self.over.clone().unwrap_or(StreamError::Cut)
+        self.over.clone().unwrap_or(StreamError::ConnectionLost)
     }
 
     fn write_error(&self) -> StreamError {

@@ -22,7 +22,7 @@ async fn a_reply_goes_to_the_writer_wherever_it_is() {
         let message = broadcast.recv().await.unwrap();
         let stream = message.reply(node).await.unwrap();
         stream.send(format!("{} is", node.id())).await.unwrap();
-        let there = replies.next().await.unwrap();
+        let there = replies.recv().await.unwrap();
         assert_eq!((there.peer(), there.name()), (node.id(), "reply"));
         assert_eq!(there.recv().await.unwrap().unwrap(), format!("{} is", node.id()));
     }
@@ -39,12 +39,12 @@ async fn who_has_an_answer_gives_it_and_nobody_else_hears_of_it() {
         answering.push(node.answer(handler).unwrap());
     }
     let twice = nodes[1].answer(|_, _| async { None }).unwrap_err();
-    assert_eq!(twice, AcceptError::Answering);
+    assert_eq!(twice, AcceptError::ResponderExists);
     let mut broadcast = nodes[1].broadcast();
     let begin = Instant::now();
     let mut answers = nodes[0].ask("how long?", 3 * SECOND).await.unwrap();
     let mut got = BTreeMap::new();
-    while let Some(answer) = answers.next().await {
+    while let Some(answer) = answers.recv().await {
         assert!(begin.elapsed() < SECOND, "{:?}", begin.elapsed());
         assert!(got.insert(answer.from, answer.data).is_none());
     }
@@ -73,24 +73,24 @@ async fn answers_are_bounded_and_late_ones_are_refused() {
     };
     let answering = two.answer(handler).unwrap();
     let mut answers = one.ask("large", SECOND).await.unwrap();
-    assert_eq!(answers.next().await.unwrap().data.len(), 1 << 20);
-    assert_eq!(answers.next().await, None);
+    assert_eq!(answers.recv().await.unwrap().data.len(), 1 << 20);
+    assert_eq!(answers.recv().await, None);
     for question in ["too large", "slow"] {
-        assert_eq!(one.ask(question, SECOND).await.unwrap().next().await, None);
+        assert_eq!(one.ask(question, SECOND).await.unwrap().recv().await, None);
     }
     // Five thousand at once: they are answered as far as is promised, and the node lives on.
     let mut asked = Vec::new();
     for _ in 0..1000 {
         asked.push(one.ask("large", 60 * SECOND).await.unwrap());
     }
-    let first = asked[0].next().await.unwrap();
+    let first = asked[0].recv().await.unwrap();
     assert_eq!(first.from, two.id());
     drop(asked);
     tokio::time::sleep(60 * SECOND).await;
-    let again = one.ask("large", SECOND).await.unwrap().next().await;
+    let again = one.ask("large", SECOND).await.unwrap().recv().await;
     assert_eq!(again.unwrap().data.len(), 1 << 20);
     drop(answering);
-    assert_eq!(one.ask("large", SECOND).await.unwrap().next().await, None);
+    assert_eq!(one.ask("large", SECOND).await.unwrap().recv().await, None);
     let _again = two.answer(|_, _| async { None }).expect("the first one is gone");
 }
 
@@ -117,8 +117,8 @@ async fn a_stream_is_answered_when_the_application_takes_it() {
     let mut acceptor = two.accept("x").unwrap();
     let stream = one.open(two.id(), "x").await.unwrap();
     assert_eq!(stream.path(), Path::Neighbour);
-    let early = tokio::time::timeout(Duration::from_secs(5), stream.answered()).await;
+    let early = tokio::time::timeout(Duration::from_secs(5), stream.accepted()).await;
     assert!(early.is_err(), "nobody has taken it");
-    let _there = acceptor.next().await.unwrap();
-    stream.answered().await.unwrap();
+    let _there = acceptor.recv().await.unwrap();
+    stream.accepted().await.unwrap();
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use smokesignal::transport::{Credentials, MemoryNetwork, TcpTransport, Transport as _};
 use smokesignal::{
-    Broadcast, Builder, ConnectError, Event, Events, Identity, Incoming, Node, Peer, SendError, StartError,
+    Broadcast, ConnectError, Event, Events, Identity, Incoming, Node, NodeBuilder, Peer, SendError,
+    StartError,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -18,13 +19,13 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"))
 }
 
-async fn started(builder: Builder) -> Node {
+async fn started(builder: NodeBuilder) -> Node {
     let node = builder.build().unwrap();
     node.start().await.unwrap();
     node
 }
 
-fn seeded(seed: &Node) -> Builder {
+fn seeded(seed: &Node) -> NodeBuilder {
     Node::builder().seed(seed.local_addr().unwrap().to_string())
 }
 
@@ -291,7 +292,7 @@ async fn a_seed_that_is_not_there_is_said_once_and_found_later() {
 
 #[tokio::test]
 async fn only_nodes_with_the_same_secret_meet() {
-    let secret = |builder: Builder, text: &str| builder.network_secret(text);
+    let secret = |builder: NodeBuilder, text: &str| builder.network_secret(text);
     let a = started(secret(Node::builder(), "a secret of 16 bytes or more")).await;
     let address = a.local_addr().unwrap().to_string();
     let right = started(secret(seeded(&a), "a secret of 16 bytes or more")).await;

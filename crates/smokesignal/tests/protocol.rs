@@ -29,7 +29,7 @@ fn vectors() -> Vec<Vec<Message>> {
     let beat = Arc::new(Beat::sign(&keypair, &NETWORK, incarnation, 5, 8, statuses));
     let mark = Mark { origin, incarnation: 1, have: 9, floor: 4, floor_message: 6, next_message: 12 };
     let body = b"\x05hello\0\x02hi";
-    let trusted = Segment {
+    let unsigned = Segment {
         origin,
         incarnation: 1,
         seq: 2,
@@ -38,10 +38,10 @@ fn vectors() -> Vec<Vec<Message>> {
         body: body[..].into(),
         seal: None,
     };
-    let mut signed = trusted.clone();
+    let mut signed = unsigned.clone();
     signed.sign(&keypair, &NETWORK);
     assert!(signed.verify(&NETWORK));
-    let mut pair = [trusted.clone(), Segment { seq: 3, first_message: 6, ..trusted.clone() }];
+    let mut pair = [unsigned.clone(), Segment { seq: 3, first_message: 6, ..unsigned.clone() }];
     Segment::sign_all(&mut pair, &keypair, &NETWORK);
     let [_, second] = pair;
     assert!(second.verify(&NETWORK));
@@ -55,7 +55,7 @@ fn vectors() -> Vec<Vec<Message>> {
             Control::Prune { origin, incarnation }.into(),
         ],
         vec![Control::Digest { marks: vec![mark], end: Some(DigestEnd { settled: true }) }.into()],
-        vec![trusted, signed, second].into_iter().map(|segment| Message::Data(Arc::new(segment))).collect(),
+        vec![unsigned, signed, second].into_iter().map(|segment| Message::Data(Arc::new(segment))).collect(),
         vec![Control::Welcome { records }.into()],
     ]
 }

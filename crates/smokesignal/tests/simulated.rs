@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use smokesignal::transport::{Connection, Credentials, DialError, Endpoint, MemoryNetwork, Transport as _};
-use smokesignal::{Broadcast, Builder, Event, Identity, Incoming, Node, Start};
+use smokesignal::{Broadcast, Event, Identity, Incoming, Node, NodeBuilder, ReadFrom};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -218,7 +218,7 @@ async fn a_reset_breaks_the_connections_of_one_node_at_both_ends() {
 
 // Nodes in it.
 
-fn builder(network: &MemoryNetwork, host: u8) -> Builder {
+fn builder(network: &MemoryNetwork, host: u8) -> NodeBuilder {
     let address = address(host);
     let builder = Node::builder().transport(network.clone()).address(address.ip()).port(address.port());
     builder.identity(identity(host)).seed(self::address(1).to_string()).rng_seed(1)
@@ -360,11 +360,11 @@ async fn the_side_without_the_seed_is_told_of_each_cut_and_of_its_end_in_turn() 
     let halves = [(1..=4).map(address).collect::<Vec<_>>(), (5..=8).map(address).collect()];
     let each_told = |times: usize| cut_off.iter().all(|told| told.lock().unwrap().len() == times);
     for cut in 0..3 {
-        until("all are counted", || nodes.iter().all(|node| node.size_estimate() == 8)).await;
+        until("all are counted", || nodes.iter().all(|node| node.network_size() == 8)).await;
         sleep(Duration::from_secs(10)).await;
         network.partition(&[&halves[0], &halves[1]]);
         until("a netsplit", || each_told(2 * cut + 1)).await;
-        until("each half is counted", || nodes.iter().all(|node| node.size_estimate() == 4)).await;
+        until("each half is counted", || nodes.iter().all(|node| node.network_size() == 4)).await;
         sleep(Duration::from_secs(30)).await;
         network.heal();
         until("the end of it", || each_told(2 * cut + 2)).await;
@@ -394,15 +394,15 @@ async fn everyone_knows_how_many_they_are() {
     let network = MemoryNetwork::new().latency(ms(5)..=ms(50));
     let mut nodes = started(&network, 1..=12).await;
     let all_count = async |nodes: &[Node], size: usize| {
-        until("the count", || nodes.iter().all(|node| node.size_estimate() == size)).await;
+        until("the count", || nodes.iter().all(|node| node.network_size() == size)).await;
         // It stays so.
         sleep(Duration::from_secs(20)).await;
-        assert!(nodes.iter().all(|node| node.size_estimate() == size));
+        assert!(nodes.iter().all(|node| node.network_size() == size));
     };
     all_count(&nodes, 12).await;
     let stopped = nodes.pop().unwrap();
     stopped.stop().await;
-    assert_eq!(stopped.size_estimate(), 0);
+    assert_eq!(stopped.network_size(), 0);
     drop(nodes.pop()); // As if killed.
     all_count(&nodes, 10).await;
     stopped.start().await.unwrap();
@@ -433,7 +433,8 @@ async fn a_joiner_begins_to_read_where_it_was_told_to() {
     }
     sleep(ms(1000)).await;
     // All join before anything more is written.
-    let cases = [(Start::All, 1), (Start::Backlog(3), 8), (Start::Backlog(100), 1), (Start::Live, 11)];
+    let cases =
+        [(ReadFrom::Oldest, 1), (ReadFrom::Last(3), 8), (ReadFrom::Last(100), 1), (ReadFrom::Now, 11)];
     let mut joiners = Vec::new();
     for (host, (start, first)) in (3..).zip(cases) {
         let node = builder(&network, host).read_from(start).build().unwrap();
@@ -455,18 +456,18 @@ async fn trusted_nodes_talk_to_each_other_and_to_no_others() {
     let mut nodes = Vec::new();
     for host in 1..=5 {
         let builder = builder(&network, host).seed(address(4).to_string());
-        let node = if host <= 3 { builder.trusted() } else { builder }.build().unwrap();
+        let node = builder.unsigned_messages(host <= 3).build().unwrap();
         node.start().await.unwrap();
         nodes.push(node);
     }
-    let (trusted, signed) = nodes.split_at(3);
+    let (unsigned, signed) = nodes.split_at(3);
     let mut readers: Vec<_> = nodes.iter().map(Node::broadcast).collect();
-    let sizes = || nodes.iter().map(Node::size_estimate).collect::<Vec<_>>();
+    let sizes = || nodes.iter().map(Node::network_size).collect::<Vec<_>>();
     until("both kinds are counted", || sizes() == [3, 3, 3, 2, 2]).await;
     readers[0].send("t").await.unwrap();
     readers[3].send("s").await.unwrap();
     for reader in &mut readers[1..3] {
-        assert_eq!(bytes_from(reader, &trusted[0], 1).await, *b"t");
+        assert_eq!(bytes_from(reader, &unsigned[0], 1).await, *b"t");
     }
     assert_eq!(bytes_from(&mut readers[4], &signed[0], 1).await, *b"s");
     sleep(Duration::from_secs(60)).await;

@@ -21,7 +21,7 @@ async fn a_neighbour_is_reached_without_a_round_trip() {
     here.write_all(b"hello").await.unwrap();
     here.shutdown().await.unwrap();
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    let mut there = acceptor.next().await.unwrap();
+    let mut there = acceptor.recv().await.unwrap();
     assert!((10..13).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
     assert_eq!((there.peer(), there.name(), there.path()), (id(1), "echo", Path::Neighbour));
     let mut read = String::new();
@@ -40,7 +40,7 @@ async fn a_name_that_nobody_accepts_is_refused_at_once_and_says_so() {
     let (one, two) = pair().await;
     let begin = Instant::now();
     let here = one.open(two.id(), "nobody").await.unwrap();
-    assert_eq!(here.answered().await, Err(StreamError::Refused));
+    assert_eq!(here.accepted().await, Err(StreamError::Refused));
     assert!(begin.elapsed() < Duration::from_millis(30), "{:?}", begin.elapsed());
     assert_eq!(here.recv().await, Err(StreamError::Refused));
     assert_eq!(here.send("x").await, Err(StreamError::Refused));
@@ -50,7 +50,7 @@ async fn a_name_that_nobody_accepts_is_refused_at_once_and_says_so() {
     let waiting = one.open(two.id(), "name").await.unwrap();
     tokio::time::sleep(SECOND).await;
     drop(acceptor);
-    assert_eq!(waiting.answered().await, Err(StreamError::Refused));
+    assert_eq!(waiting.accepted().await, Err(StreamError::Refused));
     assert!(two.accept("name").is_ok());
 }
 
@@ -97,8 +97,8 @@ async fn a_link_that_breaks_cuts_its_streams() {
     here.send("arrives").await.unwrap();
     assert_eq!(there.recv().await.unwrap().unwrap(), "arrives");
     drop(two);
-    assert_eq!(timeout(10 * SECOND, here.recv()).await.unwrap(), Err(StreamError::Cut));
-    assert_eq!(there.recv().await, Err(StreamError::Cut));
+    assert_eq!(timeout(10 * SECOND, here.recv()).await.unwrap(), Err(StreamError::ConnectionLost));
+    assert_eq!(there.recv().await, Err(StreamError::ConnectionLost));
 }
 
 /// A thousand streams at once, one of them never read: each of the others gets on.
@@ -113,7 +113,7 @@ async fn a_stream_that_is_not_read_delays_no_other() {
     for number in 0..1000_u32 {
         let stream = one.open(two.id(), "many").await.unwrap();
         stream.send(number.to_be_bytes().to_vec()).await.unwrap();
-        streams.push((stream, acceptor.next().await.unwrap()));
+        streams.push((stream, acceptor.recv().await.unwrap()));
     }
     for (number, (stream, other)) in streams.iter().enumerate() {
         assert_eq!(other.recv().await.unwrap().unwrap(), (number as u32).to_be_bytes()[..]);
@@ -133,13 +133,13 @@ async fn too_many_streams_are_refused_as_busy_and_room_comes_back() {
         streams.push(one.open(two.id(), "full").await.unwrap());
     }
     let last = streams.pop().unwrap();
-    assert_eq!(last.answered().await, Err(StreamError::Busy), "128 wait to be taken");
+    assert_eq!(last.accepted().await, Err(StreamError::Busy), "128 wait to be taken");
     drop((acceptor, streams));
     let mut acceptor = two.accept("full").unwrap();
     tokio::time::sleep(SECOND).await;
     let stream = one.open(two.id(), "full").await.unwrap();
     stream.send("x").await.unwrap();
-    assert_eq!(acceptor.next().await.unwrap().recv().await.unwrap().unwrap(), "x");
+    assert_eq!(acceptor.recv().await.unwrap().recv().await.unwrap().unwrap(), "x");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +249,7 @@ async fn a_thousand_streams_share_a_link_fairly() {
     for _ in 0..1000 {
         let here = one.open(two.id(), "bulk").await.unwrap();
         // Not more than 128 may wait to be taken.
-        pairs.push((here, acceptor.next().await.unwrap()));
+        pairs.push((here, acceptor.recv().await.unwrap()));
     }
     let (until, mut reading) = (Instant::now() + 60 * SECOND, tokio::task::JoinSet::new());
     for (here, there) in pairs {

@@ -99,8 +99,8 @@ async fn measure(net: &Net, case: &Case, time: Duration, bar: &Bar) -> io::Resul
 /// One stream, both of its ends.
 async fn pair(from: &Node, to: &Node, acceptor: &mut Acceptor) -> io::Result<(NodeStream, NodeStream)> {
     let opened = from.open(to.id(), NAME).await.map_err(io::Error::other)?;
-    let accepted = acceptor.next().await.ok_or_else(|| io::Error::other("the node stopped by itself"))?;
-    opened.answered().await.map_err(io::Error::other)?;
+    let accepted = acceptor.recv().await.ok_or_else(|| io::Error::other("the node stopped by itself"))?;
+    opened.accepted().await.map_err(io::Error::other)?;
     Ok((opened, accepted))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smokesignal::{Builder, Event, Events, Node};
+use smokesignal::{Event, Events, Node, NodeBuilder};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -27,15 +27,17 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Kind {
     pub(super) min_peers: usize,
     pub(super) max_peers: usize,
-    pub(super) trusted: bool,
+    pub(super) unsigned_messages: bool,
     /// So many of them join at the same time at most.
     pub(super) joining: usize,
 }
 
 impl Kind {
-    fn builder(self) -> Builder {
-        let builder = Node::builder().min_peers(self.min_peers).max_peers(self.max_peers);
-        if self.trusted { builder.trusted() } else { builder }
+    fn builder(self) -> NodeBuilder {
+        Node::builder()
+            .min_peers(self.min_peers)
+            .max_peers(self.max_peers)
+            .unsigned_messages(self.unsigned_messages)
     }
 
     /// Whether there can be such a node: known before anything runs.
@@ -45,7 +47,7 @@ impl Kind {
 
     /// For people and programs.
     pub(super) fn mode(self) -> &'static str {
-        if self.trusted { "trusted" } else { "signed" }
+        if self.unsigned_messages { "unsigned" } else { "signed" }
     }
 }
 

@@ -60,9 +60,9 @@ async fn connect(socket: &mut TcpStream, node: &Node, to: NodeId, name: &str) ->
     let (mut stream, answer) = loop {
         let stream = node.open(to, name).await.map_err(|error| error.to_string())?;
         tries += 1;
-        match stream.answered().await {
+        match stream.accepted().await {
             // The other side was giving up the connection just then. Nothing was sent: another one will do.
-            Err(StreamError::Cut) if tries < TRIES => {}
+            Err(StreamError::ConnectionLost) if tries < TRIES => {}
             answer => break (stream, answer),
         }
     };

@@ -13,7 +13,7 @@ use super::{CONNECTIONS, reset_socket};
 pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<NodeId>) {
     let (room, target) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::<str>::from(target));
     while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-        let Some(stream) = acceptor.next().await else { return };
+        let Some(stream) = acceptor.recv().await else { return };
         if !from.is_empty() && !from.contains(&stream.peer()) {
             notice!("{} wants to reach {target}, and is not among those who may", stream.peer());
             stream.reset("this node is not allowed to reach that");

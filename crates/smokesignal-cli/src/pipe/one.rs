@@ -34,7 +34,7 @@ pub(super) fn start(
 
 /// Prints what the node writes, one stream after the other. Others are refused.
 async fn print_all(id: NodeId, mut acceptor: Acceptor, style: Style, output: Output) {
-    while let Some(stream) = acceptor.next().await {
+    while let Some(stream) = acceptor.recv().await {
         if stream.peer() == id {
             print(&stream, style, &output).await;
         } else {

@@ -120,7 +120,7 @@ impl<'a> Commands<'a> {
             }
             Command::Peers => {
                 let peers = self.node.peers().list().iter().map(PeerInfo::of).collect();
-                self.emitter.emit(&Report::Peers { peers, size: self.node.size_estimate() }).await;
+                self.emitter.emit(&Report::Peers { peers, size: self.node.network_size() }).await;
                 Ok(())
             }
             Command::Stop => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Node;
-use crate::config::Start;
+use crate::config::ReadFrom;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::message::{Ask, Control, DigestEnd, Mark};
@@ -204,7 +204,7 @@ impl Node {
             let is_new = self.streams.find(&mark.origin).is_none();
             let (have, next) = self.start_of(mark);
             let Some(ix) = self.stream(&mark.origin, mark.incarnation, have, next, now) else { continue };
-            if let (true, false, Start::Backlog(keep)) = (is_new, self.settled, self.config.start) {
+            if let (true, false, ReadFrom::Last(keep)) = (is_new, self.settled, self.config.read_from) {
                 self.streams.hold_back(ix, keep, mark.have, now);
             }
             let stream_have = self.streams.get(ix).have;
@@ -231,11 +231,11 @@ impl Node {
     /// Where to begin with a stream first heard of by this mark: after which segment, and with which message. For a
     /// node that is no joiner any more the writer is new, or was on the other side of a netsplit: from its beginning.
     pub(super) fn start_of(&self, mark: &Mark) -> (u64, Option<u64>) {
-        match self.config.start {
+        match self.config.read_from {
             _ if self.settled => (0, Some(1)),
-            Start::Live => (mark.have, None),
+            ReadFrom::Now => (mark.have, None),
             // How the messages are numbered only their writer can say.
-            Start::Backlog(_) | Start::All => (mark.floor - 1, None),
+            ReadFrom::Last(_) | ReadFrom::Oldest => (mark.floor - 1, None),
         }
     }
 

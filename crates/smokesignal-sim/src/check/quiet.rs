@@ -140,7 +140,7 @@ impl World {
         if self.violation.is_some() || awake.iter().any(slow) {
             return;
         }
-        let view = |ix: usize| self.members[ix].node.as_ref().map(|node| (node.root(), node.size_estimate()));
+        let view = |ix: usize| self.members[ix].node.as_ref().map(|node| (node.root(), node.network_size()));
         for ix in &awake {
             let reached = graph.reached_from(*ix);
             let others = reached.iter().enumerate().filter(|(_, reached)| **reached).map(|(other, _)| other);

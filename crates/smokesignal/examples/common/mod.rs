@@ -4,21 +4,20 @@ use std::time::Duration;
 
 use smokesignal::{Node, StartError};
 
-/// A network of eight nodes in this process; the first two returned are no neighbours. `carried`: nobody dials for a
+/// A network of eight nodes in this process; the first two returned are no neighbours. `relayed`: nobody dials for a
 /// stream.
-pub(crate) async fn two_apart(carried: bool) -> Result<(Node, Node, Vec<Node>), StartError> {
-    let first = Node::builder().carried_streams(carried).build().expect("the default options are good");
+pub(crate) async fn two_apart(relayed: bool) -> Result<(Node, Node, Vec<Node>), StartError> {
+    let first = Node::builder().relay_only(relayed).build().expect("the default options are good");
     first.start().await?;
     let seed = first.local_addr().expect("it has started").to_string();
     let mut nodes = vec![first];
     while nodes.len() < 8 {
-        let node =
-            Node::builder().carried_streams(carried).seed(&seed).build().expect("the seed is an address");
+        let node = Node::builder().relay_only(relayed).seed(&seed).build().expect("the seed is an address");
         node.start().await?;
         nodes.push(node);
     }
     loop {
-        let whole = nodes.iter().all(|node| node.size_estimate() == nodes.len());
+        let whole = nodes.iter().all(|node| node.network_size() == nodes.len());
         let apart = |a: &Node, b: &Node| a.id() != b.id() && !a.peers().contains(&b.id());
         let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (a, b)));
         if let Some((a, b)) = pairs.into_iter().find(|(a, b)| whole && apart(a, b)) {

@@ -52,7 +52,7 @@ impl Driver {
             }
             Err(Unreachable::Myself) => Err(OpenError::Myself(id)),
             Err(Unreachable::NotFound) => Err(OpenError::NotFound { id, waited: self.find_timeout }),
-            Err(Unreachable::NoWay) => Err(OpenError::NoWay(id)),
+            Err(Unreachable::NoWay) => Err(OpenError::Unreachable(id)),
             Err(Unreachable::Busy) => Err(OpenError::Busy),
         };
         if open.answer.send(outcome).is_err() {

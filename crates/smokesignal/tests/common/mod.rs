@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use smokesignal::transport::MemoryNetwork;
-use smokesignal::{Builder, Identity, Node, NodeId, NodeStream};
+use smokesignal::{Identity, Node, NodeBuilder, NodeId, NodeStream};
 use tokio::time::timeout;
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ pub async fn node(network: &MemoryNetwork, host: u8, seed: u8) -> Node {
     start(builder(network, host, seed)).await
 }
 
-pub fn builder(network: &MemoryNetwork, host: u8, seed: u8) -> Builder {
+pub fn builder(network: &MemoryNetwork, host: u8, seed: u8) -> NodeBuilder {
     Node::builder()
         .transport(network.clone())
         .identity(Identity::from_seed([host; 32]))
@@ -30,7 +30,7 @@ pub fn builder(network: &MemoryNetwork, host: u8, seed: u8) -> Builder {
         .seed(format!("10.0.0.{seed}:8495"))
 }
 
-pub async fn start(builder: Builder) -> Node {
+pub async fn start(builder: NodeBuilder) -> Node {
     let node = builder.build().unwrap();
     node.start().await.unwrap();
     node
@@ -55,7 +55,7 @@ pub async fn pair() -> (Node, Node) {
 pub async fn stream(one: &Node, two: &Node) -> (NodeStream, NodeStream) {
     let mut acceptor = two.accept("test").unwrap();
     let here = one.open(two.id(), "test").await.unwrap();
-    let there = acceptor.next().await.unwrap();
+    let there = acceptor.recv().await.unwrap();
     (here, there)
 }
 
@@ -64,7 +64,10 @@ pub async fn network() -> (MemoryNetwork, Vec<Node>) {
     network_of(12, |builder| builder).await
 }
 
-pub async fn network_of(count: u8, options: impl Fn(Builder) -> Builder) -> (MemoryNetwork, Vec<Node>) {
+pub async fn network_of(
+    count: u8,
+    options: impl Fn(NodeBuilder) -> NodeBuilder,
+) -> (MemoryNetwork, Vec<Node>) {
     let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
     let mut nodes = Vec::new();
     for host in 1..=count {
@@ -72,7 +75,7 @@ pub async fn network_of(count: u8, options: impl Fn(Builder) -> Builder) -> (Mem
     }
     let least = usize::from(count - 1).min(2);
     let whole = async {
-        while !nodes.iter().all(|node| node.size_estimate() == nodes.len() && node.peers().len() >= least) {
+        while !nodes.iter().all(|node| node.network_size() == nodes.len() && node.peers().len() >= least) {
             tokio::time::sleep(MS_10).await;
         }
     };
@@ -84,7 +87,7 @@ pub async fn network_of(count: u8, options: impl Fn(Builder) -> Builder) -> (Mem
 pub fn echo(node: &Node) {
     let mut acceptor = node.accept("echo").unwrap();
     tokio::spawn(async move {
-        while let Some(stream) = acceptor.next().await {
+        while let Some(stream) = acceptor.recv().await {
             tokio::spawn(async move {
                 while let Ok(Some(chunk)) = stream.recv().await {
                     if stream.send(chunk).await.is_err() {

@@ -69,7 +69,7 @@ use super::{BoxFuture, Credentials, Endpoint, Transport};
 ///
 /// # The same run again
 ///
-/// Nodes with [`Builder::identity`](crate::Builder::identity) and [`Builder::rng_seed`](crate::Builder::rng_seed) in a
+/// Nodes with [`NodeBuilder::identity`](crate::NodeBuilder::identity) and [`NodeBuilder::rng_seed`](crate::NodeBuilder::rng_seed) in a
 /// network with [`rng_seed`](Self::rng_seed) do the same at the same virtual time in each run, as long as the program
 /// itself does (no `tokio::select!` without `biased`, no walk over a `HashMap`, no thread, no host names as seeds).
 ///

@@ -11,13 +11,13 @@ use smokesignal::{Event, Node, NodeStream, OpenError, Path, StreamError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-/// Thirty nodes that dial nobody for a stream, and a stream that is carried.
-async fn carried(name: &str) -> (Vec<Node>, usize, NodeStream) {
-    let (_network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+/// Thirty nodes that dial nobody for a stream, and a stream that is relayed.
+async fn relayed(name: &str) -> (Vec<Node>, usize, NodeStream) {
+    let (_network, nodes) = network_of(30, |builder| builder.relay_only(true)).await;
     nodes.iter().for_each(echo);
     for to in (1..nodes.len()).rev() {
         let stream = nodes[0].open(nodes[to].id(), name).await.unwrap();
-        if stream.path() == Path::Carried {
+        if stream.path() == Path::Relayed {
             return (nodes, to, stream);
         }
     }
@@ -25,27 +25,27 @@ async fn carried(name: &str) -> (Vec<Node>, usize, NodeStream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_dialled_is_reached_through_others() {
-    let (_network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+async fn a_node_that_may_not_be_dialled_is_reached_through_relays() {
+    let (_network, nodes) = network_of(30, |builder| builder.relay_only(true)).await;
     nodes.iter().for_each(echo);
-    let mut carried = 0;
+    let mut relayed = 0;
     for other in &nodes[1..] {
         let begin = Instant::now();
         let stream = nodes[0].open(other.id(), "echo").await.unwrap();
         stream.send("hello").await.unwrap();
         assert_eq!(stream.recv().await.unwrap().unwrap(), "hello");
         let neighbour = nodes[0].peers().contains(&other.id());
-        assert_eq!(stream.path(), if neighbour { Path::Neighbour } else { Path::Carried });
+        assert_eq!(stream.path(), if neighbour { Path::Neighbour } else { Path::Relayed });
         assert!(begin.elapsed() < Duration::from_millis(700), "{:?}", begin.elapsed());
-        carried += usize::from(!neighbour);
+        relayed += usize::from(!neighbour);
     }
-    assert!(carried >= 20, "{carried}");
+    assert!(relayed >= 20, "{relayed}");
     assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are no links");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lot_is_carried_in_both_directions_at_once_and_ends_in_order() {
-    let (_nodes, _, mut stream) = carried("echo").await;
+async fn megabytes_are_relayed_in_both_directions_at_the_same_time_and_end_in_order() {
+    let (_nodes, _, mut stream) = relayed("echo").await;
     let sent: Vec<u8> = (0..8 << 20).map(|at: u32| (at % 251) as u8).collect();
     let mut read = Vec::new();
     let (mut reader, mut writer) = tokio::io::split(&mut stream);
@@ -59,14 +59,14 @@ async fn a_lot_is_carried_in_both_directions_at_once_and_ends_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_accepts_is_refused_through_others_as_well() {
-    let (_nodes, _, stream) = carried("nobody").await;
-    assert_eq!(stream.answered().await, Err(StreamError::Refused));
+    let (_nodes, _, stream) = relayed("nobody").await;
+    assert_eq!(stream.accepted().await, Err(StreamError::Refused));
 }
 
 /// Killed one by one, all that may carry: the stream breaks, nothing is wrong before, and another way is found.
 #[tokio::test(start_paused = true)]
-async fn a_carrier_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
-    let (mut nodes, to, stream) = carried("echo").await;
+async fn a_relay_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
+    let (mut nodes, to, stream) = relayed("echo").await;
     let target = nodes[to].id();
     let keep = [nodes[0].id(), target];
     let mut said = 0_u32;
@@ -80,12 +80,11 @@ async fn a_carrier_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
             Ok(answer) => assert_eq!(answer.unwrap(), said.to_be_bytes()[..]),
             Err(error) => break error,
         }
-        let victim =
-            nodes.iter().position(|node| !keep.contains(&node.id())).expect("a carrier is among them");
+        let victim = nodes.iter().position(|node| !keep.contains(&node.id())).expect("a relay is among them");
         drop(nodes.remove(victim));
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    assert_eq!(error, StreamError::Cut);
+    assert_eq!(error, StreamError::ConnectionLost);
     assert!(nodes.len() >= 10, "{} are left", nodes.len());
     tokio::time::sleep(20 * SECOND).await;
     let again = nodes[0].open(target, "echo").await.unwrap();
@@ -93,16 +92,16 @@ async fn a_carrier_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
     assert_eq!(again.recv().await.unwrap().unwrap(), "again");
 }
 
-/// A carrier that takes everything and passes nothing on: the ends notice, as of a link.
+/// A relay that takes everything and passes nothing on: the ends notice, as of a link.
 #[tokio::test(start_paused = true)]
-async fn carriers_that_freeze_break_the_stream() {
-    let (network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+async fn relays_that_freeze_break_the_stream() {
+    let (network, nodes) = network_of(30, |builder| builder.relay_only(true)).await;
     nodes.iter().for_each(echo);
     let mut stream = None;
     let mut to = 0;
     for other in 1..nodes.len() {
         let opened = nodes[0].open(nodes[other].id(), "echo").await.unwrap();
-        if opened.path() == Path::Carried {
+        if opened.path() == Path::Relayed {
             (stream, to) = (Some(opened), other);
         }
     }
@@ -115,13 +114,13 @@ async fn carriers_that_freeze_break_the_stream() {
         }
     }
     let begin = Instant::now();
-    assert_eq!(stream.recv().await.unwrap_err(), StreamError::Cut);
+    assert_eq!(stream.recv().await.unwrap_err(), StreamError::ConnectionLost);
     assert!(begin.elapsed() < 7 * SECOND, "{:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_carried_connection_is_kept_while_a_stream_is_open_and_then_given_up() {
-    let (nodes, to, stream) = carried("echo").await;
+async fn a_relayed_connection_is_kept_while_a_stream_is_open_and_closed_afterwards() {
+    let (nodes, to, stream) = relayed("echo").await;
     tokio::time::sleep(120 * SECOND).await;
     stream.send("still there").await.unwrap();
     assert_eq!(stream.recv().await.unwrap().unwrap(), "still there");
@@ -139,11 +138,11 @@ async fn a_carried_connection_is_kept_while_a_stream_is_open_and_then_given_up()
     assert!(later > soon, "{soon:?} over the connection that is there, {later:?} over a new one");
 }
 
-/// Figure: carried over three hops or more, at least half of the throughput of a hop.
+/// Figure: relayed over three hops or more, at least half of the throughput of a hop.
 #[tokio::test(start_paused = true)]
-async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
+async fn a_relayed_stream_has_at_least_half_of_a_hops_throughput() {
     const RATE: u64 = 2_000_000;
-    let (network, nodes) = network_of(30, |builder| builder.carried_streams(true)).await;
+    let (network, nodes) = network_of(30, |builder| builder.relay_only(true)).await;
     nodes.iter().for_each(echo);
     let mut farthest = None;
     for other in &nodes[1..] {
@@ -158,7 +157,7 @@ async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
     let _slower = network.bandwidth(RATE);
     let mut acceptor = nodes.iter().find(|node| node.id() == target).unwrap().accept("bulk").unwrap();
     let mut stream = nodes[0].open(target, "bulk").await.unwrap();
-    assert_eq!(stream.path(), Path::Carried);
+    assert_eq!(stream.path(), Path::Relayed);
     let begin = Instant::now();
     let writing = tokio::spawn(async move {
         stream.write_all(&vec![7; 20_000_000]).await.unwrap();
@@ -166,7 +165,7 @@ async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
         stream.recv().await
     });
     let mut read = Vec::new();
-    acceptor.next().await.unwrap().read_to_end(&mut read).await.unwrap();
+    acceptor.recv().await.unwrap().read_to_end(&mut read).await.unwrap();
     assert_eq!(read.len(), 20_000_000);
     let rate = read.len() as f64 / begin.elapsed().as_secs_f64();
     assert!(rate >= 0.5 * RATE as f64, "{rate} bytes a second through hops of {RATE}");
@@ -176,8 +175,8 @@ async fn a_carried_stream_has_at_least_half_of_a_hops_throughput() {
 
 /// Budget: a node carries sixteen connections for one neighbour at most. In a ring there are two ways only.
 #[tokio::test(start_paused = true)]
-async fn a_carrier_carries_no_more_than_it_may_and_says_so() {
-    let ring = |builder: smokesignal::Builder| builder.carried_streams(true).min_peers(2).max_peers(2);
+async fn a_relay_refuses_connections_above_its_limit() {
+    let ring = |builder: smokesignal::NodeBuilder| builder.relay_only(true).min_peers(2).max_peers(2);
     let (_network, nodes) = network_of(52, ring).await;
     nodes.iter().for_each(echo);
     let mut events = nodes[0].events();
@@ -185,9 +184,9 @@ async fn a_carrier_carries_no_more_than_it_may_and_says_so() {
     let mut refused = 0;
     for other in &nodes[1..] {
         match nodes[0].open(other.id(), "echo").await {
-            Ok(stream) if stream.path() == Path::Carried => opened.push(stream),
+            Ok(stream) if stream.path() == Path::Relayed => opened.push(stream),
             Ok(_) => {}
-            Err(OpenError::NoWay(id)) => {
+            Err(OpenError::Unreachable(id)) => {
                 assert_eq!(id, other.id());
                 refused += 1;
             }
@@ -201,8 +200,8 @@ async fn a_carrier_carries_no_more_than_it_may_and_says_so() {
     while let Ok(Some(event)) = timeout(Duration::ZERO, events.recv()).await {
         links += usize::from(matches!(event, Event::PeerAdded(_)));
     }
-    println!("{links} links, {} carried, {refused} refused", opened.len());
-    assert!(opened.len() <= 16 * links && refused > 0, "{} carried, {refused} refused", opened.len());
+    println!("{links} links, {} relayed, {refused} refused", opened.len());
+    assert!(opened.len() <= 16 * links && refused > 0, "{} relayed, {refused} refused", opened.len());
     // Those that stand are not harmed.
     for stream in &opened {
         stream.send("still").await.unwrap();
