@@ -1,4 +1,7 @@
-//! `smokesignal sim`: the protocol in virtual time, thousands of nodes in one process, each run from one seed.
+//! `smokesignal sim`: thousands of nodes in virtual time, in one process, from one seed.
+//!
+//! The command chooses scenarios and options; the simulator plays them and returns reports, which
+//! are shown as tables or as JSON.
 
 mod show;
 
@@ -6,28 +9,29 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use smokesignal_sim::{Report, Run, SCENARIOS, Scenario, svg};
+use smokesignal_sim::{Invariant, Report, Run, SCENARIOS, Scenario, svg};
 
 use self::show::Bar;
 use crate::outcome::{Exit, Failure};
 use crate::output::print;
 
-/// Simulate the network: the real protocol, virtual time, faults, and checks that stop at the first broken promise
+/// Simulate a network: the real protocol in virtual time, with faults and checks
 ///
-/// The table goes to stdout. The exit code is 1 if an invariant was violated; a goal that was missed is marked `no`.
-/// The same seed repeats a run event by event.
+/// A run stops at the first violation of an invariant. The table goes to stdout. The exit code is 1
+/// if an invariant was violated; a goal that was missed is marked `no`. The same seed repeats a run
+/// event by event.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which scenarios; `all` is all of them, see --list
+    /// The scenarios to run; `all` runs all of them, --list shows them
     #[arg(value_name = "NAME", required_unless_present = "list")]
     names: Vec<String>,
-    /// Show the scenarios and end
+    /// Show the scenarios and exit
     #[arg(long)]
     list: bool,
-    /// Everything random follows from this number; `swarm` counts up from it
+    /// The seed of all randomness; `swarm` counts up from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     rng_seed: u64,
-    /// So many nodes instead of the scenario's own number
+    /// Number of nodes, in place of the scenario's own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=200_000))]
     nodes: Option<u32>,
     /// How many seeds `swarm` tries
@@ -39,10 +43,10 @@ pub(crate) struct Args {
     /// Draw the curves of all scenarios into this file
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Do not stop for this invariant, repeatable: to get past what is known
-    #[arg(long, value_name = "INVARIANT")]
-    ignore: Vec<String>,
-    /// Print all that happens from this virtual second on to stderr
+    /// Do not stop for this invariant (repeatable), to see what lies beyond a known violation
+    #[arg(long, value_name = "INVARIANT", value_parser = invariant)]
+    ignore: Vec<Invariant>,
+    /// Print everything that happens from this virtual second on to stderr
     #[arg(long, value_name = "SECOND")]
     trace: Option<f64>,
 }
@@ -76,20 +80,28 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
+/// Parses the name of an invariant, or the code that older versions printed.
+fn invariant(name: &str) -> Result<Invariant, String> {
+    Invariant::find(name).ok_or_else(|| {
+        let names: Vec<_> = Invariant::ALL.iter().map(|one| one.name()).collect();
+        format!("there is no such invariant; choose one of {}", names.join(", "))
+    })
+}
+
 fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     if names.iter().any(|name| name == "all") {
         return Ok(SCENARIOS.to_vec());
     }
     let find = |name: &String| {
         let unknown =
-            || Failure::Usage(format!("`{name}` is no scenario; `smokesignal sim --list` shows them"));
+            || Failure::Usage(format!("`{name}` is not a scenario; `smokesignal sim --list` shows them"));
         Scenario::find(name).ok_or_else(unknown)
     };
     names.iter().map(find).collect()
 }
 
 fn play(args: &Args, scenario: Scenario, trace: Option<Duration>) -> Report {
-    // Lines of a trace and a bar would overwrite each other.
+    // The lines of a trace and a progress bar would overwrite each other.
     let bar = Bar::new(scenario.name, trace.is_none());
     let mut progress = |progress| bar.show(progress);
     let report = scenario.run(&mut Run {

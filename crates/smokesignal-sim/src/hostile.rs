@@ -1,4 +1,7 @@
-//! Hostile nodes: real nodes whose messages are altered on the way out or in, so that they pass for members.
+//! Hostile nodes: real nodes whose messages are altered on the way out or ignored on the way in.
+//!
+//! Such a node runs the real core and therefore passes for a member. [`Hostile::alter`] decides what
+//! leaves it in place of each message; [`Behaviour::ignores`] what it does not even read.
 
 use std::sync::Arc;
 
@@ -6,29 +9,38 @@ use bytes::Bytes;
 use serde::Serialize;
 use smokesignal_proto::{Config, Control, Message, NodeId, Segment, decode, encode};
 
-use crate::chance::Chance;
+use crate::kernel::Rng;
+use crate::net::Relaying;
+
+/// The most segments that a replaying node keeps; later ones are not kept.
+const KEPT: usize = 64;
+/// Share of the messages on which a forging or replaying node acts. A guess: enough to be felt
+/// everywhere.
+const SHARE: f64 = 0.2;
+/// Segments by which a lying node exaggerates what it has.
+const EXAGGERATION: u64 = 1 << 40;
 
 /// What a hostile node does to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Behaviour {
-    /// Passes on nothing of others.
+    /// Passes on no segment of another writer.
     Drop,
-    /// Claims to have everything, and to be able to give it.
+    /// Claims to have every segment.
     Lie,
-    /// Passes on segments with another body, and segments of writers that do not exist.
+    /// Passes on segments with a changed body, and segments of writers that do not exist.
     Forge,
     /// Sends old segments again and again.
     Replay,
-    /// Takes all the links it can get and never answers a graft.
+    /// Takes as many links as it can get and answers no graft.
     Hoard,
 }
 
 impl Behaviour {
-    /// All of them.
+    /// All behaviours.
     pub const ALL: [Self; 5] = [Self::Drop, Self::Lie, Self::Forge, Self::Replay, Self::Hoard];
 
-    /// A hoarder looks for ten times as many links as others.
+    /// Changes a node's configuration: a hoarder looks for ten times as many links as others.
     pub(crate) fn adjust(self, config: &mut Config) {
         if self == Self::Hoard {
             config.min_peers *= 10;
@@ -36,62 +48,76 @@ impl Behaviour {
         }
     }
 
-    /// Whether a message that arrives is not even read.
+    /// Returns whether a message that arrives is not even read.
     pub(crate) fn ignores(self, message: &Message) -> bool {
         let Message::Control(control) = message else { return false };
         self == Self::Hoard && matches!(**control, Control::Graft { .. })
     }
-}
 
-/// What a hostile node keeps.
-#[derive(Debug, Default)]
-pub(crate) struct Loot {
-    old: Vec<Arc<Segment>>,
-}
-
-/// Segments that a replaying node keeps at most; later ones are not kept.
-const LOOT: usize = 64;
-/// Share of the messages on which a forging or replaying node acts. A guess: enough to be felt everywhere.
-const SHARE: f64 = 0.2;
-
-/// What really leaves the node in place of this message.
-pub(crate) fn alter(
-    behaviour: Behaviour,
-    me: NodeId,
-    mut message: Message,
-    loot: &mut Loot,
-    chance: &mut Chance,
-) -> Vec<Message> {
-    match (behaviour, &mut message) {
-        (Behaviour::Drop, Message::Data(segment)) if segment.origin != me => Vec::new(),
-        (Behaviour::Lie, Message::Control(control)) => {
-            if let Control::Digest { marks, .. } = &mut **control {
-                for mark in marks.iter_mut().filter(|mark| mark.origin != me) {
-                    mark.have += 1 << 40;
-                }
-            }
-            vec![message]
+    /// Returns how the node treats the connections that it relays.
+    pub(crate) const fn relaying(self) -> Relaying {
+        match self {
+            Self::Drop | Self::Hoard => Relaying::Blocks,
+            Self::Forge => Relaying::Tampers,
+            Self::Lie | Self::Replay => Relaying::Faithful,
         }
-        (Behaviour::Forge, Message::Data(segment)) if segment.origin != me && chance.with(SHARE) => {
-            let forged = if chance.with(0.5) { altered_body(segment) } else { invented(segment, chance) };
-            forged.into_iter().collect()
-        }
-        (Behaviour::Replay, Message::Data(segment)) => {
-            if loot.old.len() < LOOT {
-                loot.old.push(Arc::clone(segment));
-            }
-            let again = chance
-                .with(SHARE)
-                .then(|| Message::Data(Arc::clone(&loot.old[chance.below(loot.old.len())])));
-            std::iter::once(message).chain(again).collect()
-        }
-        _ => vec![message],
     }
 }
 
-// Forgeries go through the codec, as a stranger's bytes would: nothing that the core noted in memory about
-// the true segment comes with them.
+/// A hostile node's behaviour, and what it has kept of the past.
+#[derive(Debug)]
+pub(crate) struct Hostile {
+    behaviour: Behaviour,
+    /// Segments to replay.
+    kept: Vec<Arc<Segment>>,
+}
 
+impl Hostile {
+    pub(crate) const fn new(behaviour: Behaviour) -> Self {
+        Self { behaviour, kept: Vec::new() }
+    }
+
+    pub(crate) const fn behaviour(&self) -> Behaviour {
+        self.behaviour
+    }
+
+    pub(crate) const fn set_behaviour(&mut self, behaviour: Behaviour) {
+        self.behaviour = behaviour;
+    }
+
+    /// Returns the messages that leave node `me` in place of this one.
+    pub(crate) fn alter(&mut self, me: NodeId, mut message: Message, rng: &mut Rng) -> Vec<Message> {
+        match (self.behaviour, &mut message) {
+            (Behaviour::Drop, Message::Data(segment)) if segment.origin != me => Vec::new(),
+            (Behaviour::Lie, Message::Control(control)) => {
+                if let Control::Digest { marks, .. } = &mut **control {
+                    let of_others = marks.iter_mut().filter(|mark| mark.origin != me);
+                    of_others.for_each(|mark| mark.have += EXAGGERATION);
+                }
+                vec![message]
+            }
+            (Behaviour::Forge, Message::Data(segment)) if segment.origin != me && rng.happens(SHARE) => {
+                let forged = if rng.happens(0.5) { altered_body(segment) } else { invented(segment, rng) };
+                forged.into_iter().collect()
+            }
+            (Behaviour::Replay, Message::Data(segment)) => {
+                if self.kept.len() < KEPT {
+                    self.kept.push(Arc::clone(segment));
+                }
+                let replayed = rng
+                    .happens(SHARE)
+                    .then(|| Message::Data(Arc::clone(&self.kept[rng.below(self.kept.len())])));
+                std::iter::once(message).chain(replayed).collect()
+            }
+            _ => vec![message],
+        }
+    }
+}
+
+// Forgeries pass through the codec, as a stranger's bytes would. What the core has noted in memory
+// about the true segment, such as a verified signature, is lost on the way.
+
+/// Returns the segment with one changed byte at the end of its body.
 fn altered_body(segment: &Arc<Segment>) -> Option<Message> {
     let last = *segment.body.last()?;
     let mut bytes = encoded(segment);
@@ -100,10 +126,11 @@ fn altered_body(segment: &Arc<Segment>) -> Option<Message> {
     decode(Bytes::from(bytes)).ok()
 }
 
-fn invented(segment: &Arc<Segment>, chance: &mut Chance) -> Option<Message> {
+/// Returns the segment as one of a writer that does not exist.
+fn invented(segment: &Arc<Segment>, rng: &mut Rng) -> Option<Message> {
     let mut bytes = encoded(segment);
     let at = find(&bytes, segment.origin.as_bytes())?;
-    bytes[at] = chance.bits() as u8;
+    bytes[at] = rng.bits() as u8;
     bytes[at + 1] ^= 1;
     decode(Bytes::from(bytes)).ok()
 }

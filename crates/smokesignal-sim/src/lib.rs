@@ -1,11 +1,16 @@
-//! The smokesignal network in a box: thousands of real protocol nodes, one thread, virtual time, one seed.
+//! The smokesignal network in a box: thousands of real protocol nodes, one thread, virtual time, one
+//! seed.
 //!
-//! [`World`] owns the very [`smokesignal_proto::Node`]s that the library drives, and plays network, clock and user
-//! for them. Faults are [`Rule`]s; invariants are checked while it runs, and the first that does not hold stops the
-//! world. The same seed gives the same run, event by event: [`World::trace_hash`] tells.
+//! A [`World`] owns the very [`smokesignal_proto::Node`]s that the library drives, and plays network,
+//! clock and user for them. It is a discrete-event simulation: a kernel takes the next event from a
+//! queue, sets the clock to its time, and gives it to the part of the world that it is for, which
+//! schedules further events. [`Rule`]s bring faults, a [`Workload`] brings messages. Checks look at
+//! everything that happens, and the first [`Invariant`] that does not hold stops the world.
 //!
-//! Not modelled: the cost of cryptography, packets (delay and bandwidth are those of whole messages), and what the
-//! library around the core does.
+//! The same seed gives the same run, event by event: [`World::trace_hash`] shows it.
+//!
+//! Not modelled are the cost of cryptography, packets (delay and bandwidth are those of whole
+//! messages), and what the library does around the core.
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,36 +27,34 @@
 //! assert_eq!(world.graph().components(), [14]);
 //! ```
 
-mod chance;
 mod check;
-mod drive;
+mod cluster;
+mod fault;
 mod graph;
 mod hostile;
-mod latency;
-mod link;
-mod member;
-mod network;
+mod invariant;
+mod kernel;
+mod lookup;
+mod net;
 mod plot;
-mod queue;
 mod report;
-mod rule;
 mod scenario;
-mod seek;
+mod setup;
 mod stats;
-mod swarm;
 mod workload;
 mod world;
 
-pub use chance::Chance;
-pub use check::{Expect, Violation};
+pub use check::Violation;
+pub use fault::{Fault, Rule};
 pub use graph::Graph;
 pub use hostile::Behaviour;
-pub use latency::Latency;
+pub use invariant::Invariant;
+pub use kernel::Rng;
+pub use net::Latency;
 pub use plot::svg;
 pub use report::{Axes, Curve, Figure, Report};
-pub use rule::{Fault, Rule};
-pub use scenario::{Progress, Run, SCENARIOS, Scenario};
+pub use scenario::{Draw, Progress, Run, SCENARIOS, Scenario};
+pub use setup::{Expect, Setup};
 pub use stats::{Histogram, Kinds, Stats};
-pub use swarm::Draw;
 pub use workload::Workload;
-pub use world::{Setup, World};
+pub use world::World;

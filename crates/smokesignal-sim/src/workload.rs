@@ -1,42 +1,51 @@
-//! Who writes what. A message says by whom, in which start, as which one and when it was written, so that its
-//! receiver can check it without a second copy of it anywhere.
+//! What is written, and what was read of it.
+//!
+//! A message carries its writer, the writer's start, its number and the time of writing, and is
+//! filled with a byte that follows from these ([`Head`]). A reader can therefore check every message
+//! without a second copy of it. [`Traffic`] schedules the writes and keeps the books: per writer what
+//! it has written, per reader and writer what has arrived ([`Read`]).
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use smokesignal_proto::NodeId;
 
-use crate::member::Writer;
-use crate::world::{Event, World, micros};
+use crate::kernel::{Event, Kernel, micros};
 
 /// Steady writing.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload {
-    /// How many nodes write.
+    /// Number of writing nodes.
     pub writers: usize,
-    /// Messages per second of each.
+    /// Messages per second and writer.
     pub per_second: f64,
-    /// Bytes of each message, 24 at least.
+    /// Bytes per message, at least 24.
     pub size: usize,
-    /// For how long.
+    /// How long the writing goes on.
     pub lasts: Duration,
 }
 
 /// Bytes of a message's head.
 const HEAD: usize = 24;
-/// A writer that may not write asks again after this long: 5 ms. A guess, far below what is measured.
-const AGAIN: u64 = 5_000;
+/// The time after which a writer that may not write tries again: 5 ms. A guess, far below what is
+/// measured.
+const RETRY: u64 = 5_000;
+/// Segments of one writer whose hop count a node remembers. Repairs of older ones count no hops.
+const HOPS: usize = 16;
 
-/// What a message says of itself.
+/// What a message says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
+    /// The number of its writer, and which start of it.
     pub(crate) writer: u32,
     pub(crate) start: u32,
+    /// Its own number, from 1 on.
     pub(crate) number: u64,
+    /// When it was written, in virtual microseconds.
     pub(crate) written_at: u64,
 }
 
 impl Head {
+    /// Makes the message, of at least 24 bytes.
     pub(crate) fn message(&self, size: usize) -> Bytes {
         let mut bytes = BytesMut::with_capacity(size.max(HEAD));
         bytes.put_u32(self.writer);
@@ -47,12 +56,21 @@ impl Head {
         bytes.freeze()
     }
 
-    /// The head of a message whose every byte is as it was written.
+    /// Reads the head of a message, without a look at the rest.
     pub(crate) fn of(message: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u64::from_be_bytes(message.get(at..at + 8)?.try_into().ok()?));
-        let who = word(0)?;
-        let head =
-            Self { writer: (who >> 32) as u32, start: who as u32, number: word(8)?, written_at: word(16)? };
+        let writer = word(0)?;
+        Some(Self {
+            writer: (writer >> 32) as u32,
+            start: writer as u32,
+            number: word(8)?,
+            written_at: word(16)?,
+        })
+    }
+
+    /// Reads the head of a message whose every byte is as it was written.
+    pub(crate) fn of_unaltered(message: &[u8]) -> Option<Self> {
+        let head = Self::of(message)?;
         message[HEAD..].iter().all(|byte| *byte == head.filler()).then_some(head)
     }
 
@@ -61,64 +79,179 @@ impl Head {
     }
 }
 
-impl World {
-    /// Random honest nodes begin to write.
-    pub fn write(&mut self, workload: Workload) {
-        let candidates = self.alive().into_iter().filter(|ix| self.members[*ix].honest()).collect();
-        for ix in self.chance.sample(candidates, workload.writers) {
+/// All writers and all that was read.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    workload: Option<Workload>,
+    /// When the writing ends, in virtual microseconds.
+    ends_at: u64,
+    /// By writer number.
+    writers: Vec<Writer>,
+    /// The writer number of each node that writes, by node number.
+    numbers: Vec<Option<u32>>,
+    /// What each node has read, by node number and writer number.
+    reads: Vec<Vec<Read>>,
+}
+
+/// What a writer has written.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    /// The node that it is.
+    pub(crate) node: usize,
+    /// Messages written in the present start, and the time of the last one.
+    pub(crate) written: u64,
+    pub(crate) written_at: u64,
+}
+
+/// What one node has read of one writer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Read {
+    /// Which start of the writer; 0 before the first message.
+    pub(crate) start: u64,
+    /// First and last message delivered, and how many.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) delivered: u64,
+    /// Messages reported as missed: in all, and since the last delivery.
+    pub(crate) missed: u64,
+    pub(crate) pending_gap: u64,
+    /// Incarnation and number of the newest segment that arrived in order.
+    incarnation: u64,
+    segment: u64,
+    /// For each of the last segments its number (56 bits) and the hops of its first copy (8 bits),
+    /// at the segment number modulo their count.
+    hops: [u64; HOPS],
+}
+
+impl Traffic {
+    /// Adds the books of a node that joins the world.
+    pub(crate) fn add_node(&mut self) {
+        self.numbers.push(None);
+        self.reads.push(Vec::new());
+    }
+
+    /// Forgets what a node has written and read: it starts again.
+    pub(crate) fn restart(&mut self, node: usize) {
+        self.reads[node].clear();
+        if let Some(number) = self.numbers[node] {
+            self.writers[number as usize].written = 0;
+        }
+    }
+
+    /// Lets these nodes write. Their first messages are spread over one period.
+    pub(crate) fn begin(&mut self, kernel: &mut Kernel, nodes: Vec<usize>, workload: Workload) {
+        for node in nodes {
             let number = self.writers.len() as u32;
-            self.members[ix].writer = Some(Writer { number, written: 0, written_at: 0, blocked_since: None });
-            self.writers.push(ix as u32);
-            let first = self.chance.between(0, (1e6 / workload.per_second) as u64);
-            self.queue.push(self.now + first, Event::Write(number));
+            self.numbers[node] = Some(number);
+            self.writers.push(Writer { node, written: 0, written_at: 0 });
+            let first = kernel.rng().between(0, (1e6 / workload.per_second) as u64);
+            kernel.schedule_in(first, Event::Write(number));
         }
-        self.workload = Some(Workload { lasts: self.now() + workload.lasts, ..workload });
+        self.ends_at = kernel.now() + micros(workload.lasts);
+        self.workload = Some(workload);
     }
 
-    pub(crate) fn writer_number(&self, id: &NodeId) -> Option<u32> {
-        let ix = *self.numbers.get(id)? as usize;
-        Some(self.members[ix].writer.as_ref()?.number)
-    }
-
-    pub(crate) fn on_write(&mut self, number: u32) {
-        let Some(workload) = self.workload else { return };
-        if self.now >= micros(workload.lasts) {
-            return;
-        }
-        let ix = self.writers[number as usize] as usize;
+    /// Returns the size of the next message and the time until the one after it, or `None` once the
+    /// writing is over.
+    pub(crate) fn next_write(&self, kernel: &mut Kernel) -> Option<(usize, u64)> {
+        let workload = self.workload.filter(|_| kernel.now() < self.ends_at)?;
         let period = 1e6 / workload.per_second;
-        // 10 % to and fro, so that writers do not march in step.
-        let next = self.chance.between((period * 0.9) as u64, (period * 1.1) as u64 + 1);
-        let now = self.now;
-        let member = &mut self.members[ix];
-        let (Some(node), Some(writer), false) = (&mut member.node, &mut member.writer, member.frozen) else {
-            return self.queue.push(now + next.max(AGAIN), Event::Write(number));
-        };
-        if !node.can_write(workload.size) {
-            writer.blocked_since.get_or_insert(now);
-            self.check_blocked(ix);
-            return self.queue.push(now + AGAIN, Event::Write(number));
-        }
-        writer.blocked_since = None;
-        let head =
-            Head { writer: number, start: member.start as u32, number: writer.written + 1, written_at: now };
-        if node.broadcast(head.message(workload.size)) == Ok(head.number) {
-            (writer.written, writer.written_at) = (head.number, now);
-        } else {
-            self.violate("A1", ix, format!("its message {} got another number", head.number));
-        }
-        self.queue.push(now + next, Event::Write(number));
-        self.settle(ix);
+        // 10 % up or down, so that writers do not march in step.
+        let next = kernel.rng().between((period * 0.9) as u64, (period * 1.1) as u64 + 1);
+        Some((workload.size, next))
     }
 
-    /// Messages that the living, honest writers have written in their present start.
-    pub fn written(&self) -> u64 {
-        let writers = self.writers.iter().map(|ix| &self.members[*ix as usize]);
-        writers
-            .filter(|member| member.alive())
-            .filter_map(|member| member.writer.as_ref())
-            .map(|w| w.written)
-            .sum()
+    /// Schedules the next try of a writer that may not write now.
+    pub(crate) fn retry(kernel: &mut Kernel, number: u32, at_least: u64) {
+        kernel.schedule_in(at_least.max(RETRY), Event::Write(number));
+    }
+
+    /// Notes that a writer has written its next message.
+    pub(crate) fn written(&mut self, number: u32, now: u64) {
+        let writer = &mut self.writers[number as usize];
+        writer.written += 1;
+        writer.written_at = now;
+    }
+
+    /// Makes another node the writer with this number.
+    pub(crate) fn move_writer(&mut self, number: u32, to: usize) {
+        let from = std::mem::replace(&mut self.writers[number as usize].node, to);
+        self.numbers[from] = None;
+        self.numbers[to] = Some(number);
+    }
+
+    /// Notes a delivery. Returns when the message was written, if the message can be understood.
+    pub(crate) fn delivered(&mut self, node: usize, writer: u32, seq: u64, data: &[u8]) -> Option<u64> {
+        let head = Head::of(data)?;
+        let start = u64::from(head.start);
+        let read = self.read_mut(node, writer);
+        if read.start == 0 || start > read.start {
+            (read.first, read.delivered, read.missed) = (seq, 0, 0);
+        }
+        (read.start, read.last, read.pending_gap) = (start, seq, 0);
+        read.delivered += 1;
+        Some(head.written_at)
+    }
+
+    /// Notes that a node has reported a gap.
+    pub(crate) fn missed(&mut self, node: usize, writer: u32, missed: u64) {
+        let read = self.read_mut(node, writer);
+        read.missed += missed;
+        read.pending_gap += missed;
+        // The stream continues at a segment that nobody knows yet.
+        read.segment = 0;
+    }
+
+    /// Returns what a node has read of a writer, for changes.
+    pub(crate) fn read_mut(&mut self, node: usize, writer: u32) -> &mut Read {
+        let reads = &mut self.reads[node];
+        let at = writer as usize;
+        if reads.len() <= at {
+            reads.resize(at + 1, Read::default());
+        }
+        &mut reads[at]
+    }
+
+    /// Returns what a node has read of a writer, or `None` if it has never heard of it.
+    pub(crate) fn read(&self, node: usize, writer: u32) -> Option<&Read> {
+        self.reads[node].get(writer as usize)
+    }
+
+    /// Returns the writer number of a node.
+    pub(crate) fn number(&self, node: usize) -> Option<u32> {
+        self.numbers[node]
+    }
+
+    pub(crate) fn is_writer(&self, node: usize) -> bool {
+        self.numbers[node].is_some()
+    }
+
+    /// Returns all writers, by number.
+    pub(crate) fn writers(&self) -> &[Writer] {
+        &self.writers
+    }
+}
+
+impl Read {
+    /// Notes a copy of a segment that came over `hops` links. Returns whether it is the first copy
+    /// that the node can use.
+    pub(crate) fn copy_arrived(&mut self, incarnation: u64, segment: u64, hops: u8) -> bool {
+        if incarnation < self.incarnation {
+            return false;
+        }
+        let fresh = self.segment == 0 || incarnation > self.incarnation;
+        if !fresh && segment != self.segment + 1 {
+            return false;
+        }
+        (self.incarnation, self.segment) = (incarnation, segment);
+        self.hops[segment as usize % HOPS] = segment << 8 | u64::from(hops);
+        true
+    }
+
+    /// Returns after how many hops the node had this segment first.
+    pub(crate) fn hops_of(&self, segment: u64) -> Option<u8> {
+        let entry = self.hops[segment as usize % HOPS];
+        (entry >> 8 == segment).then_some(entry as u8)
     }
 }
 
@@ -130,10 +263,21 @@ mod tests {
     fn a_changed_message_is_recognised() {
         let head = Head { writer: 3, start: 1, number: 77, written_at: 123_456 };
         let message = head.message(100);
-        assert_eq!((message.len(), Head::of(&message)), (100, Some(head)));
+        assert_eq!((message.len(), Head::of_unaltered(&message)), (100, Some(head)));
         let mut changed = message.to_vec();
         changed[99] ^= 1;
-        assert_eq!(Head::of(&changed), None);
-        assert_eq!(Head::of(&message[..20]), None);
+        assert_eq!(Head::of_unaltered(&changed), None);
+        assert_eq!(Head::of_unaltered(&message[..20]), None);
+    }
+
+    #[test]
+    fn only_the_first_copy_in_order_is_of_use() {
+        let mut read = Read::default();
+        assert!(read.copy_arrived(1, 5, 3), "the first ever");
+        assert!(!read.copy_arrived(1, 5, 2), "a second copy");
+        assert!(!read.copy_arrived(1, 7, 2), "too early");
+        assert!(read.copy_arrived(1, 6, 4));
+        assert_eq!((read.hops_of(5), read.hops_of(6), read.hops_of(7)), (Some(3), Some(4), None));
+        assert!(read.copy_arrived(2, 1, 1), "a new start of the writer");
     }
 }

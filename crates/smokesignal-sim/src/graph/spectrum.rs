@@ -1,18 +1,24 @@
-//! How well the overlay is mixed: its spectral gap, beside that of a random graph whose nodes have as many links.
+//! How well the overlay is mixed: its spectral gap, to be compared with that of a random graph whose
+//! nodes have the same numbers of links.
+//!
+//! The gap is found by power iteration: a random vector, kept orthogonal to the first eigenvector,
+//! is multiplied by the matrix of the random walk until its growth shows the second eigenvalue.
 
 use super::Graph;
-use crate::chance::{Chance, mix};
+use crate::kernel::{Rng, mix};
 
-/// Rounds of the power iteration. An error of a hundredth is left of a gap of 0.01, and far less of a larger one.
+/// Rounds of the power iteration. They leave an error of a hundredth for a gap of 0.01, and far less
+/// for a larger one.
 const ROUNDS: usize = 500;
-/// Exchanges of ends per link until nothing is left of where they were.
+/// Exchanges of ends per link, after which nothing is left of the original graph.
 const SWAPS: usize = 10;
 
 impl Graph {
-    /// One less the second eigenvalue of the random walk: 0 for two halves without a link between them, 0.16 for large
-    /// random graphs with 4.5 links a node (2 √(d-1) / d is the best that can be had; Alon and Boppana, 1986).
+    /// Returns 1 less the second eigenvalue of the random walk: 0 for two halves without a link
+    /// between them, 0.16 for large random graphs with 4.5 links per node. An eigenvalue of
+    /// 2 √(d-1) / d is the best that is possible (Alon and Boppana, 1986).
     pub fn spectral_gap(&self) -> f64 {
-        // Symmetric: D^-1/2 A D^-1/2, whose first eigenvector is the square root of the degrees.
+        // The symmetric form, D^-1/2 A D^-1/2. Its first eigenvector is the root of the degrees.
         let root = |ix: usize| (self.near[ix].len() as f64).sqrt();
         let first: Vec<f64> = (0..self.near.len()).map(root).collect();
         let scale: f64 = first.iter().map(|x| x * x).sum();
@@ -24,7 +30,7 @@ impl Graph {
             vector.iter_mut().zip(&first).for_each(|(x, f)| *x -= along * f);
             let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
             vector.iter_mut().for_each(|x| *x /= length);
-            // The lazy walk, half a step at a time, has no negative eigenvalues that would be in the way.
+            // The lazy walk, half a step at a time, has no negative eigenvalues to converge to.
             let step = |ix: usize| -> f64 {
                 let near = self.near[ix].iter().map(|(other, _)| *other as usize);
                 let sum: f64 = near.map(|other| vector[other] / first[other]).sum();
@@ -37,9 +43,10 @@ impl Graph {
         2.0 * (1.0 - growth)
     }
 
-    /// A random graph in which each node has as many links as in this one: pairs of links exchange ends by chance.
+    /// Makes a random graph in which each node has as many links as in this one: random pairs of
+    /// links exchange their ends.
     pub fn random_twin(&self, rng_seed: u64) -> Self {
-        let mut chance = Chance::new(rng_seed);
+        let mut rng = Rng::new(rng_seed);
         let mut ends: Vec<(u32, u32)> = Vec::new();
         for (ix, near) in self.near.iter().enumerate() {
             ends.extend(
@@ -49,9 +56,9 @@ impl Graph {
         let mut near: Vec<Vec<u32>> =
             self.near.iter().map(|near| near.iter().map(|(other, _)| *other).collect()).collect();
         for _ in 0..SWAPS * ends.len() {
-            let (one, two) = (chance.below(ends.len()), chance.below(ends.len()));
+            let (one, two) = (rng.below(ends.len()), rng.below(ends.len()));
             let ((a, b), (c, d)) = (ends[one], ends[two]);
-            let (c, d) = if chance.with(0.5) { (c, d) } else { (d, c) };
+            let (c, d) = if rng.happens(0.5) { (c, d) } else { (d, c) };
             let linked = |x: u32, y: u32| x == y || near[x as usize].contains(&y);
             if one == two || linked(a, d) || linked(c, b) {
                 continue;
@@ -70,7 +77,7 @@ impl Graph {
 mod tests {
     use super::*;
 
-    /// `n` nodes in a ring, each linked to the `reach` next ones.
+    /// Makes a ring of `n` nodes, each linked to the `reach` next ones.
     fn ring(n: usize, reach: usize) -> Graph {
         let near = |ix: usize| {
             let steps = (1..=reach).flat_map(|step| [(ix + step) % n, (ix + n - step) % n]);

@@ -1,15 +1,18 @@
-//! Nodes come, die, turn hostile: `join`, `kill-*`, `seeds-dead-95`, `hostile-20`, `churn`, `restart`.
+//! Nodes join, die and turn hostile: `join`, `kill-*`, `seeds-dead-95`, `hostile-20`, `churn`,
+//! `restart`.
 
 use std::time::Duration;
 
 use super::lab::{JOINS, Lab};
-use crate::check::Expect;
+use crate::fault::{Fault, Rule};
 use crate::report::{Axes, Curve, Figure};
-use crate::rule::{Fault, Rule};
+use crate::setup::Expect;
 use crate::workload::Workload;
 use crate::world::World;
 
 const S: Duration = Duration::from_secs(1);
+/// The one seed of these networks.
+const SEED: usize = 0;
 
 fn seconds(time: Option<Duration>) -> f64 {
     time.map_or(f64::NAN, |time| time.as_secs_f64())
@@ -22,12 +25,12 @@ pub(super) fn join(lab: &mut Lab<'_, '_>) {
     let steps = (lab.nodes as f64 / JOINS * 10.0).ceil() as u32;
     for _ in 0..steps {
         lab.pass(&mut world, "join", S / 10);
-        seed_max = seed_max.max(world.members[0].degree());
+        seed_max = seed_max.max(world.peers_of(SEED));
     }
-    let min = world.setup.config.min_peers.min(lab.nodes - 1);
+    let min = world.setup().config.min_peers.min(lab.nodes - 1);
     let linked = world.run_until_when(S / 10, 30 * S, |world| world.below(min) == 0);
     lab.pass(&mut world, "mix", 20 * S);
-    seed_max = seed_max.max(world.members[0].degree());
+    seed_max = seed_max.max(world.peers_of(SEED));
     let graph = world.graph();
     lab.figure(Figure::new("starved", world.below(1) as f64, "nodes").at_most(0.0));
     lab.figure(Figure::new("below min_peers", world.below(min) as f64, "nodes").at_most(0.0));
@@ -39,8 +42,9 @@ pub(super) fn join(lab: &mut Lab<'_, '_>) {
     let limit = if lab.nodes <= 10_000 { 12.0 } else { 15.0 };
     lab.figure(Figure::new("diameter", graph.diameter() as f64, "hops").at_most(limit));
     lab.figure(Figure::new("links per node", world.mean_degree(), ""));
-    // Mixed nearly as well as by chance alone: there is no need for flips (design C, 5.4).
-    let random = graph.random_twin(world.setup.rng_seed).spectral_gap();
+    // The overlay is mixed nearly as well as a random graph. If it were not, nodes would have to
+    // exchange links at random from time to time.
+    let random = graph.random_twin(world.setup().rng_seed).spectral_gap();
     let gap = graph.spectral_gap() / random;
     lab.figure(Figure::new("spectral gap, of that of a random graph", gap, "").at_least(0.3));
     world.check_quiet(Duration::ZERO);
@@ -103,18 +107,16 @@ fn kill(lab: &mut Lab<'_, '_>, share: f64) {
     }
 }
 
-/// Moves a writer to the seed, which survives: else there may be nothing to measure.
+/// Makes the seed a writer, because it survives. Otherwise there may be nothing to measure.
 fn spare_one_writer(world: &mut World) {
-    if world.members[0].writer.is_none() {
-        let writer = world.members[world.writers[0] as usize].writer.take();
-        world.members[0].writer = writer;
-        world.writers[0] = 0;
+    if !world.traffic().is_writer(SEED) {
+        world.move_writer(0, SEED);
     }
 }
 
-/// How the number of links recovers. Returns when all have `min_peers` again.
+/// Records how the number of links recovers. Returns when all have `min_peers` again.
 fn watch_links(lab: &mut Lab<'_, '_>, world: &mut World, name: &str, limit: Duration) -> Option<Duration> {
-    let min = world.setup.config.min_peers;
+    let min = world.setup().config.min_peers;
     let begin = world.now();
     let mut points = vec![(0.0, world.mean_degree())];
     world.run(Duration::from_micros(1));

@@ -1,23 +1,27 @@
 //! What the scenarios share: worlds one after the other, their sums, and the figures.
+//!
+//! Each world of a scenario has its own randomness, which follows from the run's seed and the number
+//! of the world. [`Lab::end`] adds a world to the sums when it has done its duty.
 
 use std::time::{Duration, Instant};
 
 use super::Run;
-use crate::chance::mix;
-use crate::check::{Expect, Violation};
+use crate::check::Violation;
+use crate::kernel::mix;
 use crate::report::{Axes, Curve, Figure, Report};
-use crate::world::{Setup, World};
+use crate::setup::{Expect, Setup};
+use crate::world::World;
 
-/// How far a scenario is.
+/// How far a scenario has come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// What it does.
+    /// What it does now.
     pub what: String,
-    /// Steps done and steps in all, where it knows them.
+    /// Steps done, and steps in all, where they are known.
     pub steps: Option<(u64, u64)>,
 }
 
-/// Where a scenario is played.
+/// A scenario that is being played.
 pub(crate) struct Lab<'a, 'b> {
     pub(crate) name: &'static str,
     pub(crate) nodes: usize,
@@ -32,7 +36,7 @@ pub(crate) struct Lab<'a, 'b> {
     violations: Vec<Violation>,
 }
 
-/// Joins per second.
+/// Nodes that join per second.
 pub(crate) const JOINS: f64 = 200.0;
 
 impl<'a, 'b> Lab<'a, 'b> {
@@ -52,35 +56,41 @@ impl<'a, 'b> Lab<'a, 'b> {
         }
     }
 
-    /// An empty world; each one of a scenario has its own chance.
-    pub(crate) fn world(&mut self, expect: Expect) -> World {
+    /// Returns the setup of the next world, with randomness of its own.
+    pub(crate) fn setup(&mut self, expect: Expect) -> Setup {
         self.worlds += 1;
         let replay = self.replay();
-        let setup = Setup::new(mix(self.run.rng_seed ^ self.worlds << 32));
-        World::new(Setup {
+        Setup {
             expect: Expect { replay, ignore: self.run.ignore.clone(), ..expect },
             trace: self.run.trace,
-            ..setup
-        })
+            ..Setup::new(mix(self.run.rng_seed ^ self.worlds << 32))
+        }
     }
 
+    /// Creates the next world, which is empty.
+    pub(crate) fn world(&mut self, expect: Expect) -> World {
+        World::new(self.setup(expect))
+    }
+
+    /// Returns the command that repeats this run.
     fn replay(&self) -> String {
         let nodes = self.run.nodes.map_or(String::new(), |nodes| format!(" --nodes {nodes}"));
         format!("smokesignal sim {} --rng-seed {}{nodes}", self.name, self.run.rng_seed)
     }
 
-    /// A network in which all have found their place.
+    /// Creates a network in which all nodes have found their places.
     pub(crate) fn gathered(&mut self, expect: Expect) -> World {
         let world = self.world(expect);
         self.gather(world)
     }
 
+    /// Lets the scenario's nodes join a world, until all have their links.
     pub(crate) fn gather(&mut self, mut world: World) -> World {
         world.join(self.nodes, JOINS);
         let time = Duration::from_secs_f64(self.nodes as f64 / JOINS);
         self.pass(&mut world, "gather", time);
-        // Until all have their links, and one round of shuffles on top.
-        let min = world.setup.config.min_peers.min(self.nodes.saturating_sub(1));
+        // On top of the links, one round of shuffles.
+        let min = world.setup().config.min_peers.min(self.nodes.saturating_sub(1));
         world.run_until_when(Duration::from_millis(500), Duration::from_secs(30), |world| {
             world.below(min) == 0
         });
@@ -88,7 +98,7 @@ impl<'a, 'b> Lab<'a, 'b> {
         world
     }
 
-    /// Lets time pass, and says so.
+    /// Lets time pass, and reports the progress.
     pub(crate) fn pass(&mut self, world: &mut World, what: &str, time: Duration) {
         let end = world.now() + time;
         while world.now() < end && world.violation().is_none() {
@@ -102,18 +112,19 @@ impl<'a, 'b> Lab<'a, 'b> {
         self.figures.push(figure);
     }
 
-    /// The distribution of delivery times as a curve.
+    /// Adds the distribution of delivery times as a curve.
     pub(crate) fn latency_curve(&mut self, name: &str, world: &World) {
         let points = world.stats.latency.cumulative();
         let points = points.into_iter().map(|(micros, share)| (micros as f64 / 1e3, share * 100.0)).collect();
         self.curves.push(Curve { name: name.to_owned(), axes: Axes::Latency, points });
     }
 
-    /// The world has done its duty: what it says goes into the report.
+    /// Adds a world that has done its duty to the sums.
     pub(crate) fn end(&mut self, world: &World) {
         self.add(world.now(), world.events(), world.trace_hash(), world.violation().cloned());
     }
 
+    /// Adds to the sums.
     pub(crate) fn add(&mut self, time: Duration, events: u64, hash: u64, violation: Option<Violation>) {
         self.virtual_time += time;
         self.events += events;
@@ -121,8 +132,10 @@ impl<'a, 'b> Lab<'a, 'b> {
         self.violations.extend(violation);
     }
 
+    /// Makes the report of the whole run.
     pub(crate) fn report(mut self) -> Report {
-        // What was measured up to a violation shows nothing met; the swarm's figures are about the violations.
+        // What was measured up to a violation does not show that a goal is met. The figures of the
+        // swarm, which makes its worlds itself, are about the violations.
         if !self.violations.is_empty() && self.worlds > 0 {
             self.figures
                 .iter_mut()
@@ -146,7 +159,7 @@ impl<'a, 'b> Lab<'a, 'b> {
     }
 }
 
-/// Whose messages reached whom.
+/// How many messages were due, and what became of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Delivery {
     pub(crate) expected: u64,
@@ -155,42 +168,43 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
+    /// Returns the share of the due messages that was delivered, in percent.
     pub(crate) fn percent(self) -> f64 {
         if self.expected == 0 { f64::NAN } else { self.delivered as f64 * 100.0 / self.expected as f64 }
     }
 }
 
 impl World {
-    /// Living, honest nodes with fewer links to living nodes, whatever they believe themselves.
+    /// Returns how many living, honest nodes have fewer links than this to living nodes, whatever
+    /// they count themselves.
     pub(crate) fn below(&self, min: usize) -> usize {
         let graph = self.graph();
-        (0..self.members.len())
-            .filter(|ix| self.members[*ix].alive() && self.members[*ix].honest() && graph.degree(*ix) < min)
-            .count()
+        let is_low = |ix: &usize| self.cluster().is_honest(*ix) && graph.degree(*ix) < min;
+        self.alive().into_iter().filter(is_low).count()
     }
 
-    /// Links per living node.
+    /// Returns the mean number of links per living node.
     pub(crate) fn mean_degree(&self) -> f64 {
         let (graph, alive) = (self.graph(), self.alive());
         alive.iter().map(|ix| graph.degree(*ix)).sum::<usize>() as f64 / alive.len().max(1) as f64
     }
 
-    /// What the living writers wrote, and what became of it at living nodes that were there from the start of the
-    /// measurement on.
+    /// Returns what the living writers wrote, and what became of it at the living nodes that were
+    /// there when the measurement began.
     pub(crate) fn delivery(&self) -> Delivery {
         let mut sum = Delivery::default();
-        let judged = |ix: &usize| {
-            let member = &self.members[*ix];
-            member.awake() && member.honest() && member.started_at <= self.stats.since
+        let is_judged = |ix: usize| {
+            let cluster = self.cluster();
+            self.is_awake(ix) && cluster.is_honest(ix) && cluster.started_at(ix) <= self.stats.since
         };
-        let receivers: Vec<_> = (0..self.members.len()).filter(judged).collect();
-        for (number, ix) in self.writers.iter().enumerate() {
-            let writer_ix = *ix as usize;
-            let writer = &self.members[writer_ix];
-            let Some(state) = writer.writer.as_ref().filter(|_| judged(&writer_ix)) else { continue };
-            for receiver in receivers.iter().filter(|receiver| **receiver != writer_ix) {
-                sum.expected += state.written;
-                if let Some(read) = self.members[*receiver].reads.get(number) {
+        let judged: Vec<_> = (0..self.cluster().len()).filter(|ix| is_judged(*ix)).collect();
+        for (number, writer) in self.traffic().writers().iter().enumerate() {
+            if !is_judged(writer.node) {
+                continue;
+            }
+            for reader in judged.iter().filter(|reader| **reader != writer.node) {
+                sum.expected += writer.written;
+                if let Some(read) = self.traffic().read(*reader, number as u32) {
                     sum.delivered += read.delivered;
                     sum.missed += read.missed;
                 }

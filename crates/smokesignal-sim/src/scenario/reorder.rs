@@ -1,28 +1,28 @@
-//! `reorder`: nodes in twelve cities with and without moving to nearer neighbours. What does it gain, what may it cost?
+//! `reorder`: nodes in twelve cities, with and without moving to nearer neighbours. What does it
+//! gain, and what does it cost?
 
 use std::time::Duration;
 
 use smokesignal_proto::Config;
 
 use super::lab::Lab;
-use crate::check::Expect;
-use crate::latency::Latency;
+use crate::fault::{Fault, Rule};
+use crate::net::Latency;
 use crate::report::Figure;
-use crate::rule::{Fault, Rule};
+use crate::setup::{Expect, Setup};
 use crate::workload::Workload;
 use crate::world::World;
 
 const S: Duration = Duration::from_secs(1);
-/// Long enough for every node to have tried some dozen times.
+/// The time in which every node has tried some dozen times to find a nearer neighbour.
 const MIXING: Duration = Duration::from_secs(1800);
 
 pub(super) fn reorder(lab: &mut Lab<'_, '_>) {
     let mut p50 = Vec::new();
     for (name, reorder) in [("as joined", false), ("reordered", true)] {
-        let mut world = lab.world(Expect::default());
-        world.setup.latency = Latency::Cities;
-        world.setup.config = Config { reorder, ..Config::default() };
-        let mut world = lab.gather(world);
+        let config = Config { reorder, ..Config::default() };
+        let setup = Setup { latency: Latency::Cities, config, ..lab.setup(Expect::default()) };
+        let mut world = lab.gather(World::new(setup));
         lab.pass(&mut world, name, MIXING);
         let graph = world.graph();
         lab.figure(
@@ -43,7 +43,8 @@ pub(super) fn reorder(lab: &mut Lab<'_, '_>) {
     lab.figure(Figure::new("reordered: latency p50 against as joined", p50[1] / p50[0], "x").at_most(1.0));
 }
 
-/// "Optimisation never lowers the share reached after a 50 % kill" (C12): right after it, and in the end.
+/// Kills half of the nodes. Moving to nearer neighbours must not lower the share of the others that
+/// is in one component right after it, or what they get in the end.
 fn reach(lab: &mut Lab<'_, '_>, world: &mut World, name: &str) {
     world.add_rule(Rule::once(Duration::ZERO, Fault::Kill { share: 0.5, silent: false }));
     world.run(Duration::from_millis(100));

@@ -1,15 +1,15 @@
-//! `slow`: what frozen and slow nodes cost the others, against the same run without them.
+//! `slow`: what frozen and slow nodes cost the others, compared with the same run without them.
 
 use std::time::Duration;
 
 use super::lab::Lab;
-use crate::check::Expect;
+use crate::fault::{Fault, Rule};
 use crate::report::Figure;
-use crate::rule::{Fault, Rule};
+use crate::setup::Expect;
 use crate::workload::Workload;
 
 const S: Duration = Duration::from_secs(1);
-/// Bytes per second that a good line takes, so that 1 % of it means something: 10 MB/s.
+/// Bytes per second of a good line: 10 MB/s. Slow ones have 1 % of it.
 const LINE: u64 = 10_000_000;
 const TIME: Duration = Duration::from_secs(20);
 
@@ -32,12 +32,13 @@ pub(super) fn slow(lab: &mut Lab<'_, '_>) {
     }
 }
 
-/// Returns deliveries per second, node and writer, and p99 in ms, of nodes that nothing happened to and of their messages.
+/// Plays one case. Returns the deliveries per second, node and writer, and the 99th percentile of the
+/// latency in milliseconds, both of the nodes that the fault has not struck.
 fn play(lab: &mut Lab<'_, '_>, fault: Option<Fault>) -> (f64, f64) {
-    // A frozen seed is lost for the others: they are to be told of it.
+    // A frozen seed is lost for the others, which report a netsplit.
     let netsplits = matches!(fault, Some(Fault::Freeze { .. }));
     let mut world = lab.gathered(Expect { gaps: true, netsplits, ..Expect::default() });
-    world.members.iter_mut().for_each(|member| member.upload = Some(LINE));
+    world.limit_uploads(LINE);
     world.write(Workload { writers: 20, per_second: 20.0, size: 2000, lasts: 5 * S + TIME });
     lab.pass(&mut world, "first writes", 5 * S);
     world.measure();
@@ -45,12 +46,14 @@ fn play(lab: &mut Lab<'_, '_>, fault: Option<Fault>) -> (f64, f64) {
         world.add_rule(Rule::lasting(Duration::ZERO, TIME, fault));
         world.run(Duration::from_micros(1));
     }
-    let met = world.rules.first().map_or(Vec::new(), |rule| rule.met().to_vec());
-    world.stats.judged = Some((0..world.members.len()).map(|ix| !met.contains(&ix)).collect());
+    let struck = world.struck_first().to_vec();
+    let nodes = world.cluster().len();
+    world.stats.judged = Some((0..nodes).map(|ix| !struck.contains(&ix)).collect());
     lab.pass(&mut world, "write", TIME - S / 2);
-    // Readers times writers: a frozen writer takes its messages with it, which is no loss of the others.
-    let writers = world.writers.iter().filter(|ix| !met.contains(&(**ix as usize))).count();
-    let others = (world.members.len() - met.len()) * writers.max(1);
+    // Readers times writers. A frozen writer writes nothing, which is not a loss of the others.
+    let writers = world.traffic().writers().iter();
+    let writers = writers.filter(|writer| !struck.contains(&writer.node)).count();
+    let others = (nodes - struck.len()) * writers.max(1);
     let rate = world.stats.latency.total() as f64 / (TIME - S / 2).as_secs_f64() / others as f64;
     let p99 = world.stats.latency.percentile(0.99) as f64 / 1e3;
     lab.end(&world);

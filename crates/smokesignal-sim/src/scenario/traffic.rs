@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::lab::Lab;
-use crate::check::Expect;
+use super::lab::{JOINS, Lab};
 use crate::report::Figure;
+use crate::setup::{Expect, Setup};
 use crate::workload::Workload;
-use crate::world::{Setup, World};
+use crate::world::World;
 
 const S: Duration = Duration::from_secs(1);
 
-/// What nothing may disturb.
+/// Returns what is expected of a network in which nothing fails.
 fn calm() -> Expect {
     Expect { failure_free: true, refill: Some(10 * S), ..Expect::default() }
 }
@@ -27,7 +27,7 @@ fn steady(lab: &mut Lab<'_, '_>, writers: usize, redundancy: f64) {
     let mut world = lab.gathered(calm());
     let workload = Workload { writers, per_second: 10.0, size: 200, lasts: 25 * S };
     world.write(workload);
-    // Paths have to be found first: what counts is how it goes on.
+    // The trees have to be found first. What counts is the time after that.
     lab.pass(&mut world, "first writes", 5 * S);
     world.measure();
     lab.pass(&mut world, "write", 20 * S);
@@ -54,10 +54,12 @@ fn steady(lab: &mut Lab<'_, '_>, writers: usize, redundancy: f64) {
     lab.end(&world);
 }
 
-/// One-way times of the fastest paths from all writers, sorted: no protocol over this overlay is faster.
+/// Returns the one-way times of the fastest paths from all writers, sorted. No protocol over this
+/// overlay is faster.
 fn flood_times(world: &World) -> Vec<u64> {
     let graph = world.graph();
-    let mut times: Vec<_> = world.writers.iter().flat_map(|ix| graph.fastest_from(*ix as usize)).collect();
+    let mut times: Vec<_> =
+        world.traffic().writers().iter().flat_map(|writer| graph.fastest_from(writer.node)).collect();
     times.sort_unstable();
     times
 }
@@ -68,10 +70,9 @@ fn percentile(sorted: &[u64], share: f64) -> u64 {
 }
 
 pub(super) fn idle(lab: &mut Lab<'_, '_>) {
-    let world = lab.world(calm());
-    let world = World::new(Setup { count_bytes: true, ..world.setup });
-    let mut world = lab.gather(world);
-    // A network is idle when nobody has joined or died for a while.
+    let setup = Setup { count_bytes: true, ..lab.setup(calm()) };
+    let mut world = lab.gather(World::new(setup));
+    // A network is idle once nobody has joined or died for a while.
     lab.pass(&mut world, "calm down", 600 * S);
     world.measure();
     let links = world.mean_degree() * lab.nodes as f64 / 2.0;
@@ -92,8 +93,8 @@ pub(super) fn idle(lab: &mut Lab<'_, '_>) {
 pub(super) fn speed(lab: &mut Lab<'_, '_>) {
     let mut world = lab.world(calm());
     let began = std::time::Instant::now();
-    world.join(lab.nodes, super::lab::JOINS * 5.0);
-    let time = Duration::from_secs_f64(lab.nodes as f64 / super::lab::JOINS / 5.0);
+    world.join(lab.nodes, JOINS * 5.0);
+    let time = Duration::from_secs_f64(lab.nodes as f64 / JOINS / 5.0);
     lab.pass(&mut world, "gather", time + 10 * S);
     let (events, wall) = (world.events(), began.elapsed().as_secs_f64());
     lab.figure(Figure::new("while gathering", (events as f64 / wall).round(), "events/s"));

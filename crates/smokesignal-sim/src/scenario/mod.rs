@@ -1,43 +1,48 @@
-//! Named scenarios: each one a question with figures for an answer.
+//! Named scenarios: each is a question about the network, and its answer is a list of figures.
+//!
+//! A scenario is a function that plays one or more worlds in a [`Lab`] and adds its figures, some of
+//! them with a goal. The lab counts events and time, collects violations, and makes the [`Report`].
 
 mod faults;
 mod lab;
+mod lookup;
 mod netsplit;
 mod reorder;
-mod seek;
 mod slow;
+mod swarm;
 mod traffic;
 
+use crate::invariant::Invariant;
 use crate::report::Report;
-use crate::swarm;
 
-pub(crate) use lab::Lab;
+use lab::Lab;
 pub use lab::Progress;
+pub use swarm::Draw;
 
 /// What to run.
 pub struct Run<'a> {
-    /// Everything random follows from it.
+    /// The seed of all randomness.
     pub rng_seed: u64,
-    /// Instead of the scenario's own size.
+    /// Number of nodes; `None` is the scenario's own.
     pub nodes: Option<usize>,
     /// How many seeds `swarm` tries.
     pub seeds: u64,
-    /// Invariants that stop nothing.
-    pub ignore: Vec<String>,
-    /// Print all that happens from this virtual time of each world on, to stderr.
+    /// Invariants whose violations do not stop a run.
+    pub ignore: Vec<Invariant>,
+    /// The virtual time of each world from which on all that happens is printed to stderr.
     pub trace: Option<std::time::Duration>,
-    /// Told now and then how far it is.
+    /// Called now and then with the progress of the run.
     pub progress: &'a mut dyn FnMut(Progress),
 }
 
-/// A named run.
+/// A question about the network, with a name.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// How it is called.
+    /// Its name.
     pub name: &'static str,
     /// What it asks.
     pub about: &'static str,
-    /// Nodes, if nothing else is said; 0 where chance decides.
+    /// Number of nodes, unless the run sets another one; 0 if each seed draws its own.
     pub nodes: usize,
     play: fn(&mut Lab<'_, '_>),
 }
@@ -85,7 +90,7 @@ pub const SCENARIOS: [Scenario; 20] = [
         "seek",
         "nodes look for others by id: dialled, carried, through deaths and past hostile carriers",
         1000,
-        seek::seek,
+        lookup::lookup,
     ),
     scenario("swarm", "many small networks, each with the faults its seed draws", 0, swarm::swarm),
     scenario("speed", "events per second of the simulator", 10_000, traffic::speed),
@@ -101,12 +106,12 @@ const fn scenario(
 }
 
 impl Scenario {
-    /// The scenario with this name.
+    /// Finds a scenario by its name.
     pub fn find(name: &str) -> Option<Self> {
         SCENARIOS.into_iter().find(|scenario| scenario.name == name)
     }
 
-    /// Plays it.
+    /// Plays the scenario. Returns its figures and its violations.
     pub fn run(&self, run: &mut Run<'_>) -> Report {
         let mut lab = Lab::new(self.name, run.nodes.unwrap_or(self.nodes), run);
         (self.play)(&mut lab);

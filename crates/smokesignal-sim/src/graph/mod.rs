@@ -1,46 +1,46 @@
-//! The overlay as a graph: components, distances, what a flood would cost.
+//! The overlay as a graph: its components, its distances, and what a flood over it would cost.
 
 mod spectrum;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::world::World;
+use crate::cluster::Cluster;
+use crate::net::Net;
 
-/// Who is linked to whom at one moment: links that stand on both sides, between living nodes.
+/// Who is linked to whom at one moment. A link that only one side counts is not part of it.
 #[derive(Debug)]
 pub struct Graph {
-    /// Neighbours and the base delay of the way to them, by node number; empty for the dead.
+    /// Each node's neighbours and the base delays to them, by node number; empty for the dead.
     near: Vec<Vec<(u32, u64)>>,
+    /// The living nodes.
     nodes: Vec<usize>,
 }
 
-/// Up to so many nodes the diameter is exact; above it is the largest distance from so many random ones.
+/// Number of nodes up to which the diameter is exact.
 const EXACT: usize = 2_000;
+/// Number of nodes, about, from which distances are measured in larger graphs.
 const SAMPLES: usize = 64;
 
-impl World {
-    /// The links that stand now. A link that only one side counts is not in it.
-    pub fn graph(&self) -> Graph {
-        let mut near = vec![Vec::new(); self.members.len()];
-        for (ix, member) in self.members.iter().enumerate() {
-            let Some(node) = &member.node else { continue };
+impl Graph {
+    /// Returns the links that stand now: between living nodes, open on both sides, not cut.
+    pub(crate) fn of(cluster: &Cluster, net: &Net) -> Self {
+        let mut near = vec![Vec::new(); cluster.len()];
+        for (ix, near) in near.iter_mut().enumerate() {
+            let Some(node) = cluster.node(ix) else { continue };
             for (id, _) in node.peers() {
-                let Some(slot) = self.links.slot(id) else { continue };
-                let link = self.links.get(slot);
+                let Some(slot) = net.slot(id) else { continue };
+                let link = net.link(slot);
                 let other = link.other(ix);
-                let mutual = link.is_open() && self.members[other].node.is_some() && !self.is_cut(ix, other);
-                if mutual {
-                    near[ix].push((other as u32, link.delay));
+                if link.is_open() && cluster.is_alive(other) && !net.is_cut(ix, other) {
+                    near.push((other as u32, link.delay()));
                 }
             }
         }
-        Graph { near, nodes: self.alive() }
+        Self { near, nodes: cluster.alive() }
     }
-}
 
-impl Graph {
-    /// Sizes of the components, the largest first.
+    /// Returns the sizes of the components, the largest first.
     pub fn components(&self) -> Vec<usize> {
         let mut seen = vec![false; self.near.len()];
         let mut sizes = Vec::new();
@@ -53,31 +53,33 @@ impl Graph {
         sizes
     }
 
-    /// Numbers of this node's neighbours.
+    /// Returns the numbers of a node's neighbours.
     pub fn neighbours(&self, ix: usize) -> Vec<usize> {
         self.near[ix].iter().map(|(other, _)| *other as usize).collect()
     }
 
-    /// Links of this node.
+    /// Returns how many links a node has.
     pub fn degree(&self, ix: usize) -> usize {
         self.near[ix].len()
     }
 
-    /// Longest way in hops within the component of the first node. Exact for small graphs.
+    /// Returns the longest of all shortest paths, in hops, over all components. Exact up to 2 000
+    /// nodes; above that it is the largest distance from a sample of the nodes.
     pub fn diameter(&self) -> usize {
         let step = if self.nodes.len() <= EXACT { 1 } else { self.nodes.len() / SAMPLES };
         let starts = self.nodes.iter().step_by(step.max(1));
         starts.map(|start| self.walk(*start, &mut vec![false; self.near.len()]).1).max().unwrap_or(0)
     }
 
-    /// Which nodes can be reached, by number.
+    /// Returns for each node, by number, whether it can be reached from `start`.
     pub(crate) fn reached_from(&self, start: usize) -> Vec<bool> {
         let mut seen = vec![false; self.near.len()];
         self.walk(start, &mut seen);
         seen
     }
 
-    /// Visits all that can be reached. Returns how many, and how far the last one was.
+    /// Visits all nodes that can be reached and were not seen yet, breadth first. Returns how many
+    /// they are, and how many hops away the last one is.
     fn walk(&self, start: usize, seen: &mut [bool]) -> (usize, usize) {
         let mut layer = vec![start];
         seen[start] = true;
@@ -100,7 +102,8 @@ impl Graph {
         }
     }
 
-    /// Base delays of the fastest ways from one node, in microseconds: what a flood would take.
+    /// Returns the delays of the fastest paths from one node to all others, in microseconds: the
+    /// times that a flood would take (Dijkstra, 1959).
     pub fn fastest_from(&self, start: usize) -> Vec<u64> {
         let mut best = vec![u64::MAX; self.near.len()];
         let mut heap = BinaryHeap::from([(Reverse(0), start)]);
@@ -120,7 +123,8 @@ impl Graph {
         self.nodes.iter().map(|ix| best[*ix]).filter(|time| *time > 0 && *time < u64::MAX).collect()
     }
 
-    /// Copies of a flood per node that needs one, less one: every link carries it once or twice, save the way in.
+    /// Returns the redundant copies that a flood makes per node that needs one. Every node sends on
+    /// over all its links but the one over which its first copy came.
     pub fn flood_redundancy(&self) -> f64 {
         let ends: usize = self.nodes.iter().map(|ix| self.near[*ix].len()).sum();
         let others = self.nodes.len().saturating_sub(1).max(1);

@@ -1,26 +1,29 @@
-//! How long a message travels.
+//! How long messages travel.
+//!
+//! Each pair of nodes has its own base delay, which follows from the pair and the run's seed and is
+//! therefore never stored. Each message is late by up to 10 % of it.
 
 use serde::Serialize;
 
-use crate::chance::{Chance, mix};
+use crate::kernel::{Rng, mix};
 
-/// One-way delays between two nodes. Each pair has its own base delay; each message varies it by up to 10 %.
+/// A model of the one-way delays between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Latency {
-    /// One house: 0.1 ms to 2 ms.
+    /// One building: 0.1 ms to 2 ms.
     Lan,
-    /// One country: 10 ms to 50 ms, as in the models that came before the project's code.
+    /// One country: 10 ms to 50 ms. The prototypes of the project used the same range.
     Wan,
-    /// Twelve cities of the world: the way light takes through glass, times 1.5 because no cable is straight, plus
-    /// 1 ms to 8 ms for the last mile of the pair.
+    /// Twelve cities around the world: the time of light in glass, times 1.5 because no cable is
+    /// straight, plus 1 ms to 8 ms for the last mile.
     Cities,
 }
 
-/// Share of the base delay by which a message may come later, in 1/1024: 10 %. A guess.
+/// The most by which a message is late, in 1/1024 of the base delay: 10 %. A guess.
 const JITTER: u64 = 102;
 
-/// Name, latitude, longitude in degrees.
+/// Name, latitude and longitude in degrees.
 const CITIES: [(&str, f64, f64); 12] = [
     ("Frankfurt", 50.11, 8.68),
     ("London", 51.51, -0.13),
@@ -37,27 +40,28 @@ const CITIES: [(&str, f64, f64); 12] = [
 ];
 
 impl Latency {
-    /// The base delay between two nodes in microseconds: the same for the same pair and seed.
+    /// Returns the base delay between two nodes in microseconds, the same for the same pair and
+    /// seed.
     pub(crate) fn between(self, a: usize, b: usize, seed: u64) -> u64 {
         let pair = mix((a.min(b) as u64) << 32 | a.max(b) as u64);
-        let mut chance = Chance::new(mix(seed) ^ pair);
+        let mut rng = Rng::new(mix(seed) ^ pair);
         match self {
-            Self::Lan => chance.between(100, 2_000),
-            Self::Wan => chance.between(10_000, 50_000),
+            Self::Lan => rng.between(100, 2_000),
+            Self::Wan => rng.between(10_000, 50_000),
             Self::Cities => {
                 let city = |node: usize| (mix(node as u64 ^ mix(!seed)) % CITIES.len() as u64) as usize;
-                cable_micros(city(a), city(b)) + chance.between(1_000, 8_000)
+                cable_micros(city(a), city(b)) + rng.between(1_000, 8_000)
             }
         }
     }
 }
 
-/// What a message takes over a link with this base delay.
-pub(crate) fn with_jitter(base: u64, chance: &mut Chance) -> u64 {
-    base + ((base * chance.between(0, JITTER)) >> 10)
+/// Returns the delay of one message over a connection with this base delay.
+pub(crate) fn with_jitter(base: u64, rng: &mut Rng) -> u64 {
+    base + ((base * rng.between(0, JITTER)) >> 10)
 }
 
-/// One way between two cities.
+/// Returns the one-way delay between two cities in microseconds, by the haversine formula.
 fn cable_micros(a: usize, b: usize) -> u64 {
     /// Mean radius of the earth in km.
     const RADIUS: f64 = 6371.0;

@@ -1,35 +1,43 @@
-//! What happens next: events by time, and those of one moment in the order they were put in.
+//! The queue of events: by time, and those of one moment in the order in which they were pushed.
 //!
-//! A timing wheel: pushing is O(1), and only the events of the current quarter of a millisecond are in a heap, which
-//! therefore stays in the processor's cache. With one heap for everything 10 000 nodes spend most of their time in it.
+//! It is a timing wheel (Varghese and Lauck, 1987) with a heap at either end. A push beyond the
+//! current bucket appends to a vector, which is O(1). Only the events of the current bucket, a
+//! quarter of a millisecond, are in the `near` heap, which therefore stays in the processor's
+//! cache; with one heap for everything, 10 000 nodes spend most of their time in it. Events beyond
+//! the wheel's reach wait in the `far` heap until the wheel has turned far enough.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Width of a bucket: 2^8 = 256 us.
+/// Width of a bucket, as a power of two: 2^8 = 256 us.
 const WIDTH: u32 = 8;
-/// Buckets: 2^14 of them reach 4.2 s ahead, farther than nearly all timers of the protocol.
+/// Number of buckets: 2^14 of them reach 4.2 s ahead, farther than nearly all timers of the
+/// protocol.
 const BUCKETS: u64 = 1 << 14;
-
-#[derive(Debug)]
-struct Entry<E> {
-    at: u64,
-    order: u64,
-    event: E,
-}
 
 /// Events in the order of their time (microseconds); equal times in the order of pushing.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
     /// Everything up to the end of the current bucket.
     near: BinaryHeap<Entry<E>>,
+    /// The buckets after it, unsorted.
     wheel: Vec<Vec<Entry<E>>>,
-    /// One bit for each bucket that holds something.
+    /// One bit for each bucket, set if it holds an entry.
     occupied: Vec<u64>,
-    /// What lies beyond the wheel.
+    /// Everything that lies beyond the wheel.
     far: BinaryHeap<Entry<E>>,
+    /// The number of the current bucket, counted from time 0.
     bucket: u64,
+    /// Entries pushed so far.
     order: u64,
+}
+
+#[derive(Debug)]
+struct Entry<E> {
+    at: u64,
+    /// Which push it was: decides between equal times.
+    order: u64,
+    event: E,
 }
 
 impl<E> Queue<E> {
@@ -44,13 +52,13 @@ impl<E> Queue<E> {
         }
     }
 
-    /// `at` must not lie before the last popped time.
+    /// Adds an event. `at` must not lie before the last popped time.
     pub(crate) fn push(&mut self, at: u64, event: E) {
         self.order += 1;
         self.file(Entry { at, order: self.order, event });
     }
 
-    /// The next event that is not later than `end`.
+    /// Removes and returns the next event that is not later than `end`.
     pub(crate) fn pop_until(&mut self, end: u64) -> Option<(u64, E)> {
         loop {
             if let Some(first) = self.near.peek() {
@@ -67,6 +75,7 @@ impl<E> Queue<E> {
         }
     }
 
+    /// Puts an entry into the heap or bucket that its time belongs to.
     fn file(&mut self, entry: Entry<E>) {
         let bucket = entry.at >> WIDTH;
         if bucket <= self.bucket {
@@ -80,12 +89,13 @@ impl<E> Queue<E> {
         }
     }
 
-    /// The first bucket after the current one with something in it.
+    /// Returns the first bucket after the current one that holds an entry.
     fn next_bucket(&self) -> Option<u64> {
         let far = self.far.peek().map(|entry| entry.at >> WIDTH);
         self.next_occupied().into_iter().chain(far).min()
     }
 
+    /// Looks for it on the wheel, 64 buckets at a time, from the current one on and once around.
     fn next_occupied(&self) -> Option<u64> {
         let start = ((self.bucket + 1) % BUCKETS) as usize;
         let words = self.occupied.len();
@@ -106,11 +116,12 @@ impl<E> Queue<E> {
         None
     }
 
+    /// Makes `bucket` the current one, and moves onto the wheel what comes within its reach.
     fn turn_to(&mut self, bucket: u64) {
         self.bucket = bucket;
         let slot = (bucket % BUCKETS) as usize;
         self.occupied[slot / 64] &= !(1 << (slot % 64));
-        // `near` is empty: its new content becomes a heap in one go.
+        // `near` is empty here: building a heap from all entries is cheaper than pushing each.
         self.near = BinaryHeap::from(std::mem::take(&mut self.wheel[slot]));
         while self.far.peek().is_some_and(|entry| (entry.at >> WIDTH) < bucket + BUCKETS) {
             if let Some(entry) = self.far.pop() {
@@ -120,7 +131,7 @@ impl<E> Queue<E> {
     }
 }
 
-// Reversed, because `BinaryHeap` gives the largest first.
+// Reversed, because `BinaryHeap` returns its largest entry first.
 impl<E> Ord for Entry<E> {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
@@ -144,21 +155,21 @@ impl<E> Eq for Entry<E> {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chance::Chance;
+    use crate::kernel::Rng;
 
     #[test]
     fn events_come_by_time_and_then_in_the_order_they_were_pushed() {
-        let mut chance = Chance::new(1);
+        let mut rng = Rng::new(1);
         let mut queue = Queue::new();
         let mut sorted = Vec::new();
         let mut now = 0;
         for number in 0..50_000u64 {
-            // Near, in the wheel, and beyond it; many at the same time.
-            let span = [1, 300, 100_000, 20_000_000][chance.below(4)];
-            let at = now + chance.between(0, span);
+            // Near, on the wheel, and beyond it; many at the same time.
+            let span = [1, 300, 100_000, 20_000_000][rng.below(4)];
+            let at = now + rng.between(0, span);
             queue.push(at, number);
             sorted.push((at, number));
-            if chance.with(0.4) {
+            if rng.happens(0.4) {
                 sorted.sort_unstable();
                 let expected = sorted.remove(0);
                 assert_eq!(queue.pop_until(u64::MAX), Some(expected));

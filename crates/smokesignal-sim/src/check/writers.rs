@@ -1,0 +1,73 @@
+//! A writer is not held up by its neighbours for longer than it takes to get rid of them.
+
+use super::{Check, Observed, View, Violation};
+use crate::invariant::Invariant;
+use crate::kernel::micros;
+
+/// What a writer may wait on top of the stall timeout: the tick that notices it, and the way. 2 s.
+const SLACK: u64 = 2_000_000;
+
+/// Remembers since when each writer is blocked although it has a healthy link.
+#[derive(Debug, Default)]
+pub(super) struct Writers {
+    /// By writer number.
+    blocked_since: Vec<Option<u64>>,
+}
+
+impl Check for Writers {
+    fn on_event(&mut self, view: &View<'_>, event: &Observed<'_>) -> Result<(), Violation> {
+        match *event {
+            Observed::Blocked { writer } => self.blocked(view, writer),
+            Observed::Wrote { writer, .. } => {
+                self.set(writer, None);
+                Ok(())
+            }
+            Observed::Started { node } => {
+                if let Some(writer) = view.traffic.number(node) {
+                    self.set(writer, None);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Writers {
+    fn blocked(&mut self, view: &View<'_>, writer: u32) -> Result<(), Violation> {
+        let node = view.writer(writer).node;
+        let since = self.blocked_since.get(writer as usize).copied().flatten();
+        let slow = view.net.upload(node).is_some();
+        if slow || !has_healthy_link(view, node) {
+            self.set(writer, Some(view.now));
+            return Ok(());
+        }
+        let since = since.unwrap_or(view.now);
+        self.set(writer, Some(since));
+        let limit = 2 * micros(view.config().stall_timeout) + SLACK;
+        if view.now - since <= limit {
+            return Ok(());
+        }
+        let what = format!("it may not write since {:.3} s", since as f64 / 1e6);
+        view.violated(Invariant::WRITER_RESUMES, node, what)
+    }
+
+    fn set(&mut self, writer: u32, since: Option<u64>) {
+        let at = writer as usize;
+        if self.blocked_since.len() <= at {
+            self.blocked_since.resize(at + 1, None);
+        }
+        self.blocked_since[at] = since;
+    }
+}
+
+fn has_healthy_link(view: &View<'_>, node: usize) -> bool {
+    view.net.connections(node).iter().any(|slot| {
+        let link = view.net.link(*slot);
+        let other = link.other(node);
+        link.is_open()
+            && view.net.is_awake(other)
+            && view.cluster.is_honest(other)
+            && !view.net.is_cut(node, other)
+    })
+}

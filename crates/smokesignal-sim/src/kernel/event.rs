@@ -1,0 +1,63 @@
+//! What can be scheduled.
+
+use smokesignal_proto::{DialFailure, DialId, LinkId, Message};
+
+/// Something that happens at a time. Nodes, connections and rules are named by number: by the time
+/// an event is due, what it names may be gone, and its handler has to look.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node's own timer fires.
+    Wake(u32),
+    /// A parcel arrives over a connection; `from` is the sending side.
+    Parcel {
+        slot: u32,
+        from: u8,
+        hops: u8,
+        parcel: Parcel,
+    },
+    /// A line of limited speed has taken a message of this cost.
+    Sent {
+        slot: u32,
+        from: u8,
+        cost: u32,
+    },
+    /// The dialler has its connection, unless it has been started anew since.
+    Dialled {
+        slot: u32,
+        start: u64,
+        dial: DialId,
+    },
+    /// A dial failed.
+    DialFailed {
+        ix: u32,
+        start: u64,
+        dial: DialId,
+        failure: DialFailure,
+    },
+    /// A new node starts.
+    Join(u32),
+    /// The writer with this number writes its next message.
+    Write(u32),
+    /// A rule begins, does its next step, or ends.
+    RuleBegins(u32),
+    RuleContinues(u32),
+    RuleEnds(u32),
+    /// A stream-only connection is not used any longer.
+    StreamsEnd {
+        ix: u32,
+        link: LinkId,
+    },
+    /// A second has passed: the checks look at all nodes.
+    Second,
+}
+
+/// What travels over one direction of a connection.
+#[derive(Debug)]
+pub(crate) enum Parcel {
+    /// The last step of the handshake: from here on the dialled side has the connection.
+    Hello,
+    /// A message of the protocol.
+    Message(Message),
+    /// The sender has closed its side.
+    Bye,
+}

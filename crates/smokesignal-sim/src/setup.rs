@@ -1,0 +1,60 @@
+//! What a world begins with, and what is expected of it.
+
+use std::time::Duration;
+
+use smokesignal_proto::Config;
+
+use crate::invariant::Invariant;
+use crate::net::Latency;
+
+/// The beginning of a world.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The seed of all randomness.
+    pub rng_seed: u64,
+    /// How long messages travel.
+    pub latency: Latency,
+    /// Number of seeds: the first nodes, whose addresses all others know.
+    pub seeds: usize,
+    /// The configuration of every node.
+    pub config: Config,
+    /// What may happen, and what must not.
+    pub expect: Expect,
+    /// The virtual time from which on everything that happens is printed to stderr.
+    pub trace: Option<Duration>,
+    /// Whether every message is encoded to know its true size. This is slow.
+    pub count_bytes: bool,
+}
+
+/// What may happen in a run, and how soon the network has to recover.
+#[derive(Debug, Clone, Default)]
+pub struct Expect {
+    /// Gaps are allowed: nodes are cut off for longer than others retain, or read too slowly.
+    pub gaps: bool,
+    /// Netsplits are allowed: the network is cut, or loses its seeds.
+    pub netsplits: bool,
+    /// Nothing fails: the network is one component all the time.
+    pub failure_free: bool,
+    /// The time within which a node has `min_peers` again, counted from the last fault. `None`
+    /// checks nothing.
+    pub refill: Option<Duration>,
+    /// Invariants that do not stop the run, to see what lies beyond a known violation.
+    pub ignore: Vec<Invariant>,
+    /// The command that repeats the run; violations print it.
+    pub replay: String,
+}
+
+impl Setup {
+    /// One seed, 10 ms to 50 ms from node to node, the core's defaults, and no exceptions.
+    pub fn new(rng_seed: u64) -> Self {
+        Self {
+            rng_seed,
+            latency: Latency::Wan,
+            seeds: 1,
+            config: Config::default(),
+            expect: Expect::default(),
+            trace: None,
+            count_bytes: false,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The end of a run: all is quiet, and has to be right.
+
+use std::time::Duration;
+
+use super::World;
+use crate::check::Observed;
+
+/// The time after the last write and the last fault within which everything has to be right: 10 s.
+/// Networks that were cut need longer; see `patience`.
+const QUIET: Duration = Duration::from_secs(10);
+/// The time for which the quiet is watched.
+const WATCH: Duration = Duration::from_secs(5);
+/// The most time that is given to links until they stay as they are: the time for which a bridge is
+/// held, and some more.
+const SETTLE: Duration = Duration::from_secs(90);
+/// The time after the last change of links at which the count of the nodes is right again: the
+/// maximum age of a root, and 2 s.
+const STABLE: u64 = 6_500_000;
+
+impl World {
+    /// Lets the network come to rest for 10 s and `patience` on top, and then checks what has to
+    /// hold in the quiet. The caller has ended all writing and all faults.
+    pub fn check_quiet(&mut self, patience: Duration) {
+        self.run(QUIET + patience);
+        let (kinds, seed_dials) = (self.stats.kinds, self.stats.seed_dials);
+        self.run(WATCH);
+        // Among hostile nodes, who reaches whom is a figure of `hostile-20` and not a promise.
+        let is_fine = |ix: usize| !self.cluster.is_alive(ix) || self.cluster.is_honest(ix);
+        if self.violation.is_some() || !(0..self.cluster.len()).all(is_fine) {
+            return;
+        }
+        let segments = self.stats.kinds.data - kinds.data;
+        let beacons = self.stats.kinds.beats - kinds.beats;
+        let seed_dials = self.stats.seed_dials - seed_dials;
+        self.observe(&Observed::Quiet { segments, within: WATCH });
+        self.let_links_settle();
+        self.observe(&Observed::AtRest { beacons, seed_dials, within: WATCH });
+    }
+
+    /// Lets time pass until no node has a link too many, and the last change of links is some time
+    /// ago. A link that joins two components may be held for a minute.
+    fn let_links_settle(&mut self) {
+        let max = self.setup.config.max_peers;
+        self.run_until_when(Duration::from_secs(1), SETTLE, |world| {
+            let has_surplus = |ix: usize| world.is_awake(ix) && world.cluster.degree(ix) > max;
+            let settled = world.kernel.now() - world.links_changed_at > STABLE;
+            settled && !(0..world.cluster.len()).any(has_surplus)
+        });
+    }
+}
