@@ -1,5 +1,7 @@
 //! Beacons: everybody knows the root of its component, and how many nodes are in it.
 
+use smokesignal_proto::Node;
+
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
 use crate::kernel::micros;
@@ -26,7 +28,7 @@ impl Check for Beacon {
 fn dead_roots(view: &View<'_>) -> Result<(), Violation> {
     let limit = micros(view.config().root_max_age) + SLACK;
     for ix in view.nodes() {
-        let Some(root) = view.node(ix).map(|node| node.root()) else { continue };
+        let Some(root) = view.node(ix).map(Node::root) else { continue };
         let Some(root_ix) = view.cluster.number(&root) else { continue };
         let died_at = view.cluster.died_at(root_ix);
         if !view.cluster.is_alive(root_ix) && view.now - died_at > limit {
@@ -49,7 +51,7 @@ fn same_root(view: &View<'_>) -> Result<(), Violation> {
         let reached = graph.reached_from(ix);
         let others = view.nodes().filter(|other| reached[*other]);
         let size = others.clone().count() as u32;
-        let root = others.filter_map(|other| view.node(other)).map(|other| other.id()).min();
+        let root = others.filter_map(|other| view.node(other)).map(Node::id).min();
         let (found, counted) = (node.root(), node.size_estimate());
         if Some(found) != root || counted != size {
             let what = format!("root {found:?}, {counted} nodes; it should be {root:?} and {size}");

@@ -52,7 +52,7 @@ impl World {
             }
             Fault::ClockJump { share, by } => self.advance_clocks(share, by),
             Fault::Pin { share } => {
-                let nodes = self.draw(share, |world, ix| world.is_awake(ix));
+                let nodes = self.draw(share, Self::is_awake);
                 nodes.into_iter().for_each(|ix| self.pin(ix));
                 Vec::new()
             }
@@ -82,7 +82,7 @@ impl World {
     }
 
     fn advance_clocks(&mut self, share: f64, by: Duration) -> Vec<usize> {
-        let nodes = self.draw(share, |world, ix| world.is_awake(ix));
+        let nodes = self.draw(share, Self::is_awake);
         for ix in &nodes {
             self.cluster.advance_clock(*ix, micros(by));
             self.settle(*ix);
