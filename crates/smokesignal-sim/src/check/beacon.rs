@@ -52,7 +52,7 @@ fn same_root(view: &View<'_>) -> Result<(), Violation> {
         let others = view.nodes().filter(|other| reached[*other]);
         let size = others.clone().count() as u32;
         let root = others.filter_map(|other| view.node(other)).map(Node::id).min();
-        let (found, counted) = (node.root(), node.size_estimate());
+        let (found, counted) = (node.root(), node.network_size());
         if Some(found) != root || counted != size {
             let what = format!("root {found:?}, {counted} nodes; it should be {root:?} and {size}");
             view.violated(Invariant::SAME_ROOT, ix, what)?;
