@@ -1,4 +1,40 @@
-#![doc = include_str!("../../../README.md")]
+// The guide is the package's README. Links in it lead to docs.rs, for those who read it elsewhere; these
+// definitions come first and win here, and rustdoc checks them.
+//! [`Broadcast`]: crate::Broadcast
+//! [`Broadcast::send`]: crate::Broadcast::send
+//! [`Broadcast::try_send`]: crate::Broadcast::try_send
+//! [`Event::Connect`]: crate::Event::Connect
+//! [`Event::Disconnect`]: crate::Event::Disconnect
+//! [`Event::Missed`]: crate::Event::Missed
+//! [`Event::Netsplit`]: crate::Event::Netsplit
+//! [`Event::NetsplitResolved`]: crate::Event::NetsplitResolved
+//! [`Event::PeerAdded`]: crate::Event::PeerAdded
+//! [`Event::PeerRemoved`]: crate::Event::PeerRemoved
+//! [`Event::SeedUnreachable`]: crate::Event::SeedUnreachable
+//! [`Identity`]: crate::Identity
+//! [`Incoming::reply`]: crate::Incoming::reply
+//! [`MemoryNetwork`]: crate::transport::MemoryNetwork
+//! [`Node`]: crate::Node
+//! [`Node::add_peer`]: crate::Node::add_peer
+//! [`Node::answer`]: crate::Node::answer
+//! [`Node::ask`]: crate::Node::ask
+//! [`Node::events`]: crate::Node::events
+//! [`Node::network_size`]: crate::Node::network_size
+//! [`Node::replies`]: crate::Node::replies
+//! [`Node::start`]: crate::Node::start
+//! [`Node::stop`]: crate::Node::stop
+//! [`NodeBuilder`]: crate::NodeBuilder
+//! [`NodeId`]: crate::NodeId
+//! [`NodeStream`]: crate::NodeStream
+//! [`NodeStream::path`]: crate::NodeStream::path
+//! [`Peer`]: crate::Peer
+//! [`Peer::close`]: crate::Peer::close
+//! [`Peers`]: crate::Peers
+//! [`StreamError::Refused`]: crate::StreamError::Refused
+//! [`local_ip`]: crate::local_ip()
+//! [`read_from`]: crate::NodeBuilder::read_from
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 
 mod accept;
 mod ask;

@@ -292,7 +292,7 @@ impl Node {
 
     /// Opens a stream to the node with this id, whose application has to [`accept`](Self::accept) the name. Returns as soon
     /// as there is a way to that node: what is written goes out at once, and a refusal shows in the first read or a later
-    /// write ([`NodeStream::answered`] waits for it).
+    /// write ([`NodeStream::accepted`] waits for it).
     ///
     /// # Errors
     /// The text says what to do. Nothing was sent.
