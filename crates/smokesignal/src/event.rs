@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use crate::{ConnectError, NodeId, Peer};
+use crate::error::ConnectError;
+use crate::peer::Peer;
+use smokesignal_proto::NodeId;
 
 /// Events kept for one reader; the oldest loses and is counted in [`Event::Missed`].
 const LIMIT: usize = 1024;

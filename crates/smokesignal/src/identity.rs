@@ -9,7 +9,8 @@ use std::sync::Arc;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use smokesignal_proto::Keypair;
 
-use crate::{IdentityError, NodeId};
+use crate::error::IdentityError;
+use smokesignal_proto::NodeId;
 
 /// A node's ed25519 key pair: whoever holds it is the node with this [`id`](Identity::id).
 ///

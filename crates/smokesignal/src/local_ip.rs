@@ -4,7 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use ipnet::IpNet;
 
-use crate::LocalIpError;
+use crate::error::LocalIpError;
 
 /// The address of this machine in `subnet`.
 ///

@@ -14,19 +14,25 @@ use tokio::time::Instant;
 
 use tracing::Instrument as _;
 
-use crate::ask::{self, MARKED, MAX_CHANNEL, Questions};
+use crate::broadcast::Broadcast;
+use crate::broadcast::query::{self, MARKED, MAX_CHANNEL, Questions};
+use crate::broadcast::query::{Answers, ResponderGuard};
 use crate::broadcast::{Hub, REPLY};
-use crate::dial::resolve;
+use crate::driver::dial::resolve;
 use crate::driver::{Command, Driver, Limits, Shared};
+use crate::error::{AcceptError, ConnectError, OpenError, SendError, StartError};
 use crate::event::Bus;
-use crate::frame::MAX_NAME;
-use crate::mux::{Common, NoStream};
+use crate::event::Events;
+use crate::identity::Identity;
 use crate::options::{NodeBuilder, Secret, is_host_and_port};
+use crate::peer::Peer;
+use crate::peers::Peers;
+use crate::stream::accept::Acceptor;
+use crate::stream::handle::NodeStream;
+use crate::stream::mux::{Common, NoStream};
 use crate::transport::{Credentials, Endpoint};
-use crate::{
-    AcceptError, Acceptor, Answers, Broadcast, ConnectError, Events, Identity, NodeId, NodeStream, OpenError,
-    Peer, Peers, ResponderGuard, SendError, StartError,
-};
+use crate::wire::frame::MAX_NAME;
+use smokesignal_proto::NodeId;
 
 /// A node of the network. Clones are the same node.
 ///
@@ -386,7 +392,7 @@ impl Node {
         F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
         A: Future<Output = Option<Bytes>> + Send + 'static,
     {
-        ask::answer(WeakNode(Arc::downgrade(&self.0)), &self.0.shared.hub, handler)
+        query::answer(WeakNode(Arc::downgrade(&self.0)), &self.0.shared.hub, handler)
     }
 
     fn commands(&self) -> std::sync::MutexGuard<'_, Option<(mpsc::UnboundedSender<Command>, SocketAddr)>> {

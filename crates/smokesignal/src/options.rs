@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use smokesignal_proto::MAX_ADDRESSES;
 
+use crate::error::BuildError;
+use crate::identity::Identity;
+use crate::node::Node;
 use crate::transport::{TcpTransport, Transport};
-use crate::{BuildError, Identity, Node, ReadFrom};
+use smokesignal_proto::ReadFrom;
 
 const MIB: usize = 1024 * 1024;
 

@@ -13,9 +13,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::driver::Command;
-use crate::mux::{Mux, NoStream};
+use crate::error::SendError;
 use crate::stream::Stream;
-use crate::{NodeId, NodeStream, SendError};
+use crate::stream::handle::NodeStream;
+use crate::stream::mux::{Mux, NoStream};
+use smokesignal_proto::NodeId;
 
 /// What was written before a close may take this long to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

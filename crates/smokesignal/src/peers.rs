@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{NodeId, Peer};
+use crate::peer::Peer;
+use smokesignal_proto::NodeId;
 
 /// The node's neighbours, from [`Node::peers`](crate::Node::peers). Always shows the present ones.
 #[derive(Debug, Clone, Default)]

@@ -5,8 +5,8 @@ use std::io;
 use tokio::io::ReadBuf;
 
 use super::*;
-use crate::budget::Pool;
-use crate::frame::{Frame, MAX_STREAM_DATA};
+use crate::stream::budget::Pool;
+use crate::wire::frame::{Frame, MAX_STREAM_DATA};
 
 fn new(window: usize, pool: &Arc<Pool>) -> Arc<Stream> {
     Stream::new(1, window, Arc::new(Ready::new(Arc::default())), Budget::new(pool, pool, window))

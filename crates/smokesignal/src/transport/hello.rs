@@ -9,7 +9,7 @@ use ring::hmac;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::{Connection, Credentials, DialError};
-use crate::tls::{Secured, TlsError};
+use crate::transport::tls::{Secured, TlsError};
 
 // HELLO, the first bytes inside TLS. Both sides send theirs at once, without waiting for the other's:
 //
@@ -167,7 +167,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Identity;
+    use crate::identity::Identity;
 
     #[test]
     fn a_proof_is_good_for_one_sender_and_one_connection() {

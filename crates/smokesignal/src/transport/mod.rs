@@ -8,6 +8,7 @@
 mod hello;
 mod memory;
 mod tcp;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -20,8 +21,9 @@ use ring::hmac;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::hello::{Metered, Role};
-use crate::tls::{Tls, TlsError};
-use crate::{Identity, NodeId};
+use self::tls::{Tls, TlsError};
+use crate::identity::Identity;
+use smokesignal_proto::NodeId;
 
 pub use memory::MemoryNetwork;
 pub use tcp::TcpTransport;

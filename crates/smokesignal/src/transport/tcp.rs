@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{Instrument as _, debug, warn};
 
 use super::{BoxFuture, Connection, Credentials, DialError, Endpoint, Transport};
-use crate::NodeId;
+use smokesignal_proto::NodeId;
 
 /// TCP with TLS 1.3, where both sides prove their id.
 ///
@@ -268,7 +268,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::Identity;
+    use crate::identity::Identity;
 
     /// Longer than any test may take: what ends in time was not ended by this.
     const NEVER: Duration = Duration::from_secs(60);

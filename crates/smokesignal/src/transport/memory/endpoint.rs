@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use super::MemoryNetwork;
 use super::end::WireEnd;
-use crate::NodeId;
 use crate::transport::{BoxFuture, Connection, Credentials, DialError, Endpoint};
+use smokesignal_proto::NodeId;
 
 /// Connections that wait for `accept`. With more, the dialler waits, as with a full backlog.
 const ACCEPTED_MAX: usize = 64;
@@ -166,7 +166,7 @@ fn connection(peer: NodeId, remote: SocketAddr, stream: WireEnd) -> Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Identity;
+    use crate::identity::Identity;
     use crate::transport::Transport as _;
 
     fn node(seed: u8) -> Credentials {

@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
-use crate::frame::Reset;
+use crate::error::StreamError;
+use crate::stream::handle::NodeStream;
 use crate::transport::{Connection, Credentials, DialError};
-use crate::{NodeId, NodeStream, StreamError};
+use crate::wire::frame::Reset;
+use smokesignal_proto::NodeId;
 
 /// Connections that a node carries for others at most; more are refused.
 const MAX_CARRIED: usize = 64;
@@ -163,10 +165,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::accept::Acceptors;
-    use crate::link::{self, LinkHandle};
-    use crate::mux::{Common, Mux};
-    use crate::{Acceptor, Identity};
+    use crate::driver::link::{self, LinkHandle};
+    use crate::identity::Identity;
+    use crate::stream::accept::Acceptor;
+    use crate::stream::accept::Acceptors;
+    use crate::stream::mux::{Common, Mux};
 
     /// What a hostile carrier does to each piece that passes.
     #[derive(Debug, Clone, Copy)]

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use smokesignal_proto::Message;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use crate::frame::Frame;
-use crate::train::Train;
+use crate::wire::batch::Train;
+use crate::wire::frame::Frame;
 
 /// Messages for which the queue's memory is kept from one write to the next: 1 KiB.
 const KEPT: usize = 64;

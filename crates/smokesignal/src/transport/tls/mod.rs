@@ -36,7 +36,8 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 
-use crate::{Identity, NodeId};
+use crate::identity::Identity;
+use smokesignal_proto::NodeId;
 
 use keys::{Keys, Secrets, Suite};
 use reader::{Opening, Reader};

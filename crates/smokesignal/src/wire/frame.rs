@@ -4,7 +4,7 @@
 //! stream's number (four bytes, big endian): 0 is the neighbour's own duplex stream, odd ones were opened by the side that
 //! dialled, even ones by the other.
 
-use crate::chunks::Memory;
+use crate::wire::buffer_pool::Memory;
 use bytes::{Buf, Bytes, BytesMut};
 use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode, encode_head};
 

@@ -11,10 +11,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument as _;
 
-use crate::accept::Acceptors;
 use crate::broadcast::Hub;
+use crate::error::{AcceptError, SendError};
+use crate::node::Node;
 use crate::node::WeakNode;
-use crate::{AcceptError, Acceptor, Node, NodeId, NodeStream, SendError};
+use crate::stream::accept::Acceptor;
+use crate::stream::accept::Acceptors;
+use crate::stream::handle::NodeStream;
+use smokesignal_proto::NodeId;
 
 /// Answers to one question at most; more are refused.
 const MAX_ANSWERS: usize = 1024;

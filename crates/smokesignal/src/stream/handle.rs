@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::frame::{MAX_REASON, Part, Reset};
+use crate::error::StreamError;
 use crate::stream::Stream;
-use crate::{NodeId, StreamError};
+use crate::wire::frame::{MAX_REASON, Part, Reset};
+use smokesignal_proto::NodeId;
 
 /// The way that a stream's bytes take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,11 +14,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::chunks::{CHUNK, Chunks};
-use crate::frame::{self, Frame, FrameError};
-use crate::mux::Mux;
-use crate::pen::Pen;
+use crate::stream::mux::Mux;
 use crate::transport::Connection;
+use crate::wire::buffer_pool::{CHUNK, Chunks};
+use crate::wire::frame::{self, Frame, FrameError};
+use crate::wire::writer::Pen;
 
 /// A read has room for this much at most: half a chunk, two full segments.
 const READ_MOST: usize = CHUNK / 2;
@@ -345,9 +345,9 @@ mod tests {
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
-    use crate::Identity;
-    use crate::chunks::Memory;
-    use crate::mux::Common;
+    use crate::identity::Identity;
+    use crate::stream::mux::Common;
+    use crate::wire::buffer_pool::Memory;
 
     /// A link to a connection that holds so many bytes, and the connection's other end.
     fn linked(room: usize) -> (LinkHandle, DuplexStream) {

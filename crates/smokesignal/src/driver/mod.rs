@@ -1,7 +1,10 @@
 //! The one task that owns the protocol's state: inputs in, outputs out. It never waits for one peer.
 
-mod ending;
-mod serving;
+pub(crate) mod dial;
+pub(crate) mod link;
+pub(crate) mod relay;
+mod shutdown;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,14 +23,18 @@ use tokio::time::{Instant, Sleep};
 use tracing::Instrument as _;
 
 use crate::broadcast::{Batch, Hub};
-use crate::carry::{self, Carried, Circuit};
-use crate::dial::{connect, explain};
+use crate::driver::dial::{connect, explain};
+use crate::error::{ConnectError, OpenError};
 use crate::event::Bus;
-use crate::frame::Reset;
-use crate::link::{self, LinkHandle, Report};
-use crate::mux::{Common, Mux};
+use crate::event::Event;
+use crate::peer::Peer;
+use crate::peers::Peers;
+use crate::stream::handle::NodeStream;
+use crate::stream::mux::{Common, Mux};
 use crate::transport::{Connection, Credentials, DialError, Endpoint};
-use crate::{ConnectError, Event, NodeStream, OpenError, Peer, Peers};
+use crate::wire::frame::Reset;
+use link::{LinkHandle, Report};
+use relay::{Carried, Circuit};
 
 /// Batches from all links that wait for the driver; a link's reader waits when there are more.
 const REPORTS: usize = 64;
@@ -463,7 +470,7 @@ impl Driver {
                     return self.core.handle_dial_failed(dial, DialFailure::Unanswered, self.now());
                 };
                 let stream = link.handle.streams.carry(query, id);
-                let connecting = carry::connect(stream, self.credentials.clone(), link.remote, id);
+                let connecting = relay::connect(stream, self.credentials.clone(), link.remote, id);
                 self.dial_tasks.spawn(async move {
                     let outcome =
                         connecting.await.map_err(|error| explain("the way through the network", error));

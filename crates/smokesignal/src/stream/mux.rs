@@ -10,15 +10,15 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
-use crate::NodeId;
-use crate::NodeStream;
-use crate::accept::Acceptors;
-use crate::budget::{Budget, Pool};
-use crate::carry::Circuit;
-use crate::chunks::Memory;
-use crate::frame::{Frame, Part, Reset};
-use crate::node_stream::Way;
+use crate::driver::relay::Circuit;
+use crate::stream::accept::Acceptors;
+use crate::stream::budget::{Budget, Pool};
+use crate::stream::handle::NodeStream;
+use crate::stream::handle::Way;
 use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, Ready, Stream};
+use crate::wire::buffer_pool::Memory;
+use crate::wire::frame::{Frame, Part, Reset};
+use smokesignal_proto::NodeId;
 
 /// Streams that each side may have opened on one connection.
 const MAX_STREAMS: usize = 1024;

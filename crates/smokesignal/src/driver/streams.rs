@@ -7,8 +7,8 @@ use smokesignal_proto::{CloseReason, LinkId, RequestId, Unreachable};
 use tokio::time::Instant;
 
 use super::{Driver, Open};
-use crate::OpenError;
-use crate::mux::NoStream;
+use crate::error::OpenError;
+use crate::stream::mux::NoStream;
 
 /// A connection that was made for streams is closed when none has used it for this long; a stream that the application
 /// has dropped is given up when the other side has taken nothing of its last data for this long.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::frame::Reset;
-use crate::{AcceptError, NodeStream};
+use crate::error::AcceptError;
+use crate::stream::handle::NodeStream;
+use crate::wire::frame::Reset;
 
 /// Streams of one name that were opened and not taken yet, at most; more are refused as busy.
 const BACKLOG: usize = 128;

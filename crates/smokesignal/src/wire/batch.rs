@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
-use crate::frame::{self, Frame};
+use crate::wire::frame::{self, Frame};
 
 /// A body from this size on is written from where it is. Below, copying is cheaper than one more piece.
 const BY_REFERENCE: usize = 4 * 1024;

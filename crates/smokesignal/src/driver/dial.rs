@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use smokesignal_proto::{NodeId, Target};
 
-use crate::ConnectError;
+use crate::error::ConnectError;
 use crate::transport::{Connection, DialError, Endpoint};
 
 /// Addresses of one host name that are tried.

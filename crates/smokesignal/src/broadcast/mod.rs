@@ -1,5 +1,7 @@
 //! The broadcast stream: what you write reaches everyone, what you read is what everyone else wrote.
 
+pub(crate) mod query;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::pin::Pin;
@@ -12,8 +14,11 @@ use smokesignal_proto::Messages;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::ask::{self, Question, Read};
-use crate::{Node, NodeId, NodeStream, OpenError, SendError, TrySendError};
+use crate::error::{OpenError, SendError, TrySendError};
+use crate::node::Node;
+use crate::stream::handle::NodeStream;
+use query::{Question, Read};
+use smokesignal_proto::NodeId;
 
 /// Bytes written and not yet taken by the node's links. Enough for a link's round trip, small enough to wait early.
 const OUTBOX: usize = 1024 * 1024;
@@ -185,8 +190,8 @@ impl BroadcastSender {
 
     fn marked(&self, data: Bytes) -> Bytes {
         match &self.channel {
-            None => ask::literal(data),
-            Some(channel) => ask::on_channel(channel, &data),
+            None => query::literal(data),
+            Some(channel) => query::on_channel(channel, &data),
         }
     }
 
@@ -512,11 +517,11 @@ impl Hub {
 
     /// What was read: messages are for the readers, a question for whoever answers.
     pub(crate) fn arrived(&self, from: NodeId, seq: u64, messages: Messages, arrived: &mut Vec<Batch>) {
-        if !messages.iter().any(ask::is_marked) {
+        if !messages.iter().any(query::is_marked) {
             return arrived.push(Batch::Messages { channel: None, from, seq, messages });
         }
         for (seq, data) in (seq..).zip(messages) {
-            match ask::read(from, data) {
+            match query::read(from, data) {
                 Read::Message(data) => {
                     arrived.push(Batch::Messages { channel: None, from, seq, messages: Messages::one(data) });
                 }
@@ -633,7 +638,7 @@ mod tests {
             [None, Some("one".into()), Some("two".into())].map(|channel| Broadcast::new(&hub, channel));
         let (from, mut arrived) = (NodeId::from_bytes([1; 32]), Vec::new());
         let written =
-            [ask::literal("all".into()), ask::on_channel("one", b"a"), ask::on_channel("two", b"b")];
+            [query::literal("all".into()), query::on_channel("one", b"a"), query::on_channel("two", b"b")];
         for (seq, data) in (1..).zip(written) {
             hub.arrived(from, seq, Messages::one(data), &mut arrived);
         }

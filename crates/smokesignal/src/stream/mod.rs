@@ -1,8 +1,12 @@
 //! A duplex stream over a connection, with credit: what is not read stays with the writer, and delays nothing else on
 //! the connection. The window begins small and doubles for as long as it is what holds the writer up.
 
-mod reading;
-mod writing;
+pub(crate) mod accept;
+pub(crate) mod budget;
+pub(crate) mod handle;
+pub(crate) mod mux;
+mod recv;
+mod send;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +17,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::StreamError;
-use crate::budget::Budget;
-use crate::chunks::Memory;
-use crate::frame::{Part, Reset};
+use crate::error::StreamError;
+use crate::stream::budget::Budget;
+use crate::wire::buffer_pool::Memory;
+use crate::wire::frame::{Part, Reset};
 
 /// The neighbour's own stream, see [`Peer`](crate::Peer), may have this much in flight or unread in each direction from
 /// the beginning: fills a link of 100 MB/s at 2.5 ms.

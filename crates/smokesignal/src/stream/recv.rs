@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::{End, MAX_WINDOW, Piece, State, Stream, pending};
-use crate::StreamError;
-use crate::frame::{Part, Reset};
+use crate::error::StreamError;
+use crate::wire::frame::{Part, Reset};
 
 impl Stream {
     pub(crate) fn poll_read(

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::{End, Fin, LEAST_COST, State, Stream, cost, pending, wake};
-use crate::StreamError;
-use crate::chunks::{CHUNK, Memory};
-use crate::frame::{Frame, MAX_STREAM_DATA, Part};
+use crate::error::StreamError;
+use crate::wire::buffer_pool::{CHUNK, Memory};
+use crate::wire::frame::{Frame, MAX_STREAM_DATA, Part};
 
 /// Bytes written and not yet sent at most; then writes wait. 512 KiB: enough for a writer and a connection that run on two
 /// processors to wait for each other rarely.
