@@ -9,6 +9,14 @@ use bytes::Bytes;
 use smokesignal_proto::NodeId;
 
 /// [`NodeBuilder::build`](crate::NodeBuilder::build) refused the options. Nothing was opened or started.
+///
+/// ```
+/// use smokesignal::{BuildError, Node};
+///
+/// let error = Node::builder().min_peers(6).max_peers(5).build().unwrap_err();
+/// assert_eq!(error, BuildError::MinAboveMax { min: 6, max: 5 });
+/// assert_eq!(error.to_string(), "min_peers 6 is above max_peers 5; lower min_peers or raise max_peers");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -51,6 +59,22 @@ pub enum BuildError {
 }
 
 /// [`Node::start`](crate::Node::start) failed. The node is stopped and may be started again.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use smokesignal::{Node, StartError, transport::MemoryNetwork};
+///
+/// let network = MemoryNetwork::new();
+/// let [one, two] = [1, 2].map(|_| Node::builder().transport(network.clone()).port(8495).build());
+/// let (one, two) = (one?, two?);
+/// one.start().await?;
+/// assert!(matches!(two.start().await, Err(StartError::PortInUse(_))));
+/// one.stop().await;
+/// two.start().await?; // It may be tried again.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -84,6 +108,26 @@ pub enum StartError {
 }
 
 /// A connection to a node could not be made. The peer list is as before.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// use smokesignal::ConnectError;
+///
+/// let error = ann.add_peer("127.0.0.1:1").await.unwrap_err();
+/// assert_eq!(error, ConnectError::Myself("127.0.0.1:1".into()));
+/// let error = ann.add_peer("127.0.0.1:9").await.unwrap_err();
+/// assert_eq!(error.to_string(), "127.0.0.1:9 refused the connection; is a node running there?");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -148,6 +192,18 @@ pub enum ConnectError {
 }
 
 /// A write was refused. Nothing of it was sent.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use smokesignal::{Node, SendError};
+///
+/// let node = Node::builder().max_message(10).build()?;
+/// let sent = node.broadcast().send("more than ten bytes").await;
+/// assert_eq!(sent, Err(SendError::TooLarge { size: 19, limit: 10 }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -167,6 +223,25 @@ pub enum SendError {
 }
 
 /// A stream could not be opened. Nothing was sent.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// use smokesignal::{Identity, OpenError};
+///
+/// let nobody = Identity::from_seed([7; 32]).id();
+/// assert!(matches!(bob.open(nobody, "echo").await, Err(OpenError::NotFound { .. })));
+/// assert!(matches!(bob.open(bob.id(), "echo").await, Err(OpenError::Myself(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -199,6 +274,18 @@ pub enum OpenError {
 }
 
 /// A name cannot be accepted.
+///
+/// ```
+/// use smokesignal::{AcceptError, Node};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder().build()?;
+/// let _first = node.accept("echo")?;
+/// assert_eq!(node.accept("echo").unwrap_err(), AcceptError::Taken("echo".into()));
+/// assert_eq!(node.accept("").unwrap_err(), AcceptError::BadName(0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
@@ -216,6 +303,24 @@ pub enum AcceptError {
 /// A stream has failed, or a write to it. Reads give what had arrived before they fail.
 ///
 /// As an [`io::Error`] it is the inner error, and its kind is named below.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// use smokesignal::StreamError;
+///
+/// let stream = bob.open(ann.id(), "nobody accepts this").await?;
+/// assert_eq!(stream.recv().await, Err(StreamError::Refused));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
@@ -260,6 +365,24 @@ impl From<StreamError> for io::Error {
 }
 
 /// A write that may not wait was refused. Nothing of it was sent.
+///
+/// ```
+/// use smokesignal::{Node, TrySendError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder().build()?;
+/// let network = node.broadcast();
+/// let back = loop {
+///     match network.try_send(vec![0; 100_000]) {
+///         Ok(()) => {} // Waits for the first peer.
+///         Err(TrySendError::Full(message)) => break message, // 1 MiB waits already.
+///         Err(error) => return Err(error.into()),
+///     }
+/// };
+/// assert_eq!(back.len(), 100_000);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
@@ -272,6 +395,13 @@ pub enum TrySendError {
 }
 
 /// [`local_ip`](crate::local_ip()) found no address.
+///
+/// ```
+/// use smokesignal::{LocalIpError, local_ip};
+///
+/// assert_eq!(local_ip("not a subnet"), Err(LocalIpError::BadSubnet("not a subnet".into())));
+/// assert!(matches!(local_ip("203.0.113.0/24"), Err(LocalIpError::NoneFound { .. })));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalIpError {
@@ -294,6 +424,19 @@ pub enum LocalIpError {
 }
 
 /// A key file could not be used.
+///
+/// ```
+/// use smokesignal::{Identity, IdentityError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let file = folder.path().join("node.key");
+/// std::fs::write(&file, "not a key")?;
+/// let error = Identity::load(&file).unwrap_err();
+/// assert!(matches!(error, IdentityError::Malformed { .. }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {

@@ -16,6 +16,28 @@ use smokesignal_proto::NodeId;
 const LIMIT: usize = 1024;
 
 /// Something that happened to the node. More kinds may be added.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// use smokesignal::Event;
+///
+/// let mut events = ann.events();
+/// assert!(matches!(events.recv().await, Some(Event::Connect)));
+/// assert!(matches!(events.recv().await, Some(Event::PeerAdded(peer)) if peer.id() == bob.id()));
+/// bob.stop().await;
+/// assert!(matches!(events.recv().await, Some(Event::PeerRemoved(_))));
+/// assert!(matches!(events.recv().await, Some(Event::Disconnect)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
@@ -59,6 +81,22 @@ pub enum Event {
 }
 
 /// The events of a node, from [`Node::events`](crate::Node::events): read with [`recv`](Self::recv) or as a [`Stream`].
+///
+/// ```
+/// # async fn example(node: smokesignal::Node) {
+/// use smokesignal::Event;
+///
+/// let mut events = node.events();
+/// while let Some(event) = events.recv().await {
+///     match event {
+///         Event::Netsplit { size, size_before, .. } => eprintln!("{size} of {size_before} nodes are left"),
+///         Event::NetsplitResolved { duration, .. } => eprintln!("whole again after {duration:?}"),
+///         Event::Missed(count) => eprintln!("{count} events were dropped"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Events(Arc<Mutex<Queue>>);
 

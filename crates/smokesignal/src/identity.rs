@@ -15,6 +15,19 @@ use smokesignal_proto::NodeId;
 /// A node's ed25519 key pair: whoever holds it is the node with this [`id`](Identity::id).
 ///
 /// Cloning is cheap and gives the same identity. Nothing prints the private half.
+///
+/// ```
+/// use smokesignal::{Identity, Node};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let file = folder.path().join("node.key");
+/// let identity = Identity::load_or_create(&file)?; // Created with mode 0600 the first time.
+/// let node = Node::builder().identity(identity).build()?;
+/// assert_eq!(node.id(), Identity::load(&file)?.id()); // The same file is the same node.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Identity(Arc<Inner>);
 

@@ -38,6 +38,24 @@ use smokesignal_proto::NodeId;
 ///
 /// Stop it with [`stop`](Self::stop). When the last clone is dropped without that, the node ends at once, as if it had
 /// been killed: nothing is flushed, and its peers see a broken connection.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// let mut inbox = bob.broadcast();
+/// ann.start().await?;
+/// bob.start().await?;
+/// ann.broadcast().send("hello").await?;
+/// assert!(inbox.recv().await.is_some());
+/// assert!(ann.peers().contains(&bob.id()));
+/// ann.stop().await; // Hands over what was written; dropping all clones would not.
+/// bob.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Node(Arc<Inner>);
 

@@ -15,6 +15,26 @@ use smokesignal_proto::ReadFrom;
 const MIB: usize = 1024 * 1024;
 
 /// Options of a node, from [`Node::builder`]. All have a default.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use smokesignal::{Node, ReadFrom};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder()
+///     .port(8495)
+///     .seed("192.168.2.100:8495")
+///     .seed("seed.example:8495")
+///     .max_peers(8)
+///     .ping_timeout(Duration::from_secs(2))
+///     .read_from(ReadFrom::Last(100))
+///     .network_secret("32 random bytes, base64 or binary")
+///     .build()?; // Nothing happens before start().
+/// # let _ = node;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct NodeBuilder {

@@ -29,6 +29,26 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Clones are the same stream. `shutdown` ends one direction; dropping handles ends nothing. The stream ends with its
 /// link: in good order (`close`, or the other node stops) as an end of file, otherwise as `ConnectionReset`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// let peer = bob.peers().get(&ann.id()).expect("they are linked");
+/// let same = ann.peers().get(&bob.id()).expect("on both sides");
+/// peer.send("to my neighbour alone").await?;
+/// assert!(same.recv().await.is_some());
+/// peer.close(); // The two leave each other alone for 30 s.
+/// same.closed().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Peer(Arc<Inner>);
 

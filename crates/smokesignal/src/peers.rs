@@ -7,6 +7,30 @@ use crate::peer::Peer;
 use smokesignal_proto::NodeId;
 
 /// The node's neighbours, from [`Node::peers`](crate::Node::peers). Always shows the present ones.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// let peers = ann.peers(); // Always shows the present ones.
+/// assert_eq!(peers.len(), 1);
+/// assert!(peers.contains(&bob.id()));
+/// for peer in peers.list() {
+///     println!("{} listens at {}", peer.id(), peer.remote_addr());
+/// }
+/// bob.stop().await;
+/// # let mut events = ann.events();
+/// # while !matches!(events.recv().await, Some(smokesignal::Event::Disconnect)) {}
+/// assert!(peers.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Peers(Arc<Mutex<BTreeMap<NodeId, Peer>>>);
 

@@ -30,6 +30,20 @@ const LARGEST: usize = 4;
 const OVERHEAD: usize = 96;
 
 /// What [`Broadcast::recv`] yields.
+///
+/// ```
+/// use smokesignal::Incoming;
+///
+/// /// What a program that copies state does.
+/// fn apply(incoming: Incoming) -> &'static str {
+///     match incoming {
+///         Incoming::Message { .. } => "apply the change",
+///         Incoming::Gap { .. } => "fetch the whole state again, over a stream",
+///     }
+/// }
+/// # let from = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c".parse().unwrap();
+/// assert_eq!(apply(Incoming::Gap { from, missed: 3 }), "fetch the whole state again, over a stream");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// One message, exactly as it was written.
@@ -76,6 +90,24 @@ pub(crate) const REPLY: &str = "reply";
 ///
 /// Reading begins when the handle is made: hold it from the start if nothing may be missed. A handle not read keeps the
 /// latest four messages of the largest size, or 64 MiB of smaller ones; to write only, use [`sender`](Self::sender) and drop it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// use smokesignal::Incoming;
+///
+/// let mut inbox = bob.broadcast(); // Created before start(), it misses nothing.
+/// ann.start().await?;
+/// bob.start().await?;
+/// ann.broadcast().send("hello").await?; // Waits for the first peer.
+/// let Some(Incoming::Message { from, seq, data }) = inbox.recv().await else { panic!("a message") };
+/// assert_eq!((from, seq, &data[..]), (ann.id(), 1, &b"hello"[..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Broadcast {
     reader: Arc<Reader>,
@@ -172,6 +204,27 @@ impl Broadcast {
 }
 
 /// The writing half of [`Broadcast`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// let sender = ann.broadcast().sender(); // The reading half is dropped: nothing is kept for it.
+/// let other = sender.clone();
+/// let mut inbox = bob.broadcast();
+/// ann.start().await?;
+/// bob.start().await?;
+/// sender.send("one").await?;
+/// other.try_send("two")?;
+/// for expected in ["one", "two"] {
+///     let Some(smokesignal::Incoming::Message { data, .. }) = inbox.recv().await else { panic!() };
+///     assert_eq!(data, expected);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct BroadcastSender {
     hub: Arc<Hub>,

@@ -48,6 +48,19 @@ pub(crate) const MAX_CHANNEL: usize = 32;
 pub(crate) const MARKED: usize = MARK.len() + 1 + 1 + MAX_CHANNEL;
 
 /// An answer to a question.
+///
+/// ```
+/// # async fn example(node: smokesignal::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::collections::BTreeMap;
+///
+/// let mut loads = BTreeMap::new();
+/// let mut answers = node.ask("what is your load?", std::time::Duration::from_secs(1)).await?;
+/// while let Some(smokesignal::Answer { from, data }) = answers.recv().await {
+///     loads.insert(from, data);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Who gives it.
@@ -57,6 +70,27 @@ pub struct Answer {
 }
 
 /// The answers to a question, from [`Node::ask`]. When it is dropped, further ones are refused.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// let _guard = ann.answer(|_from, question| async move {
+///     (question == "who has 7.txt?").then(|| "I have".into())
+/// })?;
+/// let mut answers = bob.ask("who has 7.txt?", std::time::Duration::from_secs(2)).await?;
+/// let answer = answers.recv().await.expect("ann answers in time");
+/// assert_eq!((answer.from, &answer.data[..]), (ann.id(), &b"I have"[..]));
+/// assert_eq!(answers.recv().await, None); // The time is over.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Answers {
     number: u64,
@@ -86,6 +120,18 @@ impl Drop for Answers {
 }
 
 /// As long as it lives, the node answers questions. From [`Node::answer`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let node = smokesignal::Node::builder().transport(smokesignal::transport::MemoryNetwork::new()).build()?;
+/// let guard = node.answer(|_from, _question| async { Some("yes".into()) })?;
+/// assert!(node.answer(|_from, _question| async { None }).is_err()); // One handler at a time.
+/// drop(guard);
+/// let _other = node.answer(|_from, _question| async { None })?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ResponderGuard {
     hub: Weak<Hub>,

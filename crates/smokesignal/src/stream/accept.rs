@@ -20,6 +20,27 @@ pub(crate) struct Acceptors(Mutex<BTreeMap<String, mpsc::Sender<NodeStream>>>);
 /// Streams of one name that other nodes open to this one. From [`Node::accept`](crate::Node::accept).
 ///
 /// While it lives the name is accepted. When it is dropped, streams that were not taken are refused, and so are later ones.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// let mut calls = ann.accept("time")?;
+/// let stream = bob.open(ann.id(), "time").await?;
+///
+/// let call = calls.recv().await.expect("ann is running");
+/// assert_eq!((call.peer(), call.name()), (bob.id(), "time"));
+/// call.send("noon").await?;
+/// assert_eq!(stream.recv().await?.as_deref(), Some(&b"noon"[..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Acceptor {
     name: String,

@@ -15,6 +15,23 @@ use crate::wire::frame::{MAX_REASON, Part, Reset};
 use smokesignal_proto::NodeId;
 
 /// The way that a stream's bytes take.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// # let _streams = ann.accept("echo")?;
+/// let stream = bob.open(ann.id(), "echo").await?;
+/// assert_eq!(stream.path(), smokesignal::Path::Neighbour); // The two are linked.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Path {
@@ -45,6 +62,33 @@ pub(crate) struct Way {
 /// stream does the same, and tells the other side that nobody reads any more; what it does not take within 30 s then is
 /// given up. [`reset`](Self::reset) ends it at once.
 /// Bytes arrive in order, or the stream fails: they are never wrong, and an end is never told that was not meant.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let mut accepted = ann.accept("echo")?;
+/// let mut stream = bob.open(ann.id(), "echo").await?;
+/// stream.write_all(b"hello").await?;
+/// stream.shutdown().await?; // Ends this direction.
+///
+/// let mut other = accepted.recv().await.expect("ann is running");
+/// let mut read = Vec::new();
+/// other.read_to_end(&mut read).await?; // Ends because bob has ended it, or fails.
+/// assert_eq!(read, b"hello");
+/// other.send("and back").await?;
+/// assert_eq!(stream.recv().await?.expect("not ended"), "and back");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NodeStream {
     stream: Arc<Stream>,

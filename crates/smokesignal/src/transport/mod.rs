@@ -115,6 +115,14 @@ pub enum DialError {
 }
 
 /// What a node shows and asks for when it meets another: its identity and, if the network has one, the network secret.
+///
+/// ```
+/// use smokesignal::{Identity, transport::Credentials};
+///
+/// let me = Identity::from_seed([1; 32]);
+/// let credentials = Credentials::new(me.clone(), Some(b"a secret of 16 bytes or more"));
+/// assert_eq!(credentials.id(), me.id());
+/// ```
 #[derive(Clone)]
 pub struct Credentials {
     identity: Identity,

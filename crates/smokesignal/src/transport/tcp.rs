@@ -22,6 +22,16 @@ use smokesignal_proto::NodeId;
 ///
 /// Strangers are cheap: whoever has not said who it is within 5 s, or sends more than 4 KiB before, is closed. 64 may be
 /// at it at a time; with more, the one that has taken longest loses.
+///
+/// ```
+/// use smokesignal::{Node, transport::TcpTransport};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder().transport(TcpTransport::new()).build()?; // The default.
+/// # let _ = node;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct TcpTransport {
     limits: Limits,
