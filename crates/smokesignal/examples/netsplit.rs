@@ -120,7 +120,7 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
         });
         assert_eq!(told.await?, (5, 10));
     }
-    note("netsplit: all are told that five of ten nodes are left on their side".into());
+    note("netsplit: all learn that five of ten nodes are left on their side".into());
 
     raise_all(western).await?;
     all_show(western, 15).await?;
@@ -141,7 +141,7 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
         });
         longest = longest.max(told.await?);
     }
-    note(format!("all are told that it is over, after {:.1} s", longest.as_secs_f64()));
+    note(format!("all learn that it is over, after {:.1} s", longest.as_secs_f64()));
     raise_all(&counters).await?;
     all_show(&counters, 35).await?;
     note("all ten count 35".into());
