@@ -1,4 +1,7 @@
 //! What a scenario found, for people and for machines.
+//!
+//! A [`Report`] holds figures, some of them with a goal, and the violations. The program prints it as
+//! a table or, without the curves, as a line of JSON.
 
 use serde::Serialize;
 
@@ -7,25 +10,25 @@ use crate::check::Violation;
 /// The outcome of one scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Its name.
+    /// The name of the scenario.
     pub scenario: String,
-    /// Nodes at the beginning.
+    /// Number of nodes at the beginning.
     pub nodes: usize,
-    /// Runs it again, event by event.
+    /// The seed that repeats the run, event by event.
     pub rng_seed: u64,
-    /// Virtual seconds, of all runs of the scenario together.
+    /// Virtual seconds, of all worlds of the scenario together.
     pub virtual_s: f64,
     /// Real seconds.
     pub wall_s: f64,
-    /// Events, of all runs together.
+    /// Events, of all worlds together.
     pub events: u64,
     /// Events per real second.
     pub events_per_s: f64,
-    /// Equal for equal runs, as 16 hex digits.
+    /// A hash over everything that happened, as 16 hex digits: equal for equal runs.
     pub trace_hash: String,
     /// What was measured.
     pub figures: Vec<Figure>,
-    /// The invariants that did not hold: one per run at most.
+    /// The invariants that did not hold: one per world at most.
     pub violations: Vec<Violation>,
     /// Curves for a plot.
     #[serde(skip)]
@@ -35,51 +38,51 @@ pub struct Report {
 /// One measured number.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// What it is.
+    /// What was measured.
     pub name: String,
-    /// How much.
+    /// How much it is.
     pub value: f64,
-    /// Of what.
+    /// The unit of the value.
     pub unit: &'static str,
-    /// What it should be, where the project has set itself a goal.
+    /// What the value should be, where the project has set itself a goal.
     pub goal: Option<String>,
-    /// Whether it is.
+    /// Whether the goal is met.
     pub met: Option<bool>,
 }
 
 /// A line of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// In the legend.
+    /// Its name in the legend.
     pub name: String,
     /// What the numbers are.
     pub axes: Axes,
-    /// `(x, y)`, by x.
+    /// `(x, y)`, in the order of x.
     pub points: Vec<(f64, f64)>,
 }
 
 /// What a curve shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Axes {
-    /// Share of the deliveries made within so many milliseconds.
+    /// Percentage of the deliveries, over the milliseconds that they took.
     Latency,
     /// Links per node, over seconds since the fault.
     Links,
 }
 
 impl Figure {
-    /// A number without a goal.
+    /// Creates a figure without a goal.
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self { name: name.into(), value, unit, goal: None, met: None }
     }
 
-    /// It should not be larger.
+    /// Sets the goal that the value is not larger than `limit`.
     pub fn at_most(self, limit: f64) -> Self {
         let met = self.value <= limit;
         Self { goal: Some(format!("<= {limit}")), met: Some(met), ..self }
     }
 
-    /// It should not be smaller.
+    /// Sets the goal that the value is not smaller than `limit`.
     pub fn at_least(self, limit: f64) -> Self {
         let met = self.value >= limit;
         Self { goal: Some(format!(">= {limit}")), met: Some(met), ..self }
@@ -87,7 +90,7 @@ impl Figure {
 }
 
 impl Report {
-    /// Whether every goal was met and no invariant was violated.
+    /// Returns whether every goal was met and no invariant was violated.
     pub fn all_good(&self) -> bool {
         self.violations.is_empty() && self.figures.iter().all(|figure| figure.met != Some(false))
     }

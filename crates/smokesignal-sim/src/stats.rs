@@ -1,12 +1,15 @@
-//! What the world counts while it runs.
+//! What a world counts while it runs.
+//!
+//! A [`Histogram`] keeps the distribution of a value in constant space: its buckets are as wide as 1/32
+//! of the values in them, as in HdrHistogram, so that a percentile is exact to about 3 %.
 
 use serde::Serialize;
 
-/// Buckets per doubling: a percentile is exact to 1/32, about 3 %.
+/// Bits that a bucket keeps of a value: 2^5 = 32 buckets per doubling.
 const FINE: u32 = 5;
 const BUCKETS: usize = (64 - FINE as usize + 1) << FINE;
 
-/// How often which value occurred, in buckets whose width grows with the value.
+/// How often each value occurred, in buckets whose width grows with the value.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     counts: Vec<u64>,
@@ -21,12 +24,14 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// Counts a value.
     pub(crate) fn add(&mut self, value: u64) {
         self.counts[bucket(value)] += 1;
         self.total += 1;
         self.max = self.max.max(value);
     }
 
+    /// Adds the counts of another histogram.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
             *sum += count;
@@ -35,17 +40,17 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many values there are.
+    /// Returns how many values were counted.
     pub const fn total(&self) -> u64 {
         self.total
     }
 
-    /// The largest value.
+    /// Returns the largest value, exactly.
     pub const fn max(&self) -> u64 {
         self.max
     }
 
-    /// The value that this share of the values does not exceed; 0 where there are none.
+    /// Returns the value that this share of the values does not exceed, or 0 without values.
     pub fn percentile(&self, share: f64) -> u64 {
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
@@ -58,7 +63,7 @@ impl Histogram {
         self.max
     }
 
-    /// `(value, share of all values up to it)`, for a plot.
+    /// Returns `(value, share of all values up to it)` for each bucket in use, for a plot.
     pub fn cumulative(&self) -> Vec<(u64, f64)> {
         let mut seen = 0;
         let mut points = Vec::new();
@@ -71,11 +76,13 @@ impl Histogram {
     }
 }
 
+/// Returns the bucket that a value belongs to.
 fn bucket(value: u64) -> usize {
     let shift = (63 - FINE).saturating_sub((value | 1 << FINE).leading_zeros());
     (((shift as u64) << FINE) + (value >> shift)) as usize
 }
 
+/// Returns the smallest value of a bucket.
 fn lower_bound(bucket: usize) -> u64 {
     let shift = (bucket >> FINE).saturating_sub(1);
     ((bucket - (shift << FINE)) as u64) << shift
@@ -84,57 +91,57 @@ fn lower_bound(bucket: usize) -> u64 {
 /// Sums since the measurement began.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
-    /// Since when, in microseconds.
+    /// When the measurement began, in virtual microseconds.
     pub since: u64,
-    /// From writing to delivery, in microseconds, of messages written in this time.
+    /// Microseconds from writing to delivery, of the messages written since then.
     pub latency: Histogram,
-    /// Hops of each segment's first copy at each node.
+    /// Hops of the first copy of each segment at each node.
     pub hops: Histogram,
-    /// Whose deliveries and messages go into `latency`, by node number; all if there is nothing said.
+    /// By node number, whether its deliveries and messages count in `latency`. `None` counts all.
     pub judged: Option<Vec<bool>>,
-    /// Copies of segments that arrived, and those that were the first one.
+    /// Copies of segments that arrived.
     pub copies: u64,
-    /// See `copies`.
+    /// Copies that were the first at their node.
     pub firsts: u64,
     /// Messages delivered to nodes other than their writer.
     pub deliveries: u64,
     /// Messages reported as missed.
     pub missed: u64,
-    /// Messages that arrived, by kind.
+    /// Protocol messages that arrived, by kind.
     pub kinds: Kinds,
-    /// Bytes that the messages take in TLS, TCP and IP, where the world counts them.
+    /// Bytes of all messages with their TLS, TCP and IP headers, where the world counts them.
     pub wire_bytes: u64,
-    /// Connections tried.
+    /// Dials.
     pub dials: u64,
-    /// Of these to a seed.
+    /// Dials to a seed.
     pub seed_dials: u64,
-    /// Connections that a node ended because the other side broke the rules.
+    /// Connections that a node closed because the other side violated the protocol.
     pub broken_rules: u64,
-    /// `netsplit` events.
+    /// Netsplits that nodes have reported.
     pub netsplits: u64,
-    /// From the cut to the event, and from the heal to its end, in microseconds.
+    /// Microseconds from the cut of the network to the report.
     pub detected: Histogram,
-    /// See `detected`.
+    /// Microseconds from the end of the cut to the report of the end.
     pub resolved: Histogram,
 }
 
-/// Messages by what they are for.
+/// Protocol messages by what they are for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Kinds {
     /// Segments.
     pub data: u64,
     /// Digests, grafts and the like.
     pub repair: u64,
-    /// Keepalives.
+    /// Beacons and pings.
     pub keepalive: u64,
-    /// Of these the beats.
+    /// The beacons among them.
     pub beats: u64,
-    /// Everything about who is linked to whom.
+    /// Joins, walks, shuffles and everything else about links.
     pub membership: u64,
 }
 
 impl Stats {
-    /// Redundant copies per useful one.
+    /// Returns the redundant copies per useful one.
     pub fn redundancy(&self) -> f64 {
         if self.firsts == 0 { 0.0 } else { (self.copies - self.firsts) as f64 / self.firsts as f64 }
     }
