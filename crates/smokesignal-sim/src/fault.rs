@@ -1,5 +1,5 @@
-//! Faults as small rules: what, to whom, when, and for how long. A run may have any number of them at
-//! the same time.
+//! Faults as small rules: what, to whom, when, and for how long. A run may have any number of them
+//! at the same time.
 //!
 //! This file holds the rules and the times at which they begin and end. What a fault does to the
 //! world is in `world/faults.rs`: it strikes when its rule begins, may take further steps, and is

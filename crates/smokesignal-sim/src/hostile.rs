@@ -1,7 +1,7 @@
 //! Hostile nodes: real nodes whose messages are altered on the way out or ignored on the way in.
 //!
-//! Such a node runs the real core and therefore passes for a member. [`Hostile::alter`] decides what
-//! leaves it in place of each message; [`Behaviour::ignores`] what it does not even read.
+//! Such a node runs the real core and therefore passes for a member. [`Hostile::alter`] decides
+//! what leaves it in place of each message; [`Behaviour::ignores`] what it does not even read.
 
 use std::sync::Arc;
 

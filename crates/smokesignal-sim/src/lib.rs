@@ -1,11 +1,12 @@
-//! The smokesignal network in a box: thousands of real protocol nodes, one thread, virtual time, one
-//! seed.
+//! The smokesignal network in a box: thousands of real protocol nodes, one thread, virtual time,
+//! one seed.
 //!
-//! A [`World`] owns the very [`smokesignal_proto::Node`]s that the library drives, and plays network,
-//! clock and user for them. It is a discrete-event simulation: a kernel takes the next event from a
-//! queue, sets the clock to its time, and gives it to the part of the world that it is for, which
-//! schedules further events. [`Rule`]s bring faults, a [`Workload`] brings messages. Checks look at
-//! everything that happens, and the first [`Invariant`] that does not hold stops the world.
+//! A [`World`] owns the very [`smokesignal_proto::Node`]s that the library drives, and plays
+//! network, clock and user for them. It is a discrete-event simulation: a kernel takes the next
+//! event from a queue, sets the clock to its time, and gives it to the part of the world that it is
+//! for, which schedules further events. [`Rule`]s bring faults, a [`Workload`] brings messages.
+//! Checks look at everything that happens, and the first [`Invariant`] that does not hold stops the
+//! world.
 //!
 //! The same seed gives the same run, event by event: [`World::trace_hash`] shows it.
 //!

@@ -1,8 +1,8 @@
 //! Lookups: nodes that look for another node by its id, to open a stream to it.
 //!
-//! [`Lookups`] remembers what was asked and sums up what came of it: how the target was reached, how
-//! long it took, and which targets were not reached. That every lookup is answered, once and with
-//! the right node, is for `check/lookups.rs` to check.
+//! [`Lookups`] remembers what was asked and sums up what came of it: how the target was reached,
+//! how long it took, and which targets were not reached. That every lookup is answered, once and
+//! with the right node, is for `check/lookups.rs` to check.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! The curves of reports as one SVG, written by hand: per panel a grid, two axes, lines and a legend.
+//! The curves of reports as one SVG, written by hand: per panel a grid, two axes, lines and a
+//! legend.
 //!
-//! A [`Panel`] knows its scales, which end at the next round number above the largest value, and maps
-//! values to pixels. Everything else writes elements at these pixels.
+//! A [`Panel`] knows its scales, which end at the next round number above the largest value, and
+//! maps values to pixels. Everything else writes elements at these pixels.
 
 use std::fmt::Write as _;
 
@@ -24,8 +25,8 @@ const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00
 /// single delivery would decide it. In percent.
 const NEARLY_ALL: f64 = 99.9;
 
-/// Draws all curves of these reports: delivery times in the upper panel, links over time in the lower
-/// one.
+/// Draws all curves of these reports: delivery times in the upper panel, links over time in the
+/// lower one.
 pub fn svg(reports: &[Report]) -> String {
     let curves = |axes| -> Vec<&Curve> {
         let all = reports.iter().flat_map(|report| &report.curves);

@@ -1,7 +1,7 @@
 //! What a scenario found, for people and for machines.
 //!
-//! A [`Report`] holds figures, some of them with a goal, and the violations. The program prints it as
-//! a table or, without the curves, as a line of JSON.
+//! A [`Report`] holds figures, some of them with a goal, and the violations. The program prints it
+//! as a table or, without the curves, as a line of JSON.
 
 use serde::Serialize;
 

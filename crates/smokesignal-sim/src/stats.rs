@@ -1,7 +1,7 @@
 //! What a world counts while it runs.
 //!
-//! A [`Histogram`] keeps the distribution of a value in constant space: its buckets are as wide as 1/32
-//! of the values in them, as in HdrHistogram, so that a percentile is exact to about 3 %.
+//! A [`Histogram`] keeps the distribution of a value in constant space: its buckets are as wide as
+//! 1/32 of the values in them, as in HdrHistogram, so that a percentile is exact to about 3 %.
 
 use serde::Serialize;
 

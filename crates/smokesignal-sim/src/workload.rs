@@ -1,9 +1,9 @@
 //! What is written, and what was read of it.
 //!
 //! A message carries its writer, the writer's start, its number and the time of writing, and is
-//! filled with a byte that follows from these ([`Head`]). A reader can therefore check every message
-//! without a second copy of it. [`Traffic`] schedules the writes and keeps the books: per writer what
-//! it has written, per reader and writer what has arrived ([`Read`]).
+//! filled with a byte that follows from these ([`Head`]). A reader can therefore check every
+//! message without a second copy of it. [`Traffic`] schedules the writes and keeps the books: per
+//! writer what it has written, per reader and writer what has arrived ([`Read`]).
 
 use std::time::Duration;
 

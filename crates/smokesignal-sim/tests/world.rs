@@ -1,4 +1,7 @@
-//! The world keeps its word: runs repeat, rules do what they say, and real networks hold.
+//! Runs repeat, rules do what they say, and real networks keep the invariants.
+//!
+//! The tests at the end are swarm seeds that once violated an invariant. Each says which one, and
+//! what was wrong then.
 
 use std::time::Duration;
 
@@ -11,7 +14,7 @@ fn setup(rng_seed: u64) -> Setup {
     Setup { latency: Latency::Lan, expect, ..Setup::new(rng_seed) }
 }
 
-/// `nodes` nodes that have found their places.
+/// Creates a world of nodes that have found their places.
 fn gathered(nodes: usize, rng_seed: u64) -> World {
     let mut world = World::new(setup(rng_seed));
     world.join(nodes, 100.0);
@@ -56,32 +59,33 @@ fn a_kill_takes_its_share_and_everyone_else_reads_everything() {
 }
 
 #[test]
-fn of_a_silent_kill_nobody_is_told() {
+fn a_silent_kill_closes_no_connection() {
     let degree = |silent| {
         let mut world = with_rule(20, Rule::once(Duration::ZERO, Fault::Kill { share: 0.5, silent }));
-        // Longer than any way in this world, shorter than the ping timeout.
+        // Longer than any delay in this world, shorter than the ping timeout.
         world.run(S / 2);
         let survivors = world.alive();
         let peers: usize = survivors.iter().map(|ix| world.peers_of(*ix)).sum();
         let links: usize = survivors.iter().map(|ix| world.graph().degree(*ix)).sum();
         (peers, links)
     };
-    let (told, alive) = degree(false);
-    assert_eq!(told, alive, "links to the dead are gone");
-    let (untold, alive) = degree(true);
-    assert!(untold > alive, "links to the dead are still counted");
+    let (counted, alive) = degree(false);
+    assert_eq!(counted, alive, "links to the dead are gone");
+    let (counted, alive) = degree(true);
+    assert!(counted > alive, "links to the dead are still counted");
 }
 
 #[test]
-fn a_partition_stops_everything_across_and_a_short_one_breaks_no_link() {
+fn a_short_partition_stops_all_messages_across_it_and_breaks_no_link() {
     let mut world = gathered(20, 1);
-    // Until no node has a link too many, which would be given up.
+    // Until no node has a link too many, which it would close.
     world.run(60 * S);
-    // With the longest silence between keepalives, 2.1 s, it is less than the ping timeout.
+    // Together with the longest silence between keepalives, 2.1 s, this is less than the ping
+    // timeout.
     world.add_rule(Rule::lasting(Duration::ZERO, S / 2, Fault::Partition { ways: 2 }));
     let links: Vec<_> = (0..20).map(|ix| world.peers_of(ix)).collect();
     world.run(S / 4);
-    // At least the two sides; a node all of whose links crossed the cut is alone for now.
+    // At least the two parts. A node all of whose links crossed the cut is alone for now.
     assert!(world.graph().components().len() >= 2);
     world.run(5 * S);
     assert_eq!(world.graph().components().len(), 1);
@@ -90,7 +94,7 @@ fn a_partition_stops_everything_across_and_a_short_one_breaks_no_link() {
 }
 
 #[test]
-fn a_frozen_node_answers_nothing_and_goes_on_afterwards() {
+fn a_frozen_node_answers_nothing_and_continues_afterwards() {
     let mut world = with_rule(10, Rule::lasting(S, 6 * S, Fault::Freeze { nodes: 1 }));
     world.write(Workload { writers: 10, ..five_writers(4 * S) });
     world.run(6 * S);
@@ -155,7 +159,7 @@ fn a_clock_that_jumps_breaks_nothing_that_is_written_afterwards() {
 }
 
 #[test]
-fn restarted_nodes_come_back_under_their_old_names() {
+fn restarted_nodes_come_back_with_their_old_ids() {
     let mut world = with_rule(10, Rule::lasting(S, S, Fault::Restart { share: 0.5 }));
     world.run(S + S / 2);
     assert_eq!(world.alive().len(), 5);
@@ -165,7 +169,7 @@ fn restarted_nodes_come_back_under_their_old_names() {
 }
 
 #[test]
-fn who_drops_everything_cannot_keep_the_others_from_reading() {
+fn nodes_that_drop_everything_cannot_keep_the_others_from_reading() {
     let rule = Rule::once(Duration::ZERO, Fault::Hostile { share: 0.2, behaviour: Some(Behaviour::Drop) });
     let mut world = with_rule(20, rule);
     world.run(10 * S);
@@ -174,7 +178,7 @@ fn who_drops_everything_cannot_keep_the_others_from_reading() {
     world.run(3 * S);
     world.check_quiet(5 * S);
     assert_eq!(world.violation(), None);
-    // 16 honest ones, of which 5 write.
+    // 16 are honest, and 5 of them write.
     assert!(world.stats.deliveries >= world.written() * 15, "{}", world.stats.deliveries);
 }
 
@@ -191,52 +195,58 @@ fn seed_holds(rng_seed: u64) {
     assert_eq!(world.violation().map(ToString::to_string), None, "seed {rng_seed}");
 }
 
-/// C4: two seeds that start at the same moment each gathered a network of their own, for ever.
+/// `one-component`: two seeds that start at the same moment each gathered a network of its own, for
+/// ever.
 #[test]
 fn two_seeds_that_start_together_make_one_network() {
     seed_holds(28);
 }
 
-/// A6: a node that was frozen for longer than its neighbours retain skipped too late, again and again.
+/// `complete`: a node that was frozen for longer than its neighbours retain skipped too late, again
+/// and again.
 #[test]
-fn who_fell_far_behind_catches_up_while_others_write() {
+fn a_node_that_fell_far_behind_catches_up_while_others_write() {
     seed_holds(107);
 }
 
-/// B5: a node whose line is too slow for the beats took its own network for another one.
+/// `no-false-netsplit`: a node whose line is too slow for the beacons took its own network for
+/// another one.
 #[test]
-fn a_slow_line_is_no_netsplit() {
+fn a_slow_line_causes_no_report_of_a_netsplit() {
     seed_holds(1459);
 }
 
-/// A6: when the last neighbour that was ahead had failed three times, nobody was ever asked again.
+/// `complete`: when the last neighbour that was ahead had failed three times, no neighbour was ever
+/// asked again.
 #[test]
-fn a_stream_is_never_given_up_while_somebody_is_ahead() {
+fn a_missing_range_is_requested_as_long_as_a_neighbour_is_ahead() {
     seed_holds(136);
 }
 
-/// A5: a node that declined a stream before it had named all streams was sent it twice for ever.
+/// `one-source`: a node that pruned a stream before it had sent its whole digest was sent the
+/// stream twice for ever.
 #[test]
-fn who_declines_a_stream_early_has_declined_it() {
+fn a_prune_counts_even_before_the_first_digest_is_complete() {
     seed_holds(55);
 }
 
-/// A5: what came too early, because another link was slow, was thrown away again and again.
+/// `one-source`: segments that came too early, because another link was slow, were discarded again
+/// and again.
 #[test]
-fn a_stream_that_comes_too_early_is_declined() {
+fn a_link_that_brings_segments_too_early_is_pruned() {
     seed_holds(160);
 }
 
-/// C11: only the side that wished for a link which existed already knew of the wish.
+/// `pinned-links-kept`: only the side that pinned a link which existed already knew of the pin.
 #[test]
-fn both_sides_keep_a_link_that_is_wished_for() {
+fn both_sides_keep_a_link_that_one_of_them_pins() {
     seed_holds(199);
 }
 
-/// B5: what was seen of a seed half a minute ago came late over a slow line, and was told as news. Lines so slow that
-/// they were half a minute behind kept the beats back as well.
+/// `no-false-netsplit`: a report about a seed that was half a minute old came late over a slow
+/// line, and counted as new. Such lines held back the beacons as well.
 #[test]
-fn nodes_that_read_slowly_are_no_netsplit() {
+fn nodes_that_read_slowly_cause_no_report_of_a_netsplit() {
     for rng_seed in [8, 16, 61] {
         let mut draw = Draw::new(50_843, Some(35));
         draw.setup.rng_seed = rng_seed;
@@ -250,38 +260,44 @@ fn nodes_that_read_slowly_are_no_netsplit() {
     }
 }
 
-/// A5: a neighbour that did not know the stream yet when it was told not to send it went on sending for ever.
+/// `one-source`: a neighbour that did not know the stream yet when it was pruned went on sending it
+/// for ever.
 #[test]
-fn who_did_not_heed_a_prune_is_told_again() {
+fn a_neighbour_that_missed_a_prune_is_pruned_again() {
     seed_holds(71327);
 }
 
-/// A12: what a node had told of itself was still believed after it had learnt that it had been told a wrong place.
+/// `true-positions`: a position that a node had announced was still believed after the node had
+/// found out that it was false, and had corrected it.
 #[test]
-fn a_word_that_is_taken_back_is_not_believed() {
+fn a_position_that_was_withdrawn_is_not_believed_any_longer() {
     seed_holds(71046);
 }
 
-/// C4: four neighbours found at the same moment that they had a link too many, and dropped the same node.
+/// `one-component`: four neighbours found at the same moment that they had a link too many, and all
+/// closed the one to the same node.
 #[test]
-fn nobody_is_dropped_by_all_neighbours_at_once() {
+fn a_node_is_not_dropped_by_all_its_neighbours_at_the_same_time() {
     seed_holds(71903);
 }
 
-/// C2: who asked for links itself, as an empty network's first node does, took all that were asked of it at the same time.
+/// `link-limit`: a node that asked for links itself, as the first node of an empty network does,
+/// accepted all links that were asked of it at the same time.
 #[test]
 fn crossing_requests_leave_no_node_with_too_many_links() {
     seed_holds(101_115);
 }
 
-/// C11: a link was wished for between the agreement to give it up for a joiner and the joiner's arrival.
+/// `pinned-links-kept`: a link was pinned between the agreement to replace it by a joiner and the
+/// joiner's arrival.
 #[test]
-fn a_link_that_is_wished_for_late_is_kept() {
+fn a_link_that_is_pinned_during_a_split_is_kept() {
     seed_holds(105_840);
 }
 
-/// A11: nodes that were started anew while their only seed was dead came back after minutes, and with news.
+/// `quiet-streams`: nodes that were started anew while their only seed was dead were found minutes
+/// later, and brought segments that the others did not have.
 #[test]
-fn who_knows_nobody_any_more_is_called() {
+fn a_node_that_knows_no_other_any_more_is_called_by_those_that_know_it() {
     seed_holds(71339);
 }

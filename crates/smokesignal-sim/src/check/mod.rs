@@ -1,9 +1,9 @@
 //! The checks that run while a world runs: each looks after a family of invariants.
 //!
-//! The world reports what happens as an [`Observed`] event, before it takes note of it itself. Every
-//! [`Check`] gets every event with a [`View`] of the world at that moment. The view lends everything
-//! and lets nothing be changed, so that a check cannot disturb what it checks; what a check has to
-//! remember is in its own fields. The first violation stops the world.
+//! The world reports what happens as an [`Observed`] event, before it takes note of it itself.
+//! Every [`Check`] gets every event with a [`View`] of the world at that moment. The view lends
+//! everything and lets nothing be changed, so that a check cannot disturb what it checks; what a
+//! check has to remember is in its own fields. The first violation stops the world.
 //!
 //! | file | looks after | at |
 //! |---|---|---|
@@ -91,8 +91,8 @@ pub(crate) enum Observed<'a> {
     Healed,
     /// Nothing was written and nothing failed for a while, and then this many segments arrived.
     Quiet { segments: u64, within: Duration },
-    /// The network is quiet, and its links have settled. `beacons` and `seed_dials` are those of the
-    /// quiet time.
+    /// The network is quiet, and its links have settled. `beacons` and `seed_dials` are those of
+    /// the quiet time.
     AtRest { beacons: u64, seed_dials: u64, within: Duration },
 }
 

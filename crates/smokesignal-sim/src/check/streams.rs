@@ -1,10 +1,10 @@
 //! Streams seen from the inside: what nodes hold of them, believe of their neighbours, and get from
 //! whom.
 //!
-//! To look at all streams every second would take longer than the run. One writer's stream is looked
-//! at in all nodes for some seconds, then the next one's. What nodes believe may be wrong for a
-//! moment, while a message is under way. Such a finding is a suspicion, and becomes a violation once
-//! it was seen in several looks in a row.
+//! To look at all streams every second would take longer than the run. One writer's stream is
+//! looked at in all nodes for some seconds, then the next one's. What nodes believe may be wrong
+//! for a moment, while a message is under way. Such a finding is a suspicion, and becomes a
+//! violation once it was seen in several looks in a row.
 
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
@@ -67,7 +67,8 @@ impl Streams {
         self.suspect(turn, found).map_or(Ok(()), |certain| report(view, writer, certain))
     }
 
-    /// Counts in how many looks in a row each suspicion was seen. Returns one that is certain by now.
+    /// Counts in how many looks in a row each suspicion was seen. Returns one that is certain by
+    /// now.
     fn suspect(&mut self, turn: u64, found: Vec<Suspicion>) -> Option<Suspicion> {
         let before = std::mem::take(&mut self.suspicions);
         let before = if self.turn == turn { before } else { Vec::new() };
@@ -210,8 +211,8 @@ fn one_source(view: &View<'_>) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Returns the neighbours that send a writer's stream to a node, over links that were there when the
-/// writer wrote last.
+/// Returns the neighbours that send a writer's stream to a node, over links that were there when
+/// the writer wrote last.
 fn sources(view: &View<'_>, ix: usize, writer: usize, last: u64) -> Vec<usize> {
     let sends = |slot: &&u32| {
         let (link, id) = (view.net.link(**slot), view.net.id(**slot));
@@ -234,8 +235,8 @@ mod tests {
     use crate::workload::Workload;
     use crate::world::World;
 
-    /// A world of three nodes that have all written and read, the number of a writing node, and what
-    /// each node holds of its stream.
+    /// A world of three nodes that have all written and read, the number of a writing node, and
+    /// what each node holds of its stream.
     fn written() -> (World, usize, Vec<Option<StreamView>>) {
         let mut world = World::new(Setup::new(1));
         world.join(3, 1000.0);

@@ -3,8 +3,8 @@
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
 
-/// A newcomer belongs to the network's one component after this long: 30 s, because seeds that start
-/// at the same moment may first have to find out that they are not alone.
+/// A newcomer belongs to the network's one component after this long: 30 s, because seeds that
+/// start at the same moment may first have to find out that they are not alone.
 const JOINED: u64 = 30_000_000;
 /// Networks of fewer nodes are too small for chance to even out.
 const LARGE: usize = 64;

@@ -9,8 +9,8 @@ use crate::kernel::micros;
 /// Dials by which three probes may exceed what is expected of them in 5 s. They are drawn by lot;
 /// more than 14 occur once in a million times (Poisson).
 const MOST_PROBES: u64 = 14;
-/// Dials to each seed that died: at most 7 nodes that were linked to it go on calling it, each every
-/// 7.5 s on average.
+/// Dials to each seed that died: at most 7 nodes that were linked to it go on calling it, each
+/// every 7.5 s on average.
 const MOST_CALLS: u64 = 14;
 
 /// Looks at the sums of a quiet time.

@@ -1,5 +1,5 @@
-//! How well the overlay is mixed: its spectral gap, to be compared with that of a random graph whose
-//! nodes have the same numbers of links.
+//! How well the overlay is mixed: its spectral gap, to be compared with that of a random graph
+//! whose nodes have the same numbers of links.
 //!
 //! The gap is found by power iteration: a random vector, kept orthogonal to the first eigenvector,
 //! is multiplied by the matrix of the random walk until its growth shows the second eigenvalue.
@@ -7,8 +7,8 @@
 use super::Graph;
 use crate::kernel::{Rng, mix};
 
-/// Rounds of the power iteration. They leave an error of a hundredth for a gap of 0.01, and far less
-/// for a larger one.
+/// Rounds of the power iteration. They leave an error of a hundredth for a gap of 0.01, and far
+/// less for a larger one.
 const ROUNDS: usize = 500;
 /// Exchanges of ends per link, after which nothing is left of the original graph.
 const SWAPS: usize = 10;

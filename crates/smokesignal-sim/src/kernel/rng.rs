@@ -1,5 +1,5 @@
-//! Random numbers from one seed: SplitMix64 (Steele, Lea and Flood, 2014), because it is three lines
-//! and fast, and nothing here needs secrecy.
+//! Random numbers from one seed: SplitMix64 (Steele, Lea and Flood, 2014), because it is three
+//! lines and fast, and nothing here needs secrecy.
 
 use std::time::Duration;
 

@@ -67,7 +67,8 @@ fn cable_micros(a: usize, b: usize) -> u64 {
     const RADIUS: f64 = 6371.0;
     /// Light in glass: 2/3 of 299 792 km/s, in km per microsecond.
     const SPEED: f64 = 0.2;
-    /// Cables are longer than great circles. A guess; measured ratios between large cities are 1.3 to 2.
+    /// Cables are longer than great circles. A guess; measured ratios between large cities are 1.3
+    /// to 2.
     const DETOUR: f64 = 1.5;
     let ((_, lat_a, lon_a), (_, lat_b, lon_b)) = (CITIES[a], CITIES[b]);
     let half = |from: f64, to: f64| ((to - from).to_radians() / 2.0).sin().powi(2);

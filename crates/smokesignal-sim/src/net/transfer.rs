@@ -38,8 +38,8 @@ pub(crate) struct Room {
 }
 
 impl Net {
-    /// Completes the dialler's side of a connection. Returns whether it stands; it does not where the
-    /// dialled node is gone by now.
+    /// Completes the dialler's side of a connection. Returns whether it stands; it does not where
+    /// the dialled node is gone by now.
     pub(crate) fn complete_dial(&mut self, kernel: &mut Kernel, slot: u32) -> bool {
         let [ix, peer] = self.ends(slot);
         let reachable = ix == peer || (self.is_up(peer) && !self.is_held_up(slot));

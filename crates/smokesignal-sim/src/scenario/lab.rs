@@ -1,7 +1,7 @@
 //! What the scenarios share: worlds one after the other, their sums, and the figures.
 //!
-//! Each world of a scenario has its own randomness, which follows from the run's seed and the number
-//! of the world. [`Lab::end`] adds a world to the sums when it has done its duty.
+//! Each world of a scenario has its own randomness, which follows from the run's seed and the
+//! number of the world. [`Lab::end`] adds a world to the sums when it has done its duty.
 
 use std::time::{Duration, Instant};
 

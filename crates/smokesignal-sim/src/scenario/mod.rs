@@ -1,7 +1,8 @@
 //! Named scenarios: each is a question about the network, and its answer is a list of figures.
 //!
-//! A scenario is a function that plays one or more worlds in a [`Lab`] and adds its figures, some of
-//! them with a goal. The lab counts events and time, collects violations, and makes the [`Report`].
+//! A scenario is a function that plays one or more worlds in a [`Lab`] and adds its figures, some
+//! of them with a goal. The lab counts events and time, collects violations, and makes the
+//! [`Report`].
 
 mod faults;
 mod lab;

@@ -32,8 +32,8 @@ pub(super) fn slow(lab: &mut Lab<'_, '_>) {
     }
 }
 
-/// Plays one case. Returns the deliveries per second, node and writer, and the 99th percentile of the
-/// latency in milliseconds, both of the nodes that the fault has not struck.
+/// Plays one case. Returns the deliveries per second, node and writer, and the 99th percentile of
+/// the latency in milliseconds, both of the nodes that the fault has not struck.
 fn play(lab: &mut Lab<'_, '_>, fault: Option<Fault>) -> (f64, f64) {
     // A frozen seed is lost for the others, which report a netsplit.
     let netsplits = matches!(fault, Some(Fault::Freeze { .. }));

@@ -25,8 +25,8 @@ const REPLAY: u64 = 100;
 const DRAW: u64 = 0x0053_5741_524D;
 /// What keeps the randomness of the pins apart from that of the faults.
 const PINS: u64 = 0x5749_5348;
-/// Messages above this size are written rarely: a megabyte a second over a slow line would only test
-/// patience.
+/// Messages above this size are written rarely: a megabyte a second over a slow line would only
+/// test patience.
 const LARGE: usize = 10_000;
 
 /// What one seed draws.

@@ -2,8 +2,9 @@
 //!
 //! [`World`] owns the parts and takes event after event from the kernel's queue to the part that it
 //! is for. The parts do not know each other: [`Net`] moves bytes, [`Cluster`] holds the nodes,
-//! [`Traffic`] what is written and read, [`Faults`] what goes wrong, [`Lookups`] who looks for whom,
-//! and [`Checks`] look on. What leads from one part to another is here, in one file per subject:
+//! [`Traffic`] what is written and read, [`Faults`] what goes wrong, [`Lookups`] who looks for
+//! whom, and [`Checks`] look on. What leads from one part to another is here, in one file per
+//! subject:
 //!
 //! | file | subject |
 //! |---|---|

@@ -13,8 +13,9 @@ use crate::net::{Arrival, Dial, Taken};
 
 /// The time after which a dial that nobody answers fails: 2 s, as in the library.
 const DIAL_TIMEOUT: u64 = 2_000_000;
-/// Bytes around each message on the wire: 4 of length, 22 of a TLS record, 40 of IP and TCP headers.
-/// Pure acknowledgements and the further packets of messages above 1460 bytes are not counted.
+/// Bytes around each message on the wire: 4 of length, 22 of a TLS record, 40 of IP and TCP
+/// headers. Pure acknowledgements and the further packets of messages above 1460 bytes are not
+/// counted.
 const OVERHEAD: u64 = 4 + 22 + 40;
 
 impl World {
