@@ -5,19 +5,20 @@
 //! everything and lets nothing be changed, so that a check cannot disturb what it checks; what a
 //! check has to remember is in its own fields. The first violation stops the world.
 //!
-//! | file | looks after | at |
-//! |---|---|---|
-//! | `deliveries.rs` | in-order, unaltered, accounted, no-needless-gap, complete | every delivery, gap and write, and at rest |
-//! | `writers.rs` | writer-resumes | every blocked write |
-//! | `links.rs` | link-limit, seed-link-limit, distinct-peers, dial-limit, refilled, not-alone, pinned-links-kept, symmetric-links | every change of links, every dial, every second, and at rest |
-//! | `topology.rs` | one-component, short-paths | every second, and at rest |
-//! | `limits.rs` | within-limits, signed-records | every second, some of the nodes |
-//! | `beacon.rs` | dead-root-forgotten, same-root | every second, and at rest |
-//! | `netsplit.rs` | no-false-netsplit, netsplits-alternate, netsplit-reported, merge-reported | every report of a node, and around a cut |
-//! | `streams.rs` | not-ahead-of-writer, true-positions, no-parent-cycle, one-source | every second, one writer's stream, and at rest |
-//! | `upkeep.rs` | quiet-streams, few-beacons, few-seed-dials | in the quiet |
-//! | `lookups.rs` | lookups-answered, right-node-found | every answer, and every second |
+//! | file | subject |
+//! |---|---|
+//! | `deliveries.rs` | what readers get: order, content, gaps that add up |
+//! | `writers.rs` | writers are not held up by one neighbour |
+//! | `links.rs` | how many links a node has, to whom, and which may end |
+//! | `topology.rs` | the overlay as a graph |
+//! | `limits.rs` | what a node holds: no more than its limits, and signed records |
+//! | `beacon.rs` | the root of a component, and its size |
+//! | `netsplit.rs` | what is reported about cuts |
+//! | `streams.rs` | what nodes hold of a stream, believe of neighbours, and get from whom |
+//! | `upkeep.rs` | what a quiet network costs |
+//! | `lookups.rs` | every lookup is answered |
 //!
+//! `docs/simulation.md` has a table of all invariants with the file and the time of each check.
 //! Promises that compare two runs, such as what a frozen node costs the others, are no invariants
 //! of one run. They are figures of the scenarios `slow` and `reorder`.
 
