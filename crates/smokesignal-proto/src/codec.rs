@@ -308,7 +308,7 @@ mod tests {
     }
 
     proptest! {
-        /// "Every byte from the network is hostile until checked" (ARCHITECTURE.md, invariant 5).
+        /// "Every byte from the network is hostile until checked" (INVARIANTS.md, 5).
         #[test]
         fn hostile_bytes_never_panic_and_what_decodes_encodes_again(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(message) = decode(bytes.into()) {

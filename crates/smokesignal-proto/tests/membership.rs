@@ -206,7 +206,7 @@ fn without_a_limit_the_seed_is_no_star() {
     assert!(settled(&world, 3, 16), "{}", world.picture());
 }
 
-/// ARCHITECTURE.md, invariant 2.
+/// INVARIANTS.md, 2.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let trace = |seed| {
