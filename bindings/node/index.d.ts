@@ -3,125 +3,188 @@ import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 
 /**
- * A small peer-to-peer network that you can write to: nodes find each other, `broadcast` is a stream to everyone, and to any
- * node there are streams by its id.
+ * A peer-to-peer network for Node.js. Nodes find each other through any node of the network and
+ * replace connections that they lose. `node.broadcast` is a stream to everyone, `node.open` opens a
+ * stream to any node by its id, and events report when the network partitions and heals.
+ *
+ * @example
+ * ```js
+ * import { createNode } from 'smokesignal-p2p'
+ *
+ * const node = createNode({ address: '10.0.0.2', port: 8495, seeds: [{ address: '10.0.0.1', port: 8495 }] })
+ * node.broadcast.on('message', (data, from) => console.log(`${from}: ${data}`))
+ * await node.start()
+ * await node.send('hello, everyone')
+ * ```
  */
 declare namespace smokesignal {
-  /** The whole module, for those that import its default. */
+  /** The whole module, for code that imports its default. */
   export { smokesignal as default }
 
   /**
-   * Creates a node. Nothing is opened before its `start()`.
+   * Creates a node. It neither listens nor connects before its `start()`.
    *
-   * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` for an option that makes no sense. The text names the option,
-   * and so does the error's property `option` in most cases.
-   * @throws `ERR_SMOKESIGNAL_KEY_FILE` or `ERR_SMOKESIGNAL_BAD_KEY_FILE` where `keyFile` cannot be used.
+   * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if an option makes no sense. The
+   *   text
+   * names the option, the value and the cure, and the property `option` has the option's name in
+   * most cases.
+   * @throws `ERR_SMOKESIGNAL_KEY_FILE` or `ERR_SMOKESIGNAL_BAD_KEY_FILE` if `keyFile` cannot be
+   *   used.
+   *
+   * @example
+   * ```js
+   * const node = createNode({ address: '127.0.0.1', port: 8495, keyFile: 'node.key', logger: console })
+   * ```
    */
   export function createNode(options: Options): Node
 
   /**
-   * Returns this machine's IPv4 address in a subnet. Of several, the one written comes first, then those that others can reach,
-   * then link-local ones, then loopback.
+   * Returns this machine's IPv4 address in a subnet. If there are several, the address that is
+   * written in `subnet` comes first, then those that others can reach, then link-local ones, then
+   * loopback.
    *
-   * @param subnet Such as `'192.168.2.1/255.255.255.0'`, `'10.0.0.0/8'`, or one address of this machine.
-   * @throws `ERR_SMOKESIGNAL_NO_LOCAL_ADDRESS` ("Couldn't determine IP address") if this machine has no address there.
-   * @throws {RangeError} `ERR_SMOKESIGNAL_BAD_SUBNET` if that is not a subnet.
-   * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if it is not a string, or an IPv6 subnet.
+   * @param subnet Such as `'192.168.2.1/255.255.255.0'`, `'10.0.0.0/8'`, or one address of this
+   *   machine.
+   * @throws `ERR_SMOKESIGNAL_NO_LOCAL_ADDRESS` ("Couldn't determine IP address") if this machine
+   *   has no
+   * address in the subnet.
+   * @throws {RangeError} `ERR_SMOKESIGNAL_BAD_SUBNET` if the text is not a subnet.
+   * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if it is not a string, or an IPv6
+   * subnet.
+   *
+   * @example
+   * ```js
+   * const node = createNode({ address: localIp('192.168.2.0/24') })
+   * ```
    */
   export function localIp(subnet: string): string
 
-  /** What can be written: a string is sent as UTF-8. */
+  /** Data that can be sent. A string is sent as UTF-8. */
   export type Data = string | NodeJS.ArrayBufferView | ArrayBuffer
 
-  /** Options of something that can be given up. */
+  /** Options of an operation that can be aborted. */
   export interface Abortable {
-    /** Aborting it ends the wait with an `AbortError`, whose `code` is `ABORT_ERR`. */
+    /** Aborts the operation. It fails with an `AbortError` then, whose `code` is `ABORT_ERR`. */
     signal?: AbortSignal | undefined
   }
 
-  /** Where a node listens. */
+  /** A node through which others join the network. */
   export interface Seed {
-    /** An IP address or a host name. */
+    /** The IP address or host name where it listens. */
     address: string
-    /** From 1 to 65535; digits in a string will do. */
+    /** The port where it listens, from 1 to 65535. A string of digits counts as a number. */
     port: number | string
   }
 
-  /** Each method is called with the logger as `this`. Those that are not there are not called. */
+  /**
+   * Receives log lines, such as `console`. Each method is called with the logger as `this`. Methods
+   * that are missing are not called.
+   */
   export interface Logger {
     trace?(...args: any[]): void
     debug?(...args: any[]): void
     info?(...args: any[]): void
     warn?(...args: any[]): void
     error?(...args: any[]): void
+    /** Called when `start()` has failed. */
     fatal?(...args: any[]): void
   }
 
-  /** Where a node that joins begins to read what others write. */
+  /**
+   * Where a node that joins begins to read the messages of others: with those from now on, with the
+   * oldest ones that the network retains, or with the last ones of each writer.
+   */
   export type ReadFrom = 'now' | 'oldest' | { last: number }
 
   /** Options of `createNode`. `undefined` and `null` mean the default. */
   export interface Options {
     /**
-     * Where the node listens, and what others dial: an IP address or a host name. Where it is not an address of this machine, the
-     * node listens on all interfaces, and others are told this one. The only option that has to be there.
+     * The IP address or host name that others dial. If it is an address of this machine, the node
+     * listens there; otherwise it listens on all interfaces and advertises this one. It is the only
+     * option without a default.
      */
     address: string
-    /** The port, from 0 to 65535; digits in a string will do. Default 0: any free one, see `node.options.port` after `start()`. */
+    /**
+     * The port to listen at, from 0 to 65535. A string of digits counts as a number. Default 0: any
+     * free port, which `node.options.port` shows after `start()`.
+     */
     port?: number | string | null | undefined
-    /** Below this many peers the node looks for more. Default 3, or `maxPeerNo` if that is less. 0 means the default. */
+    /**
+     * The number of peers below which the node looks for more, at least 1. Default 3, or
+     * `maxPeerNo` if that is less. 0 means the default.
+     */
     minPeerNo?: number | null | undefined
     /**
-     * Peers at most; two more may be there for a moment, or because `addPeer` asked for them. Default 5; `Infinity` means no
-     * limit, 0 the default. A node with 1 passes nothing on.
+     * The largest number of peers. Two more are possible for a moment, or because of `addPeer`.
+     * Default 5; `Infinity` means no limit, 0 the default. A node with 1 does not forward messages.
      */
     maxPeerNo?: number | null | undefined
-    /** Nodes to enter the network through. They are tried for ever. Default none: others have to come. */
+    /** Nodes through which to join the network. The node keeps trying them. Default: none. */
     seeds?: readonly Seed[] | null | undefined
-    /** A peer that is silent for so many milliseconds is dead. From 100 to 3600000, default 3000. */
+    /**
+     * How long a peer may be silent before it counts as dead, in milliseconds, from 100 to 3600000.
+     * Default 3000.
+     */
     pingTimeout?: number | null | undefined
-    /** Gets log lines. Default: nobody does. */
+    /** Receives log lines. Default: none are written. */
     logger?: Logger | null | undefined
     /**
-     * What others are told to dial in place of `address` and `port`, as `'HOST:PORT'`, or several of them, four at most: for a
-     * forwarded port, a router, a container. Port 0 stands for the port where the node listens.
+     * The addresses that others dial in place of `address` and `port`, as `'HOST:PORT'`, at most
+     * four: for a forwarded port, a router, a container. Port 0 stands for the port where the node
+     * listens. Default: `address` and `port`.
      */
     advertise?: string | readonly string[] | null | undefined
-    /** Bytes of one message at most, from 1 to 1 GiB. Default 16 MiB. Nodes with a lower limit report larger ones as gaps. */
+    /**
+     * The largest message and the largest chunk of a stream, in bytes, from 1 to 1 GiB. Default 16
+     * MiB. A node reports larger messages of others as gaps.
+     */
     maxMessage?: number | null | undefined
-    /** The key pair, and with it the id. Default: a new one. Not together with `keyFile`. */
+    /** The key pair, and with it the id. Default: a new one. Excludes `keyFile`. */
     identity?: Identity | null | undefined
-    /** The file of the key pair; it is made if it is not there. A node keeps its id so. Not together with `identity`. */
+    /**
+     * The file of the key pair, with which a node keeps its id. It is created if it does not exist.
+     * Excludes `identity`.
+     */
     keyFile?: string | null | undefined
     /**
-     * Only nodes that prove to have the same secret are let in. At least 16 bytes, better 32 random ones. A string counts as
-     * UTF-8. Default: everyone is let in.
+     * A secret that all nodes of the network share, at least 16 bytes, better 32 random ones. Nodes
+     * that cannot prove that they have it are not let in. A string counts as UTF-8. Default: every
+     * node is let in.
      */
     networkSecret?: string | Uint8Array | null | undefined
     /**
-     * Where to begin reading: at `'now'`, the default, with the `'oldest'` message that the network still has, or with the last
-     * `n` of each writer. Nodes keep the messages of the last 60 s, 64 MiB of them at most.
+     * Where to begin reading. The network retains messages for 60 s, at most 64 MiB of them.
+     * Default `'now'`.
      */
     readFrom?: ReadFrom | null | undefined
     /**
-     * Messages are not signed by their writers. That is cheaper, and any member may write in another's name. All nodes of a
-     * network alike: the two kinds do not mix. Default false.
+     * Whether messages are sent without signatures. That is cheaper, and any member can forge
+     * messages of any other. All nodes of a network need the same setting. Default false.
      */
     unsigned?: boolean | null | undefined
-    /** Never dials for a stream: streams to nodes that are no neighbours go through others. Default false. */
+    /**
+     * Whether the node never dials for a stream. Streams to nodes that are not its peers are
+     * relayed by other nodes then. Default false.
+     */
     relayOnly?: boolean | null | undefined
-    /** Whether far neighbours are given up for nearer ones. Default false. */
+    /** Whether far peers are replaced by nearer ones over time. Default false. */
     preferNearPeers?: boolean | null | undefined
-    /** For tests: the node's choices come from this whole number, and from its identity. Default: they are random. */
+    /**
+     * For tests: the seed of the node's random choices, a whole number. They also depend on its
+     * identity. Default: random.
+     */
     rngSeed?: number | null | undefined
-    /** For tests: a network in this process in place of TCP. `address` has to be an IP address then. */
+    /**
+     * For tests: a network in the memory of this process. `address` has to be an IP address then.
+     * Default: TCP.
+     */
     transport?: MemoryNetwork | null | undefined
   }
 
-  /** `node.options`: a copy of what was given, with the defaults. */
+  /** `node.options`: a copy of the given options, with the defaults. */
   export interface ReadOptions {
     address: string
-    /** After `start()`: the port where the node listens. */
+    /** After `start()`, the port where the node listens. */
     port: number
     minPeerNo: number
     maxPeerNo: number
@@ -134,6 +197,7 @@ declare namespace smokesignal {
     maxMessage: number
     identity: Identity | undefined
     keyFile: string | undefined
+    /** Not enumerable, so that it does not appear in logs. */
     networkSecret: Uint8Array | undefined
     readFrom: ReadFrom
     unsigned: boolean
@@ -143,22 +207,28 @@ declare namespace smokesignal {
     transport: MemoryNetwork | undefined
   }
 
-  /** A message that somebody wrote to everyone. */
+  /** A message that another node sent to everyone. */
   export interface Message {
     /** The id of its writer. */
     from: string
-    /** Its number: 1, 2, 3 and so on since the writer was started. The numbers of its questions are left out. */
+    /**
+     * Its number, counted from 1 since the writer was started. Questions of the writer use numbers,
+     * too.
+     */
     seq: number
-    /** What was written, whole. */
+    /** The whole message. */
     data: Buffer
     missed?: undefined
   }
 
-  /** Messages that could not be had: the writer outran the network, this reader was too slow, or they are too large here. */
+  /**
+   * Messages that were lost: the writer was faster than the network, this reader was too slow, or
+   * they are larger than `maxMessage` here.
+   */
   export interface Gap {
-    /** Whose messages. */
+    /** The id of their writer. */
     from: string
-    /** How many. */
+    /** How many there are. */
     missed: number
     seq?: undefined
     data?: undefined
@@ -166,75 +236,81 @@ declare namespace smokesignal {
 
   /** An answer to `node.ask`. */
   export interface Answer {
-    /** The id of the node that gives it. */
+    /** The id of the node that answers. */
     from: string
     data: Buffer
   }
 
-  /** `netsplit`: a seed that was part of the network is so no more, and dialling it does not help. */
+  /**
+   * The event `netsplit`: a seed has left this node's part of the network and cannot be dialled.
+   */
   export interface Netsplit {
     /** The id of the seed. */
     seed: string
-    /** Nodes on this side, this one included. */
+    /** Nodes in this part of the network, this one included. */
     size: number
-    /** Nodes that the network had before. */
+    /** Nodes in the network before the netsplit. */
     sizeBefore: number
-    /** Nodes on the seed's side, if it has answered. */
+    /** Nodes in the seed's part, if it has answered. */
     otherSize?: number | undefined
   }
 
-  /** `netsplit resolved`: all seeds are back. */
+  /** The event `netsplit resolved`: all seeds are back. */
   export interface NetsplitResolved {
-    /** For how long they were away, in milliseconds. */
+    /** How long the netsplit lasted, in milliseconds. */
     duration: number
     /** Nodes in the network, as far as they have been counted. */
     size: number
   }
 
-  /** `seed unreachable`: said once for each cause; the node keeps trying. */
+  /** The event `seed unreachable`, once for each cause. The node keeps trying. */
   export interface SeedUnreachable {
-    /** `HOST:PORT`, as it was given. */
+    /** The seed as it was given, `HOST:PORT`. */
     seed: string
+    /** The cause. */
     error: SmokesignalError
   }
 
-  /** Events of a node, and what listeners get. */
+  /** The events of a node, and the arguments of their listeners. */
   export interface NodeEvents {
-    /** The first peer is there: the node is part of the network. `connected` is true, and the peer is in `peers.list`. */
+    /**
+     * The first peer has connected, and the node is part of the network. `connected` is true, and
+     * the peer is in `peers.list`.
+     */
     connect: []
-    /** The last peer has gone. The node keeps trying its seeds and whom it knows. */
+    /** The last peer has gone. The node keeps trying its seeds and other known nodes. */
     disconnect: []
-    /** There is another neighbour. */
+    /** A peer has connected. */
     'new peer': [peer: Peer]
-    /** The network has come apart. `netsplit resolved` follows before there is another. */
+    /** The network has partitioned. `netsplit resolved` follows before the next `netsplit`. */
     netsplit: [netsplit: Netsplit]
     /** The network is whole again. */
     'netsplit resolved': [resolved: NetsplitResolved]
     /** A seed could not be reached. */
     'seed unreachable': [unreachable: SeedUnreachable]
-    /** `start()` has failed, and nobody waits for its promise. */
+    /** `start()` has failed, and nobody awaits its promise. */
     error: [error: SmokesignalError]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]
     removeListener: [event: string | symbol, listener: (...args: any[]) => void]
   }
 
-  /** Events of a list of peers. */
+  /** The events of a list of peers. */
   export interface PeerlistEvents {
-    /** A link to this peer was made. */
+    /** A peer has connected. */
     add: [peer: Peer]
-    /** The link to this peer is gone. */
+    /** The link to a peer has gone. */
     remove: [peer: Peer]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]
     removeListener: [event: string | symbol, listener: (...args: any[]) => void]
   }
 
-  /** Events of a stream to one node: those of `stream.Duplex`. */
+  /** The events of a stream to one node: those of `stream.Duplex`. */
   export interface StreamEvents {
     /** A chunk: a Buffer, or a string after `setEncoding`. */
     data: [chunk: any]
-    /** All was read. */
+    /** Everything has been read. */
     end: []
-    /** All that was written has gone out. */
+    /** Everything that was written has been sent. */
     finish: []
     /** There is room to write again. */
     drain: []
@@ -250,76 +326,109 @@ declare namespace smokesignal {
     removeListener: [event: string | symbol, listener: (...args: any[]) => void]
   }
 
-  /** Events of `node.broadcast`. */
+  /** The events of `node.broadcast`. */
   export interface BroadcastEvents extends Omit<StreamEvents, 'pipe' | 'unpipe'> {
-    /** A message, whole, and the id of its writer. Whether the stream is read besides makes no difference. */
+    /**
+     * A whole message, and the id of its writer. The event does not depend on whether the stream is
+     * read as well.
+     */
     message: [data: Buffer, from: string]
-    /** Messages that could not be had. */
+    /** Messages that were lost. */
     gap: [gap: Gap]
     pipe: [source: NodeJS.ReadableStream]
     unpipe: [source: NodeJS.ReadableStream]
   }
 
-  /** What arrives one after the other, for `for await`. Leaving the loop ends it. */
+  /** An async iterator over things that arrive, for `for await`. Leaving the loop ends it. */
   export interface Arriving<T> extends AsyncIterableIterator<T> {
-    /** Resolves to the next one, when it is there. Rejects with an `AbortError` where the signal was aborted. */
+    /**
+     * Resolves to the next item when it arrives. Rejects with an `AbortError` if the signal is
+     * aborted.
+     */
     next(): Promise<IteratorResult<T, undefined>>
-    /** Ends it. */
+    /** Ends the iteration. */
     return(value?: any): Promise<IteratorResult<T, any>>
     [Symbol.asyncIterator](): this
-    /** Ends it. */
+    /** Ends the iteration. */
     [Symbol.asyncDispose](): Promise<void>
   }
 
   /** What `node.answer` returns. */
   export interface Answering {
-    /** Answers no more. */
+    /** Stops answering. */
     close(): void
-    /** Answers no more. */
+    /** Stops answering, at the end of a block that begins with `using answering = ...`. */
     [Symbol.dispose](): void
   }
 
-  /** A node of the network. */
+  /**
+   * A node of the network.
+   *
+   * @example
+   * ```js
+   * const node = createNode({ address: '127.0.0.1', seeds: [{ address: '10.0.0.1', port: 8495 }] })
+   * node.on('netsplit', ({ size, sizeBefore }) => console.warn(`${size} of ${sizeBefore} nodes are left`))
+   * await node.start()
+   * console.log(node.id, node.options.port, node.size)
+   * await node.stop()
+   * ```
+   */
   export class Node extends EventEmitter {
+    /** Creates a node, as `createNode` does. */
     constructor(options: Options)
 
     /**
-     * The node's id: its public key, 64 hex digits. Old programs assign it, which is no error: it reads back then, and the network
-     * goes on knowing the node by its key.
+     * The node's id: its public key, 64 hex digits. Programs for 0.2.x assign an id. The assigned
+     * value reads back, and the network still knows the node by its key.
      */
     id: string
     /** A copy of the options, with the defaults. */
     readonly options: ReadOptions
-    /** All six methods, which call those that the given logger has. */
+    /** A logger with all six methods, which call those that the given logger has. */
     readonly logger: Required<Logger>
-    /** Whether it was started and not stopped. */
+    /** Whether the node was started and not stopped. */
     readonly listening: boolean
-    /** Whether there is a peer. */
+    /** Whether the node has a peer. */
     readonly connected: boolean
-    /** The neighbours. */
+    /** The peers: nodes that this one has a link to. */
     readonly peers: Peerlist
-    /** The same as `peers`. */
+    /** The same object as `peers`. */
     readonly peerlist: Peerlist
-    /** The network as a duplex stream: what is written reaches everyone else, what is read is what everyone else wrote. */
+    /** A duplex stream to the network: one write is one message to everyone else. */
     readonly broadcast: Broadcast
-    /** How many nodes the network has, this one included: counted, and a few seconds old. 0 while the node is stopped. */
+    /**
+     * The number of nodes in the network, this one included. It is counted, and a few seconds old.
+     * 0 while the node is stopped.
+     */
     readonly size: number
-    /** Copies of messages that have arrived since the last start, those that were known already included. */
+    /**
+     * The number of message copies that have arrived since the last start, including copies of
+     * known messages.
+     */
     readonly copiesReceived: number
 
     /**
-     * Listens and enters the network. Resolves when it listens; the first peer is the event `connect`, and what is written
-     * meanwhile waits for it. A started node keeps the process alive. A failure that nobody awaits is the event `error` where
-     * somebody listens for it.
+     * Listens and joins the network. Resolves when the node listens; the event `connect` follows
+     * with the first peer, and messages written before it wait for it. A started node keeps the
+     * process alive. A failure that nobody awaits is the event `error`, if somebody listens for it.
      *
-     * Rejects with `ERR_SMOKESIGNAL_PORT_IN_USE`, `ERR_SMOKESIGNAL_NOT_LOCAL`, `ERR_SMOKESIGNAL_LISTEN`,
-     * `ERR_SMOKESIGNAL_ADVERTISE`, or `ABORT_ERR`. The node is stopped then, and can be started again.
+     * Rejects with `ERR_SMOKESIGNAL_PORT_IN_USE`, `ERR_SMOKESIGNAL_NOT_LOCAL`,
+     * `ERR_SMOKESIGNAL_LISTEN`, `ERR_SMOKESIGNAL_ADVERTISE`, or `ABORT_ERR`. The node is stopped
+     * then, and can be started again.
+     *
+     * @example
+     * ```js
+     * await node.start({ signal: AbortSignal.timeout(5000) })
+     * ```
      */
     start(options?: Abortable): Promise<void>
 
     /**
-     * Hands what was written to the neighbours, parts from them and stops listening. Resolves when that is done, at once where the
-     * node is stopped already. `start()` works again after. Rejects with `ABORT_ERR`; the node goes on stopping then.
+     * Hands over what was written, closes all links and stops listening. Resolves when that is
+     * done, or immediately if the node is stopped already. What was written may take 5 s to leave.
+     * The node can be started again.
+     *
+     * Rejects with `ABORT_ERR`; the node goes on stopping then.
      */
     stop(options?: Abortable): Promise<void>
 
@@ -327,13 +436,24 @@ declare namespace smokesignal {
     [Symbol.asyncDispose](): Promise<void>
 
     /**
-     * Makes a link to the node at this address, if need be beyond `maxPeerNo` (by two at most). Resolves to the peer. A failure
-     * that nobody waits for is logged.
+     * Connects to the node at this address and makes it a peer, if necessary beyond `maxPeerNo` (by
+     * two at most). Such a peer is not replaced by others. Resolves to the peer. A failure that
+     * nobody awaits is logged.
      *
-     * Rejects with `ERR_SMOKESIGNAL_REFUSED`, `ERR_SMOKESIGNAL_RESOLVE`, `ERR_SMOKESIGNAL_TIMED_OUT`,
-     * `ERR_SMOKESIGNAL_HANDSHAKE` (something else answers there), `ERR_SMOKESIGNAL_WRONG_SECRET`, `ERR_SMOKESIGNAL_MYSELF`,
-     * `ERR_SMOKESIGNAL_FULL`, `ERR_SMOKESIGNAL_CLOSED`, `ERR_SMOKESIGNAL_CONNECT`, `ERR_SMOKESIGNAL_NOT_RUNNING`,
-     * `ERR_SMOKESIGNAL_BAD_ADDRESS`, `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`.
+     * Rejects with `ERR_SMOKESIGNAL_REFUSED`, `ERR_SMOKESIGNAL_RESOLVE`,
+     * `ERR_SMOKESIGNAL_TIMED_OUT`, `ERR_SMOKESIGNAL_HANDSHAKE`, `ERR_SMOKESIGNAL_WRONG_SECRET`,
+     * `ERR_SMOKESIGNAL_MYSELF`, `ERR_SMOKESIGNAL_FULL`, `ERR_SMOKESIGNAL_CLOSED`,
+     * `ERR_SMOKESIGNAL_CONNECT`, `ERR_SMOKESIGNAL_NOT_RUNNING`, `ERR_SMOKESIGNAL_BAD_ADDRESS`,
+     * `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`.
+     *
+     * @param address An IP address or a host name.
+     * @param port From 1 to 65535. A string of digits counts as a number.
+     *
+     * @example
+     * ```js
+     * const peer = await node.addPeer('10.0.0.7', 8495)
+     * peer.write('for you alone')
+     * ```
      */
     addPeer(address: string, port: number | string, options?: Abortable): Promise<Peer>
     addPeer(
@@ -344,65 +464,118 @@ declare namespace smokesignal {
     ): Promise<Peer>
 
     /**
-     * Writes one message to everyone. Resolves when the node has taken it, which it does while its links have room; it waits for
-     * the first peer, too.
+     * Sends one message to everyone. Resolves when the node has taken the message, which it does
+     * while its links have room. Before the first peer has connected, up to 1 MiB is taken.
      *
-     * Rejects with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` (it was stopped), `ERR_SMOKESIGNAL_BUSY` (64 MiB
-     * wait already), `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`; nothing was sent then.
+     * Rejects with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` (the node was
+     * stopped), `ERR_SMOKESIGNAL_BUSY` (64 MiB wait already), `ERR_SMOKESIGNAL_BAD_OPTION`, or
+     * `ABORT_ERR`. Nothing was sent then.
+     *
+     * @example
+     * ```js
+     * for (const line of lines) await node.send(line)
+     * ```
      */
     send(data: Data, options?: Abortable): Promise<void>
 
     /**
-     * Gives everything that others write from now on: each message, and each gap, which has `missed` in place of `data`. Ends when
-     * the node stops. May be called before `start()`.
+     * Returns an async iterator over everything that others send from now on: messages, and gaps,
+     * which have `missed` in place of `data`. It ends when the node stops. May be called before
+     * `start()`.
+     *
+     * @example
+     * ```js
+     * for await (const { from, seq, data, missed } of node.messages()) {
+     *   if (data) console.log(`message ${seq} of ${from}: ${data}`)
+     *   else console.error(`${missed} messages of ${from} were lost`)
+     * }
+     * ```
      */
     messages(options?: Abortable): Arriving<Message | Gap>
 
     /**
-     * Opens a stream to the node with this id, neighbour or not. Resolves when there is a way to that node. If nobody there
-     * accepts the name, the stream fails with `ERR_SMOKESIGNAL_STREAM_REFUSED`.
+     * Opens a stream to the node with this id, whether it is a peer or not. Resolves when that node
+     * can be reached. If it does not accept the name, the stream fails with
+     * `ERR_SMOKESIGNAL_STREAM_REFUSED`.
      *
-     * Rejects with `ERR_SMOKESIGNAL_NOT_FOUND`, `ERR_SMOKESIGNAL_NO_WAY`, `ERR_SMOKESIGNAL_MYSELF`, `ERR_SMOKESIGNAL_BUSY`,
-     * `ERR_SMOKESIGNAL_TOO_MANY`, `ERR_SMOKESIGNAL_NOT_RUNNING`, `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`.
+     * Rejects with `ERR_SMOKESIGNAL_NOT_FOUND`, `ERR_SMOKESIGNAL_NO_WAY`, `ERR_SMOKESIGNAL_MYSELF`,
+     * `ERR_SMOKESIGNAL_BUSY`, `ERR_SMOKESIGNAL_TOO_MANY`, `ERR_SMOKESIGNAL_NOT_RUNNING`,
+     * `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`.
      *
-     * @param id 64 hex digits.
-     * @param name Of 1 to 255 bytes.
+     * @param id The id of the node, 64 hex digits.
+     * @param name The name of the stream, of 1 to 255 bytes.
+     *
+     * @example
+     * ```js
+     * const stream = await node.open(id, 'file')
+     * await pipeline(createReadStream('data.bin'), stream)
+     * ```
      */
     open(id: string, name: string, options?: Abortable): Promise<NodeStream>
 
     /**
-     * Takes the streams of this name that other nodes open, until the node stops or the loop is left. May be called before
-     * `start()`.
+     * Returns an async iterator over the streams of this name that other nodes open. It ends when
+     * the node stops. May be called before `start()`.
      *
+     * @param name The name of the streams, of 1 to 255 bytes.
      * @throws `ERR_SMOKESIGNAL_NAME_TAKEN` if the name is accepted already.
-     * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` for a bad name.
+     * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if the name is not valid.
+     *
+     * @example
+     * ```js
+     * for await (const stream of node.accept('file')) {
+     *   pipeline(stream, createWriteStream(stream.peer)).catch(console.error)
+     * }
+     * ```
      */
     accept(name: string, options?: Abortable): Arriving<NodeStream>
 
     /**
-     * Opens a stream to the writer of a message, who takes it from `replies()`. As `open`.
+     * Opens a stream to the writer of a message, which gets it from `replies()`. Fails as `open`
+     * does.
      *
      * @param from A message, or the id of its writer.
      */
     reply(from: string | { from: string }, options?: Abortable): Promise<NodeStream>
 
-    /** Takes the streams that others open in reply to what this node has written. As `accept`. */
+    /**
+     * Returns an async iterator over the streams that others open in reply to this node's messages.
+     * It ends and fails as that of `accept` does.
+     */
     replies(options?: Abortable): Arriving<NodeStream>
 
     /**
-     * Asks everyone, and gives the answers as they come, until `timeout` is over or the node stops: 1024 at most.
+     * Sends a question to everyone. Returns an async iterator over the answers as they arrive, at
+     * most 1024, which ends when `timeout` is over or the node stops. Nodes that do not call
+     * `answer` ignore the question.
      *
-     * The iteration fails with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` or `ABORT_ERR`.
+     * The iteration fails with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` or
+     * `ABORT_ERR`.
      *
      * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION`.
+     *
+     * @example
+     * ```js
+     * for await (const { from, data } of node.ask('who has 7.txt?', { timeout: 2000 })) {
+     *   console.log(`${from}: ${data}`)
+     * }
+     * ```
      */
     ask(data: Data, options?: AskOptions): Arriving<Answer>
 
     /**
-     * Answers what others ask, until the result is closed. `handler` returns an answer of 1 MiB at most, a promise of it, or
-     * nothing, which means no answer. What it throws is logged, and is no answer either.
+     * Answers the questions of others, until the returned object is closed. `handler` returns an
+     * answer of up to 1 MiB, a promise of it, or nothing, which sends no answer. If it throws, the
+     * error is logged and no answer is sent.
      *
      * @throws `ERR_SMOKESIGNAL_ANSWERING` if this node answers already.
+     * @throws {TypeError} `ERR_SMOKESIGNAL_BAD_OPTION` if the handler is not a function.
+     *
+     * @example
+     * ```js
+     * const answering = node.answer(async (question) => (files.has(`${question}`) ? 'I have it' : undefined))
+     * answering.close()
+     * ```
      */
     answer(handler: AnswerHandler): Answering
 
@@ -418,32 +591,32 @@ declare namespace smokesignal {
 
   /** Options of `node.ask`. */
   export interface AskOptions extends Abortable {
-    /** How long answers are waited for, in milliseconds. Default 5000. */
+    /** How long answers are collected, in milliseconds. Default 5000. */
     timeout?: number | undefined
   }
 
-  /** Answers a question; gets what is asked, and the id of the node that asks. */
+  /** Answers a question. It gets the question and the id of the node that asks. */
   export type AnswerHandler = (
     question: Buffer,
     from: string
   ) => Data | null | undefined | void | Promise<Data | null | undefined | void>
 
-  /** The neighbours of a node. */
+  /** The peers of a node. */
   export class Peerlist extends EventEmitter {
     private constructor()
-    /** The node that has them. */
+    /** The node whose peers these are. */
     readonly node: Node
-    /** The present neighbours. It is not for you to change: see `node.addPeer` and `peer.close`. */
+    /** The present peers. Do not change it: use `node.addPeer` and `peer.close`. */
     readonly list: Peer[]
-    /** Returns the peer, if it is in the list (it, or one with its id), else false. */
+    /** Returns the peer with this id, or this peer, if it is in the list; else false. */
     inList(peer: Peer | string): Peer | false
-    /** Returns whether there are `maxPeerNo` peers, or more. */
+    /** Returns whether there are at least `maxPeerNo` peers. */
     isFull(): boolean
-    /** Returns whether there are `minPeerNo` peers, or more. */
+    /** Returns whether there are at least `minPeerNo` peers. */
     isSufficientlyFilled(): boolean
     /** Returns the ids of all peers. */
     dump(): string[]
-    /** Closes all links. */
+    /** Closes the links to all peers. */
     close(): this
 
     on<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
@@ -457,20 +630,29 @@ declare namespace smokesignal {
   }
 
   /**
-   * A neighbour, and the stream to it: what is written here is read from the other node's Peer. One write is one chunk there. When
-   * the link ends, `end` and then `close` come once each, even if nobody reads.
+   * A peer: a node that this one has a link to, and the stream to it. What is written here is read
+   * from the other node's Peer for this one. One write is one chunk there. When the link ends,
+   * `end` and then `close` come once each, even if nobody reads.
+   *
+   * @example
+   * ```js
+   * node.peers.on('add', (peer) => {
+   *   peer.on('data', (chunk) => console.log(`${peer.id}: ${chunk}`))
+   *   peer.write('hello, neighbour')
+   * })
+   * ```
    */
   export class Peer extends Duplex {
     private constructor()
-    /** Whose neighbour it is. */
+    /** The node whose peer it is. */
     readonly node: Node
-    /** Its id, 64 hex digits. */
+    /** The id of the peer, 64 hex digits. */
     readonly id: string
-    /** Where it listens: what others dial. */
+    /** The IP address where the peer listens and others dial. */
     readonly remoteAddress: string
-    /** Where it listens. */
+    /** The port where the peer listens. */
     readonly remotePort: number
-    /** Ends the link. What was written before is sent first, within 5 s. */
+    /** Closes the link. What was written before is sent first, if that takes no longer than 5 s. */
     close(): void
 
     on<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
@@ -484,23 +666,27 @@ declare namespace smokesignal {
   }
 
   /**
-   * A named stream to any node of the network, encrypted from end to end. From `open`, `accept`, `reply` and `replies`. One write
-   * is one chunk at the other end. Both directions have back-pressure of their own.
+   * A named stream to any node of the network, encrypted from end to end. It comes from `open`,
+   * `accept`, `reply` or `replies`. One write is one chunk at the other end. Each direction has its
+   * own back-pressure.
    *
-   * It fails with `ERR_SMOKESIGNAL_STREAM_REFUSED` (nobody accepts the name), `ERR_SMOKESIGNAL_STREAM_BUSY` (too many streams),
-   * `ERR_SMOKESIGNAL_STREAM_RESET` (the other end was destroyed; the text has the reason), `ERR_SMOKESIGNAL_STREAM_CUT` (a
-   * connection that carried it has ended), `ERR_SMOKESIGNAL_STREAM_STOPPED` (the other end reads no more) or
-   * `ERR_SMOKESIGNAL_STREAM_CLOSED`. A chunk above `maxMessage` is the error `ERR_SMOKESIGNAL_TOO_LARGE`, and the stream goes on.
+   * It fails with `ERR_SMOKESIGNAL_STREAM_REFUSED` (the name is not accepted),
+   * `ERR_SMOKESIGNAL_STREAM_BUSY` (too many streams), `ERR_SMOKESIGNAL_STREAM_RESET` (the other end
+   * was destroyed; the text has the reason), `ERR_SMOKESIGNAL_STREAM_CUT` (a connection that
+   * carried the stream has broken), `ERR_SMOKESIGNAL_STREAM_STOPPED` (the other end has stopped
+   * reading) or `ERR_SMOKESIGNAL_STREAM_CLOSED`. A chunk above `maxMessage` is the error
+   * `ERR_SMOKESIGNAL_TOO_LARGE`, and the stream goes on.
    */
   export class NodeStream extends Duplex {
     private constructor()
     /** The id of the node at the other end. */
     readonly peer: string
-    /** The name it was opened with. */
+    /** The name that the stream was opened with. */
     readonly name: string
     /**
-     * The way its bytes take now: over the link to a neighbour, over a connection made for streams, or through other nodes, which
-     * can neither read nor change them.
+     * The path that its bytes take now: `'neighbour'` over the link to a peer, `'direct'` over a
+     * connection that was made for streams, `'relayed'` through other nodes, which can neither read
+     * nor change the bytes.
      */
     readonly path: 'neighbour' | 'direct' | 'relayed'
 
@@ -515,13 +701,19 @@ declare namespace smokesignal {
   }
 
   /**
-   * The network as a duplex stream. One write is one message at everyone else, never cut, never joined with another; your own do
-   * not come back. `write` returns false while the links are full. A message above `maxMessage` is the error
-   * `ERR_SMOKESIGNAL_TOO_LARGE`, and the stream goes on. `end()` ends writing only.
+   * The network as a duplex stream. One write is one message at everyone else, never split and
+   * never merged with another. Own messages do not come back. `write` returns false while the links
+   * are full. A message above `maxMessage` is the error `ERR_SMOKESIGNAL_TOO_LARGE`, and the stream
+   * goes on. `end()` ends writing only.
+   *
+   * @example
+   * ```js
+   * process.stdin.pipe(node.broadcast).pipe(process.stdout)
+   * ```
    */
   export class Broadcast extends Duplex {
     private constructor()
-    /** Whose it is. */
+    /** The node whose stream it is. */
     readonly node: Node
 
     on<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
@@ -534,28 +726,37 @@ declare namespace smokesignal {
     emit<E extends keyof BroadcastEvents>(event: E, ...args: BroadcastEvents[E]): boolean
   }
 
-  /** A node's key pair. Whoever has it is the node with this id. */
+  /**
+   * A node's key pair. Whoever holds it is the node with this id.
+   *
+   * @example
+   * ```js
+   * const node = createNode({ address: '127.0.0.1', identity: Identity.loadOrCreate('node.key') })
+   * ```
+   */
   export class Identity {
     private constructor()
-    /** Makes a new random one. */
+    /** Returns a new random identity. */
     static generate(): Identity
     /**
-     * Makes the one of these 32 bytes: the same bytes give the same id.
+     * Returns the identity that belongs to 32 bytes. The same bytes give the same id.
      *
-     * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if they are not 32.
+     * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if there are not 32 bytes.
      */
     static fromSeed(seed: Uint8Array): Identity
     /**
      * Reads a key file.
      *
-     * @throws `ERR_SMOKESIGNAL_KEY_FILE` if it cannot be read, `ERR_SMOKESIGNAL_BAD_KEY_FILE` if it holds something else.
+     * @throws `ERR_SMOKESIGNAL_KEY_FILE` if it cannot be read, `ERR_SMOKESIGNAL_BAD_KEY_FILE` if it
+     *   does
+     * not hold a key pair.
      */
     static load(path: string): Identity
     /**
-     * Reads a key file, or makes one that only this user can read.
+     * Reads a key file. If there is none, creates one that only this user can read.
      *
-     * @throws `ERR_SMOKESIGNAL_KEY_FILE` if it can neither be read nor made, `ERR_SMOKESIGNAL_BAD_KEY_FILE` if it holds something
-     * else.
+     * @throws `ERR_SMOKESIGNAL_KEY_FILE` if it can be neither read nor created,
+     * `ERR_SMOKESIGNAL_BAD_KEY_FILE` if it does not hold a key pair.
      */
     static loadOrCreate(path: string): Identity
     /** The id of the node: its public key, 64 hex digits. */
@@ -564,93 +765,124 @@ declare namespace smokesignal {
 
   /** Options of `MemoryNetwork`. */
   export interface MemoryNetworkOptions {
-    /** The least and the most that bytes take one way, in milliseconds, drawn for each write. Default: no time. */
+    /**
+     * The least and the most latency one way, in milliseconds, at most an hour. It is drawn anew
+     * for each write. Default: none.
+     */
     latency?: readonly [least: number, most: number] | undefined
-    /** Bytes a second of each direction of a connection. Default: no limit. */
+    /** Bytes per second of each direction of a connection, at least 1. Default: unlimited. */
     bandwidth?: number | undefined
   }
 
   /**
-   * A simulated network inside this process, for tests: the option `transport` of its nodes, which may have any IP addresses.
-   * Nodes are named by where they listen, as `'IP:PORT'`. Time is real.
+   * A simulated network inside this process, for tests. It is the option `transport` of its nodes,
+   * which may have any IP address. Its methods name nodes by where they listen, as `'IP:PORT'`, and
+   * throw `ERR_SMOKESIGNAL_BAD_OPTION` for anything else. Time is real.
+   *
+   * @example
+   * ```js
+   * const network = new MemoryNetwork({ latency: [5, 20] })
+   * const a = createNode({ address: '10.0.0.1', port: 8495, transport: network })
+   * const b = createNode({ address: '10.0.0.2', port: 8495, transport: network, seeds: [a.options] })
+   * await Promise.all([a.start(), b.start()])
+   * network.partition([['10.0.0.1:8495'], ['10.0.0.2:8495']])
+   * network.heal()
+   * ```
    */
   export class MemoryNetwork {
+    /**
+     * @throws {TypeError | RangeError} `ERR_SMOKESIGNAL_BAD_OPTION` if an option makes no sense.
+     */
     constructor(options?: MemoryNetworkOptions)
-    /** Cuts the network, as if cables were pulled: nodes reach those of their group only. */
+    /** Cuts the network, as if cables were pulled: nodes reach only those of their own group. */
     partition(groups: readonly (readonly string[])[]): void
     /** Ends all cuts. */
     heal(): void
-    /** Lets this node neither hear nor speak until it is thawed. */
+    /** Keeps a node from sending and receiving until it is thawed. */
     freeze(node: string): void
     /** Ends a freeze. */
     thaw(node: string): void
-    /** Breaks all connections of this node. */
+    /** Breaks all connections of a node. */
     reset(node: string): void
   }
 
-  /** An error of this package. */
+  /**
+   * An error of this package.
+   *
+   * @example
+   * ```js
+   * try {
+   *   await node.start()
+   * } catch (error) {
+   *   if (error.code !== 'ERR_SMOKESIGNAL_PORT_IN_USE') throw error
+   *   console.error(error.message, error.cause.code) // EADDRINUSE
+   * }
+   * ```
+   */
   export interface SmokesignalError extends Error {
-    /** What went wrong, for programs. */
+    /** The kind of error, for programs. */
     code: ErrorCode
-    /** Which option or argument is wrong, where `code` is `ERR_SMOKESIGNAL_BAD_OPTION`. */
+    /** The option or argument that is wrong, if `code` is `ERR_SMOKESIGNAL_BAD_OPTION`. */
     option?: string | undefined
-    /** The bytes that there were, where `code` is `ERR_SMOKESIGNAL_TOO_LARGE`. */
+    /** The size of the message in bytes, if `code` is `ERR_SMOKESIGNAL_TOO_LARGE`. */
     size?: number | undefined
-    /** The bytes that are allowed, where `code` is `ERR_SMOKESIGNAL_TOO_LARGE`. */
+    /** The largest size in bytes, if `code` is `ERR_SMOKESIGNAL_TOO_LARGE`. */
     limit?: number | undefined
-    /** Has the system's name as its `code`, such as `EADDRINUSE`, where the system is the cause. */
+    /**
+     * If the system is the cause, an error whose `code` is the system's name, such as `EADDRINUSE`.
+     */
     cause?: unknown
   }
 
-  /** All values of `code`. An aborted signal is the `ABORT_ERR` of Node.js. */
+  /** All values of `code`. An aborted signal has the `ABORT_ERR` of Node.js. */
   export type ErrorCode =
     /** An option or an argument is wrong: a `TypeError` or a `RangeError`. */
     | 'ERR_SMOKESIGNAL_BAD_OPTION'
-    /** There is no native half for this platform. Thrown by `require` and `import`. */
+    /** There is no native half for this platform. `require` and `import` throw it. */
     | 'ERR_SMOKESIGNAL_NO_NATIVE'
-    /** The port is in use by another program. */
+    /** The port is in use by another program. Choose another one, or 0 for any free one. */
     | 'ERR_SMOKESIGNAL_PORT_IN_USE'
-    /** The address is not one of this machine's. */
+    /** The address does not belong to this machine. */
     | 'ERR_SMOKESIGNAL_NOT_LOCAL'
     /** Listening failed for another reason. */
     | 'ERR_SMOKESIGNAL_LISTEN'
-    /** The host name that is to be advertised has no address. */
+    /** The host name in `advertise` or `address` has no IP address. */
     | 'ERR_SMOKESIGNAL_ADVERTISE'
-    /** The node runs already. */
+    /** The node is running already. */
     | 'ERR_SMOKESIGNAL_ALREADY_RUNNING'
-    /** The node is stopped. */
+    /** The node is stopped. Call `start()` first. */
     | 'ERR_SMOKESIGNAL_NOT_RUNNING'
-    /** The address is no address. */
+    /** The text is not an address. */
     | 'ERR_SMOKESIGNAL_BAD_ADDRESS'
-    /** The host name has no address. */
+    /** The host name has no IP address. */
     | 'ERR_SMOKESIGNAL_RESOLVE'
-    /** Nothing listens there. */
+    /** Nothing listens at the address. */
     | 'ERR_SMOKESIGNAL_REFUSED'
-    /** Nobody has answered in time. */
+    /** There was no answer in time. */
     | 'ERR_SMOKESIGNAL_TIMED_OUT'
-    /** What answers there is not a node of this network. */
+    /** What answers at the address is not a node of this network. */
     | 'ERR_SMOKESIGNAL_HANDSHAKE'
     /** The other node has another network secret, or only one of the two has one. */
     | 'ERR_SMOKESIGNAL_WRONG_SECRET'
-    /** Another node answered there. */
+    /** Another node answered at the address. */
     | 'ERR_SMOKESIGNAL_WRONG_NODE'
-    /** That is this node itself. */
+    /** The address or the id is that of this node itself. */
     | 'ERR_SMOKESIGNAL_MYSELF'
     /** The other node has no room for another peer. */
     | 'ERR_SMOKESIGNAL_FULL'
-    /** The connection broke while the link was made. */
+    /** The connection broke while the link was made. Try again. */
     | 'ERR_SMOKESIGNAL_CLOSED'
-    /** Another failure of the network. */
+    /** Connecting failed for another reason. */
     | 'ERR_SMOKESIGNAL_CONNECT'
-    /** No node of the network has this id, or it has not answered in time. */
+    /** No node of the network has this id, or it did not answer in time. */
     | 'ERR_SMOKESIGNAL_NOT_FOUND'
-    /** The node is there, but no way to it could be found. */
+    /** The node exists, but it could be neither dialled nor reached through others. */
     | 'ERR_SMOKESIGNAL_NO_WAY'
-    /** The memory of a chunk was transferred, to a worker for example, before it could be sent. */
+    /** The memory of a chunk was transferred, for example to a worker, before it could be sent. */
     | 'ERR_SMOKESIGNAL_DETACHED'
-    /** Too much is waiting: nodes that are looked for, or messages. */
+    /** Too much is pending: searches for nodes, or messages. Wait, then try again. */
     | 'ERR_SMOKESIGNAL_BUSY'
-    /** The name of a stream is too long. */
+    /** The name of a stream is not valid. */
     | 'ERR_SMOKESIGNAL_BAD_NAME'
     /** Too many streams to that node are open. */
     | 'ERR_SMOKESIGNAL_TOO_MANY'
@@ -660,27 +892,27 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_TOO_LARGE'
     /** Streams of this name are accepted already. */
     | 'ERR_SMOKESIGNAL_NAME_TAKEN'
-    /** Questions are answered already. */
+    /** The node answers questions already. */
     | 'ERR_SMOKESIGNAL_ANSWERING'
     /** Streams cannot be accepted for another reason. */
     | 'ERR_SMOKESIGNAL_ACCEPT'
-    /** The other node accepts no streams of this name. */
+    /** The other node does not accept streams of this name. */
     | 'ERR_SMOKESIGNAL_STREAM_REFUSED'
     /** The other node has too many streams. */
     | 'ERR_SMOKESIGNAL_STREAM_BUSY'
-    /** The other end was destroyed; the text says why. */
+    /** The other end was destroyed. The text has its reason. */
     | 'ERR_SMOKESIGNAL_STREAM_RESET'
-    /** A connection that carried the stream has ended before it did. */
+    /** A connection that carried the stream broke before the stream had ended. */
     | 'ERR_SMOKESIGNAL_STREAM_CUT'
-    /** The other end reads no more. */
+    /** The other end has stopped reading. */
     | 'ERR_SMOKESIGNAL_STREAM_STOPPED'
     /** This end has ended the stream. */
     | 'ERR_SMOKESIGNAL_STREAM_CLOSED'
     /** The stream failed for another reason. */
     | 'ERR_SMOKESIGNAL_STREAM'
-    /** The key file cannot be read or made. */
+    /** The key file can be neither read nor created. */
     | 'ERR_SMOKESIGNAL_KEY_FILE'
-    /** The key file holds something else. */
+    /** The key file does not hold a key pair. */
     | 'ERR_SMOKESIGNAL_BAD_KEY_FILE'
     /** The text is not a subnet. */
     | 'ERR_SMOKESIGNAL_BAD_SUBNET'

@@ -1,24 +1,37 @@
 'use strict'
 /**
- * `node.broadcast`: what is written reaches everyone, what is read is what everyone else wrote.
+ * `node.broadcast`: a Duplex to the whole network.
+ *
+ * Writes go through the node's BatchWriter, which `node.send` uses as well, so both keep the order
+ * of the calls. Reads come from a native reader that the stream opens when it is made. The event
+ * `message` has a reader of its own, which exists only while somebody listens: whether the stream
+ * is read makes no difference to the event, and the other way round. Gaps are reported once, by the
+ * stream where it is read and by the event's reader otherwise.
  */
-const { AT_ONCE, ChunkDuplex } = require('./duplex')
-const { again, bell, guarded, replace, reserve, unregister } = require('./bell')
-const { MessageInlet } = require('./transfer')
+const { ChunkDuplex, MAX_PER_TURN } = require('./chunk-duplex')
+const { MessageReader } = require('./batch-reader')
+const { defer, replace, reserve, unregister, wakeQueue } = require('./wakeups')
+const { guarded } = require('./guarded')
 
 class Broadcast extends ChunkDuplex {
-  /** `outlet` is the node's: what `node.send` takes goes the same way, in the order of the calls as long as nothing waits. */
-  constructor(node, native, outlet, limit) {
+  /**
+   * @param node the Node
+   * @param native its native node
+   * @param sink the node's BatchWriter
+   * @param limit the largest message, in bytes
+   */
+  constructor(node, native, sink, limit) {
     super(limit)
     Object.defineProperty(this, 'node', { value: node })
     const number = reserve()
-    this._attach(number, new MessageInlet(native.reader(undefined, bell, number), () => node._happened()), outlet)
+    const reader = native.reader(undefined, wakeQueue, number)
+    this._attach(number, new MessageReader(reader, () => node._dispatchEvents()), sink)
     this._native = native
     this._messages = undefined
   }
 
   on(event, listener) {
-    if (event === 'message') this._listen()
+    if (event === 'message') this._emitMessages()
     return super.on(event, listener)
   }
 
@@ -27,88 +40,89 @@ class Broadcast extends ChunkDuplex {
   }
 
   prependListener(event, listener) {
-    if (event === 'message') this._listen()
+    if (event === 'message') this._emitMessages()
     return super.prependListener(event, listener)
   }
 
-  /** Messages are events from now on, for as long as somebody listens. */
-  _listen() {
-    if (!this.destroyed) this._messages ??= new Messages(this, this._native)
+  /** Emits messages as events from now on, while somebody listens. */
+  _emitMessages() {
+    if (!this.destroyed) this._messages ??= new MessageEvents(this, this._native)
   }
 
-  _give(chunk) {
-    if (chunk !== undefined) return super._give(chunk)
-    const gap = { from: this._inlet.writer(), missed: this._inlet.number() }
+  _pushChunk(chunk) {
+    if (chunk !== undefined) return super._pushChunk(chunk)
+    const gap = { from: this._source.writer(), missed: this._source.seq() }
     guarded(() => this.emit('gap', gap))
   }
 
-  /** The node was started (again). */
-  _reopen() {
+  /** Called when the node has started, also when it starts again. */
+  _nodeStarted() {
     if (this.destroyed) return
     replace(this._number, this._pump)
-    this._pumpSoon()
-    this._messages?.reopen()
+    this._schedulePump()
+    this._messages?.nodeStarted()
   }
 
-  /** It was stopped: what has arrived can still be read. */
-  _rest() {
+  /** Called when the node has stopped. What has arrived can still be read. */
+  _nodeStopped() {
     unregister(this._number)
-    this._messages?.rest()
+    this._messages?.nodeStopped()
   }
 
   _final(callback) {
-    this._outlet.whenIdle(callback)
+    this._sink.whenIdle(callback)
   }
 
   _destroy(error, callback) {
     unregister(this._number)
     this._messages?.close()
-    this._inlet.close()
+    this._source.close()
     callback(error)
   }
 }
 
-/** Events `message`, as long as somebody listens: whether the stream is read makes no difference to them. */
-class Messages {
+/** Emits the event `message` for each message, until nobody listens any more. */
+class MessageEvents {
   constructor(broadcast, native) {
     this.broadcast = broadcast
     this.pump = this.pump.bind(this)
     this.number = reserve()
     const { node } = broadcast
-    this.inlet = new MessageInlet(native.reader(undefined, bell, this.number), () => node._happened())
-    if (node.listening) this.reopen()
+    const reader = native.reader(undefined, wakeQueue, this.number)
+    this.source = new MessageReader(reader, () => node._dispatchEvents())
+    if (node.listening) this.nodeStarted()
   }
 
-  reopen() {
+  nodeStarted() {
     replace(this.number, this.pump)
-    again(this.number)
+    defer(this.number)
   }
 
-  rest() {
+  nodeStopped() {
     unregister(this.number)
   }
 
   pump() {
-    for (let count = 0; this.inlet !== undefined; count += 1) {
+    for (let count = 0; this.source !== undefined; count += 1) {
       if (this.broadcast.listenerCount('message') === 0) return this.close()
-      if (!this.inlet.ready()) return
-      if (count === AT_ONCE) return void setImmediate(this.pump)
-      const { inlet } = this
-      const data = inlet.next()
-      const from = inlet.writer()
+      if (!this.source.ready()) return
+      if (count === MAX_PER_TURN) return void setImmediate(this.pump)
+      const { source } = this
+      const data = source.next()
+      const from = source.writer()
       if (data !== undefined) {
         guarded(() => this.broadcast.emit('message', data, from))
       } else if (!this.broadcast._isRead()) {
-        // Where the stream is read it tells of the gap itself.
-        guarded(() => this.broadcast.emit('gap', { from, missed: inlet.number() }))
+        // A stream that is read reports the gap itself.
+        guarded(() => this.broadcast.emit('gap', { from, missed: source.seq() }))
       }
     }
   }
 
   close() {
     unregister(this.number)
-    this.inlet?.close()
-    this.inlet = undefined
+    this.source?.close()
+    this.source = undefined
     if (this.broadcast._messages === this) this.broadcast._messages = undefined
   }
 }

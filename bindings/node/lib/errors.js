@@ -1,26 +1,38 @@
 'use strict'
 /**
- * Errors: each has a `code` that begins with `ERR_SMOKESIGNAL_`. A wrong option is a `TypeError` or a `RangeError` as well.
+ * Errors of this package. Each has a `code` that begins with `ERR_SMOKESIGNAL_`, and a text that
+ * names the value and the cure. A wrong option is a `TypeError` or a `RangeError` as well.
+ *
+ * The native half throws plain errors whose text is `CODE\nrange\nSYSTEM\nmessage`
+ * (`src/failure.rs`), or returns a failure object with the same parts; both become errors of this
+ * kind here.
  */
 const PREFIX = 'ERR_SMOKESIGNAL_'
 
-/** Gives an error its code. */
+/** Characters of a string value that an error text shows. */
+const MAX_SHOWN = 80
+
+/** Sets the code, and further properties, of an error and returns it. */
 function coded(error, code, details) {
   error.code = PREFIX + code
   return Object.assign(error, details)
 }
 
-/** An option, or an argument, is of the wrong kind. The text names it and says what to write. */
+/** Returns the error for an option or argument of the wrong type. `expected` says what to write. */
 function optionType(name, expected, value) {
-  return coded(new TypeError(`"${name}" has to be ${expected}, not ${shown(value)}`), 'BAD_OPTION', { option: name })
+  const text = `"${name}" has to be ${expected}, not ${shown(value)}`
+  return coded(new TypeError(text), 'BAD_OPTION', { option: name })
 }
 
-/** An option, or an argument, has a value that makes no sense. */
+/** Returns the error for an option or argument whose value is out of range. */
 function optionRange(name, expected, value) {
-  return coded(new RangeError(`"${name}" has to be ${expected}, not ${shown(value)}`), 'BAD_OPTION', { option: name })
+  const text = `"${name}" has to be ${expected}, not ${shown(value)}`
+  return coded(new RangeError(text), 'BAD_OPTION', { option: name })
 }
 
-/** In place of a value that must not be shown, or says more in words. */
+/**
+ * Stands for a value in an error text: one that must not be shown, or that words describe better.
+ */
 class Described {
   constructor(text) {
     this.text = text
@@ -29,22 +41,25 @@ class Described {
 
 function shown(value) {
   if (value instanceof Described) return value.text
-  if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
+  if (typeof value === 'string') {
+    return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value)
+  }
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'object' && value !== null) {
-    return Array.isArray(value) ? 'an array' : `an object (${value.constructor?.name ?? 'without a prototype'})`
+    if (Array.isArray(value)) return 'an array'
+    return `an object (${value.constructor?.name ?? 'without a prototype'})`
   }
   return String(value)
 }
 
-/** The error that the native half describes. */
+/** Returns the error that the native half describes. */
 function fromFailure({ code, message, range, system }) {
   const error = range ? new RangeError(message) : new Error(message)
   if (system) error.cause = Object.assign(new Error(system), { code: system })
   return coded(error, code)
 }
 
-/** Calls the native half; what it throws becomes an error with a code. */
+/** Calls the native half. What it throws becomes an error with a code. */
 function calling(call) {
   try {
     return call()
@@ -56,20 +71,9 @@ function calling(call) {
   }
 }
 
-/** As those of Node.js itself. */
-function abortError(signal) {
-  const error = new Error('The operation was aborted', { cause: signal.reason })
-  error.name = 'AbortError'
-  error.code = 'ABORT_ERR'
-  return error
+/** Returns the error for an operation that needs a running node. */
+function notRunning() {
+  return coded(new Error('the node is not running; call start() first'), 'NOT_RUNNING')
 }
 
-function throwIfAborted(signal) {
-  if (signal === undefined) return
-  if (typeof signal?.aborted !== 'boolean' || typeof signal.addEventListener !== 'function') {
-    throw optionType('signal', 'an AbortSignal', signal)
-  }
-  if (signal.aborted) throw abortError(signal)
-}
-
-module.exports = { coded, optionType, optionRange, Described, fromFailure, calling, abortError, throwIfAborted }
+module.exports = { coded, optionType, optionRange, Described, fromFailure, calling, notRunning }

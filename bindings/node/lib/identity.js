@@ -1,40 +1,47 @@
 'use strict'
 /**
- * A node's key pair. Whoever holds it is the node with this id.
+ * A node's key pair. The public key is the node's id, so that whoever holds the key pair is the
+ * node with this id. The key itself never leaves the native half.
  */
 const native = require('./native')
 const { Described, calling, optionRange, optionType } = require('./errors')
 
 const hidden = Symbol('native')
 
+/** Bytes of the seed of a key pair. */
+const SEED_BYTES = 32
+
 class Identity {
   constructor(inner) {
     if (!(inner instanceof native.NativeIdentity)) {
-      throw optionType('identity', 'made by Identity.generate(), Identity.load(file), Identity.loadOrCreate(file) or Identity.fromSeed(bytes)', inner)
+      const ways = ['generate()', 'load(file)', 'loadOrCreate(file)', 'fromSeed(bytes)']
+      throw optionType('identity', `made by one of ${ways.map((way) => `Identity.${way}`).join(', ')}`, inner)
     }
     Object.defineProperty(this, hidden, { value: inner })
   }
 
-  /** A new random one. */
+  /** Returns a new random identity. */
   static generate() {
     return new Identity(native.NativeIdentity.generate())
   }
 
-  /** The one of these 32 bytes: the same bytes give the same id. */
+  /** Returns the identity that belongs to 32 bytes. The same bytes give the same id. */
   static fromSeed(seed) {
-    if (!(seed instanceof Uint8Array)) throw optionType('seed', 'a Buffer of 32 bytes', seed)
-    if (seed.length !== 32) throw optionRange('seed', 'a Buffer of 32 bytes', new Described(`one of ${seed.length}`))
+    if (!(seed instanceof Uint8Array)) throw optionType('seed', `a Buffer of ${SEED_BYTES} bytes`, seed)
+    if (seed.length !== SEED_BYTES) {
+      throw optionRange('seed', `a Buffer of ${SEED_BYTES} bytes`, new Described(`one of ${seed.length}`))
+    }
     return new Identity(native.NativeIdentity.fromSeed(seed))
   }
 
   /** Reads a key file. */
   static load(path) {
-    return new Identity(calling(() => native.NativeIdentity.load(file(path))))
+    return new Identity(calling(() => native.NativeIdentity.load(checkPath(path))))
   }
 
-  /** Reads a key file, or makes one that only this user can read. */
+  /** Reads a key file. If there is none, creates one that only this user can read. */
   static loadOrCreate(path) {
-    return new Identity(calling(() => native.NativeIdentity.loadOrCreate(file(path))))
+    return new Identity(calling(() => native.NativeIdentity.loadOrCreate(checkPath(path))))
   }
 
   /** The id of the node: its public key, 64 hex digits. */
@@ -43,7 +50,7 @@ class Identity {
   }
 }
 
-function file(path) {
+function checkPath(path) {
   if (typeof path !== 'string' || path === '') throw optionType('path', 'the path of a file', path)
   return path
 }

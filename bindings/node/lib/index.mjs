@@ -1,4 +1,4 @@
-/** The same instance for `import` as for `require`. */
+/** The ES module face: the same instance that `require` returns. */
 import smokesignal from './index.js'
 
 export const { createNode, localIp, Identity, MemoryNetwork, Node, Peerlist, Peer, Broadcast, NodeStream } = smokesignal

@@ -1,10 +1,13 @@
 'use strict'
 /**
- * `node.logger`: always all six methods, whatever the given object has.
+ * `node.logger`: an object with all six methods, whichever of them the given logger has.
  */
 const METHODS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
 
-/** Each method calls the given logger's, with that as `this`; what else it has can be reached, too. */
+/**
+ * Returns a logger whose methods call those of `given`, with `given` as `this`. Other properties of
+ * `given` stay reachable through it.
+ */
 function makeLogger(given) {
   const logger = Object.create(given)
   for (const method of METHODS) {
@@ -16,7 +19,10 @@ function makeLogger(given) {
   return logger
 }
 
-/** The least level of the library's log lines that somebody wants; `undefined` if nobody wants any. */
+/**
+ * Returns the least severe level that `given` has a method for, or `undefined` if there is none.
+ * The library has no level `fatal`; that one is used by this package alone.
+ */
 function leastLevel(given) {
   return METHODS.find((method) => method !== 'fatal' && typeof given[method] === 'function')
 }

@@ -1,12 +1,20 @@
 'use strict'
 /**
- * Finds and loads the native half: beside this folder where it was built here, else the package of this platform.
+ * Loads the native half: the file beside this folder where it was built in a checkout, else the
+ * package of this platform, which npm installs as an optional dependency.
  */
 const fs = require('node:fs')
 const path = require('node:path')
 
-/** Platforms that packages are made for. */
-const PLATFORMS = ['linux-x64-gnu', 'linux-arm64-gnu', 'linux-x64-musl', 'darwin-x64', 'darwin-arm64', 'win32-x64-msvc']
+/** The platforms that there are packages for. */
+const PLATFORMS = [
+  'linux-x64-gnu',
+  'linux-arm64-gnu',
+  'linux-x64-musl',
+  'darwin-x64',
+  'darwin-arm64',
+  'win32-x64-msvc'
+]
 
 module.exports = load(thisPlatform())
 
@@ -21,19 +29,27 @@ function load(platform) {
       cause = error
     }
   }
-  const error = new Error(
-    `smokesignal-p2p has no native half for ${platform} here. ` +
-      (cause === undefined ? '' : `Its package smokesignal-p2p-${platform} is missing: was npm told to leave out optional dependencies? `) +
-      `There are packages for ${PLATFORMS.join(', ')}. ` +
-      'To build it, with Rust (https://rustup.rs) and a C compiler: git clone https://github.com/marcelklehr/smokesignal, ' +
-      'then npm install && npm run build in its bindings/node.',
-    { cause }
-  )
-  error.code = 'ERR_SMOKESIGNAL_NO_NATIVE'
-  throw error
+  throw notFound(platform, cause)
 }
 
-/** As `napi build --platform` names it. */
+function notFound(platform, cause) {
+  const parts = [`smokesignal-p2p has no native half for ${platform} here.`]
+  if (cause !== undefined) {
+    const likely = 'was npm told to leave out optional dependencies?'
+    parts.push(`Its package smokesignal-p2p-${platform} is missing: ${likely}`)
+  }
+  parts.push(
+    `There are packages for ${PLATFORMS.join(', ')}.`,
+    'To build it, with Rust (https://rustup.rs) and a C compiler:',
+    'git clone https://github.com/marcelklehr/smokesignal,',
+    'then npm install && npm run build in its bindings/node.'
+  )
+  const error = new Error(parts.join(' '), { cause })
+  error.code = 'ERR_SMOKESIGNAL_NO_NATIVE'
+  return error
+}
+
+/** Returns the name of this platform in the form of `napi build --platform`. */
 function thisPlatform() {
   const name = `${process.platform}-${process.arch}`
   if (process.platform === 'linux') return `${name}-${isMusl() ? 'musl' : 'gnu'}`
@@ -41,6 +57,7 @@ function thisPlatform() {
   return name
 }
 
+/** Returns whether the C library is musl: only glibc reports its version. */
 function isMusl() {
   const { glibcVersionRuntime } = process.report.getReport().header
   return glibcVersionRuntime === undefined

@@ -1,30 +1,45 @@
 'use strict'
 /**
- * Options of `createNode`, checked: what is wrong is named together with the cure. Defaults of 0.2.x stand here, all others
- * are the library's.
+ * Options of `createNode`.
+ *
+ * `readOptions` checks what the user gave and returns a copy with the defaults, which is
+ * `node.options`; an error names the option, the value and the cure. `forNative` turns that copy
+ * into what the native half takes. The defaults of 0.2.x stand here; where the native half gets
+ * `undefined`, the library's default applies.
  */
 const net = require('node:net')
 const native = require('./native')
 const { Identity, nativeIdentity } = require('./identity')
-const { MemoryNetwork, nativeNetwork } = require('./memory')
+const { MemoryNetwork, nativeNetwork } = require('./memory-network')
 const { Described, calling, coded, optionRange, optionType } = require('./errors')
 
 const MIB = 1024 * 1024
-/** As many as the library tells others. */
+/** Default and largest `maxMessage`, in bytes. */
+const MAX_MESSAGE = 16 * MIB
+const LARGEST_MAX_MESSAGE = 1024 * MIB
+/** Defaults of the numbers of peers. */
+const MIN_PEERS = 3
+const MAX_PEERS = 5
+/** Default and bounds of `pingTimeout`, in ms. */
+const PING_TIMEOUT = 3000
+const SHORTEST_PING_TIMEOUT = 100
+const LONGEST_PING_TIMEOUT = 3_600_000
+/** The shortest `networkSecret`, in bytes. */
+const MIN_SECRET = 16
+/** Addresses that a node advertises at most. The library has the same limit. */
 const MAX_ADVERTISED = 4
+const MAX_PORT = 65535
 
-module.exports = { readOptions, readPort: port, hostAndPort }
+module.exports = { readOptions, forNative, readPort: port, hostAndPort }
 
-/** What the user sees as `node.options`, and what the native half is given. */
+/** Returns a checked copy of the user's options, with the defaults. */
 function readOptions(given = {}) {
   if (typeof given !== 'object' || given === null) throw optionType('options', 'an object', given)
-  if (isMissing(given.address)) throw coded(new Error('"address" option is not set'), 'BAD_OPTION', { option: 'address' })
-  const address = host('address', given.address)
-  const maxPeerNo = count('maxPeerNo', given.maxPeerNo, 5)
-  const minPeerNo = count('minPeerNo', given.minPeerNo, Math.min(3, maxPeerNo))
-  if (minPeerNo > maxPeerNo) {
-    throw optionRange('minPeerNo', `at most "maxPeerNo", which is ${maxPeerNo}; lower the one or raise the other`, minPeerNo)
+  if (isMissing(given.address)) {
+    throw coded(new Error('"address" option is not set'), 'BAD_OPTION', { option: 'address' })
   }
+  const address = host('address', given.address)
+  const { minPeerNo, maxPeerNo } = peerCounts(given)
   const options = {
     address,
     minPeerNo,
@@ -34,9 +49,9 @@ function readOptions(given = {}) {
     pingTimeout: pingTimeout(given.pingTimeout),
     logger: logger(given.logger),
     advertise: advertise(given.advertise),
-    maxMessage: integer('maxMessage', given.maxMessage, 1, 1024 * MIB) ?? 16 * MIB,
-    identity: instance('identity', given.identity, Identity, 'an Identity; make one with Identity.generate() or Identity.load(file)'),
-    keyFile: text('keyFile', given.keyFile),
+    maxMessage: integer('maxMessage', given.maxMessage, 1, LARGEST_MAX_MESSAGE) ?? MAX_MESSAGE,
+    identity: identity(given.identity),
+    keyFile: filePath('keyFile', given.keyFile),
     networkSecret: secret(given.networkSecret),
     readFrom: readFrom(given.readFrom),
     unsigned: flag('unsigned', given.unsigned),
@@ -48,20 +63,25 @@ function readOptions(given = {}) {
   if (options.identity !== undefined && options.keyFile !== undefined) {
     throw optionType('keyFile', 'left out where "identity" is given', options.keyFile)
   }
-  // Not for logs: `console.log(node)` shows the options.
+  // Keeps the secret out of `console.log(node)`, which shows the options.
   Object.defineProperty(options, 'networkSecret', { enumerable: false })
   return options
 }
 
-/** As the native half takes them. */
-readOptions.forNative = function forNative(options, logLevel) {
-  const { address, listenAt, advertised } = place(options)
+/**
+ * Returns the arguments of the native node: options, identity and network.
+ *
+ * @param options from `readOptions`
+ * @param logLevel the least severe level that the logger takes, or `undefined` for no log
+ */
+function forNative(options, logLevel) {
+  const { listenAt, advertise } = addresses(options)
   return [
     {
       address: listenAt,
       port: options.port,
       seeds: options.seeds.map((seed) => hostAndPort(seed.address, seed.port)),
-      advertise: options.advertise.length > 0 ? options.advertise : advertised ? [hostAndPort(address, options.port)] : [],
+      advertise,
       minPeers: options.minPeerNo,
       maxPeers: options.maxPeerNo === Infinity ? undefined : options.maxPeerNo,
       pingTimeout: options.pingTimeout,
@@ -81,17 +101,24 @@ readOptions.forNative = function forNative(options, logLevel) {
   ]
 }
 
-/** Where to listen: at `address` where that is this machine's, else everywhere, and others are told `address`. */
-function place({ address, transport }) {
-  if (address === 'localhost') return { address, listenAt: '127.0.0.1', advertised: false }
+/**
+ * Returns where to listen and what to advertise. An `address` of this machine is where the node
+ * listens, and needs no advertising. Any other one is advertised, and the node listens on all
+ * interfaces.
+ */
+function addresses({ address, port, advertise, transport }) {
+  if (address === 'localhost') return { listenAt: '127.0.0.1', advertise }
   const isAddress = net.isIP(address) !== 0
-  if (isAddress && (transport !== undefined || isLocalAddress(address))) {
-    return { address, listenAt: address, advertised: false }
+  const reachable = transport !== undefined || isLocalAddress(address)
+  if (isAddress && reachable) return { listenAt: address, advertise }
+  if (transport !== undefined) {
+    throw optionRange('address', 'an IP address where "transport" is given', address)
   }
-  if (transport !== undefined) throw optionRange('address', 'an IP address where "transport" is given', address)
-  return { address, listenAt: net.isIPv6(address) ? '::' : '0.0.0.0', advertised: true }
+  const listenAt = net.isIPv6(address) ? '::' : '0.0.0.0'
+  return { listenAt, advertise: advertise.length > 0 ? advertise : [hostAndPort(address, port)] }
 }
 
+/** Returns whether this machine has the address. */
 function isLocalAddress(address) {
   try {
     calling(() => native.localIp(address))
@@ -101,11 +128,12 @@ function isLocalAddress(address) {
   }
 }
 
-/** `HOST:PORT`, with an IPv6 address in brackets. */
+/** Returns `HOST:PORT`, with an IPv6 address in brackets. */
 function hostAndPort(address, number) {
   return net.isIPv6(address) ? `[${address}]:${number}` : `${address}:${number}`
 }
 
+/** Returns whether an option was left out: `null` counts as well. */
 function isMissing(value) {
   return value === undefined || value === null
 }
@@ -119,24 +147,35 @@ function host(name, value) {
   return trimmed
 }
 
-/** A whole number, as a number or as its digits. */
+/** Returns a port number. A string of digits counts as a number. */
 function port(name, value, least) {
   const digits = typeof value === 'string' && /^\s*[0-9]+\s*$/.test(value)
   if (typeof value !== 'number' && typeof value !== 'string') throw optionType(name, 'a number', value)
   const number = digits ? Number(value) : value
-  if (!Number.isInteger(number) || number < least || number > 65535) {
-    throw optionRange(name, `a whole number from ${least} to 65535`, value)
+  if (!Number.isInteger(number) || number < least || number > MAX_PORT) {
+    throw optionRange(name, `a whole number from ${least} to ${MAX_PORT}`, value)
   }
   return number
 }
 
-/** 0 stands for the default, as it did in 0.2.x. */
-function count(name, value, otherwise) {
-  if (isMissing(value) || value === 0) return otherwise
+/** Returns the numbers of peers. A `maxPeerNo` below the default of `minPeerNo` lowers that. */
+function peerCounts(given) {
+  const maxPeerNo = peerCount('maxPeerNo', given.maxPeerNo, MAX_PEERS)
+  const minPeerNo = peerCount('minPeerNo', given.minPeerNo, Math.min(MIN_PEERS, maxPeerNo))
+  if (minPeerNo > maxPeerNo) {
+    const expected = `at most "maxPeerNo", which is ${maxPeerNo}; lower the one or raise the other`
+    throw optionRange('minPeerNo', expected, minPeerNo)
+  }
+  return { minPeerNo, maxPeerNo }
+}
+
+/** Returns a number of peers. 0 stands for the default, as it did in 0.2.x. */
+function peerCount(name, value, byDefault) {
+  if (isMissing(value) || value === 0) return byDefault
   if (typeof value !== 'number') throw optionType(name, 'a number', value)
   if (value === Infinity && name === 'maxPeerNo') return Infinity
   if (!Number.isInteger(value) || value < 1 || value > 0xffffffff) {
-    throw optionRange(name, `a whole number from 1 on${name === 'maxPeerNo' ? ', or Infinity' : ''}`, value)
+    throw optionRange(name, `a whole number, at least 1${name === 'maxPeerNo' ? ', or Infinity' : ''}`, value)
   }
   return value
 }
@@ -151,21 +190,26 @@ function integer(name, value, least, most) {
 }
 
 function pingTimeout(value) {
-  if (isMissing(value) || value === 0) return 3000
+  if (isMissing(value) || value === 0) return PING_TIMEOUT
   if (typeof value !== 'number') throw optionType('pingTimeout', 'a number of milliseconds', value)
-  if (!(value >= 100 && value <= 3_600_000)) {
-    throw optionRange('pingTimeout', 'from 100 to 3600000 milliseconds; 3000 is the default', value)
+  if (!(value >= SHORTEST_PING_TIMEOUT && value <= LONGEST_PING_TIMEOUT)) {
+    const range = `from ${SHORTEST_PING_TIMEOUT} to ${LONGEST_PING_TIMEOUT} milliseconds`
+    throw optionRange('pingTimeout', `${range}; ${PING_TIMEOUT} is the default`, value)
   }
   return value
 }
 
 function seeds(value) {
   if (isMissing(value)) return []
-  if (!Array.isArray(value)) throw optionType('seeds', "an array of { address, port }, such as [{ address: '10.0.0.1', port: 8495 }]", value)
+  if (!Array.isArray(value)) {
+    const example = "[{ address: '10.0.0.1', port: 8495 }]"
+    throw optionType('seeds', `an array of { address, port }, such as ${example}`, value)
+  }
   return value.map((seed, index) => {
     const name = `seeds[${index}]`
     if (typeof seed !== 'object' || seed === null) throw optionType(name, 'an object { address, port }', seed)
-    return { ...seed, address: host(`${name}.address`, seed.address), port: port(`${name}.port`, seed.port, 1) }
+    const address = host(`${name}.address`, seed.address)
+    return { ...seed, address, port: port(`${name}.port`, seed.port, 1) }
   })
 }
 
@@ -173,22 +217,27 @@ function advertise(value) {
   if (isMissing(value)) return []
   const list = Array.isArray(value) ? value : [value]
   if (list.length > MAX_ADVERTISED) {
-    throw optionRange('advertise', `${MAX_ADVERTISED} addresses at most, the best one first`, new Described(`${list.length}`))
+    const expected = `${MAX_ADVERTISED} addresses at most, the best one first`
+    throw optionRange('advertise', expected, new Described(`${list.length}`))
   }
   return list.map((entry) => {
-    if (typeof entry !== 'string') throw optionType('advertise', "a string 'HOST:PORT', or an array of them", entry)
-    if (!isDialable(entry)) throw optionRange('advertise', 'what others can dial, as HOST:PORT, such as 203.0.113.7:8495', entry)
+    if (typeof entry !== 'string') {
+      throw optionType('advertise', "a string 'HOST:PORT', or an array of them", entry)
+    }
+    if (!isDialable(entry)) {
+      throw optionRange('advertise', 'what others can dial, as HOST:PORT, such as 203.0.113.7:8495', entry)
+    }
     return entry
   })
 }
 
-/** Whether others may be told to dial this. Port 0 stands for the port where the node listens. */
+/** Returns whether others could dial this. Port 0 stands for the port where the node listens. */
 function isDialable(text) {
   const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})$/.exec(text)
   if (parts === null) return false
   const [, inBrackets, name, number] = parts
-  if (Number(number) > 65535) return false
-  // Neither all interfaces nor a group.
+  if (Number(number) > MAX_PORT) return false
+  // The unspecified address and multicast groups cannot be dialled.
   if (inBrackets !== undefined) return net.isIPv6(inBrackets) && !/^(::$|ff)/i.test(inBrackets)
   return !(net.isIPv4(name) && /^(0\.0\.0\.0$|22[4-9]\.|23[0-9]\.)/.test(name))
 }
@@ -196,9 +245,15 @@ function isDialable(text) {
 function logger(value) {
   if (isMissing(value)) return {}
   if (typeof value !== 'object' && typeof value !== 'function') {
-    throw optionType('logger', 'an object with any of the methods trace, debug, info, warn, error, fatal', value)
+    const methods = 'trace, debug, info, warn, error, fatal'
+    throw optionType('logger', `an object with any of the methods ${methods}`, value)
   }
   return value
+}
+
+function identity(value) {
+  const expected = 'an Identity; make one with Identity.generate() or Identity.load(file)'
+  return instance('identity', value, Identity, expected)
 }
 
 function instance(name, value, kind, expected) {
@@ -207,7 +262,7 @@ function instance(name, value, kind, expected) {
   return value
 }
 
-function text(name, value) {
+function filePath(name, value) {
   if (isMissing(value)) return undefined
   if (typeof value !== 'string' || value === '') throw optionType(name, 'the path of a file', value)
   return value
@@ -217,8 +272,10 @@ function secret(value) {
   if (isMissing(value)) return undefined
   const bytes = typeof value === 'string' ? Buffer.from(value) : value
   if (!(bytes instanceof Uint8Array)) throw optionType('networkSecret', 'a string or a Buffer', value)
-  if (bytes.length < 16) {
-    throw optionRange('networkSecret', 'at least 16 bytes, better 32 random ones', new Described(`one of ${bytes.length} bytes`))
+  if (bytes.length < MIN_SECRET) {
+    // The text has the length alone, never the secret.
+    const length = new Described(`one of ${bytes.length} bytes`)
+    throw optionRange('networkSecret', `at least ${MIN_SECRET} bytes, better 32 random ones`, length)
   }
   return bytes
 }
@@ -229,7 +286,8 @@ function readFrom(value) {
   if (value === 'now' || value === 'oldest') return value
   if (typeof value !== 'object') throw optionType('readFrom', expected, value)
   if (!Number.isSafeInteger(value.last) || value.last < 0) {
-    throw optionRange('readFrom', `${expected} with a whole number from 0 on`, new Described(`{ last: ${String(value.last)} }`))
+    const shown = new Described(`{ last: ${String(value.last)} }`)
+    throw optionRange('readFrom', `${expected} with a whole number, at least 0`, shown)
   }
   return { last: value.last }
 }

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * `node.peers`: the neighbours.
+ * `node.peers`: the list of neighbours. `PeerTracker` keeps it in step with the node's events.
  */
 const { EventEmitter } = require('node:events')
 
@@ -11,21 +11,23 @@ class Peerlist extends EventEmitter {
     this.list = []
   }
 
-  /** The peer with this id, or this peer, if it is in the list; else false. */
+  /** Returns the Peer with this id, or this Peer, if it is in the list; else false. */
   inList(peer) {
     const id = typeof peer === 'object' && peer !== null ? peer.id : peer
     return (typeof id === 'string' && this.list.find((entry) => entry.id === id)) || false
   }
 
+  /** Returns whether there are at least `maxPeerNo` peers. */
   isFull() {
     return this.list.length >= this.node.options.maxPeerNo
   }
 
+  /** Returns whether there are at least `minPeerNo` peers. */
   isSufficientlyFilled() {
     return this.list.length >= this.node.options.minPeerNo
   }
 
-  /** The ids of all peers. */
+  /** Returns the ids of all peers. */
   dump() {
     return this.list.map((peer) => peer.id)
   }

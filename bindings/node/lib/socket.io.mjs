@@ -1,4 +1,4 @@
-/** The same instance for `import` as for `require`. */
+/** The ES module face: the same instance that `require` returns. */
 import adapter from './socket.io.js'
 
 export const { createAdapter } = adapter

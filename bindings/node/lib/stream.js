@@ -1,15 +1,23 @@
 'use strict'
 /**
- * Streams to one node: a named one to any node of the network, and the peer that a neighbour is.
+ * Streams to one node: `NodeStream`, a named stream to any node, and `Peer`, a neighbour together
+ * with the stream to it.
+ *
+ * Both are a ChunkDuplex over one native stream whose wakeup number covers reads, writes and the
+ * finishing of the writing direction. They differ in what an end means: a NodeStream behaves like a
+ * socket and fails when something that was written could not be sent, while a Peer follows its
+ * link, so that it ends and closes without an error when the link goes, as in 0.2.x.
  */
-const { guarded, replace, unregister } = require('./bell')
-const { ChunkDuplex } = require('./duplex')
+const { BatchReader } = require('./batch-reader')
+const { BatchWriter } = require('./batch-writer')
+const { ChunkDuplex } = require('./chunk-duplex')
 const { coded, fromFailure } = require('./errors')
-const { Inlet, Outlet } = require('./transfer')
+const { guarded } = require('./guarded')
+const { replace, unregister } = require('./wakeups')
 
 const native = Symbol('native')
 
-/** What was written before `close` may take this long to leave, in ms. */
+/** How long what was written before `close` may take to leave, in ms. */
 const CLOSE_TIMEOUT = 5000
 
 class NativeDuplex extends ChunkDuplex {
@@ -17,41 +25,44 @@ class NativeDuplex extends ChunkDuplex {
     super(limit)
     Object.defineProperty(this, native, { value: stream })
     replace(number, () => this._due())
-    this._attach(number, new Inlet(stream, 1, 64), new Outlet(stream, () => this._refused()))
+    this._attach(number, new BatchReader(stream), new BatchWriter(stream, () => this._writeRefused()))
+    /** The callback of `_final`, while the writing direction finishes. */
     this._finishing = undefined
   }
 
+  /** Handles a wakeup of the native stream. */
   _due() {
     if (this._finishing !== undefined) guarded(() => this._finish())
-    this._outlet.proceed()
+    this._sink.resume()
     this._pump()
   }
 
   _final(callback) {
-    this._outlet.whenIdle(() => {
+    this._sink.whenIdle(() => {
       this._finishing = callback
       this._finish()
     })
   }
 
+  /** Finishes the writing direction, now or at a later wakeup. */
   _finish() {
     if (!this[native].finish()) return
     const callback = this._finishing
     this._finishing = undefined
-    if (this[native].failure) this._notFinished(callback)
+    if (this[native].failure) this._finishFailed(callback)
     else callback()
   }
 
   _destroy(error, callback) {
-    this._outlet.flush()
-    this._outlet.abandon(error ?? coded(new Error('the stream was destroyed'), 'STREAM_CLOSED'))
+    this._sink.flush()
+    this._sink.discard(error ?? coded(new Error('the stream was destroyed'), 'STREAM_CLOSED'))
     unregister(this._number)
     this._closeNative(error)
     callback(error)
   }
 }
 
-/** From `node.open`, `node.accept`, `node.reply`, `node.replies`. */
+/** A stream from `node.open`, `node.accept`, `node.reply` or `node.replies`. */
 class NodeStream extends NativeDuplex {
   constructor(stream, number, limit) {
     super(stream, number, limit)
@@ -59,32 +70,36 @@ class NodeStream extends NativeDuplex {
     this.name = stream.name
     this._path = stream.path
     this._wrote = false
-    // As a socket: who only writes, or waits, learns that it was refused or has broken.
+    // Like a socket, it reads ahead: a user that only writes, or waits, learns of a refusal or an
+    // end.
     process.nextTick(() => this.read(0))
   }
 
-  /** The way its bytes take now: `'neighbour'`, `'direct'` or `'relayed'`. */
+  /** The path its bytes take now: `'neighbour'`, `'direct'` or `'relayed'`. */
   get path() {
     this._path = this[native].path ?? this._path
     return this._path
   }
 
-  _refused() {
+  _writeRefused() {
     if (!this.destroyed) this.destroy(this._error())
   }
 
   /** Something that was written could not be sent. */
-  _notFinished(callback) {
+  _finishFailed(callback) {
     callback(this._error())
   }
 
-  _ended() {
+  _sourceEnded() {
     if (!this[native].failure) this.push(null)
-    else this.destroy(this._isOfInterest() ? this._error() : undefined)
+    else this.destroy(this._failureMatters() ? this._error() : undefined)
   }
 
-  /** Whether its failure concerns anybody. What all was sent on, or nothing ever, and nobody reads or listens, just closes. */
-  _isOfInterest() {
+  /**
+   * Returns whether a failure has to be reported. Where nobody reads or listens and nothing that
+   * was written is lost, the stream just closes.
+   */
+  _failureMatters() {
     return this.listenerCount('error') > 0 || this._isRead() || (this._wrote && !this.writableFinished)
   }
 
@@ -98,9 +113,12 @@ class NodeStream extends NativeDuplex {
     return failure ? fromFailure(failure) : coded(new Error('the stream has ended'), 'STREAM_CLOSED')
   }
 
-  /** What was ended in order stays so; a stream that is destroyed before must not look like one that has ended. */
+  /**
+   * Closes the native stream: in order where this end was finished, else with a reset, so that a
+   * destroyed stream never looks like a finished one to the other end.
+   */
   _closeNative(error) {
-    // `for await` destroys what it has read to the end.
+    // `for await` destroys a stream that it has read to the end; that is not a failure.
     const inOrder = this.writableFinished || (this.readableEnded && (!error || error.code === 'ABORT_ERR'))
     const reason = error ? String(error.message ?? error) : 'the stream was destroyed'
     this[native].close(inOrder ? undefined : reason)
@@ -116,12 +134,12 @@ class Peer extends NativeDuplex {
     this.remoteAddress = stream.address
     this.remotePort = stream.port
     this._closing = false
-    this._gone = false
+    this._linkGone = false
   }
 
-  /** Ends the link; what was written before is sent first. */
+  /** Closes the link, after what was written before has left or `CLOSE_TIMEOUT` is over. */
   close() {
-    if (this._closing || this._gone || this.destroyed) return
+    if (this._closing || this._linkGone || this.destroyed) return
     this._closing = true
     let done = false
     const close = () => {
@@ -131,40 +149,35 @@ class Peer extends NativeDuplex {
       this[native].close()
     }
     const timer = setTimeout(close, CLOSE_TIMEOUT).unref()
-    this._outlet.whenIdle(close)
+    this._sink.whenIdle(close)
   }
 
-  /** The link is gone: the stream ends, and is closed then, also where nobody reads. */
-  _linkGone() {
-    if (this._gone) return
-    this._gone = true
+  /** Called when the link is gone: ends the stream and then closes it, even if nobody reads. */
+  _linkClosed() {
+    if (this._linkGone) return
+    this._linkGone = true
     if (this.destroyed) return
     if (this.readableEnded) this.destroy()
     else this.once('end', () => this.destroy())
-    // Who has paused it will go on; where nobody reads, what is left is dropped.
+    // A reader that has paused will resume. Without a reader, what is left is dropped.
     if (this.listenerCount('data') === 0 && this.listenerCount('readable') === 0) this.resume()
-    this._pumpSoon()
+    this._schedulePump()
   }
 
-  /** Nothing more can be written; where that is because the link has gone, the end follows. */
-  _refused() {}
+  /** Does nothing: where writing fails because the link is gone, `_linkClosed` follows. */
+  _writeRefused() {}
 
-  /** Nor is that an error, which old programs do not expect: it closes without having finished. */
-  _notFinished() {}
+  /** Does nothing: programs for 0.2.x expect no error, so the stream closes without `finish`. */
+  _finishFailed() {}
 
-  _ended() {
+  _sourceEnded() {
     this.push(null)
   }
 
-  /** Where the link has gone already there may be a new one to this node: it stays. */
   _closeNative() {
-    if (!this._gone) this[native].close()
+    // After the link is gone there may be a new link to the same node, which has to stay.
+    if (!this._linkGone) this[native].close()
   }
 }
 
-/** Makes a stream of a native one whose number is this one. */
-function named(stream, number, limit) {
-  return new NodeStream(stream, number, limit)
-}
-
-module.exports = { NodeStream, Peer, named }
+module.exports = { NodeStream, Peer }

@@ -1,4 +1,4 @@
-//! What happens to a node.
+//! What happens to a node: the library's events, one by one, in the form that JavaScript gets.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,26 +9,33 @@ use smokesignal::{Event, Events, Peer};
 
 use crate::failure::Failure;
 use crate::stream::Stream;
+use crate::wake_queue::WakeQueue;
 
-/// One event; which of the fields are there depends on its name.
+/// One event. Its name decides which of the fields are set; `lib/node-events.js` handles each name.
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
     pub name: String,
-    /// Of a peer, or of the seed that was lost.
+    /// The id of the peer, or of the seed that was lost.
     pub id: Option<String>,
+    /// `HOST:PORT` of a seed that cannot be reached.
     pub seed: Option<String>,
     pub size: Option<u32>,
     pub size_before: Option<u32>,
     pub other_size: Option<u32>,
+    /// How long the netsplit lasted, in milliseconds.
     pub duration: Option<f64>,
+    /// How many events were dropped.
     pub missed: Option<f64>,
+    /// Why the seed cannot be reached.
     pub failure: Option<Failure>,
 }
 
+/// The events of a node, in order.
 #[napi]
 pub struct NativeEvents {
     events: Events,
+    /// The peer of the last `added`, until JavaScript takes it.
     added: Option<Peer>,
     waker: Waker,
 }
@@ -39,7 +46,7 @@ impl NativeEvents {
         Self { events, added: None, waker }
     }
 
-    /// The next event, if there is one.
+    /// Returns the next event, if there is one.
     #[napi]
     pub fn poll(&mut self) -> Option<NativeEvent> {
         loop {
@@ -51,6 +58,7 @@ impl NativeEvents {
         }
     }
 
+    /// Returns `None` for an event that JavaScript does not know.
     fn convert(&mut self, event: Event) -> Option<NativeEvent> {
         let count = |number: usize| Some(u32::try_from(number).unwrap_or(u32::MAX));
         let named = |name: &str| NativeEvent { name: name.to_owned(), ..NativeEvent::default() };
@@ -83,9 +91,9 @@ impl NativeEvents {
         })
     }
 
-    /// The peer of the last `added`; its reads and writes wake with `number`.
+    /// Returns the peer of the last `added`. Its reads and writes make `number` due.
     #[napi]
-    pub fn take_peer(&mut self, bell: &crate::bell::Bell, number: u32) -> Option<Stream> {
-        self.added.take().map(|peer| Stream::of_peer(peer, bell.waker(number)))
+    pub fn take_peer(&mut self, wake_queue: &WakeQueue, number: u32) -> Option<Stream> {
+        self.added.take().map(|peer| Stream::of_peer(peer, wake_queue.waker(number)))
     }
 }

@@ -1,4 +1,9 @@
-//! Errors of the library as JavaScript gets them: a code, a text, and what kind of error it is.
+//! Errors of the library as JavaScript gets them: a code, a text, and the kind of error.
+//!
+//! Each error type of the library has a `From` here, which gives every variant its code and, where
+//! the system is the cause, the name that Node.js uses for it. Functions that return a [`Failure`]
+//! hand it over as an object; functions that throw pack it into the text of the exception
+//! ([`thrown`]).
 
 use std::io;
 
@@ -8,14 +13,14 @@ use smokesignal::{
     StreamError,
 };
 
-/// What `lib/errors.js` makes an error of.
+/// The parts of an error, from which `lib/errors.js` makes a JavaScript one.
 #[napi(object)]
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// `ERR_SMOKESIGNAL_` goes before it.
+    /// Without its prefix `ERR_SMOKESIGNAL_`.
     pub code: String,
     pub message: String,
-    /// The value is out of range: a `RangeError`.
+    /// Whether a value is out of range, which makes it a `RangeError`.
     pub range: bool,
     /// The system's name for the cause, such as `EADDRINUSE`.
     pub system: Option<String>,
@@ -35,7 +40,7 @@ impl Failure {
     }
 }
 
-/// The texts name options as Rust spells them.
+/// Returns a text of the library with the names that options and methods have in JavaScript.
 pub(crate) fn in_javascript(text: &str) -> String {
     const NAMES: [(&str, &str); 7] = [
         ("max_message", "maxMessage"),
@@ -166,7 +171,7 @@ impl From<LocalIpError> for Failure {
     }
 }
 
-/// As an exception: `lib/errors.js` reads it from the text.
+/// An exception whose text has all parts; `calling` in `lib/errors.js` takes it apart.
 impl From<Failure> for napi::Error {
     fn from(Failure { code, message, range, system }: Failure) -> Self {
         let kind = if range { "range" } else { "" };
@@ -174,7 +179,7 @@ impl From<Failure> for napi::Error {
     }
 }
 
-/// For `?` in functions that JavaScript calls.
+/// Returns an error as an exception, for `?` in functions that JavaScript calls.
 pub(crate) fn thrown(error: impl Into<Failure>) -> napi::Error {
     error.into().into()
 }

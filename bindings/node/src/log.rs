@@ -1,4 +1,9 @@
-//! Log lines of the library, for the `logger` of the node that they are about.
+//! Passes log lines of the library to the `logger` of the node that they are about.
+//!
+//! Each node runs in a tracing span that carries the number of its log. [`Router`], the addon's
+//! subscriber, finds that number for every event and puts a line into the log's queue, which
+//! JavaScript empties when the log's waker is due. With no logger at all nothing is subscribed, and
+//! log statements cost nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
@@ -15,18 +20,18 @@ use tracing::{Event, Level, Metadata, Span, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-/// Lines that wait for JavaScript; later ones lose, and are counted.
+/// Lines that wait for JavaScript. Later ones are dropped and counted.
 const MAX_LINES: usize = 1024;
 
-/// One line.
+/// A log line.
 #[napi(object)]
 pub struct NativeLine {
-    /// `trace` to `error`.
+    /// From `trace` to `error`.
     pub level: String,
     pub text: String,
 }
 
-/// What one node has to say.
+/// The log of one node.
 pub(crate) struct Log {
     number: u64,
     level: LevelFilter,
@@ -40,7 +45,7 @@ struct Lines {
     dropped: u64,
 }
 
-/// The logs there are, by the number that the span of a node carries.
+/// All logs, by the number that the span of a node carries.
 static LOGS: Mutex<BTreeMap<u64, Arc<Log>>> = Mutex::new(BTreeMap::new());
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
@@ -48,20 +53,21 @@ fn logs() -> MutexGuard<'static, BTreeMap<u64, Arc<Log>>> {
     LOGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends with the node.
+/// A node's log and span. Dropping it ends the log.
 pub(crate) struct Logging {
     pub(crate) log: Option<Arc<Log>>,
-    /// What is done within it is told to this log.
+    /// Events inside this span go to the log.
     pub(crate) span: Span,
 }
 
 impl Logging {
-    /// `level`: the least that the node's logger wants, such as `debug`; nothing if it has no method at all.
+    /// Opens a log. `level` is the least severe level that the node's logger takes, such as
+    /// `debug`; `None` if the logger has no method at all.
     pub(crate) fn new(level: Option<&str>, waker: Waker) -> Self {
         let level = level.and_then(|level| level.parse::<Level>().ok());
         let Some(level) = level else { return Self { log: None, span: Span::none() } };
         static INSTALL: Once = Once::new();
-        // Another subscriber of this addon there cannot be.
+        // It cannot fail: nothing else in this addon sets a subscriber.
         INSTALL.call_once(|| drop(tracing::subscriber::set_global_default(Registry::default().with(Router))));
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let log =
@@ -97,6 +103,7 @@ impl Log {
         self.waker.wake_by_ref();
     }
 
+    /// Returns the lines that wait, and a warning if some were dropped.
     pub(crate) fn take(&self) -> Vec<NativeLine> {
         let mut lines = self.lock();
         let dropped = std::mem::take(&mut lines.dropped);
@@ -107,7 +114,9 @@ impl Log {
             .map(|(level, text)| NativeLine { level: name(level).to_owned(), text })
             .collect();
         if dropped > 0 {
-            let text = format!("{dropped} log lines were dropped: too many");
+            let text = format!(
+                "{dropped} log lines were dropped: more than {MAX_LINES} waited; log less, or at a higher level"
+            );
             taken.push(NativeLine { level: name(Level::WARN).to_owned(), text });
         }
         taken
@@ -124,24 +133,24 @@ fn name(level: Level) -> &'static str {
     }
 }
 
-/// What any of them wants.
-fn most() -> LevelFilter {
+/// Returns the most verbose level that any log takes.
+fn most_verbose() -> LevelFilter {
     logs().values().map(|log| log.level).max().unwrap_or(LevelFilter::OFF)
 }
 
-/// Finds the log of the node that an event is about: its span, or one around it, has the number.
+/// Routes events to the log of their node: the event's span, or one around it, has the number.
 struct Router;
 
-/// In a span of a node.
+/// The number of a log, stored in a span.
 struct Number(u64);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Router {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        *metadata.level() <= most()
+        *metadata.level() <= most_verbose()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(most())
+        Some(most_verbose())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -166,7 +175,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Router {
     }
 }
 
-/// An event's message, then its fields as `name=value`.
+/// The text of an event: its message, then its fields as `name=value`.
 #[derive(Default)]
 struct Text {
     message: String,
@@ -197,6 +206,6 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
-        debug_assert!(written.is_ok(), "a string takes everything");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
     }
 }

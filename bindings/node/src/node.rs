@@ -1,4 +1,4 @@
-//! A node.
+//! A node: builds it from JavaScript's options, and gives out its readers, writers and operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,20 @@ use napi_derive::napi;
 use smokesignal::{Node, NodeBuilder, NodeId, NodeStream, Peer, ReadFrom};
 use tracing::Instrument as _;
 
-use crate::bell::Bell;
-use crate::broadcast::{Reader, Writer};
+use crate::accept::Acceptor;
+use crate::broadcast::{MessageReader, MessageWriter};
 use crate::events::NativeEvents;
 use crate::failure::{Failure, thrown};
 use crate::identity::NativeIdentity;
 use crate::log::{Logging, NativeLine};
-use crate::memory::NativeMemoryNetwork;
-use crate::op::{Op, Outcome};
-use crate::question::{Answers, Desk, Questions};
+use crate::memory_network::NativeMemoryNetwork;
+use crate::operation::{Operation, Outcome};
+use crate::question::{Answers, QuestionQueue, Questions};
 use crate::runtime;
 use crate::stream::Stream;
+use crate::wake_queue::WakeQueue;
 
-/// Options, checked by `lib/options.js`; what is not set has the library's default.
+/// Options, checked by `lib/options.js`. Those that are not set have the library's default.
 #[napi(object)]
 pub struct NativeOptions {
     pub address: String,
@@ -29,25 +30,27 @@ pub struct NativeOptions {
     pub seeds: Vec<String>,
     pub advertise: Vec<String>,
     pub min_peers: u32,
-    /// Nothing: no limit.
+    /// `None` means no limit.
     pub max_peers: Option<u32>,
     /// In milliseconds.
     pub ping_timeout: f64,
+    /// In bytes.
     pub max_message: Option<f64>,
     pub key_file: Option<String>,
     pub network_secret: Option<Uint8Array>,
     pub unsigned: bool,
-    /// So many messages of each writer before now; nothing: from now on.
+    /// How many earlier messages of each writer to read. `None` reads from now on.
     pub backlog: Option<f64>,
-    /// All that is retained.
+    /// Whether to read everything that the network retains.
     pub from_oldest: bool,
     pub relay_only: bool,
     pub prefer_near_peers: bool,
     pub rng_seed: Option<f64>,
-    /// The least level that the logger has a method for.
+    /// The least severe level that the logger has a method for.
     pub log_level: Option<String>,
 }
 
+/// A node and its log.
 #[napi]
 pub struct NativeNode {
     node: Node,
@@ -56,16 +59,16 @@ pub struct NativeNode {
 
 #[napi]
 impl NativeNode {
-    /// `number` is due when there are log lines.
+    /// Builds a node. `number` becomes due when there are log lines.
     #[napi(constructor)]
     pub fn new(
         options: NativeOptions,
         identity: Option<ClassInstance<NativeIdentity>>,
         network: Option<ClassInstance<NativeMemoryNetwork>>,
-        bell: &Bell,
+        wake_queue: &WakeQueue,
         number: u32,
     ) -> Result<Self> {
-        let logging = Logging::new(options.log_level.as_deref(), bell.waker(number));
+        let logging = Logging::new(options.log_level.as_deref(), wake_queue.waker(number));
         let entered = logging.span.enter();
         let mut builder = configured(&options)?;
         if let Some(path) = &options.key_file {
@@ -82,132 +85,148 @@ impl NativeNode {
         Ok(Self { node, logging })
     }
 
+    /// Returns the log lines since the last call.
     #[napi]
-    pub fn take_lines(&self) -> Vec<NativeLine> {
+    pub fn take_log_lines(&self) -> Vec<NativeLine> {
         self.logging.log.as_ref().map(|log| log.take()).unwrap_or_default()
     }
 
+    /// The public key in hex.
     #[napi(getter)]
     pub fn id(&self) -> String {
         self.node.id().to_string()
     }
 
-    /// The ids of the present peers.
+    /// Returns the ids of the present peers.
     #[napi]
     pub fn peers(&self) -> Vec<String> {
         self.node.peers().list().iter().map(|peer| peer.id().to_string()).collect()
     }
 
-    /// One of them; its reads and writes wake with `number`.
+    /// Returns the stream to a peer, if it is still there. Its reads and writes make `number` due.
     #[napi]
-    pub fn peer(&self, id: String, bell: &Bell, number: u32) -> Result<Option<Stream>> {
+    pub fn peer(&self, id: String, wake_queue: &WakeQueue, number: u32) -> Result<Option<Stream>> {
         let peer = self.node.peers().get(&node_id(&id)?);
-        Ok(peer.map(|peer| Stream::of_peer(peer, bell.waker(number))))
+        Ok(peer.map(|peer| Stream::of_peer(peer, wake_queue.waker(number))))
     }
 
+    /// Where the node listens, while it runs.
     #[napi(getter)]
     pub fn address(&self) -> Option<String> {
         self.node.local_addr().map(|address| address.ip().to_string())
     }
 
+    /// The port where it listens, while it runs.
     #[napi(getter)]
     pub fn port(&self) -> Option<u16> {
         self.node.local_addr().map(|address| address.port())
     }
 
+    /// The number of nodes in the network, this one included; 0 while it is stopped.
     #[napi(getter)]
     pub fn size(&self) -> u32 {
         self.node.network_size() as u32
     }
 
+    /// Message copies that have arrived since the last start.
     #[napi(getter)]
     pub fn copies_received(&self) -> f64 {
         self.node.copies_received() as f64
     }
 
+    /// Starts the node. As for every [`Operation`], `number` becomes due when it has to be polled.
     #[napi]
-    pub fn start(&self, bell: &Bell, number: u32) -> Op {
+    pub fn start(&self, wake_queue: &WakeQueue, number: u32) -> Operation {
         let (node, span) = (self.node.clone(), self.logging.span.clone());
         let start = async move { node.start().await };
-        Op::new(bell.waker(number), start.instrument(span), |()| Outcome::Done)
+        Operation::new(wake_queue.waker(number), start.instrument(span), |()| Outcome::Done)
     }
 
+    /// Stops the node.
     #[napi]
-    pub fn stop(&self, bell: &Bell, number: u32) -> Op {
+    pub fn stop(&self, wake_queue: &WakeQueue, number: u32) -> Operation {
         let (node, span) = (self.node.clone(), self.logging.span.clone());
         let stop = async move {
             node.stop().await;
             Ok::<_, Failure>(())
         };
-        Op::new(bell.waker(number), stop.instrument(span), |()| Outcome::Done)
+        Operation::new(wake_queue.waker(number), stop.instrument(span), |()| Outcome::Done)
     }
 
-    /// The peer comes as an event, too: what is of interest here is why not.
+    /// Connects to `HOST:PORT`. The peer arrives as an event as well; the operation tells why not.
     #[napi]
-    pub fn add_peer(&self, address: String, bell: &Bell, number: u32) -> Op {
+    pub fn add_peer(&self, address: String, wake_queue: &WakeQueue, number: u32) -> Operation {
         let node = self.node.clone();
-        let waker = bell.waker(number);
+        let waker = wake_queue.waker(number);
         let add = async move { node.add_peer(address).await.map(|peer| (peer, waker)) };
-        Op::new(bell.waker(number), add, |(peer, waker): (Peer, _)| {
+        Operation::new(wake_queue.waker(number), add, |(peer, waker): (Peer, _)| {
             Outcome::Stream(Box::new(Stream::of_peer(peer, waker)))
         })
     }
 
-    /// `number` is due when this is over, and then whenever the stream is.
+    /// Opens a stream. Afterwards `number` belongs to that stream.
     #[napi]
-    pub fn open(&self, id: String, name: String, bell: &Bell, number: u32) -> Result<Op> {
+    pub fn open(&self, id: String, name: String, wake_queue: &WakeQueue, number: u32) -> Result<Operation> {
         let id = node_id(&id)?;
         let node = self.node.clone();
-        let waker = bell.waker(number);
+        let waker = wake_queue.waker(number);
         let open = async move { node.open(id, &name).await.map(|stream| (stream, waker)) };
-        Ok(Op::new(bell.waker(number), open, |(stream, waker): (NodeStream, _)| {
+        Ok(Operation::new(wake_queue.waker(number), open, |(stream, waker): (NodeStream, _)| {
             Outcome::Stream(Box::new(Stream::named(stream, waker)))
         }))
     }
 
+    /// Accepts streams of this name. `number` becomes due when another node opens one.
     #[napi]
-    pub fn accept(&self, name: String, bell: &Bell, number: u32) -> Result<Acceptor> {
+    pub fn accept(&self, name: String, wake_queue: &WakeQueue, number: u32) -> Result<Acceptor> {
         let acceptor = self.node.accept(&name).map_err(thrown)?;
-        Ok(Acceptor { acceptor: Some(acceptor), waker: bell.waker(number) })
+        Ok(Acceptor::new(acceptor, wake_queue.waker(number)))
     }
 
-    /// As [`open`](Self::open); `timeout` in milliseconds.
+    /// Asks a question; answers are collected for `timeout` milliseconds. Afterwards `number`
+    /// belongs to the answers.
     #[napi]
-    pub fn ask(&self, question: &[u8], timeout: f64, bell: &Bell, number: u32) -> Op {
+    pub fn ask(&self, question: &[u8], timeout: f64, wake_queue: &WakeQueue, number: u32) -> Operation {
         let (node, question) = (self.node.clone(), bytes::Bytes::copy_from_slice(question));
-        // A time that nobody lives to see is as long as the library makes of it.
+        // A timeout beyond the range of `Duration`, such as `Infinity`, is the longest there is.
         let timeout = Duration::try_from_secs_f64(timeout / 1000.0).unwrap_or(Duration::MAX);
-        let waker = bell.waker(number);
+        let waker = wake_queue.waker(number);
         let ask = async move { node.ask(question, timeout).await.map(|answers| (answers, waker)) };
-        Op::new(bell.waker(number), ask, |(answers, waker)| Outcome::Answers(Answers::new(answers, waker)))
+        Operation::new(wake_queue.waker(number), ask, |(answers, waker)| {
+            Outcome::Answers(Answers::new(answers, waker))
+        })
     }
 
+    /// Answers the questions of others. `number` becomes due when there is one.
     #[napi]
-    pub fn answer(&self, bell: &Bell, number: u32) -> Result<Questions> {
+    pub fn answer(&self, wake_queue: &WakeQueue, number: u32) -> Result<Questions> {
         let (_entered, _span) = (runtime::enter(), self.logging.span.enter());
-        let (desk, waker) = (Arc::new(Desk::default()), bell.waker(number));
-        let asked = Arc::clone(&desk);
+        let (queue, waker) = (Arc::new(QuestionQueue::default()), wake_queue.waker(number));
+        let asked = Arc::clone(&queue);
         let answering =
             self.node.answer(move |from, data| Arc::clone(&asked).answer(from, data, waker.clone()));
-        Ok(Questions::new(desk, answering.map_err(thrown)?))
+        Ok(Questions::new(queue, answering.map_err(thrown)?))
     }
 
+    /// Returns the node's events. `number` becomes due when there is one.
     #[napi]
-    pub fn events(&self, bell: &Bell, number: u32) -> NativeEvents {
-        NativeEvents::new(self.node.events(), bell.waker(number))
+    pub fn events(&self, wake_queue: &WakeQueue, number: u32) -> NativeEvents {
+        NativeEvents::new(self.node.events(), wake_queue.waker(number))
     }
 
-    /// Reads what arrives from now on, of this channel or what is meant for everyone.
+    /// Returns a reader of what arrives from now on: on this channel, or on the application's
+    /// broadcast.
     #[napi]
-    pub fn reader(&self, channel: Option<String>, bell: &Bell, number: u32) -> Reader {
+    pub fn reader(&self, channel: Option<String>, wake_queue: &WakeQueue, number: u32) -> MessageReader {
         let broadcast = channel.map_or_else(|| self.node.broadcast(), |name| self.node.channel(&name));
-        Reader::new(broadcast, bell.waker(number))
+        MessageReader::new(broadcast, wake_queue.waker(number))
     }
 
+    /// Returns a writer to this channel, or to the application's broadcast.
     #[napi]
-    pub fn writer(&self, channel: Option<String>, bell: &Bell, number: u32) -> Writer {
+    pub fn writer(&self, channel: Option<String>, wake_queue: &WakeQueue, number: u32) -> MessageWriter {
         let broadcast = channel.map_or_else(|| self.node.broadcast(), |name| self.node.channel(&name));
-        Writer::new(broadcast.sender(), bell.waker(number))
+        MessageWriter::new(broadcast.sender(), wake_queue.waker(number))
     }
 }
 
@@ -215,8 +234,12 @@ fn node_id(text: &str) -> Result<NodeId> {
     text.parse().map_err(|error| napi::Error::from_reason(format!("{error}")))
 }
 
+/// Returns the library's builder with these options.
 fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
-    let bad = || napi::Error::from_reason(format!("`{}` is no address", options.address));
+    let bad = || {
+        let text = format!("`{}` is not an IP address; write one such as 10.0.0.1", options.address);
+        napi::Error::from_reason(text)
+    };
     let mut builder = Node::builder()
         .address(options.address.parse().map_err(|_| bad())?)
         .port(options.port)
@@ -247,29 +270,4 @@ fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
         builder = builder.rng_seed(seed as u64);
     }
     Ok(builder)
-}
-
-/// Streams of one name that others open.
-#[napi]
-pub struct Acceptor {
-    acceptor: Option<smokesignal::Acceptor>,
-    waker: std::task::Waker,
-}
-
-#[napi]
-impl Acceptor {
-    /// The next stream, if there is one; `number` is due whenever it is.
-    #[napi]
-    pub fn poll(&mut self, bell: &Bell, number: u32) -> Option<Stream> {
-        let acceptor = self.acceptor.as_mut()?;
-        match runtime::poll_once(acceptor.recv(), &self.waker) {
-            std::task::Poll::Ready(stream) => stream.map(|stream| Stream::named(stream, bell.waker(number))),
-            std::task::Poll::Pending => None,
-        }
-    }
-
-    #[napi]
-    pub fn close(&mut self) {
-        self.acceptor = None;
-    }
 }

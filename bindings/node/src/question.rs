@@ -1,4 +1,8 @@
-//! Questions to everyone: the answers to one that was asked, and those that others ask.
+//! Questions to everyone: the answers to one's own, and the questions of others.
+//!
+//! [`Answers`] polls for answers. For the other direction, the library calls an async handler for
+//! each question; [`QuestionQueue::answer`] is that handler. It queues the question for JavaScript
+//! and waits on a channel, which [`Questions::answer`] resolves by the question's number.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -14,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::runtime;
 
-/// An answer.
+/// An answer, and the id of the node that gave it.
 #[napi(object)]
 pub struct NativeAnswer {
     pub from: String,
@@ -26,7 +30,8 @@ type Next = Pin<Box<dyn Future<Output = (Option<smokesignal::Answer>, smokesigna
 /// The answers to one question.
 #[napi]
 pub struct Answers {
-    /// Kept, not made anew for each poll: it holds the timer of the last one's time.
+    /// The future of the next answer; `None` at the end. It is kept between polls, because it holds
+    /// the timer of the question.
     next: Option<Next>,
     waker: Waker,
 }
@@ -37,7 +42,7 @@ impl Answers {
         Self { next: Some(following(answers)), waker }
     }
 
-    /// The next answer, if it is there.
+    /// Returns the next answer, if it has arrived.
     #[napi]
     pub fn poll(&mut self) -> Option<NativeAnswer> {
         let _entered = runtime::enter();
@@ -49,12 +54,13 @@ impl Answers {
         answer.map(|answer| NativeAnswer { from: answer.from.to_string(), data: answer.data.to_vec().into() })
     }
 
-    /// Whether no more will come.
+    /// Whether no more answers will come.
     #[napi(getter)]
     pub fn ended(&self) -> bool {
         self.next.is_none()
     }
 
+    /// Drops answers that are still to come.
     #[napi]
     pub fn close(&mut self) {
         let _entered = runtime::enter();
@@ -62,11 +68,12 @@ impl Answers {
     }
 }
 
+/// Returns the future of the next answer, which gives the stream of answers back.
 fn following(mut answers: smokesignal::Answers) -> Next {
     Box::pin(async move { (answers.recv().await, answers) })
 }
 
-/// A question that somebody asks.
+/// A question of another node. JavaScript answers it by its number.
 #[napi(object)]
 pub struct NativeQuestion {
     pub number: u32,
@@ -74,23 +81,27 @@ pub struct NativeQuestion {
     pub data: Buffer,
 }
 
-/// Where the library puts questions, and JavaScript the answers.
+/// Questions on their way to JavaScript, and those that wait for its answer. The library has 64
+/// handlers running at most, which is the limit of both.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<State>);
+pub(crate) struct QuestionQueue(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// Questions that JavaScript has not taken.
     waiting: VecDeque<(u32, NodeId, Bytes)>,
+    /// Where the answer to each question goes.
     open: BTreeMap<u32, oneshot::Sender<Option<Bytes>>>,
+    /// The number of the last question.
     last: u32,
 }
 
-impl Desk {
+impl QuestionQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer to this question. The library asks 64 at once at most.
+    /// Handles one question: queues it and waits for JavaScript's answer.
     pub(crate) async fn answer(self: Arc<Self>, from: NodeId, data: Bytes, waker: Waker) -> Option<Bytes> {
         let (sender, answer) = oneshot::channel();
         {
@@ -105,38 +116,41 @@ impl Desk {
     }
 }
 
-/// The questions of others, as long as it is not closed.
+/// The questions of others, until it is closed.
 #[napi]
 pub struct Questions {
-    desk: Arc<Desk>,
+    queue: Arc<QuestionQueue>,
     answering: Option<ResponderGuard>,
 }
 
 #[napi]
 impl Questions {
-    pub(crate) fn new(desk: Arc<Desk>, answering: ResponderGuard) -> Self {
-        Self { desk, answering: Some(answering) }
+    pub(crate) fn new(queue: Arc<QuestionQueue>, answering: ResponderGuard) -> Self {
+        Self { queue, answering: Some(answering) }
     }
 
+    /// Returns the next question, if there is one.
     #[napi]
     pub fn poll(&self) -> Option<NativeQuestion> {
-        let (number, from, data) = self.desk.lock().waiting.pop_front()?;
+        let (number, from, data) = self.queue.lock().waiting.pop_front()?;
         Some(NativeQuestion { number, from: from.to_string(), data: data.to_vec().into() })
     }
 
-    /// Answers a question; without data, there is no answer.
+    /// Answers a question. Without data, no answer is sent.
     #[napi]
     pub fn answer(&self, number: u32, data: Option<&[u8]>) {
-        if let Some(sender) = self.desk.lock().open.remove(&number) {
-            // Who does not wait any more has stopped.
+        if let Some(sender) = self.queue.lock().open.remove(&number) {
+            // The send fails if the library has stopped waiting, for example because the node
+            // stopped.
             drop(sender.send(data.map(Bytes::copy_from_slice)));
         }
     }
 
+    /// Stops answering. Questions that wait get no answer.
     #[napi]
     pub fn close(&mut self) {
         self.answering = None;
-        let mut state = self.desk.lock();
+        let mut state = self.queue.lock();
         state.waiting.clear();
         state.open.clear();
     }

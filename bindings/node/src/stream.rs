@@ -1,4 +1,8 @@
 //! One duplex stream: to a neighbour, or a named one to any node.
+//!
+//! Reads and writes are polled by JavaScript with one waker. A chunk that had no room, in
+//! JavaScript's buffer or in the library, is held here. The first error is kept for
+//! [`Stream::failure`]; after it, reads end and writes are refused.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -10,27 +14,28 @@ use napi_derive::napi;
 use smokesignal::{NodeStream, Path, Peer, StreamError};
 use tokio::io::AsyncWrite as _;
 
-use crate::broadcast::{CLOSED, ENDED, MORE, Table, WAITS, together};
+use crate::batch::{BatchBuilder, CLOSED, WAITS, contiguous};
 use crate::failure::Failure;
 use crate::runtime::{self, poll_once};
 
 enum Kind {
     Peer(Peer),
     Named(NodeStream),
-    /// Given up by this side.
-    Gone,
+    /// This side has closed it.
+    Closed,
 }
 
-/// Chunks in both directions.
+/// A stream of chunks in both directions.
 #[napi]
 pub struct Stream {
     kind: Kind,
-    /// Of the other node.
+    /// The id of the other node.
     id: String,
-    /// A chunk that had no room in the buffer.
+    /// A chunk that had no room in JavaScript's buffer.
     unread: Option<Bytes>,
-    /// One that was taken and has no room yet.
+    /// A chunk that was taken from JavaScript and has no room in the library yet.
     unsent: Option<Bytes>,
+    /// The first error.
     failure: Option<Failure>,
     waker: Waker,
 }
@@ -49,34 +54,27 @@ impl Stream {
         Self { kind, id, unread: None, unsent: None, failure: None, waker }
     }
 
-    /// Puts chunks that have arrived into `buffer`, and their lengths into `table` behind its head.
+    /// Fills `buffer` with chunks that have arrived, and `table` with their lengths.
     #[napi]
-    pub fn take(&mut self, mut buffer: BufferSlice<'_>, mut table: BufferSlice<'_>) {
-        let mut table = Table(&mut table);
-        let room = table.room(1);
-        let (mut bytes, mut need, mut flags, mut count) = (0, 0, 0, 0);
-        while count < room {
-            let data = match self.next() {
+    pub fn read_into(&mut self, mut buffer: BufferSlice<'_>, mut table: BufferSlice<'_>) {
+        let mut batch = BatchBuilder::<1>::new(&mut buffer, &mut table);
+        while batch.has_room() {
+            match self.next() {
                 Poll::Pending => break,
                 Poll::Ready(None) => {
-                    flags |= ENDED;
+                    batch.end();
                     break;
                 }
-                Poll::Ready(Some(data)) => data,
-            };
-            let Some(place) = buffer[bytes..].get_mut(..data.len()) else {
-                need = data.len() as u32;
-                self.unread = Some(data);
-                break;
-            };
-            place.copy_from_slice(&data);
-            table.entry(count, [data.len() as u32]);
-            (bytes, count) = (bytes + data.len(), count + 1);
+                Poll::Ready(Some(data)) => {
+                    if !batch.copy(&data) {
+                        self.unread = Some(data);
+                        break;
+                    }
+                    batch.entry([data.len() as u32]);
+                }
+            }
         }
-        if need > 0 || count == room {
-            flags |= MORE;
-        }
-        table.head([count as u32, bytes as u32, need, flags]);
+        batch.finish();
     }
 
     fn next(&mut self) -> Poll<Option<Bytes>> {
@@ -91,17 +89,17 @@ impl Stream {
                     None
                 })
             }),
-            Kind::Gone => Poll::Ready(None),
+            Kind::Closed => Poll::Ready(None),
         }
     }
 
-    /// As that of a broadcast stream.
+    /// Writes chunks, like [`MessageWriter::write`](crate::broadcast::MessageWriter::write).
     #[napi]
     pub fn write(&mut self, buffer: &[u8], lengths: &[u32], count: u32) -> Result<u32> {
-        let (mut data, lengths) = together(buffer, lengths, count)?;
+        let (mut data, lengths) = contiguous(buffer, lengths, count)?;
         for (taken, length) in (0..).zip(lengths) {
             self.unsent = Some(data.split_to(*length as usize));
-            match self.proceed() {
+            match self.resume_write() {
                 0 => {}
                 CLOSED => return Ok(taken | CLOSED),
                 state => return Ok((taken + 1) | state),
@@ -110,14 +108,14 @@ impl Stream {
         Ok(count)
     }
 
-    /// As that of a broadcast stream.
+    /// Tries to send the chunk that is held. Returns 0 if there is room for more, else the state.
     #[napi]
-    pub fn proceed(&mut self) -> u32 {
+    pub fn resume_write(&mut self) -> u32 {
         let Some(data) = &self.unsent else { return 0 };
         let sent = match &self.kind {
             Kind::Peer(peer) => poll_once(peer.send(data.clone()), &self.waker).map_err(Failure::from),
             Kind::Named(stream) => poll_once(stream.send(data.clone()), &self.waker).map_err(Failure::from),
-            Kind::Gone => return CLOSED,
+            Kind::Closed => return CLOSED,
         };
         match sent {
             Poll::Pending => WAITS,
@@ -133,14 +131,15 @@ impl Stream {
         }
     }
 
-    /// Ends the writing direction. True once all that was written is on its way, or cannot be any more.
+    /// Finishes the writing direction. Returns whether that is done: everything that was written is
+    /// on its way, or has failed. If it is not, the stream's number becomes due later.
     #[napi]
     pub fn finish(&mut self) -> bool {
         let context = &mut Context::from_waker(&self.waker);
         let finished = match &mut self.kind {
             Kind::Peer(peer) => Pin::new(peer).poll_shutdown(context),
             Kind::Named(stream) => Pin::new(stream).poll_shutdown(context),
-            Kind::Gone => return true,
+            Kind::Closed => return true,
         };
         if let Poll::Ready(Err(error)) = &finished {
             let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<StreamError>());
@@ -150,39 +149,42 @@ impl Stream {
         finished.is_ready()
     }
 
-    /// Why it failed, if it did.
+    /// Why the stream failed, if it did.
     #[napi(getter)]
     pub fn failure(&self) -> Option<Failure> {
         self.failure.clone()
     }
 
-    /// Ends both directions at once, and tells the other side why; without a reason, the stream is let go in order: what was
-    /// written is still sent. A peer's link is closed.
+    /// Closes both directions. With a reason, a named stream is reset and the other end gets the
+    /// text; without one, it is closed in order, and what was written is still sent. A peer's link
+    /// is closed.
     #[napi]
     pub fn close(&mut self, reason: Option<String>) {
         let _entered = runtime::enter();
         (self.unread, self.unsent) = (None, None);
-        match (std::mem::replace(&mut self.kind, Kind::Gone), reason) {
+        match (std::mem::replace(&mut self.kind, Kind::Closed), reason) {
             (Kind::Peer(peer), _) => peer.close(),
             (Kind::Named(stream), Some(reason)) => stream.reset(&reason),
-            (Kind::Named(_) | Kind::Gone, _) => {}
+            (Kind::Named(_) | Kind::Closed, _) => {}
         }
     }
 
+    /// The id of the other node.
     #[napi(getter)]
     pub fn id(&self) -> String {
         self.id.clone()
     }
 
+    /// The name of a named stream.
     #[napi(getter)]
     pub fn name(&self) -> Option<String> {
         match &self.kind {
             Kind::Named(stream) => Some(stream.name().to_owned()),
-            Kind::Peer(_) | Kind::Gone => None,
+            Kind::Peer(_) | Kind::Closed => None,
         }
     }
 
-    /// The way that its bytes take.
+    /// The path that its bytes take now.
     #[napi(getter)]
     pub fn path(&self) -> Option<&'static str> {
         match &self.kind {
@@ -192,25 +194,25 @@ impl Stream {
                 _ => "direct",
             }),
             Kind::Peer(_) => Some("neighbour"),
-            Kind::Gone => None,
+            Kind::Closed => None,
         }
     }
 
-    /// Where a peer listens.
+    /// The IP address where a peer listens.
     #[napi(getter)]
     pub fn address(&self) -> Option<String> {
         match &self.kind {
             Kind::Peer(peer) => Some(peer.remote_addr().ip().to_string()),
-            Kind::Named(_) | Kind::Gone => None,
+            Kind::Named(_) | Kind::Closed => None,
         }
     }
 
-    /// Its port.
+    /// The port where a peer listens.
     #[napi(getter)]
     pub fn port(&self) -> Option<u16> {
         match &self.kind {
             Kind::Peer(peer) => Some(peer.remote_addr().port()),
-            Kind::Named(_) | Kind::Gone => None,
+            Kind::Named(_) | Kind::Closed => None,
         }
     }
 }

@@ -1,85 +1,79 @@
 'use strict'
-
-// The adapter of one namespace of one `io` object.
-//
-// socket.io-adapter knows what servers have to tell one another: it calls
-// `doPublish` and `doPublishResponse`, and is called with `onMessage` and
-// `onResponse`. Here is what it leaves open: recovery of broken connections,
-// what a server does to its own clients (at once, as without an adapter), and
-// timeouts that can be chosen.
-
+/**
+ * The adapter of one namespace of one `io` object.
+ *
+ * ClusterAdapterWithHeartbeat of socket.io-adapter knows what servers have to tell each other: it
+ * calls `doPublish` and `doPublishResponse`, and expects `onMessage` and `onResponse`. This class
+ * encodes, decodes and checks these messages (wire.js) and exchanges them through the node
+ * (bus.js). It adds what socket.io leaves open: connection state recovery across servers
+ * (recovery.js, sessions.js), actions on its own clients that take effect immediately, as without
+ * an adapter, and timeouts that can be chosen.
+ */
 const adapters = require('socket.io-adapter')
 const { coded } = require('../errors')
-const { Hub } = require('./hub')
+const { ClusterBus } = require('./bus')
 const { Recovery } = require('./recovery')
+const { Sessions } = require('./sessions')
 const {
-  Type, newTag, tagOf, nodeOf, uidOf,
+  Type, newTag, tagOf, nodeOf, uidOf, writeOffset,
   encodePublished, encodeDirect, readPublished, readDirect,
 } = require('./wire')
 
 const { Adapter, ClusterAdapterWithHeartbeat } = adapters
 
-/** How long a client that comes back may wait for its session. */
-const RESTORE_MS = 2000
-/** How long a server that has just started may not know yet who gave out an offset. */
-const GREET_MS = 500
-/** Servers between the one that gave out an offset and the one that has the session. */
-const MAX_MOVES = 8
-/** What a server that leaves tells the others about its clients, in a namespace. */
-const HANDOVER_BYTES = 4 << 20
-/** Servers that one node may have in this namespace, and all nodes together. */
+/**
+ * Servers that one node may have in this namespace, and all nodes together. Further ones are
+ * ignored.
+ */
 const MAX_SERVERS_PER_NODE = 64
 const MAX_SERVERS = 4096
 /** `PacketType.EVENT` of socket.io-parser. */
 const EVENT = 2
 
-const REFUSED = 'a client missed more than is kept here, and gets a fresh session'
-
 class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   constructor(nsp, node, options) {
     super(nsp, options)
-    this.hub = Hub.of(node)
+    this.bus = ClusterBus.of(node)
     this.tag = newTag()
-    this.uid = uidOf(this.hub.id, this.tag)
+    this.uid = uidOf(this.bus.id, this.tag)
     this.requestTimeout = options.requestTimeout
-    /** Publishes that did not reach the other servers. */
+    /** How many publishes were dropped for the other servers. */
     this.dropped = 0
     this.closed = false
-    this.beating = false
+    /** Whether a heartbeat has been published in this turn of the event loop. */
+    this.heartbeatSent = false
+    /** The number of the last message that was published. */
     this.number = 0
     const { connectionStateRecovery } = nsp.server.opts
     if (connectionStateRecovery) {
       this.recovery = new Recovery(this.uid, connectionStateRecovery.maxDisconnectionDuration)
-      this.startedAt = Date.now()
-      /** Sessions whose clients are about to be connected: sid to plan. */
+      this.sessions = new Sessions(this, this.recovery)
+      /** Restore plans of clients that are about to be connected, by their sid. */
       this.restoring = new Map()
-      /** Questions for sessions: id to what takes the answer. */
-      this.questions = new Map()
-      this.questionCount = 0
-      /** The position of the broadcast that is being delivered. */
+      /** The log position of the broadcast that is being delivered, or 0. */
       this.delivering = 0
     }
   }
 
   init() {
-    this.hub.add(this)
+    this.bus.add(this)
     super.init()
   }
 
-  /** Leaves: the other servers know at once. Resolves when they were told. */
+  /** Leaves the cluster and informs the other servers. Resolves when the message has left. */
   async close() {
     if (this.closed) return
-    this.#handOver()
+    this.sessions?.handOver()
     super.close()
     this.closed = true
-    // Requests are answered with what there is.
+    // Pending requests complete with the responses that have arrived.
     for (const uid of [...this.nodesMap.keys()]) this.removeNode(uid)
-    await this.hub.remove(this)
+    await this.bus.remove(this)
   }
 
-  // ---- What this server sends ----
+  // ---- Sending ----
 
-  /** Called by the hub when there are servers that have not heard of this one. */
+  /** Called by the bus when there may be servers that have not heard of this one. */
   announce() {
     this.publish({ type: Type.INITIAL_HEARTBEAT })
   }
@@ -88,20 +82,23 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     if (!this.closed) super.publish(message)
   }
 
-  /** Publishes to the other servers. Resolves at once, whatever becomes of it. */
+  /** Publishes to the other servers. Resolves immediately, whether it succeeds or not. */
   doPublish(message) {
     this.#publish(message)
     return Promise.resolve('')
   }
 
+  /**
+   * Publishes a message. Returns its frame `{ bytes, content }`, or `undefined` if there is none.
+   */
   #publish(message) {
     const heartbeat = message.type === Type.HEARTBEAT
-    if (isBeat(message)) {
+    if (isHeartbeat(message)) {
       this.recovery?.expire()
-      // Many who ask at once get one answer.
-      if (heartbeat && this.beating) return undefined
-      this.beating = true
-      setImmediate(() => { this.beating = false })
+      // One heartbeat answers all servers that have introduced themselves in this turn.
+      if (heartbeat && this.heartbeatSent) return undefined
+      this.heartbeatSent = true
+      setImmediate(() => { this.heartbeatSent = false })
     } else {
       this.number++
       this.recovery?.published(this.number)
@@ -110,53 +107,61 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     let problem
     try {
       frame = encodePublished(this.tag, this.number, message)
-      problem = this.hub.publish(this, frame.bytes, heartbeat)
+      problem = this.bus.publish(this, frame.bytes, heartbeat)
     } catch (error) {
       problem = error
     }
-    if (problem) this.dropping(problem)
+    if (problem) this.publishDropped(problem)
     return frame
   }
 
-  /** Counts a publish that the other servers do not get, and says so. */
-  dropping(cause) {
+  /** Counts a publish that the other servers do not get, logs it, and emits `error`. */
+  publishDropped(cause) {
     this.dropped++
-    const error = coded(new Error(
-      `A publish is dropped for the other servers: ${cause.message}. Publish less at a time, or smaller messages; where no other server is reached, look at the seeds of the node.`,
-      { cause }), 'SOCKET_IO_DROPPED')
-    this.hub.complain('dropped', `socket.io: ${error.message}`)
+    const text = `A publish is dropped for the other servers: ${cause.message}. Publish less at a time, `
+      + 'or smaller messages; where no other server is reached, look at the seeds of the node.'
+    const error = coded(new Error(text, { cause }), 'SOCKET_IO_DROPPED')
+    this.bus.warn('dropped', `socket.io: ${error.message}`)
     process.nextTick(() => {
       if (this.listenerCount('error') > 0) this.emit('error', error)
     })
   }
 
   doPublishResponse(uid, response) {
-    this.#send(uid, response)
+    this.sendDirect(uid, response)
     return Promise.resolve()
   }
 
-  #send(uid, message) {
+  /** Sends a message to one server. */
+  sendDirect(uid, message) {
     if (this.closed) return
     message.nsp = this.nsp.name
     let problem
     try {
-      problem = this.hub.send(uid, encodeDirect(this.tag, tagOf(uid), message))
+      problem = this.bus.send(uid, encodeDirect(this.tag, tagOf(uid), message))
     } catch (error) {
       problem = error
     }
-    if (problem) this.hub.complain('answer', `socket.io: an answer is dropped: ${problem.message}`)
+    if (problem) {
+      this.bus.warn('direct', `socket.io: a message to server ${uid} is dropped: ${problem.message}`)
+    }
   }
 
-  // ---- What comes from other servers ----
+  // ---- Receiving ----
 
-  /** Called by the hub with what another server published. */
+  /**
+   * Called by the bus with a frame that another server has published.
+   *
+   * @param frame from `openPublished`
+   * @param bytes the bytes of the frame
+   */
   receive(uid, frame, bytes) {
     if (this.closed || uid === this.uid || !this.#admits(uid)) return
     const message = readPublished(frame, uid)
     if (!this.recovery) return this.#handle(message)
-    if (!this.recovery.saw(uid, frame.number, isBeat(message))) return
-    if (isKept(message)) {
-      // A part of a larger buffer: kept alone, it does not hold the rest.
+    if (!this.recovery.received(uid, frame.number, isHeartbeat(message))) return
+    if (isRecoverable(message)) {
+      // A copy, because the frame is part of a larger buffer that would stay in memory with it.
       const content = Buffer.from(bytes.subarray(message.content))
       this.#deliver(uid, frame.number, message.data.opts, content, content.length,
         (offset) => this.#handle(message, offset))
@@ -168,64 +173,67 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
 
   #handle(message, offset) {
     if (message.type !== Type.BROADCAST) {
-      if (message.type === Type.SESSIONS) this.#takeOver(message.data)
-      else if (message.type === Type.TAKEN) this.recovery?.wentTo(message.data.pid, message.uid)
+      if (message.type === Type.SESSIONS) this.sessions?.takeOver(message.data)
+      else if (message.type === Type.TAKEN) this.recovery?.movedTo(message.data.pid, message.uid)
       return this.onMessage(message, offset)
     }
     try {
       this.onMessage(message, offset)
     } catch (error) {
-      // A value that the parser cannot write, such as a big integer in JSON.
-      this.hub.complain('broadcast', `socket.io: an event of another server cannot be sent to clients: ${error.message}`)
+      // The event has a value that the parser cannot encode, such as a big integer in JSON.
+      const text = `socket.io: an event of another server cannot be sent to clients: ${error.message}`
+      this.bus.warn('broadcast', text)
     }
   }
 
-  /** Whether there is room for this server among those that are known. */
+  /** Returns whether this server is known, or there is room for it. */
   #admits(uid) {
     if (this.nodesMap.has(uid)) return true
     const node = nodeOf(uid)
     let count = 0
     for (const known of this.nodesMap.keys()) if (nodeOf(known) === node) count++
     if (count < MAX_SERVERS_PER_NODE && this.nodesMap.size < MAX_SERVERS) return true
-    this.hub.complain('servers', `socket.io: too many servers in ${this.nsp.name}; one of node ${node} is ignored`)
+    const limits = `at most ${MAX_SERVERS_PER_NODE} per node and ${MAX_SERVERS} in all`
+    const text = `socket.io: too many servers in ${this.nsp.name}, ${limits}; one of node ${node} is ignored`
+    this.bus.warn('servers', text)
     return false
   }
 
-  /** Called by the hub with what another server sent to this one alone. */
+  /** Called by the bus with a frame that another server has sent to this one alone. */
   receiveDirect(uid, frame) {
     if (this.closed) return
     const message = readDirect(frame, uid)
-    if (message.type === Type.RESTORE) this.#answerRestore(uid, message.data)
-    else if (message.type === Type.RESTORE_RESPONSE) this.#restoreAnswered(uid, message.data)
+    if (message.type === Type.RESTORE) this.sessions?.onRequest(uid, message.data)
+    else if (message.type === Type.RESTORE_RESPONSE) this.sessions?.onResponse(uid, message.data)
     else this.onResponse(message)
   }
 
-  /** Called by the hub when messages of a node may be lost. */
-  doubt(node) {
+  /** Called by the bus when messages of a node may be lost. */
+  messagesLost(node) {
     if (!this.recovery) return
     for (const uid of this.nodesMap.keys()) {
-      if (nodeOf(uid) === node) this.recovery.doubt(uid)
+      if (nodeOf(uid) === node) this.recovery.messagesLost(uid)
     }
   }
 
   removeNode(uid) {
     super.removeNode(uid)
-    // It will not say any more how many clients it has.
+    // A server that left will not report how many clients it has.
     for (const { missing, clientCountCallback } of this.ackRequests.values()) {
       if (missing.delete(uid)) clientCountCallback(0)
     }
-    this.recovery?.gone(uid)
+    this.recovery?.writerLeft(uid)
   }
 
-  // ---- What a server does to its own clients, it does at once ----
+  // ---- Actions on sockets. On this server's own clients they take effect immediately ----
 
   broadcast(packet, opts) {
     if (opts.flags?.local) return Adapter.prototype.broadcast.call(this, packet, opts)
     const message = {
       type: Type.BROADCAST, data: { packet, opts: encodeOptions(opts) },
     }
-    const frame = this.#tell(message)
-    if (!frame || !this.recovery || !isKept(message)) {
+    const frame = this.#publishAsOwn(message)
+    if (!frame || !this.recovery || !isRecoverable(message)) {
       return Adapter.prototype.broadcast.call(this, packet, opts)
     }
     const content = frame.bytes.subarray(frame.content)
@@ -235,8 +243,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     })
   }
 
-  /** Publishes, as `publish` does, and returns the frame. */
-  #tell(message) {
+  /** Publishes like the `publish` of the base class, and returns the frame. */
+  #publishAsOwn(message) {
     if (this.closed) return undefined
     message.uid = this.uid
     message.nsp = this.nsp.name
@@ -272,7 +280,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
       const requestId = newTag()
       const servers = new Set(this.nodesMap.keys())
       this.ackRequests.set(requestId, { clientCountCallback, ack, servers, missing: new Set(servers) })
-      // Nobody knows here when the last client has answered.
+      // The adapter does not learn when the last client has acknowledged, so the request just
+      // expires.
       setTimeout(() => this.ackRequests.delete(requestId), opts.flags?.timeout).unref()
       this.publish({
         type: Type.BROADCAST, data: { packet, requestId, opts: encodeOptions(opts) },
@@ -281,7 +290,10 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     Adapter.prototype.broadcastWithAck.call(this, packet, opts, clientCountCallback, ack)
   }
 
-  /** socket.io counts on as many servers as were known when it asked: one that came since would confuse it. */
+  /**
+   * Filters responses: socket.io expects them from the servers that were known when it asked, and a
+   * server that came since would upset its count.
+   */
   onResponse(response) {
     const { type, uid, data } = response
     if (type === Type.BROADCAST_CLIENT_COUNT || type === Type.BROADCAST_ACK) {
@@ -316,20 +328,20 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     })
   }
 
-  // ---- Recovery of connections that broke (see recovery.js) ----
+  // ---- Connection state recovery (see recovery.js) ----
 
   /** Keeps a broadcast and delivers it, in one step. */
   #deliver(uid, number, opts, content, size, deliver) {
     const position = this.recovery.append(uid, number, opts, content, size)
     this.delivering = position
     try {
-      deliver(this.#offset(position))
+      deliver(writeOffset(this.tag, position))
     } finally {
       this.delivering = 0
     }
   }
 
-  /** Notes for each client that gets a broadcast which one it was. */
+  /** Calls back for each socket that matches. Notes which broadcast was written to it last. */
   apply(opts, callback) {
     const position = this.delivering
     if (!position) return super.apply(opts, callback)
@@ -342,28 +354,17 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     })
   }
 
-  #offset(position) {
-    return this.tag + position.toString(36)
-  }
-
-  /** Returns the position of an offset that this server gave out. */
-  #position(offset) {
-    if (!offset.startsWith(this.tag)) return undefined
-    const position = parseInt(offset.slice(this.tag.length), 36)
-    return position > 0 ? position : undefined
-  }
-
   addAll(sid, rooms) {
     super.addAll(sid, rooms)
     if (!this.recovery) return
     const socket = this.nsp.sockets.get(sid)
     if (!socket) return
     if (this.recovery.clients.has(sid)) this.recovery.joined(sid, rooms)
-    else this.#connected(socket)
+    else this.#socketConnected(socket)
   }
 
-  /** Called when a socket is among those that get what arrives from now on. */
-  #connected(socket) {
+  /** Called when a socket begins to receive events. Adds what it missed, if it is restored. */
+  #socketConnected(socket) {
     const { id: sid } = socket
     const plan = this.restoring.get(sid)
     this.restoring.delete(sid)
@@ -374,22 +375,22 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     client.offset = plan.offset
     client.replayed = missed.map(([position]) => position)
     client.last = client.replayed.at(-1) ?? 0
-    // Behind the packet that says "connected", which comes next: what a client
-    // gets before it waits there, and would come twice if the connection broke again.
+    // The missed events go behind the packet "connected", which comes next. A client queues what it
+    // gets before that packet, and would get it twice if the connection broke again.
     const { packet } = socket
     socket.packet = (...connected) => {
       socket.packet = packet
       socket.packet(...connected)
       for (const [position, data] of missed) {
-        data.push(this.#offset(position))
+        data.push(writeOffset(this.tag, position))
         socket.packet({ type: EVENT, data })
       }
     }
   }
 
-  /** What a client missed went out of the log while a middleware waited. */
+  /** Makes a fresh session: what the client missed has left the log while a middleware waited. */
   #startAfresh(socket) {
-    this.#refused()
+    this.sessions.warnTooOld()
     super.delAll(socket.id)
     super.addAll(socket.id, new Set([socket.id]))
     socket.pid = newTag() + newTag()
@@ -406,7 +407,7 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     super.delAll(sid)
     if (!this.recovery) return
     this.recovery.disconnected(sid)
-    // It went before it was connected, and may come again.
+    // The client left before it was connected, and may come back again.
     const plan = this.restoring.get(sid)
     if (plan) {
       this.restoring.delete(sid)
@@ -420,165 +421,24 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
 
   /** Finds the session of a client that comes back, here or at another server. */
   async restoreSession(pid, offset) {
-    if (!this.recovery) return null
-    const deadline = Date.now() + Math.min(RESTORE_MS, this.requestTimeout)
-    const plan = this.recovery.has(pid)
-      ? await this.#take(pid, offset, deadline)
-      : await this.#ask(pid, offset, deadline)
+    const plan = await this.sessions?.restore(pid, offset)
     if (!plan) return null
-    if (plan.handedOver) this.publish({ type: Type.TAKEN, data: { pid } })
-    if (!await this.recovery.ready(plan, deadline)) {
-      this.#refused()
-      return null
-    }
-    // Packets that it missed are added when it is connected: more may come until then.
+    // `#socketConnected` adds the missed packets: there may be more of them by then.
     const { sid, rooms, data } = plan
     this.restoring.set(sid, plan)
     return { sid, pid, rooms, data, missedPackets: [] }
   }
-
-  /** Takes a session that is here; a connection that it still has is given up. */
-  async #take(pid, offset, deadline) {
-    const sid = this.recovery.sids.get(pid)
-    const socket = sid !== undefined && this.nsp.sockets.get(sid)
-    if (socket) await this.#disconnect(socket, deadline)
-    const plan = this.recovery.take(pid, offset, this.#position(offset))
-    if (plan === null) this.#refused()
-    return plan ?? null
-  }
-
-  /** The client is back before its old connection was noticed to be broken. */
-  #disconnect(socket, deadline) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.max(0, deadline - Date.now()))
-      socket.once('disconnect', () => {
-        clearTimeout(timer)
-        resolve()
-      })
-      socket.conn.close(true)
-    })
-  }
-
-  /** Asks the server that gave out the offset, and those that the client went to since. */
-  async #ask(pid, offset, deadline) {
-    let uid = this.recovery.moved.get(pid)?.uid ?? await this.#serverOf(offset, deadline)
-    for (let moves = 0; uid !== undefined && moves < MAX_MOVES; moves++) {
-      const answer = await this.#question(uid, { pid, offset }, deadline)
-      if (answer?.session) {
-        const { age, ...plan } = answer.session
-        return { ...plan, pid, offset, at: Date.now() - age }
-      }
-      uid = answer?.moved
-    }
-    return null
-  }
-
-  /** Returns the server that gave out an offset. One that has just started waits to get to know it. */
-  async #serverOf(offset, deadline) {
-    const tag = offset.slice(0, this.tag.length)
-    const find = () => [...this.nodesMap.keys()].find((uid) => tagOf(uid) === tag)
-    const latest = Math.min(deadline, this.startedAt + GREET_MS)
-    if (find() || latest <= Date.now()) return find()
-    return new Promise((resolve) => {
-      const finish = () => {
-        clearTimeout(timer)
-        this.recovery.waiting.delete(again)
-        resolve(find())
-      }
-      const again = () => { if (find()) finish() }
-      const timer = setTimeout(finish, latest - Date.now())
-      this.recovery.waiting.add(again)
-    })
-  }
-
-  #question(uid, data, deadline) {
-    if (!this.nodesMap.has(uid)) return undefined
-    const requestId = `${++this.questionCount}`
-    return new Promise((resolve) => {
-      const finish = (answer) => {
-        clearTimeout(timer)
-        this.questions.delete(requestId)
-        resolve(answer)
-      }
-      const timer = setTimeout(finish, Math.max(0, deadline - Date.now()))
-      this.questions.set(requestId, { uid, finish })
-      this.#send(uid, { type: Type.RESTORE, data: { ...data, requestId } })
-    })
-  }
-
-  async #answerRestore(uid, { requestId, pid, offset }) {
-    if (!this.recovery) return
-    const answer = { requestId }
-    if (this.recovery.has(pid)) {
-      const plan = await this.#take(pid, offset, Date.now() + RESTORE_MS).catch(() => null)
-      if (plan) {
-        answer.session = aged(plan)
-        this.recovery.wentTo(pid, uid)
-      }
-    } else {
-      const moved = this.recovery.moved.get(pid)?.uid
-      if (moved !== uid) answer.moved = moved
-    }
-    this.#send(uid, { type: Type.RESTORE_RESPONSE, data: answer })
-  }
-
-  #restoreAnswered(uid, answer) {
-    const question = this.questions.get(answer.requestId)
-    if (question?.uid === uid) question.finish(answer)
-  }
-
-  /** Gives the sessions of clients that are away to the other servers; what is too much, the oldest lose. */
-  #handOver() {
-    if (!this.recovery || this.nodesMap.size === 0) return
-    let plans = this.recovery.handOver((position) => this.#offset(position))
-    for (; plans.length > 0; plans = plans.slice(0, plans.length >> 1)) {
-      // Clients that went together share what was seen.
-      const groups = new Map()
-      for (const plan of plans) {
-        const { seen, gone, resend: _, ...session } = aged(plan)
-        if (plan.resend.size > 0) continue
-        if (!groups.has(seen)) groups.set(seen, { seen, gone, sessions: [] })
-        groups.get(seen).sessions.push(session)
-      }
-      const message = { type: Type.SESSIONS, nsp: this.nsp.name, data: { groups: [...groups.values()] } }
-      try {
-        if (encodePublished(this.tag, 0, message).bytes.length > HANDOVER_BYTES) continue
-      } catch (error) {
-        this.hub.complain('sessions', `socket.io: sessions cannot be handed over: ${error.message}`)
-        return
-      }
-      this.publish(message)
-      return
-    }
-  }
-
-  #takeOver({ groups }) {
-    if (!this.recovery) return
-    for (const { seen, gone, sessions } of groups) {
-      for (const { age, ...session } of sessions) {
-        this.recovery.keepPlan({
-          ...session, seen, gone, resend: new Map(), at: Date.now() - age, handedOver: true,
-        })
-      }
-    }
-  }
-
-  #refused() {
-    this.hub.complain('refused', `socket.io: ${REFUSED}`)
-  }
 }
 
-/** A plan as it is told to another server, whose clock may be another. */
-function aged({ at, handedOver: _, ...plan }) {
-  return { ...plan, age: Math.max(0, Date.now() - at) }
-}
-
-function isBeat({ type }) {
+function isHeartbeat({ type }) {
   return type === Type.HEARTBEAT || type === Type.INITIAL_HEARTBEAT
 }
 
-/** Whether a message is a broadcast that clients may miss. socket.io keeps no others. */
-function isKept({ type, data }) {
+/**
+ * Returns whether a message is a broadcast that clients get again after a recovery. socket.io
+ * itself keeps no others.
+ */
+function isRecoverable({ type, data }) {
   return type === Type.BROADCAST
     && data.requestId === undefined
     && data.packet.type === EVENT

@@ -1,65 +1,68 @@
 'use strict'
-
-// What a server keeps so that a client whose connection broke can go on, here
-// or at another server, as if nothing had happened.
-//
-// Every server sees the messages of each writer in order, but those of several
-// writers in an order of its own. So:
-//
-// - Each server keeps a log of the broadcasts it saw, in its own order. A
-//   position in this log, with the tag of the server, is the offset that its
-//   clients get as the last argument of each event.
-// - When a connection breaks, the server that had it keeps the session: rooms,
-//   data, and how far it had seen each writer (`seen`).
-// - The client comes back with the last offset it got. Only the server that
-//   gave out this offset knows what it stands for: it looks up what it wrote to
-//   the client after it (`resend`: lost on the way), and hands the session over.
-// - The server where the client came back takes from its own log what is in
-//   `resend`, and what each writer published beyond `seen` for these rooms: it
-//   has all of it, because it too sees each writer in order. Where it is behind
-//   it waits a moment; where something is missing the client gets a fresh session.
-// - A server that is closed hands its sessions over to all others, for clients
-//   that got all it wrote to them; the first that restores one tells the others.
-// - A server looks up what a client missed in the same step that puts the
-//   client among those who get what arrives next. So nothing falls between the
-//   two and nothing comes twice, however long a middleware took.
-//
-// "Writers" are the adapters of one namespace on all servers, this one included.
-
+/**
+ * Connection state recovery: what a server keeps so that a client whose connection broke can go on,
+ * here or at another server, without losing or repeating an event.
+ *
+ * Every server sees the messages of each writer in order, but those of several writers in an order
+ * of its own. Recovery follows from that:
+ *
+ * - Each server keeps a log of the broadcasts it saw, in its own order. A position in this log,
+ *   with the tag of the server, is the offset that its clients get as the last argument of each
+ *   event.
+ * - When a connection breaks, the server that had it keeps the session: rooms, data, and how far it
+ *   had seen each writer (`seen`).
+ * - The client comes back with the last offset it got. Only the server that issued this offset
+ *   knows what it stands for. It looks up what it wrote to the client after it, which was lost on
+ *   the way (`resend`), and hands session and `resend` over as a restore plan.
+ * - The server where the client came back takes from its own log what is in `resend`, and what each
+ *   writer published beyond `seen` for these rooms. It has all of that, because it sees each writer
+ *   in order, too. If it is behind, it waits; if something is missing, the client gets a fresh
+ *   session.
+ * - A server that is closed hands the sessions of its absent clients over to all others, as far as
+ *   these clients got everything it wrote to them. The first server that restores such a session
+ *   tells the others.
+ * - A server looks up what a client missed in the same step in which the client begins to receive
+ *   events. Nothing falls between the two and nothing comes twice, however long a middleware took.
+ *
+ * A "writer" is the adapter of one namespace on one server, this one included. This file is the
+ * state and the bookkeeping; sessions.js is the exchange between servers.
+ */
+const { BroadcastLog } = require('./broadcast-log')
+const { NumberedQueue } = require('../queue')
 const { readContent } = require('./wire')
 
-/** What the log of one namespace takes at most; the oldest goes first. */
-const LOG_BYTES = 16 << 20
-/** What an entry takes beside its bytes, about. */
-const ENTRY_BYTES = 200
-/** Sessions and forwarding notes kept per namespace; the oldest goes first. */
+/** Sessions, and notes of clients that moved, kept per namespace. The oldest goes first. */
 const MAX_SESSIONS = 1 << 16
-/** A server that publishes without a pause looks after so many broadcasts what is too old; else with each heartbeat. */
+/**
+ * Old entries are removed with each heartbeat. A server that publishes without a pause sends none,
+ * and removes them after this many broadcasts.
+ */
 const EXPIRE_EVERY = 1024
-/** Changes of rooms that are remembered per client; the older half goes first. */
+/** Changes of rooms that are remembered per client. The older half goes first. */
 const MAX_CHANGES = 256
 
 class Recovery {
   /**
-   * @param {string} uid of this server
-   * @param {number} duration milliseconds that all is kept for
+   * @param {string} uid the uid of this server
+   * @param {number} duration how long sessions and broadcasts are kept, in ms
    */
   constructor(uid, duration) {
     this.duration = duration
-    this.log = new Log(duration)
-    /** How far each writer was seen. */
+    this.log = new BroadcastLog(duration)
+    /** How far each writer was seen, by its uid. */
     this.writers = new Map()
     this.own = this.#writer(uid, 0, 1)
-    /** Clients that are connected: sid to what was written to it. */
+    /** Connected clients: what was written to each, by its sid. */
     this.clients = new Map()
-    /** Clients that are connected: pid to sid. */
+    /** Connected clients: sid by pid. */
     this.sids = new Map()
-    /** Clients that are away: pid to session. */
+    /** Absent clients: session by pid. */
     this.sessions = new Map()
-    /** Clients that went to another server: pid to its uid. */
+    /** Clients that moved to another server: its uid, by pid. */
     this.moved = new Map()
     /** Called when a writer was seen further. */
     this.waiting = new Set()
+    /** The result of `#seen`, until a writer advances. */
     this.snapshot = undefined
   }
 
@@ -72,20 +75,23 @@ class Recovery {
   }
 
   /**
-   * Notes that message `number` of a writer came in; `beat`: that the writer
-   * said it stands at this number. Returns false for what was seen before.
+   * Notes that message `number` of a writer arrived. Returns false for a message that was seen
+   * before.
+   *
+   * @param {boolean} heartbeat whether the message is no message of its own, but says that `number`
+   *   was the writer's last one
    */
-  saw(uid, number, beat) {
+  received(uid, number, heartbeat) {
     const writer = this.writers.get(uid)
     if (writer === undefined) {
-      // What it published before it was met is not missed here.
-      this.#writer(uid, number, beat ? number + 1 : number)
+      // A new writer. What it published before is not expected here.
+      this.#writer(uid, number, heartbeat ? number + 1 : number)
     } else {
-      const next = beat ? number : number - 1
-      if (next < writer.last) return beat
+      const next = heartbeat ? number : number - 1
+      if (next < writer.last) return heartbeat
       if (next > writer.last) {
-        writer.from = beat ? number + 1 : number
-        this.log.hole()
+        writer.from = heartbeat ? number + 1 : number
+        this.log.markGap()
       }
       writer.last = number
       writer.doubtful = false
@@ -95,69 +101,77 @@ class Recovery {
     return true
   }
 
-  /** Says that a message was seen and kept. */
+  /** Notifies those that wait for a writer. Called after a message was received and kept. */
   advanced() {
     if (this.waiting.size > 0) for (const again of [...this.waiting]) again()
   }
 
-  /** Notes that messages of a writer may be lost; its next one will tell. */
-  doubt(uid) {
+  /** Notes that messages of a writer may be lost. Its next message shows whether they are. */
+  messagesLost(uid) {
     const writer = this.writers.get(uid)
     if (writer) writer.doubtful = true
   }
 
-  /** Notes that a writer left. It may only have been out of sight: what is known of it stays a while. */
-  gone(uid) {
+  /**
+   * Notes that a writer left. It may only be unreachable, so what is known of it stays for a while.
+   */
+  writerLeft(uid) {
     const writer = this.writers.get(uid)
     if (writer) writer.goneAt = Date.now()
     this.snapshot = undefined
   }
 
   /**
-   * Keeps a broadcast of `uid`, and returns its position. `bytes` are its
-   * arguments; with them `size` bytes stay in memory.
+   * Keeps a broadcast and returns its position.
+   *
+   * @param {string} uid the writer's uid
+   * @param {Buffer} bytes the encoded arguments
+   * @param {number} size how many bytes stay in memory with them
    */
   append(uid, number, opts, bytes, size) {
     if (this.log.end % EXPIRE_EVERY === 0) this.expire()
     const writer = this.writers.get(uid)
     const { rooms, except } = opts
-    return this.log.append({ writer, number, rooms, except, bytes, size: size + ENTRY_BYTES })
+    return this.log.append({ writer, number, rooms, except, bytes, size })
   }
 
+  /** Adds a writer. */
   #writer(uid, last, from) {
     const writer = {
       uid,
       /** The number of the last message seen. */
       last,
-      /** From this number on all were seen. */
+      /** Every message from this number on was seen. */
       from,
+      /** Whether messages may be lost. */
       doubtful: false,
       goneAt: undefined,
-      /** What the log holds of it, and the last number that it no longer holds. */
-      entries: new Queue(),
+      /** Its entries in the log, and the last number that has left the log. */
+      entries: new NumberedQueue(),
       evicted: 0,
     }
     this.writers.set(uid, writer)
     return writer
   }
 
-  // ---- Clients that are connected ----
+  // ---- Connected clients ----
 
   /** Notes that a client is connected from now on, in these rooms. */
   connected(sid, pid, rooms) {
     const client = {
       pid,
-      /** Gets what is behind this position. */
+      /** It receives what comes after this position. */
       since: this.log.end,
       /** The last position that was written to it. */
       last: 0,
-      /** Positions before `since` that were written to it when it came back. */
+      /** Positions up to `since` that were written to it when it came back. */
       replayed: [],
       /** The offset that it came back with. */
       offset: undefined,
       rooms: new Set(),
+      /** When it joined and left rooms: `{ after, room, joined }`, in order of the position. */
       changes: [],
-      /** Changes before this position are forgotten. */
+      /** Changes up to this position are forgotten. */
       changesFrom: 0,
     }
     for (const room of rooms) client.rooms.add(room)
@@ -167,6 +181,7 @@ class Recovery {
     return client
   }
 
+  /** Notes that a client joined rooms. */
   joined(sid, rooms) {
     const client = this.clients.get(sid)
     if (!client) return
@@ -177,6 +192,7 @@ class Recovery {
     }
   }
 
+  /** Notes that a client left a room. */
   left(sid, room) {
     const client = this.clients.get(sid)
     if (client?.rooms.delete(room)) this.#changed(client, room, false)
@@ -190,6 +206,7 @@ class Recovery {
     }
   }
 
+  /** Forgets a connected client. */
   disconnected(sid) {
     const client = this.clients.get(sid)
     if (!client) return
@@ -199,7 +216,7 @@ class Recovery {
 
   // ---- Sessions ----
 
-  /** Keeps the session of a client that is connected until now. */
+  /** Keeps the session of a client whose connection has just broken. */
   persist(session) {
     const client = this.clients.get(session.sid)
     if (!client) return
@@ -213,16 +230,18 @@ class Recovery {
   }
 
   /**
-   * Keeps a plan instead of a session: its client went before it was connected
-   * here, or its server left and handed it over.
+   * Keeps a restore plan in place of a session: the client left before it was connected here, or
+   * its server was closed and handed the session over.
    */
   keepPlan(plan) {
     if (!this.sids.has(plan.pid)) this.#keep({ sid: plan.sid, pid: plan.pid, plan, at: plan.at })
   }
 
   /**
-   * Returns plans for all clients that are away, the newest first, as far as
-   * they got all that was written to them. `offsetOf` makes an offset of a position.
+   * Returns restore plans for absent clients, the newest first, on the assumption that they got
+   * everything that was written to them.
+   *
+   * @param {function} offsetOf returns the offset of a position
    */
   handOver(offsetOf) {
     const plans = []
@@ -247,18 +266,18 @@ class Recovery {
     trim(this.sessions)
   }
 
-  /** Whether the session of this client is here, or the client itself. */
+  /** Returns whether the session of this client is here, or the client itself. */
   has(pid) {
     return this.sessions.has(pid) || this.sids.has(pid)
   }
 
   /**
-   * Takes a session out, for a client that has all up to `offset`. Returns a
-   * plan of what it still has to get, `undefined` where there is no session,
-   * and `null` where what it missed is no longer known.
+   * Removes a session, and returns the plan to restore it for a client that has everything up to
+   * `offset`. Returns `undefined` if there is no session, and `null` if what the client missed is
+   * no longer known.
    *
    * @param {string} pid
-   * @param {string} offset as the client has it
+   * @param {string} offset the client's last offset
    * @param {number | undefined} position what the offset stands for in this log
    */
   take(pid, offset, position) {
@@ -269,8 +288,8 @@ class Recovery {
       return session.plan.offset === offset ? session.plan : null
     }
     const { client } = session
-    // A client that got nothing since it came back here still has the offset
-    // of the server before.
+    // A client that got nothing since it came back here still has the offset of the previous
+    // server.
     if (offset === client.offset) position = 0
     if (position === undefined || position > session.end) return null
     const resend = this.#resend(session, position)
@@ -279,7 +298,7 @@ class Recovery {
     return { sid, pid, rooms, data, seen, gone, resend, offset, at }
   }
 
-  /** Returns what was written to a client behind `position`, as numbers per writer. */
+  /** Returns what was written to a client after `position`: the numbers of messages, by writer. */
   #resend(session, position) {
     const { client, end, rooms } = session
     const resend = new Map()
@@ -295,7 +314,7 @@ class Recovery {
       if (!entry) return null
       add(entry)
     }
-    // Walks back, and undoes on the way what changed in its rooms.
+    // Walks back from the end, and undoes the changes of rooms on the way.
     const start = Math.max(position, client.since)
     if (start < client.changesFrom || start + 1 < this.log.first) return null
     const current = new Set(rooms)
@@ -314,8 +333,8 @@ class Recovery {
   }
 
   /**
-   * Returns how far each writer was seen, and which of them have left. Clients
-   * that break off together share one answer.
+   * Returns how far each writer was seen, and which of them have left. Clients whose connections
+   * break together share one result.
    */
   #seen() {
     if (!this.snapshot) {
@@ -331,14 +350,14 @@ class Recovery {
   }
 
   /**
-   * Says whether this log has all that a plan needs: 'ready', 'behind' when it
-   * may still come, 'lost' when it will not.
+   * Returns whether this log has everything that a plan needs: 'ready', 'behind' if something may
+   * still arrive, 'lost' if it will not.
    */
   check(plan) {
     let behind = false
     for (const [uid, number] of plan.seen) {
       const writer = this.writers.get(uid)
-      // One that had left when the client did has nothing more to say.
+      // A writer that had left before the client publishes nothing more.
       if (!writer && plan.gone.has(uid)) continue
       if (!writer || writer.doubtful || writer.last < number) behind = true
       else if (writer.from > number + 1 || writer.evicted > number) return 'lost'
@@ -352,15 +371,14 @@ class Recovery {
     }
     for (const writer of this.writers.values()) {
       if (plan.seen.has(writer.uid)) continue
-      // A writer that the other server did not know: one that came later, or
-      // one that had left before.
+      // A writer that the other server did not know: it came later, or had left before.
       if (writer.goneAt !== undefined && writer.goneAt < plan.at) continue
       if (writer.from > 1 || writer.evicted > 0) return 'lost'
     }
     return behind ? 'behind' : 'ready'
   }
 
-  /** Waits until this log has all that a plan needs. Resolves to whether it has. */
+  /** Waits until this log has everything that a plan needs. Resolves to whether it has. */
   ready(plan, deadline) {
     const state = this.check(plan)
     if (state !== 'behind') return Promise.resolve(state === 'ready')
@@ -380,8 +398,8 @@ class Recovery {
   }
 
   /**
-   * Returns what a client still has to get, in the order of this log, as
-   * `[position, arguments]`; `null` where the log no longer has it.
+   * Returns the broadcasts that a client has missed, in the order of this log, as `[position,
+   * arguments]`. Returns `null` if the log does not have them all.
    */
   missed(plan) {
     if (this.check(plan) !== 'ready') return null
@@ -400,7 +418,7 @@ class Recovery {
     return entries.map(({ position, bytes }) => [position, readContent(bytes)])
   }
 
-  /** Forgets what is older than `duration`. */
+  /** Removes everything that is older than `duration`. */
   expire() {
     const now = Date.now()
     this.log.expire(now)
@@ -422,8 +440,11 @@ class Recovery {
     }
   }
 
-  /** Notes where a client went, whose session may have been handed over to this server as well. */
-  wentTo(pid, uid) {
+  /**
+   * Notes that a client is at another server now. Its session may have been handed over to this
+   * one.
+   */
+  movedTo(pid, uid) {
     this.sessions.delete(pid)
     this.moved.delete(pid)
     this.moved.set(pid, { uid, at: Date.now() })
@@ -431,116 +452,13 @@ class Recovery {
   }
 }
 
-/** The broadcasts of the last while, oldest first. */
-class Log {
-  constructor(duration) {
-    this.duration = duration
-    this.entries = new Queue()
-    this.bytes = 0
-    /** The last position given out. */
-    this.end = 0
-  }
-
-  /** The first position that is still here. */
-  get first() {
-    return this.end - this.entries.size + 1
-  }
-
-  at(position) {
-    return position >= this.first ? this.entries.get(position - this.first) : undefined
-  }
-
-  append(entry) {
-    entry.position = ++this.end
-    entry.time = Date.now()
-    this.entries.push(entry)
-    entry.writer.entries.push(entry)
-    this.bytes += entry.size
-    while (this.bytes > LOG_BYTES) this.#drop()
-    const oldest = this.entries.get(0)
-    if (oldest && oldest.time + this.duration < entry.time) this.expire(entry.time)
-    return entry.position
-  }
-
-  /** Marks that something is missing here. */
-  hole() {
-    const newest = this.entries.get(this.entries.size - 1)
-    if (newest && !newest.writer) return
-    this.end++
-    this.entries.push({ writer: undefined, size: ENTRY_BYTES, time: Date.now() })
-    this.bytes += ENTRY_BYTES
-  }
-
-  expire(now) {
-    while (this.entries.size > 0 && this.entries.get(0).time + this.duration < now) this.#drop()
-  }
-
-  #drop() {
-    const { writer, number, size } = this.entries.shift()
-    this.bytes -= size
-    if (!writer) return
-    writer.entries.shift()
-    writer.evicted = number
-  }
-}
-
-/** A list that loses its oldest item at little cost. */
-class Queue {
-  constructor() {
-    this.items = []
-    this.head = 0
-  }
-
-  get size() {
-    return this.items.length - this.head
-  }
-
-  get(index) {
-    return this.items[this.head + index]
-  }
-
-  push(item) {
-    this.items.push(item)
-  }
-
-  shift() {
-    const item = this.items[this.head]
-    this.items[this.head++] = undefined
-    if (this.head > 64 && this.head * 2 > this.items.length) {
-      this.items.splice(0, this.head)
-      this.head = 0
-    }
-    return item
-  }
-
-  /** Returns the items, whose numbers rise, with a number above `number`. */
-  after(number) {
-    return this.items.slice(this.#search(number + 1))
-  }
-
-  find(number) {
-    const item = this.items[this.#search(number)]
-    return item?.number === number ? item : undefined
-  }
-
-  #search(number) {
-    let low = this.head
-    let high = this.items.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.items[middle].number < number) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-}
-
-/** Says whether a client in these rooms gets a broadcast. */
+/** Returns whether a client in these rooms receives a broadcast. */
 function concerns({ rooms, except }, current) {
   return (rooms.length === 0 || rooms.some((room) => current.has(room)))
     && !except.some((room) => current.has(room))
 }
 
+/** Removes the oldest item of a map that has too many. */
 function trim(map) {
   if (map.size > MAX_SESSIONS) map.delete(map.keys().next().value)
 }

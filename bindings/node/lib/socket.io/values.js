@@ -1,33 +1,36 @@
 'use strict'
+/**
+ * A compact binary form of JavaScript values, for the messages between socket.io servers.
+ *
+ *     const writer = Writer.take()
+ *     writer.value({ room: 1, blob: Buffer.from('x') })
+ *     const bytes = writer.finish()
+ *     new Reader(bytes).value()
+ *
+ * It keeps what JSON loses: Buffers at any depth, typed arrays, `undefined`, dates, maps, sets, big
+ * integers, and whether a room is the number 1 or the string "1". Objects with a `toJSON` method
+ * are replaced by its result, class instances arrive as plain objects, functions and symbols as
+ * `undefined`.
+ *
+ * Each value begins with a byte that says what follows. The bytes come from the network: `Reader`
+ * checks each length against what is there before it reserves memory, and refuses malformed bytes
+ * with a DecodeError.
+ */
 
-// A compact binary form of JavaScript values, for what socket.io servers tell
-// one another.
-//
-//   const writer = Writer.take();
-//   writer.value({ room: 1, blob: Buffer.from('x') });
-//   const bytes = writer.finish();
-//   new Reader(bytes).value();
-//
-// It keeps what JSON loses: Buffers at any depth, typed arrays, `undefined`,
-// dates, maps, sets, big integers, and whether a room is the number 1 or the
-// text "1". Objects with a `toJSON` method are replaced by its result, class
-// instances arrive as plain objects, functions and symbols as `undefined`.
-//
-// The bytes come from the network: Reader checks each length against what is
-// there before it reserves anything, and refuses with a DecodeError.
-
-/** Deeper nesting is refused by both sides. */
+/** The deepest nesting that both sides accept. */
 const MAX_DEPTH = 256
-/** More values in one message are refused by both sides: an empty array takes
- * one byte here and 16 or more in memory. */
+/**
+ * The most values in one message that both sides accept: an empty array takes one byte here, and 16
+ * or more in memory.
+ */
 const MAX_VALUES = 1 << 20
-/** What one message may take when it is encoded. */
+/** The largest encoded message, in bytes. */
 const MAX_BYTES = 64 << 20
-/** What the writer keeps between two messages. */
+/** The memory that a writer keeps between two messages, in bytes. */
 const SCRATCH = 64 << 10
 
-// One byte says what follows. Small whole numbers, short strings and short
-// collections are told by that byte alone:
+// The first byte of a value. Small integers, short strings and short collections have their number
+// or length in this byte:
 //   0x40..0x7f the numbers 0..63      0x80..0xbf a string of 0..63 bytes
 //   0xc0..0xdf an array of 0..31      0xe0..0xff an object of 0..31 properties
 const UNDEFINED = 0
@@ -52,21 +55,22 @@ const VIEWS = [
   Float32Array, Float64Array, BigUint64Array, BigInt64Array, DataView,
 ]
 
-/** What comes in cannot be read. */
+/** Bytes that cannot be decoded. */
 class DecodeError extends Error {}
 
-/** Writes values behind one another into one Buffer. */
+/** Encodes values, one behind the other, into one Buffer. */
 class Writer {
   constructor() {
     this.buffer = Buffer.allocUnsafeSlow(SCRATCH)
     this.length = 0
+    /** The objects that the present value is inside of. */
     this.ancestors = []
     this.values = 0
   }
 
   /**
-   * Returns an empty writer. One is kept for all; whoever asks while it is in
-   * use (a `toJSON` that emits) gets a new one.
+   * Returns an empty writer. One writer is shared. A call while it is in use, by a `toJSON` that
+   * emits, gets a new one.
    */
   static take() {
     const writer = shared ?? new Writer()
@@ -74,7 +78,7 @@ class Writer {
     return writer
   }
 
-  /** Returns what was written in a Buffer of its own, and gives the writer back. */
+  /** Returns a copy of what was written, and releases the writer. */
   finish() {
     const bytes = Buffer.allocUnsafe(this.length)
     this.buffer.copy(bytes, 0, 0, this.length)
@@ -82,7 +86,7 @@ class Writer {
     return bytes
   }
 
-  /** Gives the writer back; what was written is void. */
+  /** Makes the writer available again. What was written is lost. */
   release() {
     this.length = 0
     this.values = 0
@@ -91,10 +95,13 @@ class Writer {
     shared = this
   }
 
+  /** Makes room for more bytes. */
   reserve(bytes) {
     const needed = this.length + bytes
     if (needed <= this.buffer.length) return
-    if (needed > MAX_BYTES) throw new RangeError(`a message is larger than ${MAX_BYTES} bytes`)
+    if (needed > MAX_BYTES) {
+      throw new RangeError(`a message is larger than ${MAX_BYTES} bytes; send it in parts`)
+    }
     const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.buffer.length * 2))
     this.buffer.copy(larger, 0, 0, this.length)
     this.buffer = larger
@@ -105,7 +112,7 @@ class Writer {
     this.buffer[this.length++] = value
   }
 
-  /** Writes a whole number of up to 53 bits, 7 bits a byte. */
+  /** Writes an integer of up to 53 bits, 7 bits per byte. */
   varint(value) {
     this.reserve(8)
     const { buffer } = this
@@ -120,18 +127,19 @@ class Writer {
     buffer[this.length++] = value
   }
 
+  /** Writes bytes without their length. */
   raw(bytes) {
     this.reserve(bytes.length)
     this.buffer.set(bytes, this.length)
     this.length += bytes.length
   }
 
-  /** Writes a text with its length in front. */
+  /** Writes a string with its length in front. */
   text(value) {
     const start = this.length
     this.reserve(value.length * 3 + 8)
-    // Nearly all strings are short: one byte for the length is put in
-    // afterwards, and only a longer one is measured first.
+    // At most 42 characters have at most 126 bytes, so the length takes one byte and is set
+    // afterwards. Only a longer string is measured first.
     if (value.length < 43) {
       const written = this.buffer.write(value, start + 1)
       this.buffer[start] = written
@@ -142,9 +150,10 @@ class Writer {
     }
   }
 
+  /** Writes any value. */
   value(value) {
     if (++this.values > MAX_VALUES) {
-      throw new RangeError(`a message has more than ${MAX_VALUES} values`)
+      throw new RangeError(`a message has more than ${MAX_VALUES} values; send it in parts, or as one Buffer`)
     }
     switch (typeof value) {
       case 'string': return this.string(value)
@@ -158,6 +167,9 @@ class Writer {
     }
   }
 
+  /**
+   * Writes a string as a value. Short ASCII strings, which are most of them, are copied directly.
+   */
   string(value) {
     const { length } = value
     this.reserve(length * 3 + 8)
@@ -187,6 +199,7 @@ class Writer {
     this.length += this.buffer.write(value, this.length)
   }
 
+  /** Writes a number as a value: an integer where it is one of 32 bits, else a double. */
   number(value) {
     if ((value | 0) === value && !Object.is(value, -0)) {
       if (value >= 0 && value < 64) return this.byte(0x40 | value)
@@ -245,10 +258,10 @@ class Writer {
     })
   }
 
-  /** Writes what is inside `value`, which must not contain itself. */
+  /** Writes what is inside of `value`, which must not contain itself. */
   nested(value, write) {
     const { ancestors } = this
-    if (ancestors.includes(value)) throw new TypeError('a value contains itself')
+    if (ancestors.includes(value)) throw new TypeError('a value contains itself; send one without the circle')
     if (ancestors.length === MAX_DEPTH) {
       throw new RangeError(`values are nested deeper than ${MAX_DEPTH}`)
     }
@@ -257,22 +270,25 @@ class Writer {
     ancestors.pop()
   }
 
+  /** Writes the kind and size of a collection: in one byte if it is short. */
   count(short, long, count) {
     if (count < 32) return this.byte(short | count)
     this.byte(long)
     this.varint(count)
   }
 
+  /** Writes a Buffer, a typed array or a DataView. */
   view(value) {
     const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
     if (Buffer.isBuffer(value)) return this.bytes(BUFFER, bytes)
     const kind = VIEWS.findIndex((View) => value instanceof View)
-    // A kind of view from a later JavaScript arrives as its bytes.
+    // A kind of view that is newer than this list arrives as a Buffer.
     if (kind < 0) return this.bytes(BUFFER, bytes)
     this.byte(VIEW)
     return this.bytes(kind, bytes)
   }
 
+  /** Writes bytes with a tag and their length in front. */
   bytes(tag, bytes) {
     this.byte(tag)
     this.varint(bytes.length)
@@ -280,9 +296,10 @@ class Writer {
   }
 }
 
+/** The shared writer, while it is not in use. */
 let shared = new Writer()
 
-/** Reads what Writer wrote. Each method throws a DecodeError on other bytes. */
+/** Decodes what Writer wrote. Each method throws a DecodeError on malformed bytes. */
 class Reader {
   constructor(buffer, offset = 0, end = buffer.length) {
     this.buffer = buffer
@@ -311,7 +328,7 @@ class Reader {
     return value
   }
 
-  /** Moves over `count` bytes that must be there, and returns where they begin. */
+  /** Skips `count` bytes, which must be there, and returns where they begin. */
   skip(count) {
     const start = this.offset
     if (count > this.end - start) throw new DecodeError('the message ends early')
@@ -328,18 +345,21 @@ class Reader {
     return this.buffer.readDoubleLE(this.skip(8))
   }
 
-  /** Returns bytes in memory of their own: what comes in may be a part of a larger buffer. */
+  /**
+   * Returns a view of bytes that have their length in front. It shares the memory of the message.
+   */
   bytes() {
     const start = this.skip(this.varint())
     return this.buffer.subarray(start, this.offset)
   }
 
-  /** Returns how many items follow, each of at least `size` bytes. */
+  /** Returns `count`, after checking that as many items of at least `size` bytes can follow. */
   items(count, size) {
     if (count * size > this.end - this.offset) throw new DecodeError('the message ends early')
     return count
   }
 
+  /** Returns the next value. */
   value() {
     if (++this.values > MAX_VALUES) throw new DecodeError('the message has too many values')
     const tag = this.byte()
@@ -369,10 +389,11 @@ class Reader {
       case SET: return this.set(this.items(this.varint(), 1))
       case ARRAY_BUFFER: return own(this.bytes())
       case VIEW: return this.view()
-      default: throw new DecodeError(`there is no kind ${tag} of value`)
+      default: throw new DecodeError(`value kind ${tag} is unknown`)
     }
   }
 
+  /** Enters a nested value. */
   enter() {
     if (++this.depth > MAX_DEPTH) throw new DecodeError('values are nested too deep')
   }
@@ -392,7 +413,7 @@ class Reader {
       const key = this.text()
       const value = this.value()
       if (key === '__proto__') {
-        // An assignment would change what the object inherits from.
+        // An assignment would set the prototype of the object.
         Object.defineProperty(object, key, {
           value, writable: true, enumerable: true, configurable: true,
         })
@@ -425,21 +446,22 @@ class Reader {
 
   bigint() {
     const text = this.text()
-    // Reading a number takes time with the square of its length.
-    if (!/^-?[0-9a-f]{1,4096}$/.test(text)) throw new DecodeError('this is no number')
+    // Parsing takes time quadratic in the length, so the length is limited.
+    if (!/^-?[0-9a-f]{1,4096}$/.test(text)) throw new DecodeError('a big integer is malformed')
     return text[0] === '-' ? -BigInt(`0x${text.slice(1)}`) : BigInt(`0x${text}`)
   }
 
   view() {
     const View = VIEWS[this.byte()]
-    if (!View) throw new DecodeError('there is no such kind of array')
+    if (!View) throw new DecodeError('a typed array has an unknown kind')
     const bytes = own(this.bytes())
     const size = View.BYTES_PER_ELEMENT ?? 1
-    if (bytes.byteLength % size !== 0) throw new DecodeError('an array ends early')
+    if (bytes.byteLength % size !== 0) throw new DecodeError('a typed array ends early')
     return new View(bytes)
   }
 }
 
+/** Returns an ArrayBuffer with a copy of the bytes. */
 function own(bytes) {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
 }

@@ -1,23 +1,25 @@
 'use strict'
-
-// What socket.io servers send one another, in bytes, and how it is checked.
-//
-// A chunk (one message on the channel, or one on a stream between two nodes)
-// is a version byte and any number of frames, each with its length in front.
-// A frame names its sender by a tag of 8 characters: together with the id of
-// the node that the chunk provably came from it makes the `uid` of a server,
-// so that no node can speak for the servers of another.
-//
-//   published: type, tag, number of the message, namespace, content
-//   direct:    type, tag, tag of the receiver,   namespace, content
-//
-// Reader checks the bytes; the functions below check that the values are what
-// socket.io expects at their place, for it would throw at others.
-
+/**
+ * What socket.io servers send each other, in bytes, and how it is checked.
+ *
+ * A chunk (one message on the channel, or one on a stream between two nodes) is a version byte and
+ * any number of frames, each with its length in front. A frame names its sender by a tag of 8
+ * characters. Together with the id of the node that the chunk provably came from, the tag makes the
+ * `uid` of a server, so that no node can speak for the servers of another one.
+ *
+ *     published: type, tag, number of the message, namespace, content
+ *     direct:    type, tag, tag of the receiver,   namespace, content
+ *
+ * Reading has two steps: `openPublished` and `openDirect` read the head, by which the bus finds the
+ * adapter, and `readPublished` and `readDirect` read the content. `Reader` checks the bytes; the
+ * functions below check that the values are what socket.io expects, which would throw at others.
+ */
 const { randomBytes } = require('node:crypto')
 const { Writer, Reader, DecodeError } = require('./values')
 
+/** The version of the format. Chunks of another version are refused. */
 const VERSION = 1
+/** Characters of a tag. */
 const TAG = 8
 
 /** `MessageType` of socket.io-adapter, and what this adapter adds to it. */
@@ -35,10 +37,10 @@ const Type = {
   BROADCAST_CLIENT_COUNT: 11,
   BROADCAST_ACK: 12,
   ADAPTER_CLOSE: 13,
-  /** A client came back here: "do you hold its session?" */
+  /** Asks for the session of a client that came back, and the response. */
   RESTORE: 64,
   RESTORE_RESPONSE: 65,
-  /** "I leave: here are the sessions of clients that are away", and "one of them is back, here". */
+  /** The sessions of a closing server, and the news that one of them was restored. */
   SESSIONS: 66,
   TAKEN: 67,
 }
@@ -66,12 +68,32 @@ function tagOf(uid) {
   return uid.slice(-TAG)
 }
 
+/** Returns the offset of a log position: what clients get with each event, see recovery.js. */
+function writeOffset(tag, position) {
+  return tag + position.toString(36)
+}
+
+/** Returns the tag of the server that issued an offset. */
+function offsetTag(offset) {
+  return offset.slice(0, TAG)
+}
+
 /**
- * Encodes what a server publishes. Returns its bytes, and where in them the
+ * Returns the log position of an offset, or `undefined` if the server with this tag did not issue
+ * it.
+ */
+function readOffset(tag, offset) {
+  if (!offset.startsWith(tag)) return undefined
+  const position = parseInt(offset.slice(TAG), 36)
+  return position > 0 ? position : undefined
+}
+
+/**
+ * Encodes a message to all servers. Returns `{ bytes, content }`: the frame, and where in it the
  * arguments of a broadcast begin.
  *
- * @param {string} tag of the server
- * @param {number} number of the message, counted per server
+ * @param {string} tag the tag of this server
+ * @param {number} number the number of the message, counted per server
  * @param {object} message a ClusterMessage of socket.io-adapter
  */
 function encodePublished(tag, number, message) {
@@ -97,7 +119,7 @@ function encodePublished(tag, number, message) {
   }
 }
 
-/** Encodes what one server tells another. */
+/** Encodes a message to one server. Returns the frame. */
 function encodeDirect(from, to, message) {
   const writer = Writer.take()
   try {
@@ -112,7 +134,7 @@ function encodeDirect(from, to, message) {
   }
 }
 
-/** Returns one chunk of all `frames`, whose lengths add up to `bytes`. */
+/** Returns a chunk of `frames`, whose lengths add up to `bytes`. */
 function joinFrames(frames, bytes) {
   const chunk = Buffer.allocUnsafe(1 + bytes + 5 * frames.length)
   let at = 0
@@ -130,17 +152,21 @@ function joinFrames(frames, bytes) {
   return chunk.subarray(0, at)
 }
 
-/** Calls `each` with every frame of a chunk, and throws where it is broken. */
+/** Calls `each` with every frame of a chunk. Throws a DecodeError where the chunk is malformed. */
 function splitFrames(chunk, each) {
   const reader = new Reader(chunk)
-  if (reader.byte() !== VERSION) throw new DecodeError('another version wrote this')
+  const version = reader.byte()
+  if (version !== VERSION) {
+    const text = `the format has version ${version}, expected ${VERSION}`
+    throw new DecodeError(`${text}; run the same package on all servers`)
+  }
   while (reader.offset < reader.end) {
     const start = reader.skip(reader.varint())
     each(chunk.subarray(start, reader.offset))
   }
 }
 
-/** Reads who published a frame and for which namespace; `readPublished` reads on. */
+/** Reads the head of a published frame. `readPublished` reads on from there. */
 function openPublished(frame) {
   const reader = new Reader(frame)
   return {
@@ -152,7 +178,7 @@ function openPublished(frame) {
   }
 }
 
-/** Reads who sent a direct frame to whom; `readDirect` reads on. */
+/** Reads the head of a direct frame. `readDirect` reads on from there. */
 function openDirect(frame) {
   const reader = new Reader(frame)
   return {
@@ -165,8 +191,8 @@ function openDirect(frame) {
 }
 
 /**
- * Reads the content of a published frame into the ClusterMessage that
- * `onMessage` takes, with `content`: where the arguments of a broadcast begin.
+ * Reads the content of a published frame. Returns the ClusterMessage that `onMessage` takes, with
+ * `content`, the place where the arguments of a broadcast begin.
  */
 function readPublished({ type, nsp, reader }, uid) {
   const message = { uid, nsp, type }
@@ -175,24 +201,8 @@ function readPublished({ type, nsp, reader }, uid) {
     case Type.HEARTBEAT:
     case Type.ADAPTER_CLOSE:
       return message
-    case Type.BROADCAST: {
-      const head = reader.value()
-      check(Array.isArray(head) && head.length === 6, 'a broadcast')
-      const [requestId, rooms, except, flags, packetType, id] = head
-      message.content = reader.offset
-      const data = reader.value()
-      check(requestId === undefined || typeof requestId === 'string', 'a request')
-      check(packetType === 2 || packetType === 5, 'a packet')
-      check(id === undefined || Number.isSafeInteger(id), 'a packet')
-      check(isEvent(data), 'an event')
-      message.data = {
-        packet: { type: packetType, data },
-        requestId,
-        opts: readOptions({ rooms, except, flags }),
-      }
-      if (id !== undefined) message.data.packet.id = id
-      return message
-    }
+    case Type.BROADCAST:
+      return readBroadcast(message, reader)
     case Type.SOCKETS_JOIN:
     case Type.SOCKETS_LEAVE: {
       const { opts, rooms } = readObject(reader)
@@ -216,21 +226,13 @@ function readPublished({ type, nsp, reader }, uid) {
       check(isEvent(packet) && !RESERVED.has(packet[0]), 'an event')
       check(requestId === undefined || typeof requestId === 'string', 'a request')
       message.data = { packet }
-      // Its presence alone asks for an answer.
+      // The presence of the property is what asks for a response.
       if (requestId !== undefined) message.data.requestId = requestId
       return message
     }
-    case Type.SESSIONS: {
-      const { groups } = readObject(reader)
-      check(Array.isArray(groups), 'a list of sessions')
-      for (const group of groups) {
-        check(isObject(group) && Array.isArray(group.sessions), 'a list of sessions')
-        checkSeen(group)
-        group.sessions.forEach(checkClient)
-      }
-      message.data = { groups }
+    case Type.SESSIONS:
+      message.data = readSessions(reader)
       return message
-    }
     case Type.TAKEN: {
       const { pid } = readObject(reader)
       check(typeof pid === 'string', 'a session')
@@ -238,11 +240,43 @@ function readPublished({ type, nsp, reader }, uid) {
       return message
     }
     default:
-      throw new DecodeError(`there is no message of type ${type}`)
+      throw new DecodeError(`message type ${type} is unknown`)
   }
 }
 
-/** Reads the content of a direct frame into a ClusterResponse or what RESTORE needs. */
+/** Adds the content of a broadcast to its message. */
+function readBroadcast(message, reader) {
+  const head = reader.value()
+  check(Array.isArray(head) && head.length === 6, 'a broadcast')
+  const [requestId, rooms, except, flags, packetType, id] = head
+  message.content = reader.offset
+  const data = reader.value()
+  check(requestId === undefined || typeof requestId === 'string', 'a request')
+  check(packetType === 2 || packetType === 5, 'a packet')
+  check(id === undefined || Number.isSafeInteger(id), 'a packet')
+  check(isEvent(data), 'an event')
+  message.data = {
+    packet: { type: packetType, data },
+    requestId,
+    opts: readOptions({ rooms, except, flags }),
+  }
+  if (id !== undefined) message.data.packet.id = id
+  return message
+}
+
+/** Reads the sessions that a closing server has published. */
+function readSessions(reader) {
+  const { groups } = readObject(reader)
+  check(Array.isArray(groups), 'a list of sessions')
+  for (const group of groups) {
+    check(isObject(group) && Array.isArray(group.sessions), 'a list of sessions')
+    checkSeen(group)
+    group.sessions.forEach(checkClient)
+  }
+  return { groups }
+}
+
+/** Reads the content of a direct frame. Returns a ClusterResponse, or a message of sessions.js. */
 function readDirect({ type, nsp, reader }, uid) {
   const data = readObject(reader)
   const { requestId } = data
@@ -266,7 +300,7 @@ function readDirect({ type, nsp, reader }, uid) {
       if (data.session !== undefined) checkSession(data.session)
       break
     default:
-      throw new DecodeError(`there is no answer of type ${type}`)
+      throw new DecodeError(`direct message type ${type} is unknown`)
   }
   return { uid, nsp, type, data }
 }
@@ -277,7 +311,7 @@ function readTag(reader) {
   return tag
 }
 
-/** Reads the arguments of a broadcast alone. */
+/** Reads the arguments of a broadcast, from the place `content` of its frame. */
 function readContent(bytes) {
   return new Reader(bytes).value()
 }
@@ -293,7 +327,7 @@ function readOptions(opts) {
   const { flags } = opts
   check(flags === undefined || isObject(flags), 'a set of flags')
   const { volatile, compress, timeout } = flags ?? {}
-  // A server far away decides nothing else about how packets are sent here.
+  // Only these flags: a remote server decides nothing else about how packets are sent here.
   const known = {}
   if (volatile !== undefined) known.volatile = Boolean(volatile)
   if (compress !== undefined) known.compress = Boolean(compress)
@@ -342,13 +376,13 @@ function isSocket(socket) {
   return isObject(socket) && typeof socket.id === 'string' && isRooms(socket.rooms)
 }
 
-function check(right, what) {
-  if (!right) throw new DecodeError(`this is not ${what}`)
+function check(condition, expected) {
+  if (!condition) throw new DecodeError(`the message does not hold ${expected}`)
 }
 
 module.exports = {
   Type, DecodeError,
-  newTag, uidOf, nodeOf, tagOf,
+  newTag, uidOf, nodeOf, tagOf, writeOffset, offsetTag, readOffset,
   encodePublished, encodeDirect, joinFrames, splitFrames,
   openPublished, openDirect, readPublished, readDirect, readContent,
 }

@@ -238,7 +238,7 @@ test('nothing of it appears anywhere else, and nothing of others here', LIMIT, a
   await until(() => seen.filter((text) => text === 'plain 9').length === 2
     && seen.filter((text) => text === 'server 9').length === 2 && seen.includes('messages: server 9'))
   assert.ok(seen.every((text) => /^(messages: )?(plain|server) \d$/.test(text)), seen.join())
-  for (const { adapter } of servers) assert.equal(adapter.hub.malformed, 0)
+  for (const { adapter } of servers) assert.equal(adapter.bus.malformed, 0)
   await plain.stop()
   await reading
 })

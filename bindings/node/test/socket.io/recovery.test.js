@@ -27,7 +27,7 @@ async function settled(servers) {
 async function publishMuch({ io, adapter }) {
   for (let i = 0; i < 20; i++) {
     io.to(['elsewhere', 'room']).except('here').emit('event', Buffer.alloc(1 << 20))
-    await until(() => adapter.hub.queued === 0)
+    await until(() => adapter.bus.queued === 0)
   }
 }
 
@@ -404,16 +404,16 @@ test('a client gets a fresh session', LIMIT, async (t) => {
 
   await t.test('when messages may be lost, until it is known that none were', async (t) => {
     const { servers, client } = await started(t)
-    const { hub } = servers[0].adapter
+    const { bus } = servers[0].adapter
     await breakAndReturn(client, servers[0], async () => {
       await until(() => servers[0].io.of('/').sockets.size === 0)
-      hub.channel.ongap(servers[1].adapter.hub.id, 3)
+      bus.channel.ongap(servers[1].adapter.bus.id, 3)
       setTimeout(() => servers[1].io.emit('it is well'), 50)
     })
     assert.equal(client.recovered, true)
     await breakAndReturn(client, servers[0], async () => {
       await until(() => servers[0].io.of('/').sockets.size === 0)
-      hub.channel.ongap(servers[1].adapter.hub.id, 3)
+      bus.channel.ongap(servers[1].adapter.bus.id, 3)
     })
     assert.equal(client.recovered, false)
     assert.ok(servers[0].node.logger.lines.some((line) => /messages of node .* were lost/.test(line)))
@@ -452,5 +452,5 @@ test('what is kept is bounded in time', LIMIT, async (t) => {
   servers[0].io.emit('event')
   const logs = servers.map(({ adapter }) => adapter.recovery.log)
   await until(() => logs.every(({ end }) => end === 1))
-  await until(() => logs.every(({ entries, bytes }) => entries.size === 0 && bytes === 0))
+  await until(() => logs.every(({ entries, bytes }) => entries.length === 0 && bytes === 0))
 })

@@ -189,8 +189,8 @@ test('a program that writes anything to the servers does no harm', LIMIT, async 
     if (!stream.write(chunk(frame))) await once(stream, 'drain')
   }
   stream.write(Buffer.from('nothing of the kind'))
-  const before = servers[0].adapter.hub.malformed
-  await until(() => servers[0].adapter.hub.malformed > before || before > 100)
+  const before = servers[0].adapter.bus.malformed
+  await until(() => servers[0].adapter.bus.malformed > before || before > 100)
 
   await until(() => servers[0].adapter.nodesMap.size >= 64)
   assert.ok(servers[0].adapter.nodesMap.size <= 65)

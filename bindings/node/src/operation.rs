@@ -1,4 +1,7 @@
-//! One thing that takes time: polled by JavaScript when its number is due, given up by dropping it.
+//! One operation that takes time, such as a start or the opening of a stream.
+//!
+//! JavaScript polls it whenever its number is due (`lib/operation.js`), and cancels it by dropping
+//! the future. What a finished operation has produced is taken from it once.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,8 +14,9 @@ use crate::question::Answers;
 use crate::runtime;
 use crate::stream::Stream;
 
-/// What came of it.
+/// What an operation produces.
 pub(crate) enum Outcome {
+    /// Nothing but its success.
     Done,
     Stream(Box<Stream>),
     Answers(Answers),
@@ -20,15 +24,17 @@ pub(crate) enum Outcome {
 
 type Running = Pin<Box<dyn Future<Output = Result<Outcome, Failure>>>>;
 
+/// A future and, once it is ready, its result.
 #[napi]
-pub struct Op {
+pub struct Operation {
     running: Option<Running>,
     outcome: Option<Result<Outcome, Failure>>,
     waker: Waker,
 }
 
 #[napi]
-impl Op {
+impl Operation {
+    /// `outcome` converts what the future returns.
     pub(crate) fn new<F, T, E>(waker: Waker, future: F, outcome: fn(T) -> Outcome) -> Self
     where
         F: Future<Output = Result<T, E>> + 'static,
@@ -39,7 +45,7 @@ impl Op {
         Self { running: Some(Box::pin(running)), outcome: None, waker }
     }
 
-    /// Whether it is over.
+    /// Polls the operation. Returns whether it is over.
     #[napi]
     pub fn poll(&mut self) -> bool {
         let Some(running) = &mut self.running else { return true };
@@ -51,7 +57,7 @@ impl Op {
         true
     }
 
-    /// Why it failed.
+    /// Why it failed, if it did.
     #[napi(getter)]
     pub fn failure(&self) -> Option<Failure> {
         match &self.outcome {
@@ -60,6 +66,7 @@ impl Op {
         }
     }
 
+    /// Returns the stream that it has produced, once.
     #[napi]
     pub fn take_stream(&mut self) -> Option<Stream> {
         match self.outcome.take() {
@@ -68,6 +75,7 @@ impl Op {
         }
     }
 
+    /// Returns the answers that it has produced, once.
     #[napi]
     pub fn take_answers(&mut self) -> Option<Answers> {
         match self.outcome.take() {
@@ -76,7 +84,7 @@ impl Op {
         }
     }
 
-    /// Gives it up, and whatever it has got meanwhile.
+    /// Cancels the operation and drops what it may have produced.
     #[napi]
     pub fn cancel(&mut self) {
         let _entered = runtime::enter();
@@ -84,7 +92,7 @@ impl Op {
     }
 }
 
-impl Drop for Op {
+impl Drop for Operation {
     fn drop(&mut self) {
         self.cancel();
     }

@@ -1,4 +1,4 @@
-//! A simulated network for tests of programs.
+//! A simulated network for tests of programs. Arguments are checked by `lib/memory-network.js`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,12 +6,14 @@ use std::time::Duration;
 use napi::{Error, Result};
 use napi_derive::napi;
 
+/// A network in the memory of this process, used in place of TCP.
 #[napi]
 pub struct NativeMemoryNetwork(pub(crate) smokesignal::transport::MemoryNetwork);
 
 #[napi]
 impl NativeMemoryNetwork {
-    /// Latency one way in milliseconds, bytes per second of each direction of a connection.
+    /// `latency` is the least and the most one way, in milliseconds; `bandwidth` is bytes per
+    /// second of each direction of a connection. Without them, bytes arrive immediately.
     #[napi(constructor)]
     pub fn new(latency: Option<Vec<f64>>, bandwidth: Option<f64>) -> Result<Self> {
         let mut network = smokesignal::transport::MemoryNetwork::new();
@@ -28,7 +30,7 @@ impl NativeMemoryNetwork {
         Ok(Self(network))
     }
 
-    /// Cuts the network: each group of addresses reaches itself only.
+    /// Cuts the network: nodes reach only those of their own group. Nodes are named `IP:PORT`.
     #[napi]
     pub fn partition(&self, groups: Vec<Vec<String>>) -> Result<()> {
         let mut parsed: Vec<Vec<SocketAddr>> = Vec::new();
@@ -39,23 +41,27 @@ impl NativeMemoryNetwork {
         Ok(())
     }
 
+    /// Ends all cuts.
     #[napi]
     pub fn heal(&self) {
         self.0.heal();
     }
 
+    /// Keeps a node from sending and receiving until it is thawed.
     #[napi]
     pub fn freeze(&self, node: String) -> Result<()> {
         self.0.freeze(address(&node)?);
         Ok(())
     }
 
+    /// Ends a freeze.
     #[napi]
     pub fn thaw(&self, node: String) -> Result<()> {
         self.0.thaw(address(&node)?);
         Ok(())
     }
 
+    /// Breaks all connections of a node.
     #[napi]
     pub fn reset(&self, node: String) -> Result<()> {
         self.0.reset(address(&node)?);
