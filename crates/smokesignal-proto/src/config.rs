@@ -7,6 +7,14 @@ use std::time::Duration;
 pub const MAX_SEGMENT: usize = 64 * 1024;
 
 /// Where a node that joins starts to read the streams it finds.
+///
+/// ```
+/// use smokesignal_proto::{Config, ReadFrom};
+///
+/// assert_eq!(Config::default().read_from, ReadFrom::Now);
+/// let config = Config { read_from: ReadFrom::Last(100), ..Config::default() };
+/// # let _ = config;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadFrom {
     /// Reads what is written from now on.
@@ -20,6 +28,16 @@ pub enum ReadFrom {
 }
 
 /// The numbers a node runs by. [`Config::default`] is what the library ships.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use smokesignal_proto::Config;
+///
+/// // Everything that depends on the ping timeout follows it.
+/// let config = Config { min_peers: 4, ..Config::default().with_ping_timeout(Duration::from_secs(1)) };
+/// assert!(config.beat_period < config.ping_timeout);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which start of this node this is; each start must have a higher one. Default 1; the library

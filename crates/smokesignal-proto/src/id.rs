@@ -10,6 +10,15 @@ use serde::{Deserialize, Serialize};
 /// A node's name in the network: its ed25519 public key (32 bytes, written as 64 hex digits).
 ///
 /// Nobody can take another node's id, because the transport proves possession of the private key.
+///
+/// ```
+/// use smokesignal_proto::NodeId;
+///
+/// let text = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+/// let id: NodeId = text.parse()?;
+/// assert_eq!((id.to_string(), id.short()), (text.to_owned(), "ea4a6c63e2".to_owned()));
+/// # Ok::<_, smokesignal_proto::ParseNodeIdError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId([u8; 32]);
 
@@ -48,6 +57,11 @@ impl fmt::Debug for NodeId {
 }
 
 /// The text is not a node id.
+///
+/// ```
+/// let error = "ann".parse::<smokesignal_proto::NodeId>().unwrap_err();
+/// assert!(error.to_string().starts_with("`ann` is not a node id: expected 64 hex digits"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a node id: expected 64 hex digits, as `smokesignal id` prints them")]
 pub struct ParseNodeIdError(String);
@@ -70,6 +84,15 @@ impl FromStr for NodeId {
 }
 
 /// A node's private key with its public half. Signs; never leaves the process.
+///
+/// ```
+/// use smokesignal_proto::Keypair;
+///
+/// let keypair = Keypair::from_seed(&[7; 32]);
+/// let signature = keypair.sign(b"a text");
+/// assert!(keypair.id().verify(b"a text", &signature));
+/// assert!(!keypair.id().verify(b"another text", &signature));
+/// ```
 pub struct Keypair {
     pair: Ed25519KeyPair,
     id: NodeId,

@@ -20,12 +20,14 @@
 //! [`Node::ask`]: crate::Node::ask
 //! [`Node::events`]: crate::Node::events
 //! [`Node::network_size`]: crate::Node::network_size
+//! [`Node::open`]: crate::Node::open
 //! [`Node::replies`]: crate::Node::replies
 //! [`Node::start`]: crate::Node::start
 //! [`Node::stop`]: crate::Node::stop
 //! [`NodeBuilder`]: crate::NodeBuilder
 //! [`NodeId`]: crate::NodeId
 //! [`NodeStream`]: crate::NodeStream
+//! [`NodeStream::accepted`]: crate::NodeStream::accepted
 //! [`NodeStream::path`]: crate::NodeStream::path
 //! [`Peer`]: crate::Peer
 //! [`Peer::close`]: crate::Peer::close

@@ -32,6 +32,30 @@ pub use tcp::TcpTransport;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A way to carry bytes between nodes.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{io, net::SocketAddr, sync::Arc};
+///
+/// use smokesignal::transport::{BoxFuture, Credentials, Endpoint, MemoryNetwork, Transport};
+///
+/// /// Carries bytes as another transport does, and prints which node listens where.
+/// #[derive(Debug)]
+/// struct Chatty(MemoryNetwork);
+///
+/// impl Transport for Chatty {
+///     fn bind(&self, at: SocketAddr, me: Credentials) -> BoxFuture<'_, io::Result<Arc<dyn Endpoint>>> {
+///         println!("{} listens at {at}", me.id());
+///         self.0.bind(at, me)
+///     }
+/// }
+///
+/// let node = smokesignal::Node::builder().transport(Chatty(MemoryNetwork::new())).build()?;
+/// node.start().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// Starts to listen at `address` as the node `me`. Port 0 means any free port.
     ///
@@ -41,6 +65,22 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 }
 
 /// One node's place in a network: where it is reached, and how it reaches others. Dropping it closes it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use smokesignal::{Identity, transport::{Credentials, MemoryNetwork, Transport}};
+/// # let network = MemoryNetwork::new();
+/// # let [ann, bob] = [1, 2].map(|seed| Credentials::new(Identity::from_seed([seed; 32]), None));
+/// let here = network.bind("10.0.0.1:0".parse()?, ann.clone()).await?;
+/// let there = network.bind("10.0.0.2:0".parse()?, bob.clone()).await?;
+/// let dial = there.dial(here.local_addr(), Some(ann.id()));
+/// let (dialled, accepted) = tokio::join!(dial, here.accept());
+/// assert_eq!(dialled?.peer, ann.id());
+/// assert_eq!(accepted.expect("it was not closed").peer, bob.id());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Endpoint: Send + Sync + fmt::Debug + 'static {
     /// Where it listens, with the port that was chosen.
     fn local_addr(&self) -> SocketAddr;
@@ -68,6 +108,27 @@ pub trait Endpoint: Send + Sync + fmt::Debug + 'static {
 /// The two halves may be used by different tasks. Written bytes leave for certain only with a flush. To part without
 /// losing any: `writer.shutdown()`, then read until the end. The end of an orderly parting is an end of file; where the
 /// other side has died it may be an error instead.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use smokesignal::{Identity, transport::{Credentials, MemoryNetwork, Transport}};
+/// # let network = MemoryNetwork::new();
+/// # let [ann, bob] = [1, 2].map(|seed| Credentials::new(Identity::from_seed([seed; 32]), None));
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # let here = network.bind("10.0.0.1:0".parse()?, ann.clone()).await?;
+/// # let there = network.bind("10.0.0.2:0".parse()?, bob).await?;
+/// # let (dialled, accepted) = tokio::join!(there.dial(here.local_addr(), None), here.accept());
+/// # let (mut dialled, mut accepted) = (dialled?, accepted.expect("it was not closed"));
+/// dialled.writer.write_all(b"hello").await?;
+/// dialled.writer.flush().await?;
+/// let mut read = [0; 5];
+/// accepted.reader.read_exact(&mut read).await?;
+/// assert_eq!(&read, b"hello");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Connection {
     /// Who is at the other end.
     pub peer: NodeId,
@@ -86,6 +147,26 @@ impl fmt::Debug for Connection {
 }
 
 /// A connection could not be made. Nothing is left open.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use smokesignal::{Identity, transport::{Credentials, MemoryNetwork, Transport}};
+/// # let network = MemoryNetwork::new();
+/// # let [ann, bob] = [1, 2].map(|seed| Credentials::new(Identity::from_seed([seed; 32]), None));
+/// use smokesignal::transport::DialError;
+///
+/// # let here = network.bind("10.0.0.1:1".parse()?, ann.clone()).await?;
+/// # let there = network.bind("10.0.0.2:1".parse()?, bob.clone()).await?;
+/// let refused = there.dial("10.0.0.9:1".parse()?, None).await;
+/// assert_eq!(refused.unwrap_err(), DialError::Refused);
+/// let (wrong, _) = tokio::join!(there.dial(here.local_addr(), Some(bob.id())), async {
+///     tokio::time::timeout(std::time::Duration::from_secs(1), here.accept()).await
+/// });
+/// assert_eq!(wrong.unwrap_err(), DialError::WrongNode { expected: bob.id(), found: ann.id() });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
