@@ -1,4 +1,8 @@
-//! `smokesignal chat`: people talk, one line is one message.
+//! `smokesignal chat`: people write to each other, one message per line.
+//!
+//! [`editor`] turns the keyboard or stdin into [`Input`]s, and [`session`] handles them together
+//! with messages and events of the network. [`message`] encodes what is sent and removes from what
+//! arrives everything that could control a terminal. [`names`] keeps which node goes by which name.
 
 mod editor;
 mod message;
@@ -19,27 +23,34 @@ use crate::outcome::{Exit, Failure, block_on};
 use crate::output::Output;
 use crate::signals::Signals;
 
-/// Talk to everyone in the network
+/// Chat with everyone in the network
 ///
-/// /peers shows the neighbours, /msg NAME TEXT writes to one node alone, /help shows all commands. On a terminal there
-/// is a line editor; otherwise stdin is read line by line and incoming lines go to stdout.
+/// Each line that you type goes to everyone. /peers lists the neighbours, /msg WHO TEXT writes to
+/// one node, /help lists all commands, /quit leaves. On a terminal, chat has a line editor;
+/// otherwise it sends the lines of stdin and prints those of the others to stdout.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example, in two terminals:
+  smokesignal chat --port 8495 --name ann
+  smokesignal chat --seed 127.0.0.1:8495 --name bob")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    join: JoinArgs,
-    /// What the others call you; without it your user name
+    /// Use this name, 1 to 32 characters without spaces. Default: your user name
     #[arg(long, env = "SMOKESIGNAL_NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    join: JoinArgs,
 }
 
-/// What the person does.
+/// An action of the person at the terminal.
 #[derive(Debug)]
 enum Input {
+    /// A line was typed or read from stdin.
     Line(String),
-    /// Ctrl-D, or the end of a file.
+    /// Ctrl-D was pressed, or stdin has ended.
     End,
-    /// Ctrl-C at the prompt.
+    /// Ctrl-C was pressed at the prompt.
     Interrupt,
+    /// The terminal or stdin cannot be read.
     Failed(String),
 }
 
@@ -55,7 +66,7 @@ async fn chat(args: Args) -> Result<Exit, Failure> {
     let acceptor = direct::accept(&node)?;
     node.start().await?;
 
-    // Only now: an error of `start` is better read without a prompt.
+    // After `start`, because its error is better read without a prompt.
     let (input, output) = if is_interactive() { editor::start()? } else { editor::plain() };
     welcome(&node, &name, &args.join)?;
     let session = Session::new(&node, name, acceptor, broadcast.sender(), output.clone());
@@ -69,19 +80,19 @@ async fn chat(args: Args) -> Result<Exit, Failure> {
     outcome
 }
 
-/// A line editor needs a terminal on both sides.
+/// Returns whether a line editor works: it needs a terminal for both input and output.
 fn is_interactive() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb
 }
 
-/// As given, or the user's, or the beginning of the id.
+/// Returns the given name, or else the user's name, or else the beginning of the id.
 fn own_name(given: Option<String>, node: &Node) -> Result<String, Failure> {
     if let Some(given) = given {
         let name = message::clean_name(&given);
         return name.filter(|name| *name == given).ok_or_else(|| {
             Failure::Usage(format!(
-                "`{}` is not a name; use 1 to {NAME_LENGTH} visible characters without spaces",
+                "--name {} cannot be shown to others; use 1 to {NAME_LENGTH} visible characters without spaces",
                 message::clean_text(&given)
             ))
         });
@@ -90,7 +101,7 @@ fn own_name(given: Option<String>, node: &Node) -> Result<String, Failure> {
     Ok(message::clean_name(&user).unwrap_or_else(|| node.id().short()))
 }
 
-/// Says how a second terminal joins, ready to be copied.
+/// Prints the command with which a second terminal joins, ready to be copied.
 fn welcome(node: &Node, name: &str, join: &JoinArgs) -> Result<(), Failure> {
     let address = options::listening(node)?;
     notice!("you are {name}, listening on {address} as {}", node.id());
@@ -100,15 +111,15 @@ fn welcome(node: &Node, name: &str, join: &JoinArgs) -> Result<(), Failure> {
         None => String::new(),
     };
     match address.ip().is_unspecified() {
-        false => notice!("to join, type in another terminal: {program} chat --seed {address}{secret}"),
+        false => notice!("to join from another terminal: {program} chat --seed {address}{secret}"),
         true => notice!(
-            "to join, type elsewhere: {program} chat --seed ADDRESS-OF-THIS-MACHINE:{}{secret}",
+            "to join from elsewhere: {program} chat --seed ADDRESS-OF-THIS-MACHINE:{}{secret}",
             address.port()
         ),
     }
-    notice!("/help shows the commands");
+    notice!("/help lists the commands");
     Ok(())
 }
 
-/// Where lines come from, and where those of the others go.
+/// The source of the user's input, and the place where the messages of others are printed.
 type Console = (Receiver<Input>, Output);

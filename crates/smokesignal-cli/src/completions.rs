@@ -1,4 +1,4 @@
-//! `smokesignal completions`: what a shell needs to complete our commands and options.
+//! `smokesignal completions`: prints the script with which a shell completes commands and options.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -9,7 +9,7 @@ use crate::output::print;
 /// Print the completion script for a shell
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The shell
+    /// The shell that is to run the script
     shell: Shell,
 }
 

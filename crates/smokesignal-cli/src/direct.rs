@@ -1,5 +1,9 @@
-//! Messages from one node to another, wherever it is: what `pipe --to`, `direct` of `run --json` and `/msg` of `chat` have
-//! in common. A sender opens a stream of the name `direct`, one chunk is one message; the receiver may answer on it.
+//! Direct messages from one node to another, neighbour or not: the common part of `pipe --to`, the
+//! command `direct` of `run --json`, and `/msg` of `chat`.
+//!
+//! A sender opens a stream named `direct` with its first message, and each chunk on it is one
+//! message. Both sides may write to the same stream. A stream that has been idle for [`IDLE`] is
+//! finished, and the next message opens a new one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,108 +17,117 @@ use crate::leave::if_ready;
 use crate::outbox::Target;
 use crate::outcome::Failure;
 
-/// The streams' name.
+/// The name of the streams.
 const NAME: &str = "direct";
-/// A stream that nothing was written to for this long is ended; the next message opens another.
+/// A stream to which nothing has been written for this long is finished. A guess.
 const IDLE: Duration = Duration::from_secs(60);
-/// A connection may end while a stream is opened: so many are tried.
-const TRIES: usize = 3;
-/// Streams of others that are read at once; more are refused.
+/// Attempts to open a stream. One fails if the connection ends just then. A guess.
+const ATTEMPTS: usize = 3;
+/// The most streams of other nodes that are read concurrently; more are refused. A guess.
 const READERS: usize = 4096;
 
-/// A message that somebody has sent to this node.
-pub(crate) type Received = (NodeId, Bytes);
+/// A direct message to this node, with its sender.
+pub(crate) type DirectMessage = (NodeId, Bytes);
 
-/// One node to write to. A stream is opened for the first message, and for the next one after it has ended.
+/// The sender of direct messages to one node.
 pub(crate) struct Direct {
     node: Node,
     to: NodeId,
-    received: mpsc::Sender<Received>,
+    received: mpsc::Sender<DirectMessage>,
     stream: Mutex<Option<Arc<NodeStream>>>,
 }
 
 impl Direct {
-    pub(crate) fn new(node: Node, to: NodeId, received: mpsc::Sender<Received>) -> Self {
+    /// Creates a sender. What the other node writes to the same stream goes to `received`.
+    pub(crate) fn new(node: Node, to: NodeId, received: mpsc::Sender<DirectMessage>) -> Self {
         Self { node, to, received, stream: Mutex::new(None) }
     }
 
-    /// The stream that is there, or a new one, once the application at the other end has taken it.
+    /// Returns the open stream, or opens one and waits until the other node has accepted it.
     async fn stream(&self) -> Result<Arc<NodeStream>, String> {
-        let mut place = self.stream.lock().await;
-        if let Some(stream) = &*place {
+        let mut open_stream = self.stream.lock().await;
+        if let Some(stream) = &*open_stream {
             return Ok(Arc::clone(stream));
         }
         let stream = Arc::new(open(&self.node, self.to).await.map_err(|error| error.to_string())?);
         tokio::spawn(read(Arc::clone(&stream), self.received.clone()));
-        *place = Some(Arc::clone(&stream));
+        *open_stream = Some(Arc::clone(&stream));
         Ok(stream)
     }
 
-    async fn lose(&self) {
+    /// Forgets a broken stream.
+    async fn drop_stream(&self) {
         *self.stream.lock().await = None;
     }
 }
 
-/// Why there is no stream.
+/// Why a stream could not be opened.
 #[derive(Debug)]
-pub(crate) enum NoStream {
-    /// Nobody knows the node, for now.
-    Away(OpenError),
-    /// It takes no such streams, for now.
+pub(crate) enum DirectError {
+    /// The node is not in the network, or cannot be reached now.
+    Unreachable(OpenError),
+    /// The node does not accept direct messages now.
     Refused(NodeId, StreamError),
+    /// Trying again cannot help.
     Failed(OpenError),
 }
 
-impl std::fmt::Display for NoStream {
+impl std::fmt::Display for DirectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Away(error) | Self::Failed(error) => write!(f, "{error}"),
-            Self::Refused(id, StreamError::Refused) => write!(f, "node {id} takes no direct messages"),
+            Self::Unreachable(error) | Self::Failed(error) => write!(f, "{error}"),
+            Self::Refused(id, StreamError::Refused) => {
+                write!(
+                    f,
+                    "node {id} does not accept direct messages; it has to run chat, pipe --to or run --json"
+                )
+            }
             Self::Refused(id, error) => write!(f, "node {id}: {error}"),
         }
     }
 }
 
-/// A stream to that node, taken by the application there.
-pub(crate) async fn open(node: &Node, to: NodeId) -> Result<NodeStream, NoStream> {
-    let mut tries = 0;
+/// Opens a stream to a node, and waits until the program there has accepted it.
+pub(crate) async fn open(node: &Node, to: NodeId) -> Result<NodeStream, DirectError> {
+    let mut attempts = 0;
     loop {
         let stream = match node.open(to, NAME).await {
             Ok(stream) => stream,
             Err(error @ (OpenError::NotFound { .. } | OpenError::Unreachable(_) | OpenError::Busy)) => {
-                return Err(NoStream::Away(error));
+                return Err(DirectError::Unreachable(error));
             }
-            Err(error) => return Err(NoStream::Failed(error)),
+            Err(error) => return Err(DirectError::Failed(error)),
         };
-        tries += 1;
+        attempts += 1;
         match stream.accepted().await {
             Ok(()) => return Ok(stream),
-            // The other side was giving up the connection just then. Nothing was sent: another one will do.
-            Err(StreamError::ConnectionLost) if tries < TRIES => {}
-            Err(error) => return Err(NoStream::Refused(to, error)),
+            // The other side closed the connection just then. Nothing has been sent, so it is safe
+            // to try again over another one.
+            Err(StreamError::ConnectionLost) if attempts < ATTEMPTS => {}
+            Err(error) => return Err(DirectError::Refused(to, error)),
         }
     }
 }
 
-/// From now on others may write to this node.
+/// Starts to accept direct messages.
 pub(crate) fn accept(node: &Node) -> Result<Acceptor, Failure> {
     node.accept(NAME).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// Passes on what others write, each node's in order.
-pub(crate) async fn receive(mut acceptor: Acceptor, received: mpsc::Sender<Received>) {
+/// Passes on the direct messages of other nodes; those of one stream stay in order.
+pub(crate) async fn receive(mut acceptor: Acceptor, received: mpsc::Sender<DirectMessage>) {
     let mut readers = JoinSet::new();
     while let Some(stream) = acceptor.recv().await {
         while readers.try_join_next().is_some() {}
         if readers.len() >= READERS {
-            stream.reset("too many write to this node already");
+            stream.reset("too many nodes write to this node; try later");
             continue;
         }
         readers.spawn(read(Arc::new(stream), received.clone()));
     }
 }
 
-async fn read(stream: Arc<NodeStream>, received: mpsc::Sender<Received>) {
+async fn read(stream: Arc<NodeStream>, received: mpsc::Sender<DirectMessage>) {
     let from = stream.peer();
     loop {
         match stream.recv().await {
@@ -140,25 +153,25 @@ impl Target for Direct {
             Ok(()) => Ok(()),
             Err(error @ StreamError::TooLarge { .. }) => Err(error.to_string()),
             Err(error) => {
-                self.lose().await;
-                Err(format!("{error}; what was sent to it just before may be lost, too"))
+                self.drop_stream().await;
+                Err(format!("{error}; messages sent to it just before may be lost, too"))
             }
         }
     }
 
-    /// Ends the stream when it has not been used for a while. Called anew for each message.
+    /// Finishes the stream after [`IDLE`]. Each message interrupts this wait.
     async fn idle(&self) -> Result<(), String> {
         tokio::time::sleep(IDLE).await;
         if let Some(stream) = self.stream.lock().await.take() {
             stream.finish();
             if let Some(Err(error)) = if_ready(stream.finished()).await {
-                return Err(format!("{error}; it may be lost, and what was sent just before"));
+                return Err(format!("{error}; this message and those just before it may be lost"));
             }
         }
         std::future::pending().await
     }
 
-    /// What was sent has left, or cannot any more.
+    /// Finishes the stream and waits until the other node has received everything.
     async fn finish(&self) -> Result<(), String> {
         let Some(stream) = self.stream.lock().await.take() else { return Ok(()) };
         stream.finish();

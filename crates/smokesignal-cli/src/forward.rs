@@ -1,4 +1,9 @@
-//! `smokesignal forward`: a TCP port of one node, on another. What may be reached is said on the side that has it.
+//! `smokesignal forward`: makes a TCP port of one node reachable on another node.
+//!
+//! [`listen`] accepts TCP connections and opens a stream for each; [`serve`] accepts these streams
+//! and connects each to the target. The name of a stream contains the target, `forward
+//! 127.0.0.1:80`, and the serving side accepts only the names of targets that it allows. So the
+//! side that has the port decides what can be reached.
 
 mod listen;
 mod serve;
@@ -9,40 +14,43 @@ use smokesignal::NodeId;
 use tokio::task::JoinSet;
 
 use crate::leave;
-use crate::options::{self, JoinArgs, tell_trouble};
+use crate::options::{self, JoinArgs, print_warning};
 use crate::outcome::{Exit, Failure, block_on};
 use crate::signals::Signals;
 
-/// TCP connections that go through one process at once; more wait to be accepted.
+/// The most TCP connections at the same time, per target; more wait to be accepted. A guess.
 const CONNECTIONS: usize = 1024;
 
-/// Reach a TCP port of another node, wherever it is
+/// Forward TCP connections to a port of another node, neighbour or not
 ///
-/// On the side that has the port: smokesignal forward --allow 127.0.0.1:80. On the other: smokesignal forward --listen
-/// 127.0.0.1:8080 --to ID --connect 127.0.0.1:80, with the id that the first one prints. It is encrypted from end to end, also
-/// where it has to go through other nodes because neither can dial the other.
+/// The connections are encrypted end to end, also where other nodes relay them because neither side
+/// can dial the other.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example: on the node with the port, which prints its ID, and then on the other node:
+  smokesignal forward --port 8495 --allow 127.0.0.1:80
+  smokesignal forward --seed HOST:8495 --listen 127.0.0.1:8080 --to ID --connect 127.0.0.1:80")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    join: JoinArgs,
-    /// Let others reach this address from here, repeatable. Nothing else is reached
+    /// Let other nodes connect to this address through this node; repeatable
     #[arg(long, value_name = "HOST:PORT", value_parser = target, required_unless_present = "listen")]
     allow: Vec<String>,
-    /// Let only this node do so, repeatable; without it every node of the network may
+    /// Allow only this node; repeatable. Default: any node of the network
     #[arg(long, value_name = "ID", requires = "allow")]
     from: Vec<NodeId>,
-    /// Take TCP connections here
+    /// Accept TCP connections on this address; port 0 means any free port
     #[arg(long, value_name = "IP:PORT", requires = "to", requires = "connect")]
     listen: Option<SocketAddr>,
-    /// The node to which they go
+    /// Forward the accepted connections to this node
     #[arg(long, value_name = "ID", requires = "listen")]
     to: Option<NodeId>,
-    /// What that node connects them to; it has to allow exactly this
+    /// Let that node connect to this address, exactly as it is written in its --allow
     #[arg(long, value_name = "HOST:PORT", value_parser = target, requires = "listen")]
     connect: Option<String>,
+    #[command(flatten)]
+    join: JoinArgs,
 }
 
-/// Fits into the name of a stream, and can be connected to.
+/// Parses a target, which has to fit into the name of a stream.
 fn target(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or("write HOST:PORT, for example 127.0.0.1:80")?;
     match port.parse::<u16>() {
@@ -51,15 +59,16 @@ fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of the streams that lead to this address. A node that does not allow it does not accept the name.
+/// Returns the name of the streams to this target.
 fn stream_name(target: &str) -> String {
     format!("forward {target}")
 }
 
-/// What broke off must not look like its end.
+/// Makes the socket send a reset when it is dropped, so that a broken connection does not look like
+/// one that has ended properly.
 fn reset_socket(socket: &tokio::net::TcpStream) {
     if let Err(error) = socket.set_zero_linger() {
-        tracing::debug!(%error, "the connection ends as if that was meant");
+        tracing::debug!(%error, "cannot reset a broken connection; it will look like a proper end");
     }
 }
 
@@ -77,7 +86,7 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
         let acceptor = acceptor.map_err(|_| Failure::Usage(format!("--allow {target} is given twice")))?;
         work.spawn(serve::serve(acceptor, target, args.from.clone()));
     }
-    // Before the node is there for others: an address in use is better known at once.
+    // Before the node starts, so that an address in use is reported without delay.
     let listener = match args.listen {
         Some(address) => Some(listen::bind(address).await?),
         None => None,
@@ -89,9 +98,11 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
     }
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
-        ended = work.join_next() => Err(Failure::Failed(format!("forwarding has ended: {ended:?}"))),
-        () = async { while let Some(event) = events.recv().await { tell_trouble(&event); } } => {
-            Err(Failure::Failed("the node stopped by itself".to_owned()))
+        ended = work.join_next() => {
+            Err(Failure::Failed(format!("forwarding has ended unexpectedly: {ended:?}")))
+        }
+        () = async { while let Some(event) = events.recv().await { print_warning(&event); } } => {
+            Err(Failure::node_stopped())
         }
     };
     work.shutdown().await;

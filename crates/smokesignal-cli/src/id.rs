@@ -1,4 +1,4 @@
-//! `smokesignal id`: the id that belongs to a key file.
+//! `smokesignal id`: prints the id that belongs to a key file.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use smokesignal::Identity;
 use crate::outcome::{Exit, Failure};
 use crate::output::print;
 
-/// Print the node id of a key file; a missing file is made
+/// Print the node id of a key file, and create the file if it does not exist
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The key file
+    /// The key file. Keep it secret: its holder can act as this node
     #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_KEY")]
     key: PathBuf,
 }
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let is_new = !args.key.exists();
     let identity = Identity::load_or_create(&args.key)?;
     if is_new {
-        notice!("made the key file {}; keep it secret, it is what proves this id", args.key.display());
+        notice!("created the key file {}; keep it secret, because it proves this id", args.key.display());
     }
     print(&format!("{}\n", identity.id()))?;
     Ok(Exit::Done)

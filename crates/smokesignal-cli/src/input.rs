@@ -1,4 +1,5 @@
-//! stdin, read in a thread of its own: a read that never returns cannot hold up the end of the process.
+//! Reads stdin in a thread of its own, because a read that never returns must not delay the end of
+//! the process.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::thread;
@@ -7,18 +8,21 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::lines::{Line, LineReader};
 
-/// Batches (of lines or of bytes) that wait to be worked on; then the thread stops reading. A guess.
+/// Batches of lines, or chunks of bytes, that may wait to be handled; then the thread stops
+/// reading. A guess.
 const WAITING: usize = 2;
-/// Bytes in one piece of raw input at most: the unit that goes over the wire.
+/// The longest chunk of bytes: 64 KiB, the longest segment on the wire.
 const CHUNK: usize = 64 << 10;
 
-/// stdin as lines of at most `limit` bytes. The channel closes at the end of the input or after an error.
+/// Starts to read stdin as lines of at most `limit` bytes. The channel closes at the end of stdin
+/// or after an error.
 pub(crate) fn lines(limit: usize) -> Receiver<io::Result<Vec<Line>>> {
     let mut reader = LineReader::new(io::stdin(), limit);
     read_in_thread(move || reader.next_batch())
 }
 
-/// stdin as pieces of raw bytes, as they come. The channel closes at the end of the input or after an error.
+/// Starts to read stdin as chunks of bytes, as they arrive. The channel closes at the end of stdin
+/// or after an error.
 pub(crate) fn chunks() -> Receiver<io::Result<Vec<u8>>> {
     let mut buffer = vec![0; CHUNK];
     read_in_thread(move || {
@@ -40,8 +44,8 @@ fn read_in_thread<T: Send + 'static>(
     thread::spawn(move || {
         while let Some(item) = next().transpose() {
             let failed = item.is_err();
-            let nobody_listens = sender.blocking_send(item).is_err();
-            if failed || nobody_listens {
+            let receiver_gone = sender.blocking_send(item).is_err();
+            if failed || receiver_gone {
                 return;
             }
         }

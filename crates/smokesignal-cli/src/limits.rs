@@ -1,15 +1,16 @@
-//! Many nodes in one process need many sockets.
+//! The limit of open files: many nodes in one process need many sockets.
 
 use crate::outcome::Failure;
 
-/// Open files one node needs: a listener, up to seven links, and links being made. Generous.
+/// Open files that a node needs: a listener, up to seven links, and connections that are being
+/// made. A generous guess.
 #[cfg(unix)]
 const PER_NODE: u64 = 16;
-/// What the process itself needs.
+/// Open files that the process itself needs. A generous guess.
 #[cfg(unix)]
 const BASE: u64 = 64;
 
-/// Raises the soft limit of open files as far as needed.
+/// Raises the soft limit of open files as far as this many nodes need.
 #[cfg(unix)]
 pub(crate) fn allow_sockets_for(nodes: usize) -> Result<(), Failure> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -22,10 +23,12 @@ pub(crate) fn allow_sockets_for(nodes: usize) -> Result<(), Failure> {
     }
     if hard < needed {
         return Err(Failure::Failed(format!(
-            "{nodes} nodes need {needed} open files, this system allows {hard}; take fewer nodes or raise `ulimit -n`"
+            "{nodes} nodes need {needed} open files, but the system allows {hard}; use fewer nodes, or raise the \
+             limit with `ulimit -Hn`"
         )));
     }
-    // More where it is allowed: on a busy machine connections that are being made pile up.
+    // More than needed if allowed, because connections that are being made pile up on a busy
+    // machine.
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(4 * needed), hard).map_err(failed)
 }
 

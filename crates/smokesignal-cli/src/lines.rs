@@ -1,20 +1,21 @@
-//! Lines of bytes with a limit: a longer line is skipped without being held in memory.
+//! Splits bytes into lines of bounded length. A longer line is skipped without being kept in
+//! memory.
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
 
-/// Bytes read at once. A guess.
+/// Bytes read with one system call. A guess.
 const BUFFER: usize = 64 << 10;
-/// Bytes kept of a line that is too long, so that an error can quote it.
+/// Bytes kept of a line that is too long, so that an error can quote them. A guess.
 const KEPT: usize = 128;
 
-/// A line without its `\n`. A `\r` before it stays. Numbers count from 1.
+/// A line without its `\n`; a `\r` before it stays. Lines are numbered from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Whole { number: u64, bytes: Vec<u8> },
     TooLong { number: u64, start: Vec<u8> },
 }
 
-/// Reads line after line. The last one need not end with `\n`.
+/// Reads lines. The last one need not end with `\n`.
 #[derive(Debug)]
 pub(crate) struct LineReader<R> {
     reader: BufReader<R>,
@@ -23,12 +24,13 @@ pub(crate) struct LineReader<R> {
 }
 
 impl<R: Read> LineReader<R> {
-    /// Lines of more than `limit` bytes are too long.
+    /// Creates a reader to which lines of more than `limit` bytes are too long.
     pub(crate) fn new(reader: R, limit: usize) -> Self {
         Self { reader: BufReader::with_capacity(BUFFER, reader), limit, number: 0 }
     }
 
-    /// The next line and those that were read with it: at least one; `None` at the end.
+    /// Returns the next line and all complete lines that were read together with it. Returns `None`
+    /// at the end.
     pub(crate) fn next_batch(&mut self) -> io::Result<Option<Vec<Line>>> {
         let Some(first) = self.next()? else { return Ok(None) };
         let mut batch = vec![first];
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_huge_line_only_the_start_is_kept() {
+    fn only_the_start_of_a_huge_line_is_kept() {
         let mut text = vec![b'x'; 300_000];
         text.extend_from_slice(b"\nnext");
         let lines = all(&text, 100_000);

@@ -1,4 +1,4 @@
-//! `smokesignal localip`: which of this machine's addresses is in a subnet.
+//! `smokesignal localip`: prints the address of this machine that is in a subnet.
 
 use crate::outcome::{Exit, Failure};
 use crate::output::print;
@@ -6,7 +6,7 @@ use crate::output::print;
 /// Print this machine's address in a subnet
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// For example 192.168.2.0/24, 192.168.2.1/255.255.255.0 or fd00::/8
+    /// The subnet, for example 192.168.2.0/24, 192.168.2.1/255.255.255.0 or fd00::/8
     subnet: String,
 }
 

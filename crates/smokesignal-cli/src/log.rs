@@ -1,4 +1,4 @@
-//! What the library reports while it works, for `-v` and `RUST_LOG`.
+//! The log of the library, for `-v` and `RUST_LOG`.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::notice;
 
-/// Writes the log to stderr. `RUST_LOG` wins over `-v`.
+/// Starts to write the log to stderr. `RUST_LOG` overrides `-v`.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => "warn",
@@ -24,11 +24,11 @@ pub(crate) fn start(verbose: u8) {
         .with_writer(Notices)
         .try_init();
     if log.is_err() {
-        notice!("another logger is installed already; -v has no effect");
+        notice!("-v has no effect, because another logger is already installed");
     }
 }
 
-/// The log takes the way of all notices, so that it does not write into a prompt.
+/// Writes log lines as notices, so that they do not disturb the prompt.
 struct Notices;
 
 impl MakeWriter<'_> for Notices {

@@ -1,8 +1,13 @@
-//! `smokesignal` on the command line. This file is the table of contents: one command, one file.
+//! The program `smokesignal`. This file is the table of contents: each command has a module of its
+//! own, and the modules below them are what the commands share.
 //!
-//! Data goes to stdout, everything for people to stderr. Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
+//! A command that joins a network builds its node from [`options::JoinArgs`], runs until its work
+//! is done, a signal arrives or the reader of stdout is gone, and then leaves the network properly
+//! ([`leave`]). Data goes to stdout ([`output`]), everything for people goes to stderr
+//! ([`notice`]). The exit code is 0 for success, 1 for a failure, 2 for wrong usage and 130 after a
+//! signal ([`outcome`]).
 
-// First, because the others use its macro.
+// First, because the other modules use its macro.
 #[macro_use]
 mod notice;
 
@@ -17,7 +22,7 @@ mod pipe;
 mod run;
 mod sim;
 
-// What the commands share.
+// Shared by several commands.
 mod direct;
 mod input;
 mod leave;
@@ -36,15 +41,22 @@ use clap::{Parser, Subcommand};
 
 use crate::outcome::{Exit, Failure};
 
-/// glibc keeps most of what a busy hour needed for ever: after a load of five seconds twenty nodes held 1 500 MB of which 6
-/// were in use. This one gives it back within a minute, and is as fast.
+/// The allocator of glibc never returns most of the memory that a peak load needed: after five
+/// seconds of load, twenty nodes held 1 500 MB, of which 6 MB were in use. jemalloc is as fast and
+/// returns it within a minute.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A small peer-to-peer network: nodes find each other, everyone can write to everyone.
+/// A peer-to-peer overlay for programs: broadcast to everyone, open a stream to any node
 #[derive(Debug, Parser)]
-#[command(name = "smokesignal", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "smokesignal",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Start with `smokesignal demo`, or with `smokesignal chat` in two terminals."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,7 +85,7 @@ fn main() {
         }
     };
     terminal::restore();
-    // Not a plain return: a thread may still wait for stdin, and nothing can wake it.
+    // Not a plain return, because a thread may still wait for stdin, and nothing can wake it.
     std::process::exit(code);
 }
 

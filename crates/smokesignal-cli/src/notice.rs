@@ -1,4 +1,4 @@
-//! Lines for people. They go to stderr, or above the prompt while a line editor runs.
+//! Lines for people. They go to stderr, or above the prompt while the line editor runs.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -8,31 +8,31 @@ type Printer = Box<dyn FnMut(String) + Send>;
 
 static ABOVE_PROMPT: Mutex<Option<Printer>> = Mutex::new(None);
 
-/// Says one line to the person at the terminal: `notice!("listening on {address}")`.
+/// Prints one line to the person at the terminal: `notice!("listening on {address}")`.
 macro_rules! notice {
-    ($($text:tt)*) => { $crate::notice::say(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::notice::print(format_args!($($text)*)) };
 }
 
-/// From now on lines go to this printer, which owns the terminal.
+/// Makes all further lines go to this printer, which owns the terminal.
 pub(crate) fn print_above_prompt(printer: impl FnMut(String) + Send + 'static) {
     *ABOVE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(printer));
 }
 
-/// The line editor is gone: lines go to stderr again.
+/// Makes all further lines go to stderr again, after the line editor has ended.
 pub(crate) fn print_to_stderr() {
     *ABOVE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// The work behind [`notice!`].
-pub(crate) fn say(text: fmt::Arguments<'_>) {
+/// Prints one line; the function behind [`notice!`].
+pub(crate) fn print(text: fmt::Arguments<'_>) {
     write(format!("smokesignal: {text}\n"));
 }
 
-/// Text with its newline, as it is.
+/// Writes a text, which brings its own newline.
 pub(crate) fn write(text: String) {
     match ABOVE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         Some(print) => print(text),
-        // A closed stderr means that nobody wants to know.
+        // If stderr is closed, nobody wants to read the text.
         None => drop(io::stderr().lock().write_all(text.as_bytes())),
     }
 }

@@ -1,4 +1,8 @@
-//! What every command that joins a network takes, from the command line or from `SMOKESIGNAL_...` variables.
+//! The options of every command that joins a network, from the command line or from
+//! `SMOKESIGNAL_...` variables, and the warnings that such a command prints.
+//!
+//! [`JoinArgs::node`] turns the options into a node. It checks them first, so that an error names
+//! the option and the value as they were written.
 
 use std::fmt;
 use std::fs::File;
@@ -12,44 +16,56 @@ use smokesignal::{Event, Identity, Node};
 use crate::log;
 use crate::outcome::Failure;
 
-/// Bytes in one message at most: 16 MiB, the library's default.
+/// The longest message, in bytes: 16 MiB, the library's default.
 pub(crate) const MAX_MESSAGE: usize = 16 << 20;
-/// Bytes in a network secret: below 16 it could be guessed, above 1 KiB it is some other file.
+/// The shortest network secret, in bytes. A shorter one could be guessed.
 const SECRET_MIN: usize = 16;
+/// The longest network secret, in bytes. A longer file is probably a wrong one.
 const SECRET_MAX: usize = 1024;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct JoinArgs {
-    /// Listen here: an address of this machine, or a subnet it has an address in (192.168.2.0/24)
+    /// Listen on this address, or on this machine's address in this subnet (such as 192.168.2.0/24)
     #[arg(long, value_name = "IP|SUBNET", env = "SMOKESIGNAL_ADDRESS", default_value = "127.0.0.1")]
     pub(crate) address: String,
-    /// Listen on this port; 0 is any free one
+    /// Listen on this port; 0 means any free port
     #[arg(long, value_name = "N", env = "SMOKESIGNAL_PORT", default_value_t = 0)]
     pub(crate) port: u16,
-    /// A node to join through, repeatable; in the variable separated by commas
+    /// Join the network through this node; repeatable
+    ///
+    /// The node is dialled again until it answers. The variable takes a list separated by commas.
     #[arg(long = "seed", value_name = "HOST:PORT", env = "SMOKESIGNAL_SEED", value_delimiter = ',')]
     pub(crate) seeds: Vec<String>,
-    /// Look for more peers below this number
+    /// Look for more peers while there are fewer than this
     #[arg(long, value_name = "N", env = "SMOKESIGNAL_MIN_PEERS", default_value_t = 3)]
     pub(crate) min_peers: usize,
-    /// Keep at most this many peers, 2 or more; `none` is no limit
+    /// Keep at most this many peers, 2 or more; `none` means no limit
+    ///
+    /// A node with this many peers still lets others join: it replaces one of its links.
     #[arg(long, value_name = "N|none", env = "SMOKESIGNAL_MAX_PEERS", default_value = "5",
           value_parser = number_or_none)]
     pub(crate) max_peers: usize,
-    /// A peer that is silent for so long is taken for dead
+    /// Drop a peer that has been silent for this long, 100ms to 1h
     #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_PING_TIMEOUT", default_value = "3s",
           value_parser = ping_timeout)]
     pub(crate) ping_timeout: Duration,
-    /// The file with this node's key, made if it is not there; without it the id is new each time
+    /// Read this node's key from this file, which is created if it does not exist
+    ///
+    /// The same key gives the same id. Without this option the node has a new key, and so a new id,
+    /// at each start.
     #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_KEY")]
     pub(crate) key: Option<PathBuf>,
-    /// The file with the secret that all nodes of a private network share
+    /// Connect only to nodes with the same secret, which is in this file
+    ///
+    /// The secret is one line of 16 to 1024 bytes, for example from `openssl rand -hex 32`.
     #[arg(long, value_name = "FILE", env = "SMOKESIGNAL_NETWORK_SECRET_FILE")]
     pub(crate) network_secret_file: Option<PathBuf>,
     #[command(flatten)]
     signing: SigningArgs,
-    /// Log more to stderr: -v what happens, -vv details, -vvv everything
+    /// Log to stderr what happens; -vv adds details, -vvv adds everything else
+    ///
+    /// By default only warnings are logged. RUST_LOG overrides this option.
     #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -57,7 +73,9 @@ pub(crate) struct JoinArgs {
 /// Whether messages are signed, under the option's name and under its old one.
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct SigningArgs {
-    /// Do not sign messages; every member must be trusted, and all nodes of the network need this flag
+    /// Do not sign messages; all nodes of the network need this flag, and have to trust each other
+    ///
+    /// This saves processor time, but lets any member of the network forge messages of another one.
     #[arg(long, env = "SMOKESIGNAL_UNSIGNED_MESSAGES")]
     unsigned_messages: bool,
     /// The name of `--unsigned-messages` until 0.3; scripts that use it keep working.
@@ -71,16 +89,17 @@ impl SigningArgs {
     }
 }
 
-/// Checked here too, so that the error names the time as it was written.
+/// Parses a ping timeout. The library checks the range, too, but does not know how the user wrote
+/// it.
 fn ping_timeout(text: &str) -> Result<Duration, String> {
     let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
     let timeout =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 3s or 500ms"))?;
-    if allowed.contains(&timeout) { Ok(timeout) } else { Err("outside 100ms to 1h".to_owned()) }
+    if allowed.contains(&timeout) { Ok(timeout) } else { Err("write 100ms to 1h".to_owned()) }
 }
 
 impl JoinArgs {
-    /// Starts the log and makes the node, which is not started yet.
+    /// Starts the log and creates the node. The node is not started yet.
     pub(crate) fn node(&self) -> Result<Node, Failure> {
         log::start(self.verbose);
         let mut builder = Node::builder()
@@ -104,18 +123,18 @@ impl JoinArgs {
     }
 }
 
-/// Where a started node listens.
+/// Returns where a started node listens.
 pub(crate) fn listening(node: &Node) -> Result<SocketAddr, Failure> {
-    node.local_addr().ok_or_else(|| Failure::Failed("the node stopped by itself".to_owned()))
+    node.local_addr().ok_or_else(Failure::node_stopped)
 }
 
-/// What people want to know besides data: seeds that do not answer, lost events, netsplits.
-pub(crate) fn tell_trouble(event: &Event) {
+/// Prints events that need a person's attention: seeds that do not answer, lost events, netsplits.
+pub(crate) fn print_warning(event: &Event) {
     match event {
         Event::SeedUnreachable { seed, error } => notice!("{}", seed_unreachable(seed, error)),
         Event::Missed(count) => notice!("{}", events_missed(*count)),
         Event::Netsplit { size, size_before, .. } => {
-            notice!("netsplit: {size} of {size_before} nodes are left on this side");
+            notice!("netsplit: only {size} of {size_before} nodes are left on this side");
         }
         Event::NetsplitResolved { duration, size } => {
             let duration = humantime::format_duration(Duration::from_secs(duration.as_secs()));
@@ -125,17 +144,20 @@ pub(crate) fn tell_trouble(event: &Event) {
     }
 }
 
-/// "seed 10.0.0.9:13 refused the connection; is a node running there? (trying again until it answers)"
+/// Describes a seed that does not answer: "seed 10.0.0.9:13 refused the connection; is a node
+/// running there? (trying again until it answers)".
 pub(crate) fn seed_unreachable(seed: &str, error: &impl fmt::Display) -> String {
     let error = error.to_string();
     let named = if error.starts_with(seed) { String::new() } else { format!("{seed}: ") };
     format!("seed {named}{error} (trying again until it answers)")
 }
 
+/// Describes events that were lost because they were not read in time.
 pub(crate) fn events_missed(count: u64) -> String {
-    format!("{count} events came faster than they could be shown and were dropped")
+    format!("{count} events were dropped because they came faster than they could be printed")
 }
 
+/// Parses a number, or `none` for no limit.
 pub(crate) fn number_or_none(text: &str) -> Result<usize, String> {
     match text {
         "none" => Ok(usize::MAX),
@@ -143,6 +165,7 @@ pub(crate) fn number_or_none(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Returns the address itself, or this machine's address in the subnet.
 fn listening_address(text: &str) -> Result<IpAddr, Failure> {
     match text.parse() {
         Ok(address) => Ok(address),
@@ -150,11 +173,12 @@ fn listening_address(text: &str) -> Result<IpAddr, Failure> {
     }
 }
 
-/// The file's content without the newline at its end.
+/// Reads a network secret: the content of the file without the newline at its end.
 fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |text: String| Failure::Failed(format!("the network secret file {} {text}", file.display()));
     let mut secret = Vec::new();
-    // Room for one byte too many and for the newline; never more, whatever the file is.
+    // Enough to notice that a secret is too long, with its newline, and bounded for any kind of
+    // file.
     let limit = SECRET_MAX as u64 + 3;
     File::open(file)
         .and_then(|content| content.take(limit).read_to_end(&mut secret))
@@ -165,13 +189,15 @@ fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
             secret.pop();
         }
     }
-    let cure = "write one line of 32 random bytes, for example from `openssl rand -hex 32`";
+    let cure = "write one random line to it, for example with `openssl rand -hex 32`";
     match secret.len() {
         0 => Err(failed(format!("is empty; {cure}"))),
         size if size < SECRET_MIN => {
-            Err(failed(format!("holds {size} bytes, at least {SECRET_MIN} are needed; {cure}")))
+            Err(failed(format!("holds {size} bytes, but a secret needs at least {SECRET_MIN}; {cure}")))
         }
-        size if size > SECRET_MAX => Err(failed(format!("holds more than {SECRET_MAX} bytes; {cure}"))),
+        size if size > SECRET_MAX => {
+            Err(failed(format!("holds more than {SECRET_MAX} bytes, so it is probably a wrong file; {cure}")))
+        }
         _ => Ok(secret),
     }
 }
@@ -181,21 +207,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_limit_has_a_word() {
+    fn none_means_no_limit() {
         assert_eq!(number_or_none("none"), Ok(usize::MAX));
         assert_eq!(number_or_none("7"), Ok(7));
         assert!(number_or_none("many").unwrap_err().contains("none"));
     }
 
     #[test]
-    fn a_seed_is_named_once() {
+    fn a_seed_error_names_the_seed_once() {
         let refused = "10.0.0.9:13 refused the connection";
         assert!(seed_unreachable("10.0.0.9:13", &refused).starts_with("seed 10.0.0.9:13 refused"));
         assert!(seed_unreachable("10.0.0.9:13", &"no route").starts_with("seed 10.0.0.9:13: no route"));
     }
 
     #[test]
-    fn a_secret_is_one_line_without_its_end() {
+    fn a_secret_is_read_without_its_newline() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         for end in ["", "\n", "\r\n"] {
@@ -205,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_useless_secret_is_refused_with_its_file_and_the_cure() {
+    fn the_error_for_an_unusable_secret_names_the_file_and_the_cure() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         let long = "x".repeat(2000);

@@ -1,5 +1,6 @@
-//! A bounded queue in front of one receiver (everybody, or one peer), with a task that empties it in order.
-//! So a slow receiver holds up nobody else, and what could not be sent is reported.
+//! A bounded queue in front of one receiver (everyone, or one node), and a task that sends from it
+//! in order. A slow receiver therefore delays nobody else, and each failure is reported with the
+//! number of the line that could not be sent.
 
 use std::future::{Future, pending};
 
@@ -13,29 +14,31 @@ use crate::queue::{self, Closed, Queued, Receiver, Sender, TrySendError};
 /// Bytes that may wait for one receiver: two messages of the largest size. A guess.
 pub(crate) const WAITING: usize = 32 << 20;
 
-/// Where an outbox delivers to.
+/// The receiver of an outbox.
 pub(crate) trait Target: Send + Sync + 'static {
-    /// The node, or `None` for everybody.
+    /// Returns the id of the node, or `None` for everyone.
     fn id(&self) -> Option<NodeId>;
-    /// Waits while the receiver is slow.
+    /// Sends a message. Waits while the receiver is slow.
     fn send(&self, data: Bytes) -> impl Future<Output = Result<(), String>> + Send;
-    /// Nothing is to be sent: polled until there is. Resolves if something was lost.
+    /// Polled while nothing is to be sent. Resolves with an error if sent messages were lost.
     fn idle(&self) -> impl Future<Output = Result<(), String>> + Send {
         pending()
     }
-    /// Nothing more is to be sent, ever.
+    /// Called after the last message. Resolves when all messages have left, or cannot leave any
+    /// more.
     fn finish(&self) -> impl Future<Output = Result<(), String>> + Send {
         std::future::ready(Ok(()))
     }
 }
 
-/// This line of the input was not sent.
+/// Reports that a line of the input was not sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unsent {
-    /// To whom; `None` for everybody.
+    /// The receiver; `None` for everyone.
     pub(crate) to: Option<NodeId>,
     /// The number of the line.
     pub(crate) line: u64,
+    /// The reason.
     pub(crate) error: String,
 }
 
@@ -47,39 +50,39 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Starts the task; what it cannot send it reports.
+    /// Starts a task that sends to the target, and reports what it cannot send.
     pub(crate) fn to(target: impl Target, reports: mpsc::Sender<Unsent>) -> Self {
         let (queue, items) = queue::queue(WAITING);
-        Self { queue, task: tokio::spawn(empty(items, target, reports)) }
+        Self { queue, task: tokio::spawn(send_all(items, target, reports)) }
     }
 
-    /// Waits for room.
+    /// Queues a message. Waits for room.
     pub(crate) async fn send(&self, line: u64, data: Bytes) -> Result<(), Closed> {
         let size = data.len();
         self.queue.send((line, data), size).await
     }
 
-    /// Does not wait.
+    /// Queues a message. Fails if there is no room.
     pub(crate) fn try_send(&self, line: u64, data: Bytes) -> Result<(), TrySendError> {
         let size = data.len();
         self.queue.try_send((line, data), size)
     }
 
-    /// Bytes that are not sent yet.
+    /// Returns the number of bytes that have not been sent yet.
     pub(crate) fn queued(&self) -> usize {
         self.queue.queued()
     }
 
-    /// Takes nothing more; the handle resolves when all is sent or reported.
+    /// Closes the queue. The returned task ends when everything has been sent or reported.
     pub(crate) fn finish(self) -> JoinHandle<()> {
         self.task
     }
 }
 
-async fn empty(mut items: Receiver<(u64, Bytes)>, target: impl Target, reports: mpsc::Sender<Unsent>) {
+async fn send_all(mut items: Receiver<(u64, Bytes)>, target: impl Target, reports: mpsc::Sender<Unsent>) {
     let to = target.id();
     let report = async |line, error| {
-        // The one who gets the reports goes only when the program ends.
+        // Fails only when the program is ending.
         let _at_the_end = reports.send(Unsent { to, line, error }).await;
     };
     let mut last = 0;
@@ -119,7 +122,7 @@ impl Target for BroadcastSender {
 mod tests {
     use super::*;
 
-    /// Passes on what it gets; refuses `large`, and does not end well.
+    /// A target that records what it is sent, refuses the message `large`, and fails at its end.
     struct Recorder(mpsc::UnboundedSender<Bytes>);
 
     impl Target for Recorder {
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_go_out_in_order_and_a_refused_one_is_reported() {
+    async fn messages_are_sent_in_order_and_a_refused_one_is_reported() {
         let (sent, mut received) = mpsc::unbounded_channel();
         let (reports, mut reported) = mpsc::channel(8);
         let outbox = Outbox::to(Recorder(sent), reports);

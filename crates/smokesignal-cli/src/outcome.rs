@@ -1,21 +1,21 @@
-//! How a command ends: the exit code, and for failures what to say about it.
+//! How a command ends: its exit code, and the error text of a failure.
 
 use std::future::Future;
 use std::{fmt, io};
 
 use smokesignal::{BuildError, IdentityError, LocalIpError, StartError};
 
-/// The command ended as it should.
+/// The end of a command that has not failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All is done.
+    /// The command has done its work.
     Done,
-    /// SIGINT, SIGTERM or Ctrl-C; the network was left properly.
+    /// SIGINT, SIGTERM or Ctrl-C ended the command; it has left the network properly.
     Interrupted,
 }
 
 impl Exit {
-    /// 130 is what shells report for a program ended by SIGINT.
+    /// Returns the exit code. 130 is what shells report for a program that SIGINT ended.
     pub(crate) const fn code(self) -> i32 {
         match self {
             Self::Done => 0,
@@ -24,16 +24,22 @@ impl Exit {
     }
 }
 
-/// The command could not do its work. The text names the value and the cure.
+/// The command could not do its work. The text names the value at fault and the cure.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The command was called wrongly: exit 2.
+    /// The arguments are wrong: exit code 2.
     Usage(String),
-    /// The world did not play along: exit 1.
+    /// The arguments are right, but the work failed: exit code 1.
     Failed(String),
 }
 
 impl Failure {
+    /// The failure of a command whose node has stopped although nobody asked for that.
+    pub(crate) fn node_stopped() -> Self {
+        Self::Failed("the node stopped unexpectedly; -v logs what happened before".to_owned())
+    }
+
+    /// Returns the exit code.
     pub(crate) const fn code(&self) -> i32 {
         match self {
             Self::Failed(_) => 1,
@@ -76,7 +82,7 @@ impl From<LocalIpError> for Failure {
     }
 }
 
-/// Runs a command that talks to the network.
+/// Runs a command that uses the network, on an event loop of its own.
 pub(crate) fn block_on<F>(command: F) -> Result<Exit, Failure>
 where
     F: Future<Output = Result<Exit, Failure>>,
@@ -86,7 +92,7 @@ where
         .build()
         .map_err(|error: io::Error| Failure::Failed(format!("cannot start the event loop: {error}")))?;
     let outcome = runtime.block_on(command);
-    // A host name may still be looked up in a thread: do not wait for it.
+    // A thread may still resolve a host name; the end of the program does not wait for it.
     runtime.shutdown_background();
     outcome
 }

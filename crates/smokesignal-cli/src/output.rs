@@ -1,6 +1,8 @@
-//! stdout: one thread writes, everybody else hands over whole pieces.
+//! Writes to stdout in a thread of its own, so that a slow reader of stdout never blocks the event
+//! loop.
 //!
-//! Pieces that wait are written together; the buffer is flushed whenever no more of them is ready.
+//! Tasks queue whole pieces. The thread writes all waiting pieces together, and flushes its buffer
+//! whenever the queue is empty.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::thread;
@@ -10,12 +12,12 @@ use tokio::sync::{oneshot, watch};
 use crate::outcome::Failure;
 use crate::queue::{self, Receiver, Sender};
 
-/// Bytes that may wait for the reader of our stdout. Then whoever writes waits. A guess.
+/// Bytes that may wait for the reader of stdout; then writing tasks wait. A guess.
 const WAITING: usize = 8 << 20;
-/// Bytes written with one system call at most, unless one piece is longer. A guess.
+/// The most bytes written with one system call, unless a single piece is longer. A guess.
 const BUFFER: usize = 64 << 10;
 
-/// Takes what goes to stdout. Clones write to the same place.
+/// A handle to stdout or another writer. Clones write to the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     queue: Sender<Piece>,
@@ -31,20 +33,21 @@ enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     NotYet,
-    /// The reader has gone: no error, nobody wants more.
+    /// The reader has closed its end. This is not an error: it has read enough.
     Closed,
+    /// Writing has failed.
     Failed(String),
 }
 
 impl Output {
-    /// Our stdout. Notices early if its reader goes.
+    /// Opens stdout, and watches for the end of its reader.
     pub(crate) fn stdout() -> Self {
         let (output, report) = Self::start(io::stdout());
         thread::spawn(move || watch_reader(&report));
         output
     }
 
-    /// Another place to write to.
+    /// Opens another place to write to.
     pub(crate) fn to(place: impl Write + Send + 'static) -> Self {
         Self::start(place).0
     }
@@ -57,22 +60,22 @@ impl Output {
         (Self { queue: sender, end }, report)
     }
 
-    /// Hands one piece over; waits while the reader of stdout is slow.
+    /// Queues a piece. Waits while the reader of stdout is slow.
     pub(crate) async fn write(&self, bytes: Vec<u8>) {
         let size = bytes.len();
-        // The writing thread ends only with the last sender, and `closed` tells when its work is in vain.
-        let _ends_with_us = self.queue.send(Piece::Bytes(bytes), size).await;
+        // Cannot fail: the thread ends only with the last sender. `closed` reports a failed write.
+        let _cannot_fail = self.queue.send(Piece::Bytes(bytes), size).await;
     }
 
-    /// Resolves when all that was handed over is written (or cannot be any more).
+    /// Resolves when every queued piece has been written, or has failed to be.
     pub(crate) async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         if self.queue.send(Piece::Flush(done), 0).await.is_ok() {
-            let _gone_is_as_good_as_done = wait.await;
+            let _done = wait.await;
         }
     }
 
-    /// Resolves when nothing can be written any more: `Ok` if the reader has gone.
+    /// Resolves when nothing can be written any more: with `Ok` if the reader has closed its end.
     pub(crate) async fn closed(&self) -> Result<(), Failure> {
         let mut end = self.end.clone();
         match end.wait_for(|end| *end != End::NotYet).await.as_deref() {
@@ -87,21 +90,21 @@ fn write_all(mut pieces: Receiver<Piece>, mut place: impl Write, report: &watch:
         let mut next = Some(first);
         while let Some(piece) = next {
             match piece.item {
-                Piece::Bytes(bytes) => note(place.write_all(&bytes), report),
+                Piece::Bytes(bytes) => report_error(place.write_all(&bytes), report),
                 Piece::Flush(done) => {
-                    note(place.flush(), report);
-                    // Who asked may have stopped waiting.
+                    report_error(place.flush(), report);
+                    // Fails if the caller has stopped waiting.
                     let _nobody_waits = done.send(());
                 }
             }
             next = pieces.try_recv();
         }
-        note(place.flush(), report);
+        report_error(place.flush(), report);
     }
 }
 
-/// After an error the thread goes on, so that nobody waits for it for ever.
-fn note(result: io::Result<()>, report: &watch::Sender<End>) {
+/// Reports the first error. The thread goes on after it, so that no task waits for it in vain.
+fn report_error(result: io::Result<()>, report: &watch::Sender<End>) {
     let Err(error) = result else { return };
     let end = match error.kind() {
         ErrorKind::BrokenPipe => End::Closed,
@@ -116,7 +119,7 @@ fn note(result: io::Result<()>, report: &watch::Sender<End>) {
     });
 }
 
-/// Says so as soon as the reader of stdout has gone, also if we have nothing to write.
+/// Reports when the reader closes its end of stdout, also while nothing is written.
 #[cfg(unix)]
 fn watch_reader(report: &watch::Sender<End>) {
     use std::os::fd::AsFd as _;
@@ -125,17 +128,17 @@ fn watch_reader(report: &watch::Sender<End>) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     let stdout = io::stdout();
-    // No flags: errors and hang-ups are told all the same, and files never have any.
+    // No flags are needed for errors and hang-ups. Files never report any.
     let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
     loop {
         match poll(&mut watched, PollTimeout::NONE) {
             Err(Errno::EINTR) => {}
-            // Then the next write tells.
+            // The next write notices instead.
             Err(_) => return,
             Ok(_) => {
                 let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
                 if watched[0].revents().is_some_and(|now| now.intersects(gone)) {
-                    note(Err(ErrorKind::BrokenPipe.into()), report);
+                    report_error(Err(ErrorKind::BrokenPipe.into()), report);
                 }
                 return;
             }
@@ -143,11 +146,11 @@ fn watch_reader(report: &watch::Sender<End>) {
     }
 }
 
-/// Elsewhere the next write tells.
+/// Does nothing: on other systems the next write notices.
 #[cfg(not(unix))]
 fn watch_reader(_report: &watch::Sender<End>) {}
 
-/// For commands that only print: the text to stdout, and a closed stdout is no error.
+/// Prints a text to stdout, for commands that do nothing else. A closed stdout is not an error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_arrive_in_order_and_flush_waits_for_them() {
+    async fn pieces_are_written_in_order_before_flush_resolves() {
         let place = Shared::default();
         let output = Output::to(place.clone());
         for n in 0..100 {
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_goes_is_no_failure() {
+    async fn a_closed_stdout_is_not_a_failure() {
         let output = Output::to(Broken);
         output.write(b"nobody reads this".to_vec()).await;
         assert_eq!(output.closed().await, Ok(()));

@@ -1,4 +1,9 @@
-//! `smokesignal pipe`: stdin to everyone (or one node), everyone (or that node) to stdout.
+//! `smokesignal pipe`: stdin goes to everyone (or to one node), and what everyone (or that node)
+//! sends goes to stdout.
+//!
+//! Two tasks run at the same time. The print task writes to stdout until the node has stopped. The
+//! write task waits for somebody to write to, and only then reads stdin, so that nothing is read
+//! that cannot be sent. [`everyone`] and [`one`] start these tasks; this file waits for their end.
 
 mod everyone;
 mod one;
@@ -18,23 +23,30 @@ use crate::outcome::{Exit, Failure, block_on};
 use crate::output::Output;
 use crate::signals::Signals;
 
-/// Send stdin to everyone and print what everyone sends
+/// Send stdin to everyone and print what the others send
 ///
-/// Reads stdin only once connected. Leaves at the end of the input when all of it is sent; without any input
-/// (</dev/null) it goes on to listen.
+/// Reads stdin only once connected. At the end of stdin, sends the rest and leaves the network. If
+/// stdin was empty (</dev/null), goes on printing until interrupted.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  journalctl -f | smokesignal pipe --lines --port 8495
+  smokesignal pipe --seed 127.0.0.1:8495 </dev/null >messages")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    join: JoinArgs,
-    /// One line is one message; without it bytes are passed on as they come
+    /// Send each line of stdin as one message, and print each message as a line
+    ///
+    /// A line may have 16 MiB at most. Without this option, bytes are sent and printed as they
+    /// arrive.
     #[arg(long)]
     lines: bool,
-    /// Write to and read from this node only, wherever it is
+    /// Send to this node only, neighbour or not, and print only what it sends
     #[arg(long, value_name = "ID")]
     to: Option<NodeId>,
-    /// Go on to listen after the end of the input
+    /// Go on printing after the end of stdin
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    join: JoinArgs,
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
@@ -53,75 +65,81 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     let output = Output::stdout();
     notice!("listening on {} as {}", options::listening(&node)?, node.id());
 
-    let style = Style { lines: args.lines };
-    let (reading, writing) = match direct {
-        None => everyone::start(broadcast, events, style, output.clone()),
-        Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, style, output.clone()),
+    let framing = if args.lines { Framing::Lines } else { Framing::Bytes };
+    let (printing, writing) = match direct {
+        None => everyone::start(broadcast, events, framing, output.clone()),
+        Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, framing, output.clone()),
     };
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),
         sent = until_sent(writing, args.keep) => sent.map(|()| Exit::Done),
     };
-    // Also after a failure: the others are told.
+    // Also after a failure, so that the peers notice immediately.
     leave::leave(&node, &mut signals).await;
-    // Without the node the events end, and with them whoever waits for a peer.
+    // The events end with the last handle to the node, and so does a task that waits for a peer.
     drop(node);
     let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
     if exit == Exit::Done {
-        signals.or_exit(reading.until_end()).await;
+        signals.or_exit(printing.finished()).await;
     }
     leave::flush(&output, exit, &mut signals).await;
     outcome
 }
 
-/// Resolves when the program has done its work: the input has ended, and there was some.
+/// Resolves when all of stdin has been sent. Never resolves after an empty stdin or with `keep`.
 async fn until_sent(writing: JoinHandle<Result<Sent, Failure>>, keep: bool) -> Result<(), Failure> {
     let sent =
         writing.await.map_err(|error| Failure::Failed(format!("the writing task failed: {error}")))??;
     if keep || (sent.messages == 0 && sent.too_long == 0) {
-        notice!("end of input; listening until interrupted");
+        notice!("stdin has ended; printing messages until interrupted");
         return std::future::pending().await;
     }
     match sent.too_long {
         0 => Ok(()),
         count => Err(Failure::Failed(format!(
-            "{count} lines were longer than the limit of {MAX_MESSAGE} bytes and were not sent; split them"
+            "{count} lines were longer than {MAX_MESSAGE} bytes and were not sent; split them"
         ))),
     }
 }
 
-/// What was done with stdin.
+/// Counts what has been read from stdin.
 #[derive(Debug, Default)]
 struct Sent {
+    /// Messages sent.
     messages: u64,
-    /// Lines longer than a message may be; they were skipped.
+    /// Lines skipped because a message cannot be that long.
     too_long: u64,
 }
 
-/// The task that prints what arrives.
-struct Reading(JoinHandle<()>);
+/// The task that prints messages.
+struct PrintTask(JoinHandle<()>);
 
-impl Reading {
-    /// It ends when the node has stopped and all that had arrived is handed to the output.
-    async fn until_end(self) {
+impl PrintTask {
+    /// Resolves when the node has stopped and every message that had arrived is handed to the
+    /// output.
+    async fn finished(self) {
         if let Err(error) = self.0.await {
-            notice!("the reading task failed: {error}");
+            notice!("the printing task failed: {error}");
         }
     }
 }
 
-/// Whether a message is a line.
-#[derive(Debug, Clone, Copy)]
-struct Style {
-    lines: bool,
+/// How stdin is divided into messages, and messages are joined on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// A line is a message.
+    Lines,
+    /// The boundaries of messages have no meaning.
+    Bytes,
 }
 
-impl Style {
+impl Framing {
+    /// Returns a message as it is printed.
     fn printed(self, data: &[u8]) -> Vec<u8> {
         let mut text = Vec::with_capacity(data.len() + 1);
         text.extend_from_slice(data);
-        if self.lines {
+        if self == Self::Lines {
             text.push(b'\n');
         }
         text
@@ -129,17 +147,21 @@ impl Style {
 
     /// Starts to read stdin.
     fn input(self) -> Input {
-        if self.lines { Input::Lines(input::lines(MAX_MESSAGE)) } else { Input::Chunks(input::chunks()) }
+        match self {
+            Self::Lines => Input::Lines(input::lines(MAX_MESSAGE)),
+            Self::Bytes => Input::Chunks(input::chunks()),
+        }
     }
 }
 
+/// stdin as messages.
 enum Input {
     Lines(Receiver<io::Result<Vec<Line>>>),
     Chunks(Receiver<io::Result<Vec<u8>>>),
 }
 
 impl Input {
-    /// The messages that come next, `None` at the end. Lines that are too long are counted and left out.
+    /// Returns the next messages, or `None` at the end. Counts and skips lines that are too long.
     async fn next(&mut self, sent: &mut Sent) -> Result<Option<Vec<Vec<u8>>>, Failure> {
         let failed = |error| Failure::Failed(format!("cannot read stdin: {error}"));
         let lines = match self {
@@ -153,7 +175,7 @@ impl Input {
             Line::Whole { bytes, .. } => Some(bytes),
             Line::TooLong { number, .. } => {
                 sent.too_long += 1;
-                notice!("line {number} is longer than the limit of {MAX_MESSAGE} bytes; it was skipped");
+                notice!("line {number} is longer than {MAX_MESSAGE} bytes and was skipped");
                 None
             }
         };

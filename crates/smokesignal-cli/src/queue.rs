@@ -1,14 +1,18 @@
-//! A queue bounded in bytes, not in items: a thousand short messages or one long one.
+//! A queue that is bounded in bytes instead of items: it takes a thousand short messages or a long
+//! one.
+//!
+//! Each item holds a permit for its bytes in a semaphore until it is dropped. So an item that has
+//! left the queue still counts while it is being handled.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// What even an empty item costs, in bytes: a guess of what the queue itself needs for it.
-const ITEM: usize = 64;
+/// The overhead of an item, in bytes: a guess of what the queue itself needs for it.
+const ITEM_OVERHEAD: usize = 64;
 
-/// The writing half; clones write into the same queue.
+/// The sending half. Clones send into the same queue.
 #[derive(Debug)]
 pub(crate) struct Sender<T> {
     items: UnboundedSender<Queued<T>>,
@@ -16,31 +20,33 @@ pub(crate) struct Sender<T> {
     limit: usize,
 }
 
-/// The reading half.
+/// The receiving half.
 #[derive(Debug)]
 pub(crate) struct Receiver<T> {
     items: UnboundedReceiver<Queued<T>>,
 }
 
-/// An item from the queue. Its bytes count as queued until this is dropped.
+/// An item from the queue. Its bytes count as queued until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
     pub(crate) item: T,
     pub(crate) _room: OwnedSemaphorePermit,
 }
 
-/// The reader is gone. The item is lost.
+/// The receiver is gone, and the item is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
 
-/// The item was not queued.
+/// Why an item was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TrySendError {
+    /// There is no room for it now.
     Full,
+    /// The receiver is gone.
     Closed,
 }
 
-/// A queue of at most `limit` bytes. An item larger than that has the queue for itself.
+/// Creates a queue of at most `limit` bytes. A larger item is queued when the queue is empty.
 pub(crate) fn queue<T>(limit: usize) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = unbounded_channel();
     let limit = limit.min(Semaphore::MAX_PERMITS);
@@ -48,14 +54,14 @@ pub(crate) fn queue<T>(limit: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Sender<T> {
-    /// Waits for room.
+    /// Queues an item of this size. Waits for room.
     pub(crate) async fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
         let room = Arc::clone(&self.room).acquire_many_owned(self.weight(bytes)).await;
         let room = room.map_err(|_| Closed)?;
         self.items.send(Queued { item, _room: room }).map_err(|_| Closed)
     }
 
-    /// Does not wait.
+    /// Queues an item of this size. Fails if there is no room.
     pub(crate) fn try_send(&self, item: T, bytes: usize) -> Result<(), TrySendError> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes));
         let room = room.map_err(|error| match error {
@@ -65,13 +71,13 @@ impl<T> Sender<T> {
         self.items.send(Queued { item, _room: room }).map_err(|_| TrySendError::Closed)
     }
 
-    /// Bytes queued or in work, with what the queue itself needs.
+    /// Returns the bytes of all items that are queued or being handled, their overhead included.
     pub(crate) fn queued(&self) -> usize {
         self.limit - self.room.available_permits()
     }
 
     fn weight(&self, bytes: usize) -> u32 {
-        u32::try_from((bytes + ITEM).min(self.limit)).unwrap_or(u32::MAX)
+        u32::try_from((bytes + ITEM_OVERHEAD).min(self.limit)).unwrap_or(u32::MAX)
     }
 }
 
@@ -82,17 +88,17 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next item; `None` once all senders are gone and the queue is empty.
+    /// Returns the next item, or `None` once all senders are gone and the queue is empty.
     pub(crate) async fn recv(&mut self) -> Option<Queued<T>> {
         self.items.recv().await
     }
 
-    /// For threads outside the event loop.
+    /// Returns the next item as [`Self::recv`] does, for threads outside the event loop.
     pub(crate) fn blocking_recv(&mut self) -> Option<Queued<T>> {
         self.items.blocking_recv()
     }
 
-    /// The next item if there is one now.
+    /// Returns the next item if there is one now.
     pub(crate) fn try_recv(&mut self) -> Option<Queued<T>> {
         self.items.try_recv().ok()
     }
@@ -103,18 +109,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_limit_counts_bytes_until_an_item_is_done_with() {
+    async fn the_bytes_of_an_item_count_until_it_is_dropped() {
         let (sender, mut receiver) = queue(1000);
         assert_eq!(sender.try_send('a', 800), Ok(()));
         assert_eq!(sender.try_send('b', 800), Err(TrySendError::Full));
         let first = receiver.recv().await.unwrap();
-        assert_eq!(sender.try_send('b', 800), Err(TrySendError::Full), "the first is still in work");
+        assert_eq!(
+            sender.try_send('b', 800),
+            Err(TrySendError::Full),
+            "the first item is still being handled"
+        );
         drop(first);
         assert_eq!(sender.try_send('b', 800), Ok(()));
     }
 
     #[tokio::test]
-    async fn an_item_larger_than_the_limit_has_the_queue_for_itself() {
+    async fn an_item_larger_than_the_limit_is_queued_alone() {
         let (sender, mut receiver) = queue(1000);
         assert_eq!(sender.try_send('a', 5000), Ok(()));
         assert_eq!(sender.try_send('b', 0), Err(TrySendError::Full));
@@ -123,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_sender_is_told_when_the_reader_goes() {
+    async fn a_waiting_sender_fails_when_the_receiver_is_dropped() {
         let (sender, receiver) = queue(100);
         sender.send('a', 100).await.unwrap();
         let waiting = tokio::spawn(async move { sender.send('b', 100).await });

@@ -1,4 +1,9 @@
-//! `smokesignal run --json`: the network for any language, one JSON object per line.
+//! `smokesignal run --json`: the network for a program in any language, one JSON object per line.
+//!
+//! [`commands`] reads commands from stdin and executes them. [`events`] prints what happens to the
+//! node, and this file prints the messages that arrive. [`wire`] defines the JSON. All of them run
+//! at the same time and print through one [`Emitter`], so that lines are never mixed. The command
+//! ends with the JSON command `stop`, a signal, or a closed stdout, but not with the end of stdin.
 
 mod commands;
 mod events;
@@ -9,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::commands::Commands;
-use self::wire::{Emitter, Payload, Report};
-use crate::direct::{self, Received};
+use self::wire::{Emitter, JsonEvent, Payload};
+use crate::direct::{self, DirectMessage};
 use crate::leave::{self, if_ready};
 use crate::options::{self, JoinArgs};
 use crate::outbox::Unsent;
@@ -18,25 +23,36 @@ use crate::outcome::{Exit, Failure, block_on};
 use crate::output::Output;
 use crate::signals::Signals;
 
-/// Failed writes that wait to be reported; then only the outboxes concerned wait. A guess.
-const REPORTS: usize = 64;
+/// Direct messages and failed writes that may wait to be printed; then their senders wait. A guess.
+const WAITING: usize = 64;
 
-/// Be a node for a program in any language: JSON lines in and out
+/// Run a node for a program in any language: JSON lines on stdin and stdout
 ///
-/// In: {"cmd":"broadcast","data":"hi"}, direct, add_peer, close_peer, peers, stop. Out: {"event":"listening",...}
-/// first, then message, gap, direct, peer_added, ... Every bad line is answered with an error event.
+/// Reads one command per line from stdin, and prints one event per line to stdout. The first event
+/// is `listening`, with the id, address and port of the node. A bad line is answered with an
+/// `error` event that names its number. The end of stdin does not end the node.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r#"Commands:
+  {"cmd":"broadcast","data":"hello"}               to everyone; "base64" instead of "data" for bytes
+  {"cmd":"direct","to":"ID","data":"hello"}        to one node of the network
+  {"cmd":"add_peer","address":"HOST","port":8495}  connect to a node and keep it as a peer
+  {"cmd":"close_peer","id":"ID"}                   close the link to a peer
+  {"cmd":"peers"}                                  print the event `peers`
+  {"cmd":"stop"}                                   send what is queued, leave the network, exit
+
+Events: listening, connect, disconnect, peer_added, peer_removed, message, gap, direct, netsplit,
+netsplit_resolved, peers, error"#)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    join: JoinArgs,
-    /// Speak JSON lines; there is no other way yet
+    /// Use JSON lines. Required, because there is no other format yet
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    join: JoinArgs,
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     if !args.json {
-        let text = "`run` speaks JSON lines only; say so: smokesignal run --json";
+        let text = "--json is missing, and `run` has no other format; use: smokesignal run --json";
         return Err(Failure::Usage(text.to_owned()));
     }
     block_on(serve(args))
@@ -53,11 +69,15 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     let emitter = Emitter::to(output.clone());
     let address = options::listening(&node)?;
     emitter
-        .emit(&Report::Listening { id: node.id().to_string(), address: address.ip(), port: address.port() })
+        .emit(&JsonEvent::Listening {
+            id: node.id().to_string(),
+            address: address.ip(),
+            port: address.port(),
+        })
         .await;
 
-    let (reports, mut unsent) = mpsc::channel(REPORTS);
-    let (received, mut direct) = mpsc::channel(REPORTS);
+    let (reports, mut unsent) = mpsc::channel(WAITING);
+    let (received, mut direct) = mpsc::channel(WAITING);
     tokio::spawn(direct::receive(acceptor, received.clone()));
     let sender = broadcast.sender();
     let messages = tokio::spawn(emit_messages(broadcast, emitter.clone()));
@@ -65,9 +85,9 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),
         // The command `stop`.
-        () = Commands::new(&node, sender, emitter.clone(), reports, received).obey() => Ok(Exit::Done),
+        () = Commands::new(&node, sender, emitter.clone(), reports, received).run() => Ok(Exit::Done),
         () = events::emit_all_direct(&mut direct, &emitter) => Ok(Exit::Done),
-        () = events::emit_all(&mut events, &emitter) => Err(Failure::Failed("the node stopped by itself".to_owned())),
+        () = events::emit_all(&mut events, &emitter) => Err(Failure::node_stopped()),
         () = commands::emit_all_unsent(&mut unsent, &emitter) => Ok(Exit::Done),
     };
     leave::leave(&node, &mut signals).await;
@@ -79,11 +99,12 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     outcome
 }
 
-/// What had arrived before the node stopped, what could not be sent, and the events of stopping.
+/// Prints what is left after the node has stopped: messages that had arrived before, messages that
+/// could not be sent, and the events of stopping.
 async fn finish(
     messages: JoinHandle<()>,
     unsent: &mut mpsc::Receiver<Unsent>,
-    direct: &mut mpsc::Receiver<Received>,
+    direct: &mut mpsc::Receiver<DirectMessage>,
     events: &mut Events,
     emitter: &Emitter,
 ) {
@@ -106,10 +127,10 @@ async fn emit_messages(mut broadcast: Broadcast, emitter: Emitter) {
         match incoming {
             Incoming::Message { from, seq, data } => {
                 let from = from.to_string();
-                emitter.emit(&Report::Message { from, seq, payload: Payload::of(&data) }).await;
+                emitter.emit(&JsonEvent::Message { from, seq, payload: Payload::of(&data) }).await;
             }
             Incoming::Gap { from, missed } => {
-                emitter.emit(&Report::Gap { from: from.to_string(), missed }).await;
+                emitter.emit(&JsonEvent::Gap { from: from.to_string(), missed }).await;
             }
         }
     }

@@ -1,11 +1,12 @@
-//! Ctrl-C and SIGTERM: the first one asks to leave properly, the second one ends the process at once.
+//! SIGINT (Ctrl-C) and SIGTERM. The first signal makes a command leave the network properly; a
+//! second one ends the process immediately.
 
 use std::future::Future;
 
 use crate::outcome::{Exit, Failure};
 use crate::terminal;
 
-/// Waits for the signals that end a program.
+/// Catches the signals that end a program.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
@@ -15,6 +16,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    /// Starts to catch the signals, which then do not end the process by themselves.
     #[cfg(unix)]
     pub(crate) fn install() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +24,7 @@ impl Signals {
         Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
     }
 
+    /// Does nothing: other systems need no set-up.
     #[cfg(not(unix))]
     pub(crate) fn install() -> Result<Self, Failure> {
         Ok(Self {})
@@ -45,7 +48,7 @@ impl Signals {
         }
     }
 
-    /// Runs the work to its end; a signal meanwhile ends the process at once.
+    /// Runs the work to its end. A signal meanwhile ends the process immediately.
     pub(crate) async fn or_exit<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,

@@ -1,6 +1,7 @@
-//! The state of the terminal, kept while a line editor has it in raw mode.
+//! Restores the terminal after the line editor.
 //!
-//! A signal or a closed stdout can end the process in the middle of a line; the shell must not inherit raw mode.
+//! The line editor puts the terminal into raw mode. A signal or a closed stdout can end the process
+//! in the middle of a line, and then the shell must not inherit that mode.
 
 #[cfg(unix)]
 pub(crate) use unix::{remember, restore};
@@ -14,20 +15,20 @@ mod unix {
 
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-    /// Call before the line editor starts.
+    /// Saves the state of the terminal. To be called before the line editor starts.
     pub(crate) fn remember() {
         if let (Ok(mut before), Ok(now)) = (BEFORE.lock(), tcgetattr(io::stdin())) {
             *before = Some(now);
         }
     }
 
-    /// Call before the process ends. Does nothing if nothing was remembered.
+    /// Restores the saved state, if there is one. To be called before the process ends.
     pub(crate) fn restore() {
         let Some(before) = BEFORE.lock().ok().and_then(|mut before| before.take()) else { return };
-        // End of "bracketed paste", then a line of its own for the shell's prompt. At the end of the
-        // process there is nobody left to report an error to.
+        // Ends "bracketed paste" and returns to the first column for the shell's prompt. At the end
+        // of the process nobody could handle an error.
         drop(io::stdout().write_all(b"\x1b[?2004l\r").and_then(|()| io::stdout().flush()));
-        let _nobody_left = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &before);
+        let _at_the_end = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &before);
     }
 }
 

@@ -98,11 +98,11 @@ fn memory_is_measured_under_load() {
 #[test]
 fn the_error_names_a_wrong_value_and_the_allowed_ones() {
     for (args, parts) in [
-        (&["--size", "5"][..], &["5", "24 bytes to 16MiB"][..]),
+        (&["--size", "5"][..], &["5", "24 to 16MiB"][..]),
         (&["--size", "64k"], &["64k", "1KiB"]),
         (&["--nodes", "1"], &["1", "2.."]),
         (&["--nodes", "4,x"], &["x"]),
-        (&["--rate", "0"], &["0", "messages a second"]),
+        (&["--rate", "0"], &["0", "messages per second"]),
         (&["--seconds", "soon"], &["soon", "500ms"]),
         (&["--nodes", "4", "--writers", "5"], &["4 nodes", "5 writers", "--nodes"]),
         (&["--min-peers", "6"], &["6", "5"]),

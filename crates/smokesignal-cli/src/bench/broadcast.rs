@@ -1,35 +1,40 @@
-//! The broadcast benchmark: some nodes write, all others read.
+//! The default benchmark: some nodes broadcast, and all others read.
 
 use smokesignal_load::{Outcome, Pace, measure};
 
 use super::Args;
+use super::bar::Bar;
 use super::case::{Case, pace_name};
-use super::library::Fresh;
+use super::library::FreshNetwork;
 use super::report::{Column, Record, Report, bytes, column, known, number, ratio};
-use super::show::Bar;
 
+/// Measures one row and prints it. Fails if a message was lost, repeated or out of order.
 pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar) -> Result<(), String> {
     let workload = case.workload(args);
     let phase = |phase| bar.load(phase, &workload);
-    let outcome = measure(&Fresh(args.kind()), &workload, phase).await.map_err(|error| error.to_string())?;
+    let outcome =
+        measure(&FreshNetwork(args.kind()), &workload, phase).await.map_err(|error| error.to_string())?;
     report.row(&outcome)?;
     check(&outcome)
 }
 
-/// Loss is never silent, nor is a message twice or in the wrong place.
+/// Checks that every message was delivered once and in order.
 pub(super) fn check(outcome: &Outcome) -> Result<(), String> {
     let Outcome { delivered, expected, gaps, repeated, disordered, .. } = *outcome;
     let lost = expected.saturating_sub(delivered);
     let mut broken = Vec::new();
     if lost > 0 {
-        broken.push(format!("{lost} of {expected} deliveries were lost, {gaps} were reported as gaps"));
+        broken.push(format!(
+            "{lost} of {expected} deliveries were lost, of which {gaps} were reported as gaps"
+        ));
     }
     if repeated > 0 {
         broken.push(format!("{repeated} messages were read twice"));
     }
-    // After a loss all that follows is ahead of what is missing, and counts as out of order.
+    // After a loss every later message counts as out of order, because it is ahead of the missing
+    // one.
     if disordered > 0 && lost == 0 {
-        broken.push(format!("{disordered} messages came out of order"));
+        broken.push(format!("{disordered} messages were read out of order"));
     }
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
 }
@@ -65,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_lost_or_came_twice_is_told() {
+    fn losses_and_repetitions_are_errors() {
         let mut outcome = Outcome {
             nodes: 3,
             writers: 1,
@@ -92,7 +97,9 @@ mod tests {
         (outcome.delivered, outcome.gaps, outcome.repeated) = (97, 2, 1);
         let text = check(&outcome).unwrap_err();
         assert!(
-            text.contains("3 of 100") && text.contains("2 were reported") && text.contains("1 messages"),
+            text.contains("3 of 100")
+                && text.contains("2 were reported as gaps")
+                && text.contains("1 messages"),
             "{text}"
         );
     }

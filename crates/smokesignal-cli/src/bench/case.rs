@@ -1,4 +1,4 @@
-//! What one row measures: one value of each option that takes a list.
+//! The parameters of one row: one value of each option that takes a list.
 
 use smokesignal_load::{Pace, Workload};
 
@@ -6,25 +6,33 @@ use super::Args;
 use super::report::bytes;
 use crate::outcome::Failure;
 
-/// Bytes in a message where no size is given.
+/// Bytes per message by default.
 const MESSAGE: usize = 64;
-/// Bytes in a write to a stream then: what `cp` and the like take.
+/// Bytes per write to a stream by default. A guess: what tools such as `cp` write with one call.
 const WRITE: usize = 64 << 10;
-/// Payload on its way in all where no window is given: what fills the pipe.
-const ON_THE_WAY: usize = 8 << 20;
-/// Messages of one writer on their way then, at least and at most.
+/// Payload under way by default, in bytes, summed over all writers. A guess: enough to keep every
+/// link busy.
+const UNDER_WAY: usize = 8 << 20;
+/// The smallest and the largest default window of a writer, in messages.
 const WINDOW: (usize, usize) = (2, 131_072);
 
+/// The parameters of one row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Case {
+    /// Number of nodes.
     pub(super) nodes: usize,
+    /// Number of nodes that write.
     pub(super) writers: usize,
+    /// Bytes per message, or with `--direct` per write.
     pub(super) size: usize,
+    /// How fast the writers write.
     pub(super) pace: Pace,
+    /// Number of streams, with `--direct`.
     pub(super) streams: usize,
 }
 
-/// The cross product, in the order of the options. What is no list in some kind of measuring has one value there.
+/// Returns all combinations, in the order of the options. An option without meaning for the chosen
+/// benchmark has a single value, its default.
 pub(super) fn all(args: &Args) -> Result<Vec<Case>, Failure> {
     let default = [if args.direct { WRITE } else { MESSAGE }];
     let sizes = if args.size.is_empty() { &default[..] } else { &args.size };
@@ -59,9 +67,10 @@ fn paces(args: &Args, writers: usize, size: usize) -> Vec<Pace> {
 }
 
 fn window(writers: usize, size: usize) -> u64 {
-    (ON_THE_WAY / writers / size).clamp(WINDOW.0, WINDOW.1) as u64
+    (UNDER_WAY / writers / size).clamp(WINDOW.0, WINDOW.1) as u64
 }
 
+/// Returns the pace as a short text, such as `window 8192` or `200/s`.
 pub(super) fn pace_name(pace: Pace) -> String {
     match pace {
         Pace::Window(window) => format!("window {window}"),
@@ -70,12 +79,13 @@ pub(super) fn pace_name(pace: Pace) -> String {
 }
 
 impl Case {
+    /// Returns the workload of this row.
     pub(super) fn workload(&self, args: &Args) -> Workload {
         let Self { nodes, writers, size, pace, .. } = *self;
         Workload { nodes, writers, size, pace, warm_up: args.warm_up, duration: args.seconds }
     }
 
-    /// For the bar and for errors.
+    /// Returns a short name of this row, for the progress bar and for errors.
     pub(super) fn name(&self, args: &Args) -> String {
         let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let size = bytes(self.size);
@@ -95,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_fills_the_pipe() {
+    fn the_default_window_allows_eight_mebibytes_under_way() {
         for (writers, size, messages) in
             [(1, 1 << 10, 8192), (8, 1 << 10, 1024), (1, 24, 131_072), (20, 16 << 20, 2)]
         {

@@ -1,11 +1,14 @@
-//! A row as CSV: its JSON, flattened, so that the two cannot tell different things.
+//! Converts a row to CSV.
+//!
+//! The CSV is made from the JSON of the row, so that the two formats always agree: a visitor walks
+//! through the JSON in its order and emits a cell per value.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-/// The headings and the row.
+/// Returns the header line and the line of the row.
 pub(super) fn lines(row: &impl Serialize) -> serde_json::Result<String> {
     let json = serde_json::to_string(row)?;
     let mut cells = Vec::new();
@@ -14,7 +17,8 @@ pub(super) fn lines(row: &impl Serialize) -> serde_json::Result<String> {
     Ok(format!("{}\n{}\n", names.join(","), values.join(",")))
 }
 
-/// Walks through the JSON in its order: a field in an object in a field is called `outer_inner`.
+/// Collects the cells of a JSON value. A field of an object inside of another one is named
+/// `outer_inner`.
 struct Flat<'a> {
     name: &'a str,
     cells: &'a mut Vec<(String, String)>,
@@ -38,7 +42,7 @@ impl<'de> Visitor<'de> for Flat<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of numbers, texts and objects")
+        f.write_str("an object that contains only numbers, strings and objects")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -59,13 +63,13 @@ impl<'de> Visitor<'de> for Flat<'_> {
         Ok(())
     }
 
-    /// Names and versions: nothing that would need quotes.
+    /// The strings of a row are names and versions, which need no quotes.
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
         self.cell(value);
         Ok(())
     }
 
-    /// What is not known is left empty.
+    /// An unknown value is an empty cell.
     fn visit_unit<E>(self) -> Result<(), E> {
         self.cell("");
         Ok(())
@@ -79,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_in_objects_are_flattened() {
+    fn nested_objects_are_flattened() {
         let row = json!({"a": 1, "b": {"c": 2.5, "d": null}, "e": "x"});
         assert_eq!(lines(&row).unwrap(), "a,b_c,b_d,e\n1,2.5,,x\n");
     }

@@ -1,5 +1,8 @@
-//! `--direct`: streams between two neighbours instead of broadcast. How many bytes a second they carry, how evenly they
-//! share the link, and how long a question waits for its answer.
+//! `--direct`: streams between two neighbours.
+//!
+//! First, all streams transfer bytes in one direction for a while: that gives the throughput and
+//! how evenly the streams share the link. Then one more stream carries small requests and
+//! responses, one at a time: that gives the round-trip time.
 
 use std::io;
 use std::sync::Arc;
@@ -14,40 +17,42 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Args;
+use super::bar::Bar;
 use super::case::Case;
 use super::net::Net;
 use super::report::{Column, Record, Report, bytes, column, number};
-use super::show::Bar;
 
-/// Bytes read at once at most.
+/// The most bytes that one read returns.
 const READ: usize = 64 << 10;
-/// Bytes in a question and in its answer.
-const QUESTION: usize = 64;
-/// How long questions are asked.
-const ASKING: Duration = Duration::from_secs(1);
-/// What is still on its way when the writers end has to arrive within this time.
+/// Bytes of a request and of its response.
+const REQUEST: usize = 64;
+/// How long round trips are measured.
+const ROUND_TRIPS: Duration = Duration::from_secs(1);
+/// What is still under way when the writers end has to arrive within this time.
 const REST: Duration = Duration::from_secs(60);
 /// The name of the streams.
 const NAME: &str = "bench";
 
-/// What two nodes have shown.
+/// The figures of one row.
 #[derive(Debug, Serialize)]
 struct Direct {
-    /// Bytes in a write.
+    /// Bytes per write.
     size: usize,
-    /// How many streams at once.
+    /// Number of concurrent streams.
     streams: usize,
-    /// How long was written.
+    /// Length of the transfer, in seconds.
     seconds: f64,
-    /// Read in that time, of all streams.
+    /// Bytes read in that time, summed over all streams.
     bytes: u64,
+    /// Throughput in 10^6 bytes per second.
     mb_per_s: f64,
-    /// Bytes of the stream that got least, of those of the stream that got most.
+    /// Bytes of the slowest stream, divided by those of the fastest.
     fairness: f64,
-    /// Processor time of the process, both sides, in seconds for 10^9 bytes.
+    /// Processor time of the process, which runs both nodes, in seconds per 10^9 bytes.
     cpu_s_per_gb: f64,
+    /// Number of round trips measured.
     round_trips: usize,
-    /// In microseconds.
+    /// Quantiles of the round-trip time, in microseconds.
     round_trip: RoundTrip,
 }
 
@@ -58,8 +63,9 @@ struct RoundTrip {
     max: f64,
 }
 
+/// Measures one row and prints it. Fails if not all bytes have arrived.
 pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar) -> Result<(), String> {
-    bar.phase("the nodes join");
+    bar.phase("joining");
     let net = Net::join(2, args.kind(), |_| {}).await?;
     let direct = measure(&net, case, args.seconds, bar).await.map_err(|error| error.to_string())?;
     net.stop().await;
@@ -75,45 +81,47 @@ async fn measure(net: &Net, case: &Case, time: Duration, bar: &Bar) -> io::Resul
         pairs.push(pair(from, to, &mut acceptor).await?);
     }
     bar.phase(format!("measuring for {} s", time.as_secs_f64()));
-    let flow = flow(pairs, size, time).await?;
-    bar.phase(format!("questions and answers for {} s", ASKING.as_secs_f64()));
-    let (asking, answering) = pair(from, to, &mut acceptor).await?;
-    // As a task, so that both sides run where the connections do.
-    let trips = tokio::spawn(ask(asking, answering)).await??;
-    let total: u64 = flow.each.iter().sum();
-    let (least, most) = (flow.each.iter().min(), flow.each.iter().max());
+    let transfer = transfer(pairs, size, time).await?;
+    bar.phase(format!("measuring round trips for {} s", ROUND_TRIPS.as_secs_f64()));
+    let (client, server) = pair(from, to, &mut acceptor).await?;
+    // In a task, so that both sides run on the threads that run the connections.
+    let trips = tokio::spawn(round_trips(client, server)).await??;
+    let total: u64 = transfer.each.iter().sum();
+    let (least, most) = (transfer.each.iter().min(), transfer.each.iter().max());
     let at = |share: f64| trips[((trips.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;
     Ok(Direct {
         size,
         streams,
-        seconds: flow.seconds,
+        seconds: transfer.seconds,
         bytes: total,
-        mb_per_s: total as f64 / flow.seconds / 1e6,
+        mb_per_s: total as f64 / transfer.seconds / 1e6,
         fairness: *least.unwrap_or(&0) as f64 / *most.unwrap_or(&0) as f64,
-        cpu_s_per_gb: flow.cpu.as_secs_f64() / total as f64 * 1e9,
+        cpu_s_per_gb: transfer.cpu.as_secs_f64() / total as f64 * 1e9,
         round_trips: trips.len(),
         round_trip: RoundTrip { p50: at(0.5), p99: at(0.99), max: at(1.0) },
     })
 }
 
-/// One stream, both of its ends.
+/// Opens a stream, and returns both of its ends.
 async fn pair(from: &Node, to: &Node, acceptor: &mut Acceptor) -> io::Result<(NodeStream, NodeStream)> {
     let opened = from.open(to.id(), NAME).await.map_err(io::Error::other)?;
-    let accepted = acceptor.recv().await.ok_or_else(|| io::Error::other("the node stopped by itself"))?;
+    let stopped = || io::Error::other("the node stopped unexpectedly");
+    let accepted = acceptor.recv().await.ok_or_else(stopped)?;
     opened.accepted().await.map_err(io::Error::other)?;
     Ok((opened, accepted))
 }
 
-/// What the streams have carried.
-struct Flow {
+/// The result of a transfer.
+struct Transfer {
     seconds: f64,
-    /// Bytes read while it was written, for each stream.
+    /// Bytes of each stream that were read while the writers wrote.
     each: Vec<u64>,
+    /// Processor time of the process meanwhile.
     cpu: Duration,
 }
 
-/// All streams at once, one direction, for some time. What was written is read to its end, and has to be all of it.
-async fn flow(pairs: Vec<(NodeStream, NodeStream)>, size: usize, time: Duration) -> io::Result<Flow> {
+/// Writes to all streams concurrently for this long. Fails unless everything written arrives.
+async fn transfer(pairs: Vec<(NodeStream, NodeStream)>, size: usize, time: Duration) -> io::Result<Transfer> {
     let counts: Vec<Arc<AtomicU64>> = pairs.iter().map(|_| Arc::default()).collect();
     let read = || counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
     let (mut writers, mut readers) = (JoinSet::new(), JoinSet::new());
@@ -124,8 +132,7 @@ async fn flow(pairs: Vec<(NodeStream, NodeStream)>, size: usize, time: Duration)
         writers.spawn(write(opened, size, until));
     }
     sleep_until(until).await;
-    let flow =
-        Flow { seconds: begun.elapsed().as_secs_f64(), each: read(), cpu: Usage::now().cpu - before.cpu };
+    let (seconds, each, cpu) = (begun.elapsed().as_secs_f64(), read(), Usage::now().cpu - before.cpu);
     let rest = async {
         let mut written = 0;
         while let Some(done) = writers.join_next().await {
@@ -136,16 +143,16 @@ async fn flow(pairs: Vec<(NodeStream, NodeStream)>, size: usize, time: Duration)
         }
         io::Result::Ok(written)
     };
-    let late = |_| io::Error::other(format!("what was written has not arrived {} s later", REST.as_secs()));
+    let late = |_| io::Error::other(format!("the last bytes have not arrived within {} s", REST.as_secs()));
     let written = timeout(REST, rest).await.map_err(late)??;
     let arrived: u64 = read().iter().sum();
     if written != arrived {
-        return Err(io::Error::other(format!("{written} bytes were written, {arrived} arrived")));
+        return Err(io::Error::other(format!("only {arrived} of {written} bytes arrived")));
     }
-    Ok(flow)
+    Ok(Transfer { seconds, each, cpu })
 }
 
-/// Tells how much it has written.
+/// Writes until this time, and returns the number of bytes written.
 async fn write(mut stream: NodeStream, size: usize, until: Instant) -> io::Result<u64> {
     let data = vec![b'x'; size];
     let mut written = 0;
@@ -157,6 +164,7 @@ async fn write(mut stream: NodeStream, size: usize, until: Instant) -> io::Resul
     Ok(written)
 }
 
+/// Reads to the end, and counts the bytes.
 async fn drain(mut stream: NodeStream, count: Arc<AtomicU64>) -> io::Result<()> {
     let mut buffer = vec![0; READ];
     loop {
@@ -167,29 +175,27 @@ async fn drain(mut stream: NodeStream, count: Arc<AtomicU64>) -> io::Result<()> 
     }
 }
 
-/// One question after the other. How long each took, sorted.
-async fn ask(mut asking: NodeStream, mut answering: NodeStream) -> io::Result<Vec<Duration>> {
-    let answers = tokio::spawn(async move {
-        let mut question = [0; QUESTION];
-        // Ends with the stream.
-        while answering.read_exact(&mut question).await.is_ok()
-            && answering.write_all(&question).await.is_ok()
-        {}
+/// Sends requests one at a time for a while. Returns the round-trip times, sorted.
+async fn round_trips(mut client: NodeStream, mut server: NodeStream) -> io::Result<Vec<Duration>> {
+    let responses = tokio::spawn(async move {
+        let mut request = [0; REQUEST];
+        // Ends when the client drops the stream.
+        while server.read_exact(&mut request).await.is_ok() && server.write_all(&request).await.is_ok() {}
     });
-    let (mut question, mut trips) = ([b'?'; QUESTION], Vec::new());
-    let until = Instant::now() + ASKING;
-    let mut asked = Instant::now();
-    while trips.is_empty() || asked < until {
-        asking.write_all(&question).await?;
-        asking.read_exact(&mut question).await?;
-        let answered = Instant::now();
-        trips.push(answered - asked);
-        asked = answered;
+    let (mut request, mut times) = ([b'?'; REQUEST], Vec::new());
+    let until = Instant::now() + ROUND_TRIPS;
+    let mut sent = Instant::now();
+    while times.is_empty() || sent < until {
+        client.write_all(&request).await?;
+        client.read_exact(&mut request).await?;
+        let received = Instant::now();
+        times.push(received - sent);
+        sent = received;
     }
-    drop(asking);
-    answers.await?;
-    trips.sort_unstable();
-    Ok(trips)
+    drop(client);
+    responses.await?;
+    times.sort_unstable();
+    Ok(times)
 }
 
 impl Record for Direct {
@@ -200,7 +206,7 @@ impl Record for Direct {
             column("MB/s", 8, number(self.mb_per_s)),
             column("fairness", 8, format!("{:.3}", self.fairness)),
             column("CPU s/GB", 8, number(self.cpu_s_per_gb)),
-            column("trips/s", 8, format!("{:.0}", self.round_trips as f64 / ASKING.as_secs_f64())),
+            column("trips/s", 8, format!("{:.0}", self.round_trips as f64 / ROUND_TRIPS.as_secs_f64())),
             column("p50 us", 8, number(self.round_trip.p50)),
             column("p99 us", 8, number(self.round_trip.p99)),
             column("max us", 8, number(self.round_trip.max)),

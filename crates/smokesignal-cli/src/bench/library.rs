@@ -1,46 +1,48 @@
-//! The library as a system that `smokesignal-load` can measure.
+//! The library as a system that `smokesignal-load` can measure: adapters from its nodes to the
+//! traits of that crate.
 
 use bytes::Bytes;
 use smokesignal::{Broadcast, BroadcastSender, Incoming, Node};
 use smokesignal_load::{Error, Inbox, Running, Sink, System, Writer};
 use tokio::task::JoinSet;
 
-use super::net::{Kind, Net};
+use super::net::{Net, NodeKind};
 
-/// New nodes, started for the measurement and stopped after it.
+/// A network that is started for the measurement and stopped after it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fresh(pub(super) Kind);
+pub(super) struct FreshNetwork(pub(super) NodeKind);
 
-impl System for Fresh {
-    type Running = Attached;
+impl System for FreshNetwork {
+    type Running = MeasuredNetwork;
 
-    async fn start(&self, sinks: Vec<Sink>) -> Result<Attached, Error> {
+    async fn start(&self, sinks: Vec<Sink>) -> Result<MeasuredNetwork, Error> {
         let net = Net::join(sinks.len(), self.0, |_| {}).await?;
-        Ok(Attached::new(net, sinks, true))
+        Ok(MeasuredNetwork::new(net, sinks, true))
     }
 }
 
-/// Nodes that are joined already and live on after the measurement.
+/// A network that exists already, and goes on after the measurement.
 #[derive(Debug)]
-pub(super) struct Joined<'a>(pub(super) &'a Net);
+pub(super) struct JoinedNetwork<'a>(pub(super) &'a Net);
 
-impl System for Joined<'_> {
-    type Running = Attached;
+impl System for JoinedNetwork<'_> {
+    type Running = MeasuredNetwork;
 
-    async fn start(&self, sinks: Vec<Sink>) -> Result<Attached, Error> {
-        Ok(Attached::new(self.0.clone(), sinks, false))
+    async fn start(&self, sinks: Vec<Sink>) -> Result<MeasuredNetwork, Error> {
+        Ok(MeasuredNetwork::new(self.0.clone(), sinks, false))
     }
 }
 
-/// A network with a reader at each node.
+/// A network with a reading task at each node.
 #[derive(Debug)]
-pub(super) struct Attached {
+pub(super) struct MeasuredNetwork {
     net: Net,
     readers: JoinSet<()>,
+    /// Whether the nodes are stopped after the measurement.
     stop_nodes: bool,
 }
 
-impl Attached {
+impl MeasuredNetwork {
     fn new(net: Net, sinks: Vec<Sink>, stop_nodes: bool) -> Self {
         let mut readers = JoinSet::new();
         for (node, sink) in net.nodes.iter().zip(sinks) {
@@ -50,11 +52,11 @@ impl Attached {
     }
 }
 
-impl Running for Attached {
-    type Writer = Pen;
+impl Running for MeasuredNetwork {
+    type Writer = NodeWriter;
 
-    fn writer(&self, node: usize) -> Pen {
-        Pen(self.net.nodes[node].broadcast().sender())
+    fn writer(&self, node: usize) -> NodeWriter {
+        NodeWriter(self.net.nodes[node].broadcast().sender())
     }
 
     fn copies(&self) -> Option<u64> {
@@ -65,34 +67,34 @@ impl Running for Attached {
         if self.stop_nodes {
             self.net.stop().await;
         }
-        // The readers end as they are dropped.
+        // Dropping the readers ends them.
         drop(self.readers);
     }
 }
 
-/// What one node writes with.
+/// The writing side of a node.
 #[derive(Debug)]
-pub(super) struct Pen(BroadcastSender);
+pub(super) struct NodeWriter(BroadcastSender);
 
-impl Writer for Pen {
+impl Writer for NodeWriter {
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
         Ok(self.0.send(message).await?)
     }
 }
 
-/// Messages read at once at most.
+/// The most messages that are read with one call. A guess.
 const BATCH: usize = 1024;
 
-/// Gives the sink whatever one node reads, in batches.
+/// Passes everything that a node reads to its sink, in batches.
 async fn read(mut broadcast: Broadcast, sink: Sink) {
     let mut batch = Vec::with_capacity(BATCH);
     while broadcast.recv_many(&mut batch, BATCH).await > 0 {
         let mut inbox = sink.lock();
-        batch.drain(..).for_each(|incoming| give(&mut inbox, &incoming));
+        batch.drain(..).for_each(|incoming| record(&mut inbox, &incoming));
     }
 }
 
-fn give(inbox: &mut Inbox<'_>, incoming: &Incoming) {
+fn record(inbox: &mut Inbox<'_>, incoming: &Incoming) {
     match incoming {
         Incoming::Message { data, .. } => inbox.arrived(data),
         Incoming::Gap { missed, .. } => inbox.missed(*missed),

@@ -1,52 +1,60 @@
-//! `--memory`: what nodes keep. Their memory before the load, right after it, and when what is retained for others has
-//! expired.
+//! `--memory`: the memory of a node while it is idle, after a load, and after a cool-down in which
+//! the retained messages expire.
+//!
+//! All nodes are in this process, so the memory of a node is the growth of the process since before
+//! the first node, divided by their number.
 
 use serde::Serialize;
 use smokesignal_load::{measure, resident_bytes};
 use tokio::time::sleep;
 
 use super::Args;
+use super::bar::Bar;
 use super::broadcast::check;
 use super::case::Case;
-use super::library::Joined;
+use super::library::JoinedNetwork;
 use super::net::Net;
 use super::report::{Column, Record, Report, bytes, column, known, number, ratio};
-use super::show::Bar;
 
-/// What the nodes have kept. All memory is what the process has more than before the first node, for each node.
+/// The figures of one row. Memory is the growth of the process since before the first node, per
+/// node.
 #[derive(Debug, Serialize)]
 struct Memory {
     nodes: usize,
     writers: usize,
+    /// Bytes per message.
     size: usize,
     links: usize,
-    /// How long they wrote, in seconds, warm-up included.
+    /// How long the writers wrote, in seconds, warm-up included.
     load_s: f64,
-    /// Millions of bytes of payload that one node has read.
+    /// Payload that each node has read, in 10^6 bytes.
     mb_per_node: f64,
+    /// Messages read, divided by those that should have been read.
     ratio: f64,
+    /// Length of the cool-down, in seconds.
     cool_down_s: f64,
-    /// Joined and idle, in KiB.
+    /// Memory of a node that has joined and is idle, in KiB.
     idle_kib_per_node: Option<f64>,
-    /// When the last message was read.
+    /// Memory of a node when the last message has been read, in KiB.
     loaded_kib_per_node: Option<f64>,
-    /// After the cool-down.
+    /// Memory of a node after the cool-down, in KiB.
     cooled_kib_per_node: Option<f64>,
 }
 
+/// Measures one row and prints it. Fails if a message was lost, repeated or out of order.
 pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar) -> Result<(), String> {
     let before = resident_bytes();
     let grown = || {
         let bytes = resident_bytes().zip(before).map(|(now, before)| now as f64 - before as f64);
         bytes.map(|bytes| bytes / 1024.0 / case.nodes as f64)
     };
-    bar.phase("the nodes join");
-    let tell = |joined| bar.detail(format!("{joined} nodes have joined"));
-    let net = Net::join(case.nodes, args.kind(), tell).await?;
+    bar.phase("joining");
+    let progress = |joined| bar.detail(format!("{joined} nodes have joined"));
+    let net = Net::join(case.nodes, args.kind(), progress).await?;
     net.settle(bar).await;
     let idle = grown();
     let workload = case.workload(args);
-    let outcome = measure(&Joined(&net), &workload, |phase| bar.load(phase, &workload)).await;
+    let outcome = measure(&JoinedNetwork(&net), &workload, |phase| bar.load(phase, &workload)).await;
     let outcome = outcome.map_err(|error| error.to_string())?;
     let loaded = grown();
     bar.phase(format!("cooling down for {} s", args.cool_down.as_secs_f64()));

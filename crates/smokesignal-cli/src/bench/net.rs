@@ -1,4 +1,4 @@
-//! Real nodes of the library in this process, one network over loopback TCP and TLS.
+//! A network of real nodes in this process, connected by TCP and TLS over loopback.
 
 use std::time::Duration;
 
@@ -7,32 +7,34 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::bar::Bar;
 use super::process;
-use super::show::Bar;
 use crate::outcome::Failure;
 
-/// All nodes have to be joined within this time: a floor, and more for each node. Generous: it only has to end what
-/// would never end.
+/// All nodes have to join within this time, and [`JOIN_PER_NODE`] for each. A guess, generous
+/// because it only has to end a run that would never end.
 const JOIN: Duration = Duration::from_secs(60);
+/// What each node adds to the time in which all have to join.
 const JOIN_PER_NODE: Duration = Duration::from_millis(200);
 
-/// Nodes have settled when no task has come or gone for so long; at some time one goes on without.
+/// The nodes have settled when no task has started or ended for this long. A guess.
 const SETTLED: Duration = Duration::from_secs(5);
+/// The longest wait for the nodes to settle; after that the run goes on. A guess.
 const SETTLE: Duration = Duration::from_secs(60);
-/// How often is looked whether they have.
-const LOOK: Duration = Duration::from_millis(100);
+/// Interval between two looks at the number of tasks.
+const POLL: Duration = Duration::from_millis(100);
 
-/// What the nodes are like.
+/// The options of all nodes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(super) struct NodeKind {
     pub(super) min_peers: usize,
     pub(super) max_peers: usize,
     pub(super) unsigned_messages: bool,
-    /// So many of them join at the same time at most.
+    /// The most nodes that join at the same time.
     pub(super) joining: usize,
 }
 
-impl Kind {
+impl NodeKind {
     fn builder(self) -> NodeBuilder {
         Node::builder()
             .min_peers(self.min_peers)
@@ -40,31 +42,31 @@ impl Kind {
             .unsigned_messages(self.unsigned_messages)
     }
 
-    /// Whether there can be such a node: known before anything runs.
+    /// Checks whether the library accepts these options, before anything runs.
     pub(super) fn check(self) -> Result<(), Failure> {
         self.builder().build().map(drop).map_err(Failure::from)
     }
 
-    /// For people and programs.
+    /// Returns the mode that results are labelled with.
     pub(super) fn mode(self) -> &'static str {
         if self.unsigned_messages { "unsigned" } else { "signed" }
     }
 }
 
-/// A network. Clones are the same one; when the last one is dropped, its nodes end at once.
+/// A network. Clones share the same nodes, which end abruptly when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Net {
     pub(super) nodes: Vec<Node>,
 }
 
 impl Net {
-    /// Starts all nodes, each with the first one as its seed, and waits until each has enough peers, no longer. How many
-    /// have them so far is told on the way.
-    pub(super) async fn join(count: usize, kind: Kind, tell: impl Fn(usize)) -> Result<Self, String> {
+    /// Starts all nodes, with the first one as the seed of the others, and waits until each has
+    /// `min_peers` peers. Calls `progress` with the number of nodes that have them.
+    pub(super) async fn join(count: usize, kind: NodeKind, progress: impl Fn(usize)) -> Result<Self, String> {
         let (changed, mut changes) = watch::channel(());
         let (mut watchers, mut nodes, mut waiting) = (JoinSet::new(), Vec::new(), Vec::new());
-        let patience = JOIN + JOIN_PER_NODE * u32::try_from(count).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + patience;
+        let limit = JOIN + JOIN_PER_NODE * u32::try_from(count).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + limit;
         let lacks_peers = |node: &Node, of: usize| node.peers().len() < kind.min_peers.min(of - 1);
         while nodes.len() < count || !waiting.is_empty() {
             if nodes.len() < count && waiting.len() < kind.joining {
@@ -73,31 +75,31 @@ impl Net {
                 nodes.push(node);
             } else if timeout_at(deadline, changes.changed()).await.is_err() {
                 return Err(format!(
-                    "after {} s {} of {count} nodes are started, and {} of these lack peers; is the machine busy? Take \
-                     fewer nodes, or a smaller --joining",
-                    patience.as_secs(),
+                    "after {} s only {} of {count} nodes have started, of which {} have too few peers; if the machine \
+                     is busy, use fewer nodes or a smaller --joining",
+                    limit.as_secs(),
                     nodes.len(),
                     waiting.len()
                 ));
             }
             waiting.retain(|node| lacks_peers(node, nodes.len()));
             if waiting.is_empty() && nodes.len() == count {
-                // Some may have lost peers since.
+                // Some may have lost peers in the meantime.
                 waiting.extend(nodes.iter().filter(|node| lacks_peers(node, count)).cloned());
             }
-            tell(nodes.len() - waiting.len());
+            progress(nodes.len() - waiting.len());
         }
         Ok(Self { nodes })
     }
 
-    /// Waits until nothing but the links is left: the connections that the nodes joined through are kept for a while.
-    /// How long that took, in seconds.
+    /// Waits until only links are left: the connections through which nodes joined are closed a
+    /// while later. Returns how many seconds that took.
     pub(super) async fn settle(&self, bar: &Bar) -> f64 {
-        bar.phase("the nodes settle");
+        bar.phase("settling");
         let begun = Instant::now();
         let mut last = (process::tasks(), begun);
         while begun.elapsed() < SETTLE && last.1.elapsed() < SETTLED {
-            sleep(LOOK).await;
+            sleep(POLL).await;
             let tasks = process::tasks();
             if tasks != last.0 {
                 last = (tasks, Instant::now());
@@ -106,12 +108,12 @@ impl Net {
         begun.elapsed().as_secs_f64()
     }
 
-    /// Links between the nodes; both ends are here.
+    /// Returns the number of links between the nodes.
     pub(super) fn links(&self) -> usize {
         self.nodes.iter().map(|node| node.peers().len()).sum::<usize>() / 2
     }
 
-    /// All leave properly.
+    /// Stops all nodes.
     pub(super) async fn stop(self) {
         let mut stopping = JoinSet::new();
         for node in self.nodes {
@@ -122,7 +124,7 @@ impl Net {
 }
 
 async fn start(
-    kind: Kind,
+    kind: NodeKind,
     seed: Option<&Node>,
     watchers: &mut JoinSet<()>,
     changed: &watch::Sender<()>,
@@ -137,7 +139,7 @@ async fn start(
     Ok(node)
 }
 
-/// Tells whenever a node's peers may have changed.
+/// Notifies whenever the peers of a node may have changed.
 async fn watch_peers(mut events: Events, changed: watch::Sender<()>) {
     while let Some(event) = events.recv().await {
         if matches!(event, Event::PeerAdded(_) | Event::PeerRemoved(_) | Event::Missed(_)) {

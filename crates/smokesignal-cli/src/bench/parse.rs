@@ -1,4 +1,4 @@
-//! The words of the command line: sizes, times, rates.
+//! Parses values of the command line: sizes, times and rates. Each error states the allowed values.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use smokesignal_load::LEAST_SIZE;
 
 use crate::options::MAX_MESSAGE;
 
-/// The longest time that one may ask for: a day.
+/// The longest time that an option accepts: a day.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// `64`, `1KiB`, `16MiB`: the bytes of one message, or of one write.
+/// Parses the bytes of a message or a write, such as `64`, `1KiB` or `16MiB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
@@ -22,14 +22,14 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     match number.checked_mul(unit) {
         Some(size) if (LEAST_SIZE..=MAX_MESSAGE).contains(&size) => Ok(size),
         _ => Err(format!(
-            "take {LEAST_SIZE} bytes to 16MiB: each message holds its number and when it was due"
+            "write {LEAST_SIZE} to 16MiB; a message needs {LEAST_SIZE} bytes for its number and due time"
         )),
     }
 }
 
-/// Seconds as a number, or a time as `500ms`.
+/// Parses a number of seconds, or a time such as `500ms`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let cure = "write seconds as 5 or 0.5, or a time as 500ms or 2m; a day at most";
+    let cure = "write seconds as 5 or 0.5, or a time as 500ms or 2m, up to a day";
     let time = match text.parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| cure.to_owned())?,
         Err(_) => humantime::parse_duration(text).map_err(|_| cure.to_owned())?,
@@ -37,25 +37,25 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     if time <= LONGEST { Ok(time) } else { Err(cure.to_owned()) }
 }
 
-/// A time in which something is measured.
-pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+/// Parses a time that is long enough to measure something.
+pub(super) fn measured_time(text: &str) -> Result<Duration, String> {
     match time(text)? {
         time if time < Duration::from_millis(10) => {
-            Err("nothing can be measured in less than 10ms".to_owned())
+            Err("too short to measure anything; write 10ms or more".to_owned())
         }
         time => Ok(time),
     }
 }
 
-/// Messages a second.
+/// Parses a number of messages per second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.01..=1e9).contains(&rate) => Ok(rate),
-        _ => Err("write messages a second, 0.01 to 1000000000".to_owned()),
+        _ => Err("write messages per second, 0.01 to 1000000000".to_owned()),
     }
 }
 
-/// A number that is not 0.
+/// Parses a number above 0.
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn times_are_seconds_unless_they_say_otherwise() {
+    fn times_without_a_unit_are_seconds() {
         for (text, millis) in [("5", 5_000), ("0.3", 300), ("500ms", 500), ("1m 10s", 70_000)] {
             assert_eq!(time(text), Ok(Duration::from_millis(millis)));
         }
         for text in ["soon", "-1", "inf", "nan", "2days"] {
             assert!(time(text).is_err(), "{text}");
         }
-        assert!(some_time("0").is_err());
+        assert!(measured_time("0").is_err());
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! What the system tells about this process (Linux), and the event loop about its tasks.
+//! Counters of this process, from the operating system (Linux only) and the event loop.
 
 use std::fs;
 
 use tokio::runtime::Handle;
 
-/// Open files, sockets above all.
+/// Returns the number of open files, most of which are sockets.
 pub(super) fn open_files() -> Option<usize> {
-    // The one that reads the list is in it.
+    // The list includes the file through which it is read.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }
 
-/// How often a thread of this process has gone to sleep so far, and so has been woken.
+/// Returns how often threads of this process have gone to sleep, and therefore have been woken.
 pub(super) fn sleeps() -> Option<u64> {
     let threads = fs::read_dir("/proc/self/task").ok()?;
     threads.map(|thread| sleeps_of(&fs::read_to_string(thread.ok()?.path().join("status")).ok()?)).sum()
@@ -21,7 +21,7 @@ fn sleeps_of(status: &str) -> Option<u64> {
     line?.trim().parse().ok()
 }
 
-/// Tasks of the event loop that have not ended.
+/// Returns the number of tasks in the event loop that have not ended.
 pub(super) fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sleeps_are_what_a_thread_did_on_its_own() {
+    fn sleeps_are_the_voluntary_context_switches_of_a_thread() {
         let status = "Threads:\t1\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t4\n";
         assert_eq!((sleeps_of(status), sleeps_of("")), (Some(17), None));
     }

@@ -1,9 +1,9 @@
-//! What a run has shown, on stdout: a table for people, JSON or CSV for programs.
+//! Prints the result of a run: a table for people, JSON or CSV for programs.
 
 use serde::Serialize;
 
+use super::bar::Bar;
 use super::csv;
-use super::show::Bar;
 use crate::output::print;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,25 +13,27 @@ pub(super) enum Format {
     Csv,
 }
 
-/// What one run has shown. Programs get all of it, people the columns.
+/// The result of a run. Programs get all of its fields, and people get its columns.
 pub(super) trait Record: Serialize {
+    /// Returns the columns of the table.
     fn columns(&self) -> Vec<Column>;
 }
 
-/// A column of the table and what is in it for one row.
+/// A column of the table, with its value in one row.
 #[derive(Debug)]
 pub(super) struct Column {
     heading: &'static str,
-    /// In characters at least; a heading may be wider.
+    /// The least width in characters; a heading may be wider.
     width: usize,
     text: String,
 }
 
+/// Creates a column.
 pub(super) fn column(heading: &'static str, width: usize, text: impl ToString) -> Column {
     Column { heading, width, text: text.to_string() }
 }
 
-/// A row for programs: what was measured, before what it has shown.
+/// A row for programs: what was measured, followed by the result.
 #[derive(Serialize)]
 struct Row<'a, R> {
     system: &'static str,
@@ -41,7 +43,7 @@ struct Row<'a, R> {
     record: &'a R,
 }
 
-/// Where the row goes.
+/// Prints rows in the chosen format.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     format: Format,
@@ -50,10 +52,12 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
+    /// Creates a report for nodes of this mode, `signed` or otherwise.
     pub(super) fn new(format: Format, mode: &'static str, bar: &'a Bar) -> Self {
         Self { format, mode, bar }
     }
 
+    /// Prints the result of a run.
     pub(super) fn row<R: Record>(&self, record: &R) -> Result<(), String> {
         let row = Row { system: "smokesignal", version: env!("CARGO_PKG_VERSION"), mode: self.mode, record };
         let failed = |error| format!("cannot write the row: {error}");
@@ -66,7 +70,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The headings and the row.
+/// Returns the header line and the line of the row.
 fn table(columns: &[Column]) -> String {
     let line = |text: fn(&Column) -> &str| {
         let cells = columns.iter().map(|column| {
@@ -78,7 +82,7 @@ fn table(columns: &[Column]) -> String {
     line(|column| column.heading) + &line(|column| &column.text)
 }
 
-/// As many digits as are worth reading.
+/// Formats a number with as many digits as are worth reading.
 pub(super) fn number(value: f64) -> String {
     match value {
         value if !value.is_finite() => "-".to_owned(),
@@ -88,17 +92,17 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// The same for what not every system tells.
+/// Formats a number that is not known on every system.
 pub(super) fn known(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), number)
 }
 
-/// Rounded down: only what is whole shows as 1.
+/// Formats a ratio, rounded down, so that only a complete one is shown as 1.
 pub(super) fn ratio(ratio: f64) -> String {
     format!("{:.5}", (ratio * 1e5).floor() / 1e5)
 }
 
-/// `64 B`, `16 KiB`: the unit that leaves no fraction.
+/// Formats a size in the largest unit without a fraction, such as `64 B` or `16 KiB`.
 pub(super) fn bytes(size: usize) -> String {
     match size {
         size if size > 0 && size.is_multiple_of(1 << 20) => format!("{} MiB", size >> 20),
@@ -112,13 +116,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_aligned_at_the_right() {
+    fn the_columns_of_a_table_are_aligned_to_the_right() {
         let columns = [column("nodes", 4, 2), column("MB/s", 8, "1.25")];
         assert_eq!(table(&columns), "nodes      MB/s\n    2      1.25\n");
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_and_sizes_are_short() {
         for (value, text) in [(1234.5, "1234"), (12.34, "12.3"), (0.123, "0.12"), (f64::NAN, "-")] {
             assert_eq!(number(value), text);
         }

@@ -1,4 +1,7 @@
-//! `--scale`: what many nodes cost that do nothing, after they have joined and one message has reached all.
+//! `--scale`: the cost of idle nodes.
+//!
+//! The nodes join, one message is broadcast, and when the connections through which they joined are
+//! closed, the process is observed for a while in which nothing is written.
 
 use std::time::Duration;
 
@@ -9,69 +12,72 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Args;
+use super::bar::Bar;
 use super::case::Case;
 use super::net::Net;
 use super::process;
 use super::report::{Column, Record, Report, column, known, number, ratio};
-use super::show::Bar;
 
-/// One message has to reach all within this time.
+/// The message has to reach all nodes within this time.
 const REACH: Duration = Duration::from_secs(30);
 
-/// What so many nodes have shown.
+/// The figures of one row.
 #[derive(Debug, Serialize)]
 struct Scale {
     nodes: usize,
-    /// Both ends are here: a link is counted once.
     links: usize,
-    /// So many nodes joined at the same time at most.
+    /// The most nodes that joined at the same time.
     joining: usize,
     fewest_peers: usize,
     most_peers: usize,
-    /// From the start of the first node until each had enough peers, in seconds.
+    /// Time from the start of the first node until each had enough peers, in seconds.
     join_s: f64,
+    /// Processor time of the process meanwhile, in seconds.
     join_cpu_s: f64,
-    /// Nodes that have read one message of the first node.
+    /// Nodes that have read a message of the first node.
     reached: usize,
-    /// From when a message was written until the last node had it, in seconds; nothing where some node never had it.
+    /// Time from writing that message until the last node had read it, in seconds. `None` if a node
+    /// never read it.
     reach_s: Option<f64>,
-    /// `reached` of all others.
+    /// `reached`, divided by the number of nodes other than the first.
     reach_ratio: f64,
-    /// Until only the links were left of the connections, in seconds.
+    /// Time until only links were left of all connections, in seconds.
     settle_s: f64,
-    /// How long they did nothing, in seconds.
+    /// Length of the idle time, in seconds.
     idle_s: f64,
-    /// Processor time then, as a share of one core.
+    /// Processor time in the idle time, as a share of one core.
     idle_cpu: f64,
-    /// How often a thread of the process was woken, for each node and second: nodes share the threads.
+    /// How often threads were woken in the idle time, per node and second. Nodes share the threads.
     wake_ups_per_node_s: Option<f64>,
     tasks_per_node: f64,
     files_per_node: Option<f64>,
-    /// Memory of the process.
+    /// Memory of the process, in KiB.
     rss_kib: Option<f64>,
-    /// How much more that is than before the first node, for each node.
+    /// Growth of the memory since before the first node, per node, in KiB.
     rss_kib_per_node: Option<f64>,
-    /// The same for each link.
+    /// Growth of the memory since before the first node, per link, in KiB.
     rss_kib_per_link: Option<f64>,
 }
 
+/// Measures one row and prints it. Fails if the message did not reach all nodes.
 pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar) -> Result<(), String> {
     let scale = measure(args, case, bar).await?;
     report.row(&scale)?;
     if scale.reached + 1 == scale.nodes {
         return Ok(());
     }
-    Err(format!("a message reached {} of {} nodes in {} s", scale.reached, scale.nodes - 1, REACH.as_secs()))
+    let (reached, others, limit) = (scale.reached, scale.nodes - 1, REACH.as_secs());
+    Err(format!("the message reached only {reached} of {others} nodes within {limit} s"))
 }
 
 async fn measure(args: &Args, case: &Case, bar: &Bar) -> Result<Scale, String> {
     let count = case.nodes;
     let before = Before::take();
-    bar.phase("the nodes join");
+    bar.phase("joining");
     let net =
         Net::join(count, args.kind(), |joined| bar.detail(format!("{joined} nodes have joined"))).await?;
     let (join_s, join_cpu) = (before.at.elapsed().as_secs_f64(), Usage::now().cpu - before.usage.cpu);
-    bar.phase("one message goes to all");
+    bar.phase("broadcasting one message");
     let (reach_s, reached) = reach(&net.nodes, case.size).await?;
     let settle_s = net.settle(bar).await;
     bar.phase(format!("idle for {} s", args.seconds.as_secs_f64()));
@@ -106,15 +112,16 @@ async fn measure(args: &Args, case: &Case, bar: &Bar) -> Result<Scale, String> {
     })
 }
 
-/// What the process does while the nodes do nothing.
+/// The activity of the process while nothing is written.
 struct Idle {
     seconds: f64,
-    /// The share of one core.
+    /// Processor time as a share of one core.
     cpu: f64,
     wake_ups_per_s: Option<f64>,
 }
 
 impl Idle {
+    /// Observes the process for this long.
     async fn watch(time: Duration) -> Self {
         let (begun, usage, sleeps) = (Instant::now(), Usage::now(), process::sleeps());
         sleep(time).await;
@@ -125,7 +132,7 @@ impl Idle {
     }
 }
 
-/// The process without nodes.
+/// The state of the process before the first node.
 struct Before {
     at: Instant,
     usage: Usage,
@@ -141,29 +148,30 @@ impl Before {
     }
 }
 
-/// The first node writes one message. When the last of the others had it, and how many had it.
+/// Lets the first node write a message. Returns how many seconds passed until all others had read
+/// it, or `None` if some did not, and how many have read it.
 async fn reach(nodes: &[Node], size: usize) -> Result<(Option<f64>, usize), String> {
     let mut readers = JoinSet::new();
     for node in &nodes[1..] {
-        readers.spawn(hear(node.broadcast()));
+        readers.spawn(reads_message(node.broadcast()));
     }
     let begun = Instant::now();
     let sent = nodes[0].broadcast().sender().send(vec![b'x'; size]).await;
     sent.map_err(|error| error.to_string())?;
     let (mut reached, all) = (0, readers.len());
-    let hearing = async {
-        while let Some(heard) = readers.join_next().await {
-            reached += usize::from(heard.unwrap_or(false));
+    let reading = async {
+        while let Some(read) = readers.join_next().await {
+            reached += usize::from(read.unwrap_or(false));
         }
     };
-    // Who has not heard it by then has missed it; the readers end here.
-    let in_time = timeout(REACH, hearing).await.is_ok();
+    // Nodes that have not read it by then have missed it; their tasks end with `readers`.
+    let in_time = timeout(REACH, reading).await.is_ok();
     let reach_s = (in_time && reached == all).then(|| begun.elapsed().as_secs_f64());
     Ok((reach_s, reached))
 }
 
-/// Whether the first that comes is a message.
-async fn hear(mut broadcast: Broadcast) -> bool {
+/// Returns whether a message arrives, and not a gap or the end of the node.
+async fn reads_message(mut broadcast: Broadcast) -> bool {
     matches!(broadcast.recv().await, Some(Incoming::Message { .. }))
 }
 

@@ -1,4 +1,7 @@
-//! Where lines come from: a line editor on a terminal, plain stdin otherwise.
+//! The source of lines: a line editor on a terminal, plain stdin otherwise.
+//!
+//! The line editor blocks, so it runs in a thread of its own. While it runs it owns the terminal,
+//! and everything else is printed above its prompt.
 
 use std::io::{self, Write};
 use std::thread;
@@ -16,12 +19,12 @@ use crate::output::Output;
 use crate::terminal;
 
 const PROMPT: &str = "> ";
-/// Bytes in a line at most. Nobody types more.
+/// The longest line of stdin, in bytes: 1 MiB. A guess; nobody types more.
 const LINE: usize = 1 << 20;
-/// Lines that wait to be worked on; then the editor waits. A guess.
+/// Lines that may wait for the session; then the editor waits. A guess.
 const WAITING: usize = 16;
 
-/// The line editor; everything else appears above its prompt.
+/// Starts the line editor.
 pub(super) fn start() -> Result<Console, Failure> {
     let failed = |error| Failure::Failed(format!("cannot start the line editor: {error}"));
     terminal::remember();
@@ -29,7 +32,7 @@ pub(super) fn start() -> Result<Console, Failure> {
     let mut notices = editor.create_external_printer().map_err(failed)?;
     let output = Output::to(AbovePrompt(editor.create_external_printer().map_err(failed)?));
     print_above_prompt(move |text| {
-        // The terminal is gone; so is who would read the error.
+        // Fails if the terminal is gone, and then nobody could read the error.
         drop(notices.print(text));
     });
     let (sender, receiver) = channel(WAITING);
@@ -37,7 +40,7 @@ pub(super) fn start() -> Result<Console, Failure> {
     Ok((receiver, output))
 }
 
-/// Lines of stdin, incoming lines to stdout.
+/// Starts to read stdin; messages of others go to stdout.
 pub(super) fn plain() -> Console {
     let (sender, receiver) = channel(WAITING);
     tokio::spawn(read_plain(sender));
@@ -51,7 +54,7 @@ fn edit(mut editor: DefaultEditor, lines: &Sender<Input>) {
                 if !line.trim().is_empty()
                     && let Err(error) = editor.add_history_entry(line.as_str())
                 {
-                    tracing::debug!(%error, "the line is not in the history");
+                    tracing::debug!(%error, "cannot add the line to the history");
                 }
                 Input::Line(line)
             }
@@ -75,7 +78,7 @@ async fn read_plain(lines: Sender<Input>) {
         let batch = match batch {
             Ok(batch) => batch,
             Err(error) => {
-                // Nobody listens any more when the program ends: the same below.
+                // Fails only when the program is ending, here and below.
                 let _ended = lines.send(Input::Failed(error.to_string())).await;
                 return;
             }
@@ -90,7 +93,7 @@ async fn read_plain(lines: Sender<Input>) {
                     }
                 }
                 Line::TooLong { number, .. } => {
-                    notice!("line {number} is longer than {LINE} bytes; it was not sent");
+                    notice!("line {number} is longer than {LINE} bytes and was not sent; split it");
                 }
             }
         }
@@ -98,7 +101,7 @@ async fn read_plain(lines: Sender<Input>) {
     let _ended = lines.send(Input::End).await;
 }
 
-/// Writes whole lines above the prompt.
+/// A writer of whole lines that appear above the prompt.
 struct AbovePrompt<P>(P);
 
 impl<P: ExternalPrinter> Write for AbovePrompt<P> {

@@ -1,25 +1,31 @@
-//! Who calls itself what. Names are claims: two nodes may have the same, only the id is proved.
+//! The names that nodes give themselves.
+//!
+//! A name is only a claim: two nodes may use the same one, and only the id is proven. Therefore a
+//! name that several nodes use is always shown together with the id.
 
 use std::collections::HashMap;
 
 use smokesignal::NodeId;
 
-/// Names remembered; then the one not heard of for longest is forgotten and shown as its id. A guess.
+/// Names that are remembered. Beyond that, the node that has been silent for longest is forgotten,
+/// and is shown by its id. A guess.
 const REMEMBERED: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: HashMap<NodeId, Known>,
+    /// Counts the messages heard.
     clock: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     name: String,
+    /// The time of the last message, by `clock`.
     heard: u64,
 }
 
-/// Whom a text like `ann` or `3fa9` means.
+/// The node that a text like `ann` or `3fa9` refers to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     One(NodeId),
@@ -28,7 +34,7 @@ pub(super) enum Found {
 }
 
 impl Names {
-    /// Returns whether this is news.
+    /// Remembers the name of a node, and returns whether it is new or has changed.
     pub(super) fn learn(&mut self, id: NodeId, name: &str) -> bool {
         self.clock += 1;
         let heard = self.clock;
@@ -40,19 +46,20 @@ impl Names {
         before.is_none_or(|before| before.name != name)
     }
 
-    /// Everybody who has a name.
+    /// Returns all nodes whose names are known.
     pub(super) fn known(&self) -> impl Iterator<Item = NodeId> {
         self.known.keys().copied()
     }
 
-    /// The name; with the short id where others have the same; the short id alone where there is none.
+    /// Returns the name of a node, with its short id if other nodes use the same name. Returns the
+    /// short id alone if the name is not known.
     pub(super) fn show(&self, id: NodeId) -> String {
         let Some(Known { name, .. }) = self.known.get(&id) else { return id.short() };
         let others = self.known.iter().any(|(other, known)| *other != id && known.name == *name);
         if others { format!("{name} ({})", id.short()) } else { name.clone() }
     }
 
-    /// Looks among these nodes for a name, else for the beginning of an id.
+    /// Finds a node among these by its name, or else by the beginning of its id.
     pub(super) fn find(&self, text: &str, among: &[NodeId]) -> Found {
         let named = |id: &NodeId| self.known.get(id).is_some_and(|known| known.name == text);
         let mut found: Vec<NodeId> = among.iter().copied().filter(named).collect();
@@ -77,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn two_with_one_name_are_told_apart_by_their_ids() {
+    fn two_nodes_with_the_same_name_are_shown_with_their_ids() {
         let mut names = Names::default();
         assert!(names.learn(id(0xaa), "ann"));
         assert_eq!(names.show(id(0xaa)), "ann");
         assert!(names.learn(id(0xbb), "ann"));
         assert_eq!(names.show(id(0xaa)), "ann (aaaaaaaaaa)");
         assert!(names.learn(id(0xbb), "bob"));
-        assert!(!names.learn(id(0xbb), "bob"), "no news");
+        assert!(!names.learn(id(0xbb), "bob"), "known already");
         assert_eq!(names.show(id(0xaa)), "ann");
         assert_eq!(names.show(id(0xcc)), "cccccccccc");
     }
@@ -105,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_names_the_oldest_is_forgotten() {
+    fn beyond_the_limit_the_oldest_name_is_forgotten() {
         let mut names = Names::default();
         for n in 0..=REMEMBERED {
             let mut bytes = [0; 32];

@@ -1,4 +1,9 @@
-//! One person in the network: what they type, what arrives, who comes and goes.
+//! The session of one person: handles what they type, what arrives, and the events of the node.
+//!
+//! [`Session::talk`] is one loop that waits for all of these at the same time and handles one after
+//! the other. Messages to others go through an outbox per receiver, so that a slow receiver never
+//! delays the loop. When stdin ends while nobody is connected, the session waits for the first
+//! peer, so that lines already written are not lost.
 
 use std::collections::HashMap;
 
@@ -6,51 +11,56 @@ use smokesignal::{Acceptor, Broadcast, BroadcastSender, Event, Events, Incoming,
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::Input;
-use super::message::{self, Heard};
+use super::message::{self, Received};
 use super::names::{Found, Names};
-use crate::direct::{self, Direct, Received};
-use crate::options::tell_trouble;
+use crate::direct::{self, Direct, DirectMessage};
+use crate::options::print_warning;
 use crate::outbox::{Outbox, Unsent};
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;
 
-/// Direct lines and reports that wait to be shown; then the readers wait. A guess.
+/// Direct messages and reports that may wait to be shown; then their senders wait. A guess.
 const WAITING: usize = 64;
 
-/// Nodes that are written to directly at once. A guess.
+/// The most nodes to which direct messages are under way. A guess.
 const RECEIVERS: usize = 256;
 
-/// The number of a line that nobody typed: our name, told to a new neighbour.
-const UNASKED: u64 = 0;
+/// The line number of a message that nobody typed: the introduction to a new neighbour.
+const INTRODUCTION: u64 = 0;
 
 const HELP: &str = "\
-/peers          the neighbours
-/msg WHO TEXT   to one node: WHO is a name, a whole id, or the beginning of the id of one that was heard of
-/help           this
-/quit           leave (so does Ctrl-D)
-//TEXT          a line that begins with a slash; everything else you type goes to everyone";
+/peers          list the neighbours
+/msg WHO TEXT   write to one node; WHO is a name, an id, or the beginning of the id of a known node
+/help           show this help
+/quit           leave, as Ctrl-D does
+//TEXT          send a line that begins with a slash
+Everything else that you type goes to everyone.";
 
 pub(super) struct Session<'a> {
     node: &'a Node,
+    /// The name of this person.
     name: String,
+    /// The names of all nodes heard of.
     names: Names,
     output: Output,
     everyone: Outbox,
-    /// One for each node written to, [`RECEIVERS`] at most; those with nothing to send make room.
+    /// One outbox per node written to, at most [`RECEIVERS`]; empty ones make room for new ones.
     direct: HashMap<NodeId, Outbox>,
     reports: Sender<Unsent>,
     unsent: Receiver<Unsent>,
-    /// What others write to us directly.
-    whispers: (Sender<Received>, Receiver<Received>),
-    /// Lines typed, to name one that was not sent.
+    /// Direct messages of other nodes.
+    incoming: (Sender<DirectMessage>, Receiver<DirectMessage>),
+    /// Number of lines typed, so that an error can name the line that was not sent.
     typed: u64,
-    /// The input has ended; what was typed waits for somebody who hears it.
-    ending: bool,
-    said: bool,
+    /// Whether the input has ended.
+    input_ended: bool,
+    /// Whether anything was written to everyone.
+    has_written: bool,
     connected: bool,
 }
 
 impl<'a> Session<'a> {
+    /// Creates the session of a person with this name, and starts to accept direct messages.
     pub(super) fn new(
         node: &'a Node,
         name: String,
@@ -62,28 +72,26 @@ impl<'a> Session<'a> {
         let mut names = Names::default();
         names.learn(node.id(), &name);
         let everyone = Outbox::to(sender, reports.clone());
-        let whispers = mpsc::channel(WAITING);
-        tokio::spawn(direct::receive(acceptor, whispers.0.clone()));
-        let (typed, ending, said, connected) = (0, false, false, false);
-        let direct = HashMap::new();
+        let incoming = mpsc::channel(WAITING);
+        tokio::spawn(direct::receive(acceptor, incoming.0.clone()));
         Self {
             node,
             name,
             names,
             output,
             everyone,
-            direct,
+            direct: HashMap::new(),
             reports,
             unsent,
-            whispers,
-            typed,
-            ending,
-            said,
-            connected,
+            incoming,
+            typed: 0,
+            input_ended: false,
+            has_written: false,
+            connected: false,
         }
     }
 
-    /// Resolves when the person leaves.
+    /// Runs the session until the person leaves.
     pub(super) async fn talk(
         mut self,
         mut input: Receiver<Input>,
@@ -91,15 +99,15 @@ impl<'a> Session<'a> {
         mut broadcast: Broadcast,
     ) -> Result<Exit, Failure> {
         loop {
-            if self.ending && (!self.said || self.connected) {
+            if self.input_ended && (!self.has_written || self.connected) {
                 return self.finish().await;
             }
             tokio::select! {
                 Some(event) = events.recv() => self.on_event(event).await,
                 Some(incoming) = broadcast.recv() => self.on_broadcast(incoming).await,
-                Some((from, bytes)) = self.whispers.1.recv() => self.on_whisper(from, &bytes).await,
+                Some((from, bytes)) = self.incoming.1.recv() => self.on_direct(from, &bytes).await,
                 Some(unsent) = self.unsent.recv() => self.on_unsent(&unsent),
-                Some(typed) = input.recv(), if !self.ending => match typed {
+                Some(typed) = input.recv(), if !self.input_ended => match typed {
                     Input::Line(line) => {
                         if self.on_line(&line).await? {
                             return self.finish().await;
@@ -107,21 +115,23 @@ impl<'a> Session<'a> {
                     }
                     Input::End => self.on_end(),
                     Input::Interrupt => return Ok(Exit::Interrupted),
-                    Input::Failed(error) => return Err(Failure::Failed(format!("cannot read your lines: {error}"))),
+                    Input::Failed(error) => {
+                        return Err(Failure::Failed(format!("cannot read what you type: {error}")));
+                    }
                 },
-                else => return Err(Failure::Failed("the node stopped by itself".to_owned())),
+                else => return Err(Failure::node_stopped()),
             }
         }
     }
 
-    /// Hands what was said to the node.
+    /// Waits until all written messages are handed to the node.
     async fn finish(mut self) -> Result<Exit, Failure> {
         let mut tasks = vec![self.everyone.finish()];
         tasks.extend(self.direct.drain().map(|(_, outbox)| outbox.finish()));
-        if self.said && !self.connected {
-            notice!("nobody is here; your last lines may not have been heard");
+        if self.has_written && !self.connected {
+            notice!("nobody is connected; your last lines may be lost");
         }
-        // Without a peer there is nobody to wait for.
+        // Without a peer nothing can be sent.
         if self.connected {
             for task in tasks {
                 task.await.map_err(|error| Failure::Failed(format!("a writing task failed: {error}")))?;
@@ -131,13 +141,13 @@ impl<'a> Session<'a> {
     }
 
     fn on_end(&mut self) {
-        self.ending = true;
-        if self.said && !self.connected {
-            notice!("nobody is here yet; waiting for somebody to hear your lines (Ctrl-C gives up)");
+        self.input_ended = true;
+        if self.has_written && !self.connected {
+            notice!("nobody is connected yet; waiting for the first peer to send your lines (Ctrl-C quits)");
         }
     }
 
-    /// Whether the person wants to leave.
+    /// Handles a line, and returns whether the person wants to leave.
     async fn on_line(&mut self, line: &str) -> Result<bool, Failure> {
         self.typed += 1;
         let (command, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -145,35 +155,33 @@ impl<'a> Session<'a> {
             "/quit" => return Ok(true),
             "/help" => HELP.lines().for_each(|line| notice!("{line}")),
             "/peers" => self.show_peers(),
-            "/msg" => self.whisper(rest.trim())?,
+            "/msg" => self.send_to(rest.trim())?,
             _ if line.trim().is_empty() => {}
-            _ if line.starts_with("//") => self.say(&line[1..]).await?,
+            _ if line.starts_with("//") => self.broadcast(&line[1..]).await?,
             _ if line.starts_with('/') => {
-                notice!("there is no command {}; /help shows those there are", message::clean_text(command));
+                notice!("unknown command {}; /help lists the commands", message::clean_text(command));
             }
-            _ => self.say(line).await?,
+            _ => self.broadcast(line).await?,
         }
         Ok(false)
     }
 
-    async fn say(&mut self, text: &str) -> Result<(), Failure> {
-        self.said = true;
-        if !self.connected && !self.ending {
-            notice!("nobody is here yet; this is sent when somebody comes");
+    async fn broadcast(&mut self, text: &str) -> Result<(), Failure> {
+        self.has_written = true;
+        if !self.connected && !self.input_ended {
+            notice!("nobody is connected yet; this line will be sent to the first peer");
         }
         let data = encode(&self.name, Some(text))?;
-        self.everyone
-            .send(self.typed, data.into())
-            .await
-            .map_err(|_| Failure::Failed("the node stopped by itself".to_owned()))
+        self.everyone.send(self.typed, data.into()).await.map_err(|_| Failure::node_stopped())
     }
 
-    fn whisper(&mut self, rest: &str) -> Result<(), Failure> {
+    /// Executes `/msg WHO TEXT`.
+    fn send_to(&mut self, rest: &str) -> Result<(), Failure> {
         let Some((whom, text)) = rest.split_once(char::is_whitespace) else {
-            notice!("write /msg WHO TEXT; /peers shows who is there");
+            notice!("the text is missing; write /msg WHO TEXT");
             return Ok(());
         };
-        // Neighbours, and everybody who has said anything.
+        // The neighbours, every node whose name is known, and the id itself if it is a whole one.
         let mut ids: Vec<NodeId> = self.node.peers().list().iter().map(Peer::id).collect();
         ids.extend(self.names.known());
         ids.extend(whom.parse::<NodeId>());
@@ -181,30 +189,31 @@ impl<'a> Session<'a> {
         ids.sort_unstable();
         ids.dedup();
         match self.names.find(whom, &ids) {
-            Found::One(id) => self.tell(id, Some(text.trim()))?,
+            Found::One(id) => self.send_direct(id, Some(text.trim()))?,
             Found::Nobody => {
                 let whom = message::clean_text(whom);
-                notice!("nobody who was heard of is called {whom}; /peers shows the neighbours");
+                notice!("no known node is called {whom}; /peers lists the neighbours, or use a whole id");
             }
             Found::Several(ids) => {
+                let (whom, count) = (message::clean_text(whom), ids.len());
                 let ids: Vec<String> = ids.iter().map(NodeId::short).collect();
-                notice!("{} may mean {}; use the id", message::clean_text(whom), ids.join(" or "));
+                notice!("{whom} matches {count} nodes; use one of the ids {}", ids.join(", "));
             }
         }
         Ok(())
     }
 
-    /// To one node; without a text, only our name.
-    fn tell(&mut self, id: NodeId, text: Option<&str>) -> Result<(), Failure> {
+    /// Sends a text to one node, or without a text only the name of this person.
+    fn send_direct(&mut self, id: NodeId, text: Option<&str>) -> Result<(), Failure> {
         let data = encode(&self.name, text)?;
-        let line = if text.is_some() { self.typed } else { UNASKED };
+        let line = if text.is_some() { self.typed } else { INTRODUCTION };
         if self.direct.len() >= RECEIVERS {
             self.direct.retain(|other, outbox| *other == id || outbox.queued() > 0);
         }
-        let target = || Direct::new(self.node.clone(), id, self.whispers.0.clone());
+        let target = || Direct::new(self.node.clone(), id, self.incoming.0.clone());
         let outbox = self.direct.entry(id).or_insert_with(|| Outbox::to(target(), self.reports.clone()));
         if outbox.try_send(line, data.into()).is_err() {
-            notice!("{} cannot take more right now; this was not sent", self.names.show(id));
+            notice!("this line was not sent, because {} reads too slowly; try later", self.names.show(id));
         }
         Ok(())
     }
@@ -220,7 +229,7 @@ impl<'a> Session<'a> {
     }
 
     async fn on_event(&mut self, event: Event) {
-        tell_trouble(&event);
+        print_warning(&event);
         match event {
             Event::Connect => {
                 self.connected = true;
@@ -228,17 +237,19 @@ impl<'a> Session<'a> {
             }
             Event::Disconnect => {
                 self.connected = false;
-                notice!("alone; looking for the others");
+                notice!("disconnected from all peers; looking for others");
             }
             Event::PeerAdded(peer) => {
-                notice!("{} is a neighbour now, at {}", self.names.show(peer.id()), peer.remote_addr());
-                if let Err(error) = self.tell(peer.id(), None) {
+                notice!("{} is now a neighbour, at {}", self.names.show(peer.id()), peer.remote_addr());
+                if let Err(error) = self.send_direct(peer.id(), None) {
                     notice!("{error}");
                 }
-                // It ends with the link.
-                tokio::spawn(listen(peer, self.whispers.0.clone()));
+                // This task ends with the link.
+                tokio::spawn(receive_from(peer, self.incoming.0.clone()));
             }
-            Event::PeerRemoved(peer) => notice!("{} is no neighbour any more", self.names.show(peer.id())),
+            Event::PeerRemoved(peer) => {
+                notice!("{} is not a neighbour any more", self.names.show(peer.id()));
+            }
             _ => {}
         }
     }
@@ -246,23 +257,23 @@ impl<'a> Session<'a> {
     async fn on_broadcast(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Message { from, data, .. } => {
-                let Heard { name, text } = message::decode(&data);
+                let Received { name, text } = message::decode(&data);
                 self.learn(from, name);
                 if let Some(text) = text {
                     self.print(format!("<{}> {text}\n", self.names.show(from))).await;
                 }
             }
             Incoming::Gap { from, missed } => {
-                notice!("{missed} lines of {} are missing here", self.names.show(from));
+                notice!("{missed} lines from {} are missing here", self.names.show(from));
             }
         }
     }
 
-    async fn on_whisper(&mut self, from: NodeId, bytes: &[u8]) {
-        let Heard { name, text } = message::decode(bytes);
+    async fn on_direct(&mut self, from: NodeId, bytes: &[u8]) {
+        let Received { name, text } = message::decode(bytes);
         let introduced = name.clone();
         if self.learn(from, name) && text.is_none() {
-            notice!("{} is {}", from.short(), introduced.unwrap_or_default());
+            notice!("{} is called {}", from.short(), introduced.unwrap_or_default());
         }
         if let Some(text) = text {
             self.print(format!("[{} to you] {text}\n", self.names.show(from))).await;
@@ -271,12 +282,13 @@ impl<'a> Session<'a> {
 
     fn on_unsent(&self, Unsent { to, line, error }: &Unsent) {
         match to {
-            Some(_) if *line == UNASKED => tracing::debug!(%error, "the name was not told"),
+            Some(_) if *line == INTRODUCTION => tracing::debug!(%error, "the introduction was not sent"),
             Some(id) => notice!("your line {line} to {} was not sent: {error}", self.names.show(*id)),
             None => notice!("your line {line} was not sent: {error}"),
         }
     }
 
+    /// Remembers the name of a node, and returns whether it is new or has changed.
     fn learn(&mut self, id: NodeId, name: Option<String>) -> bool {
         name.is_some_and(|name| self.names.learn(id, &name))
     }
@@ -286,10 +298,11 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Passes on what a neighbour writes to us.
-async fn listen(peer: Peer, whispers: Sender<Received>) {
+/// Passes on what a neighbour writes to its stream to this node, as programs that use the library
+/// do.
+async fn receive_from(peer: Peer, incoming: Sender<DirectMessage>) {
     while let Some(data) = peer.recv().await {
-        if whispers.send((peer.id(), data)).await.is_err() {
+        if incoming.send((peer.id(), data)).await.is_err() {
             return;
         }
     }
@@ -297,5 +310,5 @@ async fn listen(peer: Peer, whispers: Sender<Received>) {
 
 fn encode(name: &str, text: Option<&str>) -> Result<Vec<u8>, Failure> {
     message::encode(name, text)
-        .map_err(|error| Failure::Failed(format!("cannot write this as JSON: {error}")))
+        .map_err(|error| Failure::Failed(format!("cannot encode the line as JSON: {error}")))
 }

@@ -1,4 +1,8 @@
-//! One node of the demo, with the book it keeps on everything it hears.
+//! A node of the demo, with a ledger of everything it has read.
+//!
+//! Each node numbers its messages from 1. A reader therefore knows which number has to come next
+//! from each writer, and its ledger records every message that came twice, out of order or without
+//! the one before it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,36 +14,36 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Faults one node writes down; the first ones tell the story.
+/// Faults that a ledger keeps; later ones are not recorded. A guess: the first ones show the cause.
 const FAULTS: usize = 5;
 
-/// A running node. Dropping it ends it abruptly, as kill -9 would.
+/// A running node. Dropping it ends the node abruptly, as `kill -9` would end a process.
 pub(super) struct Member {
     node: Node,
     sender: BroadcastSender,
-    /// The number of its last message.
+    /// The number of the last message that this node has written.
     pub(super) written: u64,
-    book: Arc<Mutex<Book>>,
-    /// Changes with every message heard.
-    heard: watch::Receiver<()>,
+    ledger: Arc<Mutex<Ledger>>,
+    /// Changes with every message read.
+    progress: watch::Receiver<()>,
     tasks: [JoinHandle<()>; 2],
 }
 
-/// What one node has heard.
+/// What a node has read.
 #[derive(Debug, Default)]
-pub(super) struct Book {
-    /// The number of the last message of each writer. They count from 1.
+pub(super) struct Ledger {
+    /// The number of the last message of each writer. Writers count from 1.
     last: HashMap<NodeId, u64>,
-    /// Messages in all.
+    /// Messages read in total.
     pub(super) total: u64,
-    /// Messages reported as missing.
+    /// Messages of each writer that were reported as a gap.
     gaps: HashMap<NodeId, u64>,
-    /// What must not happen, first come first kept.
+    /// Broken promises, at most [`FAULTS`].
     pub(super) faults: Vec<String>,
 }
 
 impl Member {
-    /// Starts a node that joins through the seed. `changed` is told about every peer that comes or goes.
+    /// Starts a node that joins through the seed. Every event of the node increments `changed`.
     pub(super) async fn start(seed: Option<SocketAddr>, changed: watch::Sender<u64>) -> Result<Self, String> {
         let mut builder = Node::builder();
         if let Some(seed) = seed {
@@ -49,13 +53,13 @@ impl Member {
         let (events, broadcast) = (node.events(), node.broadcast());
         let sender = broadcast.sender();
         node.start().await.map_err(|error| error.to_string())?;
-        let book = Arc::new(Mutex::new(Book::default()));
-        let (tell, heard) = watch::channel(());
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let (read, progress) = watch::channel(());
         let tasks = [
-            tokio::spawn(watch_peers(events, changed)),
-            tokio::spawn(listen(broadcast, Arc::clone(&book), tell)),
+            tokio::spawn(count_events(events, changed)),
+            tokio::spawn(read_all(broadcast, Arc::clone(&ledger), read)),
         ];
-        Ok(Self { node, sender, written: 0, book, heard, tasks })
+        Ok(Self { node, sender, written: 0, ledger, progress, tasks })
     }
 
     pub(super) fn id(&self) -> NodeId {
@@ -70,11 +74,12 @@ impl Member {
         self.node.peers().list().iter().map(Peer::id).collect()
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes so many messages as fast as the network takes them.
+    /// Writes `count` messages as fast as the network accepts them, and returns the number of the
+    /// last one.
     pub(super) async fn write(sender: BroadcastSender, written: u64, count: u64) -> Result<u64, String> {
         for number in written + 1..=written + count {
             send(&sender, number).await?;
@@ -82,18 +87,19 @@ impl Member {
         Ok(written + count)
     }
 
-    /// Writes message after message until told to end; the result is the number of the last one.
+    /// Writes a message in each interval until `end` is true, and returns the number of the last
+    /// one.
     pub(super) async fn write_until(
         sender: BroadcastSender,
         mut written: u64,
-        pace: Duration,
+        every: Duration,
         mut end: watch::Receiver<bool>,
     ) -> Result<u64, String> {
-        let mut ticks = interval(pace);
+        let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Also when nobody is left who could tell.
+                // Also resolves when the other side is dropped.
                 _ = end.wait_for(|end| *end) => return Ok(written),
                 _ = ticks.tick() => {}
             }
@@ -106,19 +112,19 @@ impl Member {
         self.sender.clone()
     }
 
-    /// Resolves when of each of these writers the message with this number, or a later one, is here.
-    pub(super) async fn has_heard(&self, expected: &HashMap<NodeId, u64>) -> Result<(), String> {
-        let mut heard = self.heard.clone();
-        heard
-            .wait_for(|()| self.book().has_all(expected, self.id()))
+    /// Waits until this node has read each of these writers up to the given number.
+    pub(super) async fn wait_until_read(&self, expected: &HashMap<NodeId, u64>) -> Result<(), String> {
+        let mut progress = self.progress.clone();
+        progress
+            .wait_for(|()| self.ledger().has_all(expected, self.id()))
             .await
             .map(drop)
-            .map_err(|_| format!("node {} stopped by itself", self.id().short()))
+            .map_err(|_| format!("node {} stopped unexpectedly", self.id().short()))
     }
 
-    /// Which messages are not here yet.
+    /// Returns how many of these messages this node has not read yet.
     pub(super) fn missing(&self, expected: &HashMap<NodeId, u64>) -> u64 {
-        self.book().missing(expected, self.id())
+        self.ledger().missing(expected, self.id())
     }
 
     pub(super) async fn stop(&self) {
@@ -132,7 +138,7 @@ impl Drop for Member {
     }
 }
 
-impl Book {
+impl Ledger {
     fn has_all(&self, expected: &HashMap<NodeId, u64>, me: NodeId) -> bool {
         expected.iter().all(|(writer, number)| *writer == me || self.last_of(*writer) >= *number)
     }
@@ -146,21 +152,23 @@ impl Book {
         self.last.get(&writer).copied().unwrap_or(0)
     }
 
-    /// Messages of these writers that were reported as missing.
+    /// Returns how many messages of these writers were reported as a gap.
     pub(super) fn gaps_of(&self, writers: &HashMap<NodeId, u64>) -> u64 {
         self.gaps.iter().filter(|(writer, _)| writers.contains_key(writer)).map(|(_, missed)| missed).sum()
     }
 
-    /// Exactly once, in order, none left out.
+    /// Records a message, and a fault unless it is the next one of its writer.
     fn message(&mut self, from: NodeId, data: &[u8]) {
         let Ok(number) = <[u8; 8]>::try_from(data).map(u64::from_be_bytes) else {
-            return self.fault(format!("{} bytes from {} that nobody wrote", data.len(), from.short()));
+            let (size, from) = (data.len(), from.short());
+            return self.fault(format!("read {size} bytes from {from} that it never wrote"));
         };
         let expected = self.last_of(from) + 1;
         if number < expected {
-            self.fault(format!("message {number} of {} came twice or too late", from.short()));
+            self.fault(format!("read message {number} of {} twice or too late", from.short()));
         } else if number > expected {
-            self.fault(format!("message {number} of {} came where {expected} should be", from.short()));
+            let from = from.short();
+            self.fault(format!("read message {number} of {from} where {expected} was expected"));
         }
         self.last.insert(from, number.max(expected - 1));
         self.total += 1;
@@ -182,22 +190,22 @@ async fn send(sender: &BroadcastSender, number: u64) -> Result<(), String> {
     sender.send(number.to_be_bytes().to_vec()).await.map_err(|error| error.to_string())
 }
 
-async fn watch_peers(mut events: Events, changed: watch::Sender<u64>) {
+async fn count_events(mut events: Events, changed: watch::Sender<u64>) {
     while events.recv().await.is_some() {
         changed.send_modify(|count| *count += 1);
     }
 }
 
-async fn listen(mut broadcast: Broadcast, book: Arc<Mutex<Book>>, tell: watch::Sender<()>) {
+async fn read_all(mut broadcast: Broadcast, ledger: Arc<Mutex<Ledger>>, read: watch::Sender<()>) {
     while let Some(incoming) = broadcast.recv().await {
         {
-            let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
             match incoming {
-                Incoming::Message { from, data, .. } => book.message(from, &data),
-                Incoming::Gap { from, missed } => book.gap(from, missed),
+                Incoming::Message { from, data, .. } => ledger.message(from, &data),
+                Incoming::Gap { from, missed } => ledger.gap(from, missed),
             }
         }
-        tell.send_replace(());
+        read.send_replace(());
     }
 }
 
@@ -209,34 +217,34 @@ mod tests {
         NodeId::from_bytes([first; 32])
     }
 
-    fn book(numbers: &[u64]) -> Book {
-        let mut book = Book::default();
-        numbers.iter().for_each(|number| book.message(id(1), &number.to_be_bytes()));
-        book
+    fn ledger(numbers: &[u64]) -> Ledger {
+        let mut ledger = Ledger::default();
+        numbers.iter().for_each(|number| ledger.message(id(1), &number.to_be_bytes()));
+        ledger
     }
 
     #[test]
-    fn messages_in_order_are_no_fault() {
-        let book = book(&[1, 2, 3]);
-        assert!(book.faults.is_empty());
-        assert!(book.has_all(&HashMap::from([(id(1), 3), (id(9), 7)]), id(9)), "nobody hears itself");
-        assert_eq!(book.missing(&HashMap::from([(id(1), 5)]), id(9)), 2);
+    fn messages_in_order_are_not_faults() {
+        let ledger = ledger(&[1, 2, 3]);
+        assert!(ledger.faults.is_empty());
+        assert!(ledger.has_all(&HashMap::from([(id(1), 3), (id(9), 7)]), id(9)), "9 does not read itself");
+        assert_eq!(ledger.missing(&HashMap::from([(id(1), 5)]), id(9)), 2);
     }
 
     #[test]
-    fn a_message_twice_or_left_out_or_out_of_order_is_a_fault() {
-        assert!(book(&[1, 1]).faults[0].contains("twice"));
-        assert!(book(&[1, 3]).faults[0].contains("where 2 should be"));
-        assert_eq!(book(&[2, 1]).faults.len(), 2);
+    fn a_repeated_missing_or_disordered_message_is_a_fault() {
+        assert!(ledger(&[1, 1]).faults[0].contains("twice"));
+        assert!(ledger(&[1, 3]).faults[0].contains("where 2 was expected"));
+        assert_eq!(ledger(&[2, 1]).faults.len(), 2);
     }
 
     #[test]
-    fn a_gap_counts_for_its_writer() {
-        let mut book = book(&[1]);
-        book.gap(id(1), 2);
-        book.message(id(1), &4_u64.to_be_bytes());
-        assert!(book.faults.is_empty());
-        assert_eq!(book.gaps_of(&HashMap::from([(id(1), 0)])), 2);
-        assert_eq!(book.gaps_of(&HashMap::new()), 0);
+    fn a_gap_counts_for_its_writer_and_is_not_a_fault() {
+        let mut ledger = ledger(&[1]);
+        ledger.gap(id(1), 2);
+        ledger.message(id(1), &4_u64.to_be_bytes());
+        assert!(ledger.faults.is_empty());
+        assert_eq!(ledger.gaps_of(&HashMap::from([(id(1), 0)])), 2);
+        assert_eq!(ledger.gaps_of(&HashMap::new()), 0);
     }
 }

@@ -1,5 +1,8 @@
-//! All nodes of the demo and what is done with them. Each phase waits for what it wants to see, and says in one
-//! line what held.
+//! All nodes of the demo, and the phases they go through.
+//!
+//! Each phase is a method that causes something, waits until every node shows the effect, checks
+//! the ledgers, and returns one line about what has passed. It waits by watching a counter that
+//! every event of every node increments, and looks again at all nodes whenever the counter changes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -9,25 +12,26 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::member::Member;
-use super::show::{Held, Show};
+use super::report::{LiveView, Passed};
 
-/// The default of the library: below this many peers a node looks for more.
+/// The library's default of `min_peers`.
 const MIN_PEERS: usize = 3;
 
 pub(super) struct Swarm {
     size: usize,
     members: Vec<Member>,
-    /// Counts the peers that came or went, anywhere.
+    /// Counts the events of all nodes.
     changes: watch::Sender<u64>,
-    /// While the nodes write on: how to end it, and the numbers of their last messages.
+    /// While the nodes write in the background: the switch that ends it, and the writing tasks.
     writing: Option<(watch::Sender<bool>, Writers)>,
     killed: HashSet<NodeId>,
 }
 
-/// Each ends with its node and the number of its last message.
+/// The writing tasks. Each returns its node and the number of that node's last message.
 type Writers = JoinSet<(NodeId, Result<u64, String>)>;
 
-type Phase = Result<Held, String>;
+/// The result of a phase: what has passed, or why it failed.
+type Phase = Result<Passed, String>;
 
 impl Swarm {
     pub(super) fn new(size: usize) -> Self {
@@ -39,107 +43,111 @@ impl Swarm {
         self.size
     }
 
-    /// All join through the first one.
-    pub(super) async fn gather(&mut self, show: &Show) -> Phase {
-        show.of(self.size);
+    /// All nodes join through the first one.
+    pub(super) async fn gather(&mut self, view: &LiveView) -> Phase {
+        view.set_steps(self.size);
         let seed = Member::start(None, self.changes.clone()).await?;
         let address = seed.address()?;
         self.members.push(seed);
         while self.members.len() < self.size {
             self.members.push(Member::start(Some(address), self.changes.clone()).await?);
         }
-        let target = self.until_whole(show).await?;
-        Ok(Held::new(
-            format!("all in one network, each with {target} peers or more"),
+        let target = self.wait_until_whole(view).await?;
+        Ok(Passed::new(
+            format!("all nodes are in one network, each with {target} peers or more"),
             format!("{} nodes", self.size),
         ))
     }
 
-    /// Everyone writes at once; everyone gets all of it.
-    pub(super) async fn broadcast(&mut self, each: u64, show: &Show) -> Phase {
+    /// All nodes write concurrently, and each receives everything.
+    pub(super) async fn broadcast(&mut self, each: u64, view: &LiveView) -> Phase {
         let mut writers = JoinSet::new();
         for member in &self.members {
             let (id, sender, written) = (member.id(), member.sender(), member.written);
             writers.spawn(async move { (id, Member::write(sender, written, each).await) });
         }
-        let arrivals = each as usize * self.size * (self.size - 1);
-        self.until_all_heard(&mut writers, show).await?;
-        Ok(Held::new(
-            "everyone got everything: once, in order, no gap".to_owned(),
-            format!("{} written, {arrivals} arrived", each as usize * self.size),
+        let deliveries = each as usize * self.size * (self.size - 1);
+        self.wait_until_all_read(&mut writers, view).await?;
+        Ok(Passed::new(
+            "every node received everything once, in order, without a gap".to_owned(),
+            format!("{} written, {deliveries} delivered", each as usize * self.size),
         ))
     }
 
-    /// Everyone writes on; when the stream runs everywhere, a third of the nodes die, the seed first.
-    pub(super) async fn kill_mid_stream(&mut self, pace: Duration, show: &Show) -> Phase {
+    /// All nodes write in the background. Once each has read from all others, a third of the nodes
+    /// is killed, including the seed.
+    pub(super) async fn kill_mid_stream(&mut self, every: Duration, view: &LiveView) -> Phase {
         let (end, ended) = watch::channel(false);
         let mut writers = JoinSet::new();
         let mut running = HashMap::new();
         for member in &self.members {
             let (id, sender, written, ended) = (member.id(), member.sender(), member.written, ended.clone());
             running.insert(id, written + 1);
-            writers.spawn(async move { (id, Member::write_until(sender, written, pace, ended).await) });
+            writers.spawn(async move { (id, Member::write_until(sender, written, every, ended).await) });
         }
         self.writing = Some((end, writers));
-        show.of(self.size);
+        view.set_steps(self.size);
         for (count, member) in self.members.iter().enumerate() {
-            member.has_heard(&running).await?;
-            show.at(count + 1);
+            member.wait_until_read(&running).await?;
+            view.set_done(count + 1);
         }
         let victims: Vec<Member> = self.members.drain(..self.size / 3).collect();
         self.killed = victims.iter().map(Member::id).collect();
         drop(victims);
-        Ok(Held::new(
-            "died without a word while all were writing, the seed too".to_owned(),
+        Ok(Passed::new(
+            "nodes were killed while all were writing, including the seed".to_owned(),
             format!("{} of {} nodes", self.killed.len(), self.size),
         ))
     }
 
-    /// The survivors, who write on, close the holes.
-    pub(super) async fn refill(&mut self, show: &Show) -> Phase {
-        show.of(self.members.len());
-        let target = self.until_whole(show).await?;
-        Ok(Held::new(
-            format!("one network again, each with {target} living peers or more"),
+    /// The survivors go on writing, and replace the links that they have lost.
+    pub(super) async fn refill(&mut self, view: &LiveView) -> Phase {
+        view.set_steps(self.members.len());
+        let target = self.wait_until_whole(view).await?;
+        Ok(Passed::new(
+            format!("one network again, each node with {target} living peers or more"),
             format!("{} nodes", self.members.len()),
         ))
     }
 
-    /// The survivors stop writing; every one has every message of every other.
-    pub(super) async fn complete(&mut self, show: &Show) -> Phase {
+    /// The survivors stop writing, and each receives every message of every other survivor.
+    pub(super) async fn complete(&mut self, view: &LiveView) -> Phase {
         let Some((end, mut writers)) = self.writing.take() else {
             return Err("nobody was writing".to_owned());
         };
         end.send_replace(true);
-        let expected = self.until_all_heard(&mut writers, show).await?;
+        let expected = self.wait_until_all_read(&mut writers, view).await?;
         let written: u64 = expected.values().sum();
         let dead: HashMap<NodeId, u64> = self.killed.iter().map(|id| (*id, 0)).collect();
-        let cut: u64 = self.members.iter().map(|member| member.book().gaps_of(&dead)).sum();
-        let cut = if cut == 0 { String::new() } else { format!(", {cut} of the dead reported missing") };
-        Ok(Held::new(
-            "every survivor got everything of every survivor: once, in order, no gap".to_owned(),
+        let cut: u64 = self.members.iter().map(|member| member.ledger().gaps_of(&dead)).sum();
+        let cut = if cut == 0 { String::new() } else { format!(", gaps of {cut} messages of killed nodes") };
+        Ok(Passed::new(
+            "every survivor received everything of the others once, in order, without a gap".to_owned(),
             format!("{written} written{cut}"),
         ))
     }
 
-    /// Half of them say goodbye; the others notice and close ranks. Then the rest goes.
-    pub(super) async fn leave(&mut self, show: &Show) -> Phase {
+    /// Half of the nodes leave. The others notice, and replace the links. Then they leave, too.
+    pub(super) async fn leave(&mut self, view: &LiveView) -> Phase {
         let count = self.members.len();
-        show.of(count);
+        view.set_steps(count);
         let leaving: Vec<Member> = self.members.drain(..count / 2).collect();
         let ids: HashSet<NodeId> = leaving.iter().map(Member::id).collect();
         stop(leaving).await?;
         let mut changes = self.changes.subscribe();
         let none_listed =
             |_: &u64| self.members.iter().all(|m| m.peers().iter().all(|peer| !ids.contains(peer)));
-        changes.wait_for(none_listed).await.map_err(|_| "the nodes stopped by themselves".to_owned())?;
+        changes.wait_for(none_listed).await.map_err(|_| "the nodes stopped unexpectedly".to_owned())?;
         drop(changes);
-        self.until_whole(show).await?;
+        self.wait_until_whole(view).await?;
         stop(self.members.drain(..).collect()).await?;
-        Ok(Held::new("left properly; nobody lists one that has gone".to_owned(), format!("{count} nodes")))
+        Ok(Passed::new(
+            "all nodes left, and no node listed one that had left".to_owned(),
+            format!("{count} nodes"),
+        ))
     }
 
-    /// After success, failure or Ctrl-C.
+    /// Stops all nodes that still run, after success, failure or Ctrl-C.
     pub(super) async fn stop_all(&mut self) {
         self.writing = None;
         if let Err(error) = stop(self.members.drain(..).collect()).await {
@@ -147,23 +155,25 @@ impl Swarm {
         }
     }
 
-    /// For the error when a phase takes too long.
+    /// Describes the present state, for the error of a phase that takes too long.
     pub(super) fn state(&self) -> String {
         let peers: Vec<usize> = self.members.iter().map(|member| member.peers().len()).collect();
-        let heard: Vec<u64> = self.members.iter().map(|member| member.book().total).collect();
+        let read: Vec<u64> = self.members.iter().map(|member| member.ledger().total).collect();
         format!(
-            "{} nodes live with {}..{} peers each, {} of them in one piece, {}..{} messages heard",
+            "{} nodes run with {} to {} peers each, {} of them connected to the first one, and each has read {} to \
+             {} messages",
             self.members.len(),
             peers.iter().min().unwrap_or(&0),
             peers.iter().max().unwrap_or(&0),
             self.reached(),
-            heard.iter().min().unwrap_or(&0),
-            heard.iter().max().unwrap_or(&0),
+            read.iter().min().unwrap_or(&0),
+            read.iter().max().unwrap_or(&0),
         )
     }
 
-    /// Waits until every node has enough living peers and all are one network. Says what is enough.
-    async fn until_whole(&self, show: &Show) -> Result<usize, String> {
+    /// Waits until the nodes form a single network and each has enough peers, all of them living.
+    /// Returns how many peers are enough.
+    async fn wait_until_whole(&self, view: &LiveView) -> Result<usize, String> {
         let target = MIN_PEERS.min(self.members.len().saturating_sub(1));
         let living: HashSet<NodeId> = self.members.iter().map(Member::id).collect();
         let enough = |member: &&Member| {
@@ -174,15 +184,15 @@ impl Swarm {
         changes
             .wait_for(|_| {
                 let filled = self.members.iter().filter(enough).count();
-                show.at(filled);
+                view.set_done(filled);
                 filled == self.members.len() && self.reached() == filled
             })
             .await
-            .map_err(|_| "the nodes stopped by themselves".to_owned())?;
+            .map_err(|_| "the nodes stopped unexpectedly".to_owned())?;
         Ok(target)
     }
 
-    /// How many nodes the first one can reach, itself included.
+    /// Returns how many nodes the first one can reach over links, itself included.
     fn reached(&self) -> usize {
         let links: HashMap<NodeId, Vec<NodeId>> = self.members.iter().map(|m| (m.id(), m.peers())).collect();
         let mut seen = HashSet::new();
@@ -197,45 +207,44 @@ impl Swarm {
         seen.len()
     }
 
-    /// Waits for the writers to end, then until everyone has all of it; looks at every book.
-    async fn until_all_heard(
+    /// Waits until the writers have ended and every node has read all of their messages, and checks
+    /// every ledger. Returns the number of the last message of each writer.
+    async fn wait_until_all_read(
         &mut self,
         writers: &mut Writers,
-        show: &Show,
+        view: &LiveView,
     ) -> Result<HashMap<NodeId, u64>, String> {
         let mut expected = HashMap::new();
         while let Some(done) = writers.join_next().await {
             let (id, written) = done.map_err(|error| format!("a writer failed: {error}"))?;
-            // Those of killed nodes fail, of course.
+            // The writers of killed nodes fail, and are ignored.
             if let Some(member) = self.members.iter_mut().find(|member| member.id() == id) {
                 member.written = written?;
                 expected.insert(id, member.written);
             }
         }
-        show.of(self.members.len());
+        view.set_steps(self.members.len());
         for (count, member) in self.members.iter().enumerate() {
-            let heard = member.has_heard(&expected);
-            tokio::pin!(heard);
-            // The picture moves on while this one waits for its last messages.
-            show.at(count);
-            heard
+            view.set_done(count);
+            member
+                .wait_until_read(&expected)
                 .await
                 .map_err(|error| format!("{error}; {} messages are missing", member.missing(&expected)))?;
         }
-        show.at(self.members.len());
-        self.check_books(&expected)?;
+        view.set_done(self.members.len());
+        self.check_ledgers(&expected)?;
         Ok(expected)
     }
 
-    fn check_books(&self, writers: &HashMap<NodeId, u64>) -> Result<(), String> {
+    fn check_ledgers(&self, writers: &HashMap<NodeId, u64>) -> Result<(), String> {
         for member in &self.members {
-            let (me, book) = (member.id().short(), member.book());
-            if let Some(fault) = book.faults.first() {
-                return Err(format!("at node {me}: {fault}"));
+            let (id, ledger) = (member.id().short(), member.ledger());
+            if let Some(fault) = ledger.faults.first() {
+                return Err(format!("node {id} {fault}"));
             }
-            let gaps = book.gaps_of(writers);
+            let gaps = ledger.gaps_of(writers);
             if gaps > 0 {
-                return Err(format!("node {me} misses {gaps} messages of living writers"));
+                return Err(format!("node {id} misses {gaps} messages of living writers"));
             }
         }
         Ok(())
@@ -248,7 +257,7 @@ async fn stop(members: Vec<Member>) -> Result<(), String> {
         stopping.spawn(async move { member.stop().await });
     }
     while let Some(stopped) = stopping.join_next().await {
-        stopped.map_err(|error| format!("a node failed while it stopped: {error}"))?;
+        stopped.map_err(|error| format!("a node failed while stopping: {error}"))?;
     }
     Ok(())
 }

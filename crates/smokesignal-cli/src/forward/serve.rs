@@ -1,4 +1,4 @@
-//! The side that has the port.
+//! The side that has the port: accepts streams and connects each to the target.
 
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use tokio::sync::Semaphore;
 
 use super::{CONNECTIONS, reset_socket};
 
-/// For as long as the node is there.
+/// Serves streams to this target for as long as the node runs. If `from` is not empty, only the
+/// nodes in it may open them.
 pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<NodeId>) {
     let (room, target) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::<str>::from(target));
     while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
         let Some(stream) = acceptor.recv().await else { return };
         if !from.is_empty() && !from.contains(&stream.peer()) {
-            notice!("{} wants to reach {target}, and is not among those who may", stream.peer());
-            stream.reset("this node is not allowed to reach that");
+            notice!("refused node {}, which --from does not allow to reach {target}", stream.peer());
+            stream.reset("this node is not allowed to reach that address");
             continue;
         }
         let target = Arc::clone(&target);
@@ -27,19 +28,20 @@ pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<Node
     }
 }
 
+/// Connects a stream to the target, and copies in both directions until both have ended.
 async fn connect(mut stream: NodeStream, target: &str) {
     let mut socket = match TcpStream::connect(target).await {
         Ok(socket) => socket,
         Err(error) => {
-            notice!("cannot connect to {target} for {}: {error}", stream.peer());
+            notice!("cannot connect to {target} for node {}: {error}", stream.peer());
             return stream.reset(&format!("{target}: {error}"));
         }
     };
     if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "small writes to {target} may be late");
+        tracing::debug!(%error, "cannot set TCP_NODELAY; small writes to {target} may be delayed");
     }
     if let Err(error) = copy_bidirectional(&mut stream, &mut socket).await {
-        tracing::debug!(%error, "a connection to {target} has broken");
+        tracing::debug!(%error, "a connection to {target} broke");
         reset_socket(&socket);
         stream.reset(&error.to_string());
     }

@@ -1,55 +1,57 @@
-//! `pipe` without `--to`: stdin is broadcast, what all others broadcast is printed.
+//! `pipe` without `--to`: broadcasts stdin and prints what all other nodes broadcast.
 
 use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Reading, Sent, Style};
-use crate::options::tell_trouble;
+use super::{Framing, PrintTask, Sent};
+use crate::options::print_warning;
 use crate::outcome::Failure;
 use crate::output::Output;
 
-/// Starts to print at once, and to read stdin when the first peer is there.
+/// Starts a task that prints, and one that reads stdin as soon as the first peer is connected.
 pub(super) fn start(
     broadcast: Broadcast,
     events: Events,
-    style: Style,
+    framing: Framing,
     output: Output,
-) -> (Reading, JoinHandle<Result<Sent, Failure>>) {
+) -> (PrintTask, JoinHandle<Result<Sent, Failure>>) {
     let sender = broadcast.sender();
     let (connected, first_peer) = oneshot::channel();
     tokio::spawn(watch(events, connected));
     let writing = tokio::spawn(async move {
         if first_peer.await.is_err() {
-            return Err(Failure::Failed("the node stopped before a peer was there".to_owned()));
+            let text = "the node stopped before it was connected, and stdin was not sent";
+            return Err(Failure::Failed(text.to_owned()));
         }
-        write(sender, style).await
+        write(sender, framing).await
     });
-    (Reading(tokio::spawn(print(broadcast, style, output))), writing)
+    (PrintTask(tokio::spawn(print(broadcast, framing, output))), writing)
 }
 
+/// Prints warnings, and reports the first connection.
 async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
     let mut connected = Some(connected);
     while let Some(event) = events.recv().await {
-        tell_trouble(&event);
+        print_warning(&event);
         if matches!(event, Event::Connect) {
-            // The writer may have gone with an interrupted program; nothing is left to tell then.
-            let _told = connected.take().map(|connected| connected.send(()));
+            // Fails if the program is ending, and then nothing is to be written any more.
+            let _ending = connected.take().map(|connected| connected.send(()));
         }
     }
 }
 
-async fn print(mut broadcast: Broadcast, style: Style, output: Output) {
+async fn print(mut broadcast: Broadcast, framing: Framing, output: Output) {
     while let Some(incoming) = broadcast.recv().await {
         match incoming {
-            Incoming::Message { data, .. } => output.write(style.printed(&data)).await,
-            Incoming::Gap { from, missed } => notice!("{missed} messages of {from} are missing here"),
+            Incoming::Message { data, .. } => output.write(framing.printed(&data)).await,
+            Incoming::Gap { from, missed } => notice!("{missed} messages from {from} are missing here"),
         }
     }
 }
 
-async fn write(sender: BroadcastSender, style: Style) -> Result<Sent, Failure> {
-    let mut input = style.input();
+async fn write(sender: BroadcastSender, framing: Framing) -> Result<Sent, Failure> {
+    let mut input = framing.input();
     let mut sent = Sent::default();
     while let Some(messages) = input.next(&mut sent).await? {
         for message in messages {

@@ -1,110 +1,115 @@
-//! `pipe --to ID`: stdin to one node, what it writes to us is printed.
+//! `pipe --to ID`: sends stdin to one node and prints what that node sends.
+//!
+//! stdin goes over a stream that this side opens. The other node may write to that stream, or open
+//! one of its own (as another `pipe --to` does); both are printed.
 
 use std::time::Duration;
 
 use smokesignal::{Acceptor, Events, Node, NodeId, NodeStream, StreamError};
 use tokio::task::JoinHandle;
 
-use super::{Reading, Sent, Style};
-use crate::direct::{self, NoStream};
-use crate::options::tell_trouble;
+use super::{Framing, PrintTask, Sent};
+use crate::direct::{self, DirectError};
+use crate::options::print_warning;
 use crate::outcome::Failure;
 use crate::output::Output;
 
-/// Whoever is not there yet is looked for again after this long.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Pause between two attempts to reach a node that is not there yet. A guess.
+const RETRY: Duration = Duration::from_millis(500);
 
-/// Waits for the node; then reads stdin for it. What it writes is printed from the beginning.
+/// Starts a task that prints what the node sends, and one that waits for the node and then sends
+/// stdin.
 pub(super) fn start(
     id: NodeId,
     node: Node,
     acceptor: Acceptor,
     mut events: Events,
-    style: Style,
+    framing: Framing,
     output: Output,
-) -> (Reading, JoinHandle<Result<Sent, Failure>>) {
+) -> (PrintTask, JoinHandle<Result<Sent, Failure>>) {
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
-            tell_trouble(&event);
+            print_warning(&event);
         }
     });
-    let reading = tokio::spawn(print_all(id, acceptor, style, output.clone()));
-    (Reading(reading), tokio::spawn(write(id, node, style, output)))
+    let printing = tokio::spawn(print_all(id, acceptor, framing, output.clone()));
+    (PrintTask(printing), tokio::spawn(write(id, node, framing, output)))
 }
 
-/// Prints what the node writes, one stream after the other. Others are refused.
-async fn print_all(id: NodeId, mut acceptor: Acceptor, style: Style, output: Output) {
+/// Prints the streams that the node opens, one after the other. Refuses those of other nodes.
+async fn print_all(id: NodeId, mut acceptor: Acceptor, framing: Framing, output: Output) {
     while let Some(stream) = acceptor.recv().await {
         if stream.peer() == id {
-            print(&stream, style, &output).await;
+            print(&stream, framing, &output).await;
         } else {
-            stream.reset("this node talks to another one only");
+            stream.reset("this node exchanges direct messages with another node only");
         }
     }
 }
 
-async fn print(stream: &NodeStream, style: Style, output: &Output) {
+async fn print(stream: &NodeStream, framing: Framing, output: &Output) {
     loop {
         match stream.recv().await {
-            Ok(Some(data)) => output.write(style.printed(&data)).await,
+            Ok(Some(data)) => output.write(framing.printed(&data)).await,
             Ok(None) => return,
             Err(error) => {
-                notice!("what {} wrote broke off: {error}", stream.peer());
+                notice!("the stream from {} broke, and its last bytes may be lost: {error}", stream.peer());
                 return;
             }
         }
     }
 }
 
-/// A stream that the program at the other end reads.
+/// Opens a stream to the node, and tries until the node is there and accepts it.
 async fn open(id: NodeId, node: &Node) -> Result<NodeStream, Failure> {
-    let mut told = false;
+    let mut has_warned = false;
     loop {
-        let why = match direct::open(node, id).await {
+        let error = match direct::open(node, id).await {
             Ok(stream) => return Ok(stream),
-            Err(NoStream::Failed(error)) => return Err(Failure::Failed(error.to_string())),
-            Err(why) => why,
+            Err(DirectError::Failed(error)) => return Err(Failure::Failed(error.to_string())),
+            Err(error) => error,
         };
-        if !std::mem::replace(&mut told, true) {
-            notice!("{why} (trying again until it is there)");
+        if !has_warned {
+            notice!("{error} (trying again until it answers)");
+            has_warned = true;
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY).await;
     }
 }
 
-/// A stream that breaks in the middle is an error: bytes on their way may be lost.
-async fn write(id: NodeId, node: Node, style: Style, output: Output) -> Result<Sent, Failure> {
+/// Sends stdin to the node. Fails if the stream breaks, because bytes under way may be lost then.
+async fn write(id: NodeId, node: Node, framing: Framing, output: Output) -> Result<Sent, Failure> {
     let stream = open(id, &node).await?;
-    // The node lives on by `pipe`'s own handle.
+    // Otherwise this handle would keep the node alive after `pipe` has dropped its own.
     drop(node);
-    notice!("{id} is here");
-    let answers = async {
-        print(&stream, style, &output).await;
+    notice!("connected to {id}");
+    let printing = async {
+        print(&stream, framing, &output).await;
         std::future::pending::<()>().await;
     };
     let writing = async {
-        let mut input = style.input();
+        let mut input = framing.input();
         let mut sent = Sent::default();
         while let Some(messages) = input.next(&mut sent).await? {
             for message in messages {
-                stream.send(message).await.map_err(|error| gone(id, &sent, &error))?;
+                stream.send(message).await.map_err(|error| broken(id, &sent, &error))?;
                 sent.messages += 1;
             }
         }
-        // Leaving at once would cut off what was written.
+        // Leaving the network now would lose what is still under way.
         stream.finish();
-        stream.finished().await.map_err(|error| gone(id, &sent, &error))?;
+        stream.finished().await.map_err(|error| broken(id, &sent, &error))?;
         Ok(sent)
     };
     tokio::select! {
-        () = answers => Ok(Sent::default()),
+        () = printing => Ok(Sent::default()),
         sent = writing => sent,
     }
 }
 
-fn gone(id: NodeId, sent: &Sent, error: &StreamError) -> Failure {
+fn broken(id: NodeId, sent: &Sent, error: &StreamError) -> Failure {
     let count = sent.messages;
     Failure::Failed(format!(
-        "{id} has gone ({error}); {count} pieces were written to it, the last ones may be lost"
+        "the stream to {id} broke after {count} messages, of which the last ones may be lost: {error}"
     ))
 }

@@ -1,5 +1,9 @@
-//! What the program that started us wants. No command waits for the network except `broadcast`, and that only
-//! when its outbox is full.
+//! Executes the commands that arrive on stdin.
+//!
+//! Commands are executed one after the other, so none may wait for the network: messages go to an
+//! outbox per receiver, and dials run in tasks of their own. The exception is `broadcast`, which
+//! waits when its outbox is full, and so passes the back-pressure of the network on to the writer
+//! of stdin.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,57 +13,60 @@ use smokesignal::{BroadcastSender, Node, NodeId};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::wire::{Command, Emitter, PeerInfo, Report, quote};
-use crate::direct::{Direct, Received};
+use super::wire::{Command, Emitter, JsonEvent, PeerInfo, quote};
+use crate::direct::{Direct, DirectMessage};
 use crate::input;
 use crate::lines::Line;
 use crate::options::MAX_MESSAGE;
 use crate::outbox::{self, Outbox, Unsent};
 use crate::queue::TrySendError;
 
-/// Bytes in a line at most. JSON may need six characters for one byte (`\u0000`), and the command some more.
+/// The longest line, in bytes. JSON may need six characters for a byte (`\u0000`), and the rest of
+/// the command needs some more.
 const LINE: usize = 6 * MAX_MESSAGE + (64 << 10);
-/// Nodes that are written to directly at once. A guess.
+/// The most nodes to which direct messages are under way. A guess.
 const RECEIVERS: usize = 1024;
-/// Dials under way at once; a further `add_peer` is refused. A guess.
+/// The most dials under way; a further `add_peer` is refused. A guess.
 const DIALS: usize = 64;
-/// How long `stop` waits for what is queued. Longer than the default ping timeout (3 s), after which a peer that
-/// takes nothing is dropped.
+/// How long `stop` waits for queued messages. Longer than the default ping timeout (3 s), after
+/// which a peer that reads nothing is dropped.
 const STOP: Duration = Duration::from_secs(10);
 
-/// Reads commands and carries them out.
+/// Reads and executes commands.
 pub(super) struct Commands<'a> {
     node: &'a Node,
     emitter: Emitter,
     everyone: Outbox,
-    /// One for each node written to, [`RECEIVERS`] at most; those with nothing to send make room.
+    /// One outbox per node written to, at most [`RECEIVERS`]; empty ones make room for new ones.
     direct: HashMap<NodeId, Outbox>,
-    received: mpsc::Sender<Received>,
+    received: mpsc::Sender<DirectMessage>,
     reports: mpsc::Sender<Unsent>,
     dials: JoinSet<()>,
 }
 
 impl<'a> Commands<'a> {
+    /// Creates an executor of commands for this node. Failed writes go to `reports`, and direct
+    /// messages that other nodes answer with go to `received`.
     pub(super) fn new(
         node: &'a Node,
         sender: BroadcastSender,
         emitter: Emitter,
         reports: mpsc::Sender<Unsent>,
-        received: mpsc::Sender<Received>,
+        received: mpsc::Sender<DirectMessage>,
     ) -> Self {
         let everyone = Outbox::to(sender, reports.clone());
         Self { node, emitter, everyone, direct: HashMap::new(), received, reports, dials: JoinSet::new() }
     }
 
-    /// Resolves after the command `stop`, when all that was accepted before it is handed to the node. The end of
-    /// the input is not the end of the node.
-    pub(super) async fn obey(mut self) {
+    /// Executes commands until `stop`, and resolves when all messages accepted before it are handed
+    /// to the node. Never resolves if stdin ends without `stop`.
+    pub(super) async fn run(mut self) {
         let mut lines = input::lines(LINE);
         while let Some(batch) = lines.recv().await {
             match batch {
                 Ok(batch) => {
                     for line in batch {
-                        if self.obey_line(line).await.is_stop() {
+                        if self.run_line(line).await == Next::Stop {
                             return self.finish().await;
                         }
                     }
@@ -70,7 +77,7 @@ impl<'a> Commands<'a> {
         std::future::pending::<()>().await;
     }
 
-    async fn obey_line(&mut self, line: Line) -> Next {
+    async fn run_line(&mut self, line: Line) -> Next {
         let (number, bytes, parsed) = match line {
             Line::Whole { number, bytes } => {
                 let parsed = Command::parse(&bytes);
@@ -78,30 +85,30 @@ impl<'a> Commands<'a> {
             }
             Line::TooLong { number, start } => {
                 let error =
-                    format!("longer than the limit of {LINE} bytes; a message has {MAX_MESSAGE} at most");
+                    format!("longer than {LINE} bytes; a message may have {MAX_MESSAGE} bytes at most");
                 (number, start, Err(error))
             }
         };
         let done = match parsed {
             Ok(Command::Stop) => return Next::Stop,
-            Ok(command) => self.carry_out(command, number).await,
+            Ok(command) => self.execute(command, number).await,
             Err(error) => Err(format!("{error} (in `{}`)", quote(&bytes))),
         };
         if let Err(error) = done {
             self.emitter.error(format!("line {number}: {error}")).await;
         }
-        Next::Line
+        Next::Continue
     }
 
-    async fn carry_out(&mut self, command: Command, line: u64) -> Result<(), String> {
+    async fn execute(&mut self, command: Command, line: u64) -> Result<(), String> {
         match command {
             Command::Broadcast(data) => {
                 check_size(&data)?;
                 if self.node.peers().is_empty() {
-                    // Waiting for room would keep the next command from being read, `add_peer` perhaps.
+                    // Waiting for room would delay the next command, which may be `add_peer`.
                     let refused = |error: TrySendError| match error {
                         TrySendError::Full => {
-                            "no peers, and too much waits for the first one; send it again later"
+                            "not sent: no peer is connected, and too much is waiting already; try later"
                         }
                         TrySendError::Closed => "the node has stopped",
                     };
@@ -120,7 +127,7 @@ impl<'a> Commands<'a> {
             }
             Command::Peers => {
                 let peers = self.node.peers().list().iter().map(PeerInfo::of).collect();
-                self.emitter.emit(&Report::Peers { peers, size: self.node.network_size() }).await;
+                self.emitter.emit(&JsonEvent::Peers { peers, size: self.node.network_size() }).await;
                 Ok(())
             }
             Command::Stop => Ok(()),
@@ -131,7 +138,9 @@ impl<'a> Commands<'a> {
         if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
             self.direct.retain(|_, outbox| outbox.queued() > 0);
             if self.direct.len() >= RECEIVERS {
-                return Err(format!("messages to {RECEIVERS} nodes are waiting already; try {to} later"));
+                return Err(format!(
+                    "not sent to {to}: messages to {RECEIVERS} nodes are waiting; try later"
+                ));
             }
         }
         let (node, reports, received) = (self.node, &self.reports, &self.received);
@@ -139,7 +148,7 @@ impl<'a> Commands<'a> {
         let outbox = self.direct.entry(to).or_insert_with(|| Outbox::to(target(), reports.clone()));
         outbox.try_send(line, data).map_err(|error| match error {
             TrySendError::Full => format!(
-                "{to} reads too slowly: {} MiB are waiting already; nothing of this line was sent, try later",
+                "not sent to {to}: it reads too slowly, and {} MiB are waiting already; try later",
                 outbox::WAITING >> 20
             ),
             TrySendError::Closed => "the node has stopped".to_owned(),
@@ -149,11 +158,11 @@ impl<'a> Commands<'a> {
     fn add_peer(&mut self, address: String, line: u64) -> Result<(), String> {
         while self.dials.try_join_next().is_some() {}
         if self.dials.len() >= DIALS {
-            return Err(format!("{DIALS} dials are under way already; try {address} later"));
+            return Err(format!("not dialled: {DIALS} dials are under way already; try {address} later"));
         }
         let (node, emitter) = (self.node.clone(), self.emitter.clone());
         self.dials.spawn(async move {
-            // Success shows as `peer_added`.
+            // The event `peer_added` reports success.
             if let Err(error) = node.add_peer(address).await {
                 emitter.error(format!("line {line}: {error}")).await;
             }
@@ -161,12 +170,12 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// Hands over what is queued; says so if that does not work out.
+    /// Hands all queued messages to the node, and reports an error if that takes too long.
     async fn finish(mut self) {
         self.dials.shutdown().await;
         let queued = self.everyone.queued() + self.direct.values().map(Outbox::queued).sum::<usize>();
-        // Without a peer there is nobody to wait for.
-        let patience = if self.node.peers().is_empty() { Duration::ZERO } else { STOP };
+        // Without a peer nothing can be sent.
+        let limit = if self.node.peers().is_empty() { Duration::ZERO } else { STOP };
         let mut tasks: Vec<JoinHandle<()>> = self.direct.drain().map(|(_, outbox)| outbox.finish()).collect();
         tasks.push(self.everyone.finish());
         let all = async {
@@ -176,8 +185,9 @@ impl<'a> Commands<'a> {
                 }
             }
         };
-        if tokio::time::timeout(patience, all).await.is_err() && queued > 0 {
-            let why = if patience.is_zero() { "no peer is there" } else { "the peers do not take it" };
+        if tokio::time::timeout(limit, all).await.is_err() && queued > 0 {
+            let why =
+                if limit.is_zero() { "no peer is connected" } else { "the peers did not read them in 10 s" };
             self.emitter.error(format!("stop: up to {queued} bytes were not sent: {why}")).await;
         }
     }
@@ -186,17 +196,11 @@ impl<'a> Commands<'a> {
 /// What to do after a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    Line,
+    Continue,
     Stop,
 }
 
-impl Next {
-    fn is_stop(self) -> bool {
-        self == Self::Stop
-    }
-}
-
-/// Reports what the outboxes could not send, for as long as there are commands.
+/// Prints an error for each message that could not be sent. Never resolves.
 pub(super) async fn emit_all_unsent(unsent: &mut mpsc::Receiver<Unsent>, emitter: &Emitter) {
     while let Some(report) = unsent.recv().await {
         emit_unsent(report, emitter).await;
@@ -204,12 +208,14 @@ pub(super) async fn emit_all_unsent(unsent: &mut mpsc::Receiver<Unsent>, emitter
     std::future::pending::<()>().await;
 }
 
+/// Prints an error for a message that could not be sent.
 pub(super) async fn emit_unsent(Unsent { to, line, error }: Unsent, emitter: &Emitter) {
     let whom = to.map(|id| format!(" to {id}")).unwrap_or_default();
     emitter.error(format!("line {line}: not sent{whom}: {error}")).await;
 }
 
-/// Said at once, so that it does not depend on whether a peer is there.
+/// Checks the size before the message is queued, so that the error does not have to wait for a
+/// peer.
 fn check_size(data: &Bytes) -> Result<(), String> {
     let size = data.len();
     if size <= MAX_MESSAGE {
@@ -219,5 +225,5 @@ fn check_size(data: &Bytes) -> Result<(), String> {
 }
 
 fn not_a_neighbour(id: NodeId) -> String {
-    format!("{id} is not a neighbour now; `peers` lists those there are, `add_peer` makes one")
+    format!("{id} is not a peer; the command `peers` lists the peers")
 }

@@ -1,4 +1,5 @@
-//! The JSON lines of `run --json`: their fields and the order of these are a promise to other programs.
+//! The JSON lines of `run --json`. The names of their fields and the order of these are a promise
+//! to other programs; fields may be added, but none may change.
 
 use std::net::IpAddr;
 
@@ -10,13 +11,13 @@ use smokesignal::{NodeId, Peer};
 
 use crate::output::Output;
 
-/// Characters of a bad line that its error quotes.
+/// The most characters of a bad line that its error quotes. A guess.
 const QUOTED: usize = 80;
 
-/// A line to the program that started us.
+/// A line that is printed.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Report<'a> {
+pub(super) enum JsonEvent<'a> {
     Listening {
         id: String,
         address: IpAddr,
@@ -56,7 +57,7 @@ pub(super) enum Report<'a> {
     },
     Peers {
         peers: Vec<PeerInfo>,
-        /// Nodes in the whole network.
+        /// Number of nodes in the whole network.
         size: usize,
     },
     Error {
@@ -64,6 +65,7 @@ pub(super) enum Report<'a> {
     },
 }
 
+/// A peer and where it listens.
 #[derive(Debug, Serialize)]
 pub(super) struct PeerInfo {
     id: String,
@@ -78,7 +80,7 @@ impl PeerInfo {
     }
 }
 
-/// `data` where the bytes are UTF-8, else `base64`.
+/// A payload: the field `data` if the bytes are UTF-8, or else `base64`.
 #[derive(Debug)]
 pub(super) enum Payload<'a> {
     Data(&'a str),
@@ -102,7 +104,7 @@ impl Serialize for Payload<'_> {
     }
 }
 
-/// Writes reports to stdout, one line each.
+/// Prints events to stdout, one per line. Clones print to the same place.
 #[derive(Debug, Clone)]
 pub(super) struct Emitter(Output);
 
@@ -111,23 +113,24 @@ impl Emitter {
         Self(output)
     }
 
-    /// Waits while the reader of our stdout is slow.
-    pub(super) async fn emit(&self, report: &Report<'_>) {
-        match serde_json::to_vec(report) {
+    /// Prints an event. Waits while the reader of stdout is slow.
+    pub(super) async fn emit(&self, event: &JsonEvent<'_>) {
+        match serde_json::to_vec(event) {
             Ok(mut line) => {
                 line.push(b'\n');
                 self.0.write(line).await;
             }
-            Err(error) => notice!("cannot write {report:?} as JSON: {error}"),
+            Err(error) => notice!("cannot encode {event:?} as JSON: {error}"),
         }
     }
 
+    /// Prints an error event.
     pub(super) async fn error(&self, message: impl Into<String>) {
-        self.emit(&Report::Error { message: message.into() }).await;
+        self.emit(&JsonEvent::Error { message: message.into() }).await;
     }
 }
 
-/// A line from the program that started us.
+/// A line that is read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Broadcast(Bytes),
@@ -138,7 +141,7 @@ pub(super) enum Command {
     Stop,
 }
 
-/// All fields there are. Unknown ones are let pass: later versions may have more.
+/// The fields of all commands. Unknown fields are ignored, because later versions may have more.
 #[derive(Deserialize)]
 struct Fields {
     cmd: Option<String>,
@@ -151,7 +154,7 @@ struct Fields {
 }
 
 impl Command {
-    /// The error says what is wrong, without the line.
+    /// Parses a line. The error states what is wrong, but does not quote the line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let line = std::str::from_utf8(line).map_err(|_| "not UTF-8; send bytes as \"base64\"".to_owned())?;
         // Without this, serde would also take an array of all fields.
@@ -159,8 +162,9 @@ impl Command {
             return Err("not a JSON object".to_owned());
         }
         let mut fields: Fields = serde_json::from_str(line).map_err(|error| {
-            // It is always "line 1" of this one line, which only confuses.
-            format!("not a JSON object as expected: {}", error.to_string().replace("line 1 ", ""))
+            // The text of serde names "line 1", which is always true for a single line and
+            // misleading.
+            format!("not a valid command: {}", error.to_string().replace("line 1 ", ""))
         })?;
         let command = fields.cmd.take().ok_or("\"cmd\" is missing")?;
         match command.as_str() {
@@ -173,7 +177,7 @@ impl Command {
             other => {
                 let other: String = other.chars().take(QUOTED).collect();
                 Err(format!(
-                    "unknown command `{other}`; there are broadcast, direct, add_peer, close_peer, peers and stop"
+                    "unknown command `{other}`; use broadcast, direct, add_peer, close_peer, peers or stop"
                 ))
             }
         }
@@ -189,11 +193,13 @@ impl Fields {
                 .map_err(|error| format!("\"base64\" is not standard base64 with padding: {error}"))?
                 .into()),
             (None, None) => Err("\"data\" or \"base64\" is missing".to_owned()),
-            (Some(_), Some(_)) => Err("both \"data\" and \"base64\" are there; send one of them".to_owned()),
+            (Some(_), Some(_)) => {
+                Err("\"data\" and \"base64\" exclude each other; send one of them".to_owned())
+            }
         }
     }
 
-    /// IPv6 addresses get their brackets.
+    /// Returns `HOST:PORT`, with brackets around an IPv6 address.
     fn socket_address(self) -> Result<String, String> {
         let address = self.address.ok_or("\"address\" is missing")?;
         let port = self.port.ok_or("\"port\" is missing")?;
@@ -207,9 +213,9 @@ fn node_id(field: &str, text: Option<String>) -> Result<NodeId, String> {
     text.parse().map_err(|error| format!("\"{field}\": {error}"))
 }
 
-/// The beginning of a line, fit for an error message.
+/// Returns the beginning of a line, to be quoted in an error.
 pub(super) fn quote(line: &[u8]) -> String {
-    // A character has at most four bytes.
+    // A character has four bytes at most.
     let start = String::from_utf8_lossy(&line[..line.len().min(4 * QUOTED)]);
     let mut quoted: String = start.chars().take(QUOTED).collect();
     if quoted.len() < line.len() {
@@ -222,57 +228,59 @@ pub(super) fn quote(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn json(report: &Report<'_>) -> String {
-        serde_json::to_string(report).unwrap()
+    fn json(event: &JsonEvent<'_>) -> String {
+        serde_json::to_string(event).unwrap()
     }
 
     #[test]
-    fn reports_have_the_promised_fields_in_the_promised_order() {
+    fn events_have_the_promised_fields_in_the_promised_order() {
         let from = "ab".repeat(32);
         let address = IpAddr::from([127, 0, 0, 1]);
         let cases = [
             (
-                Report::Listening { id: from.clone(), address, port: 8495 },
+                JsonEvent::Listening { id: from.clone(), address, port: 8495 },
                 format!(r#"{{"event":"listening","id":"{from}","address":"127.0.0.1","port":8495}}"#),
             ),
-            (Report::Connect, r#"{"event":"connect"}"#.to_owned()),
+            (JsonEvent::Connect, r#"{"event":"connect"}"#.to_owned()),
             (
-                Report::PeerAdded(PeerInfo { id: from.clone(), address, port: 7 }),
+                JsonEvent::PeerAdded(PeerInfo { id: from.clone(), address, port: 7 }),
                 format!(r#"{{"event":"peer_added","id":"{from}","address":"127.0.0.1","port":7}}"#),
             ),
             (
-                Report::Message { from: from.clone(), seq: 3, payload: Payload::of("grüß\n".as_bytes()) },
+                JsonEvent::Message {
+                    from: from.clone(), seq: 3, payload: Payload::of("grüß\n".as_bytes())
+                },
                 format!(r#"{{"event":"message","from":"{from}","seq":3,"data":"grüß\n"}}"#),
             ),
             (
-                Report::Direct { from: from.clone(), payload: Payload::of(&[0xff, 0]) },
+                JsonEvent::Direct { from: from.clone(), payload: Payload::of(&[0xff, 0]) },
                 format!(r#"{{"event":"direct","from":"{from}","base64":"/wA="}}"#),
             ),
             (
-                Report::Gap { from: from.clone(), missed: 2 },
+                JsonEvent::Gap { from: from.clone(), missed: 2 },
                 format!(r#"{{"event":"gap","from":"{from}","missed":2}}"#),
             ),
             (
-                Report::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },
+                JsonEvent::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },
                 format!(r#"{{"event":"netsplit","seed":"{from}","size":4,"size_before":9}}"#),
             ),
             (
-                Report::NetsplitResolved { duration_ms: 1500, size: 9 },
+                JsonEvent::NetsplitResolved { duration_ms: 1500, size: 9 },
                 r#"{"event":"netsplit_resolved","duration_ms":1500,"size":9}"#.to_owned(),
             ),
             (
-                Report::Peers { peers: Vec::new(), size: 1 },
+                JsonEvent::Peers { peers: Vec::new(), size: 1 },
                 r#"{"event":"peers","peers":[],"size":1}"#.to_owned(),
             ),
-            (Report::Error { message: "no".to_owned() }, r#"{"event":"error","message":"no"}"#.to_owned()),
+            (JsonEvent::Error { message: "no".to_owned() }, r#"{"event":"error","message":"no"}"#.to_owned()),
         ];
-        for (report, expected) in cases {
-            assert_eq!(json(&report), expected);
+        for (event, expected) in cases {
+            assert_eq!(json(&event), expected);
         }
     }
 
     #[test]
-    fn commands_are_understood() {
+    fn all_commands_are_parsed() {
         let id = "ab".repeat(32);
         let to = id.parse().unwrap();
         let cases = [
@@ -300,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_told_what_is_wrong_with_it() {
+    fn the_error_for_a_bad_line_states_what_is_wrong() {
         let cases: [(&[u8], &str); 11] = [
             (b"", "not a JSON object"),
             (b"hello", "not a JSON object"),
@@ -309,7 +317,7 @@ mod tests {
             (b"\xff", "not UTF-8"),
             (br#"{"cmd":"sing"}"#, "unknown command `sing`"),
             (br#"{"cmd":"broadcast"}"#, "\"data\" or \"base64\" is missing"),
-            (br#"{"cmd":"broadcast","data":"a","base64":"YQ=="}"#, "both"),
+            (br#"{"cmd":"broadcast","data":"a","base64":"YQ=="}"#, "exclude each other"),
             (br#"{"cmd":"broadcast","base64":"YQ"}"#, "base64"),
             (br#"{"cmd":"direct","to":"me","data":"a"}"#, "64 hex digits"),
             (br#"{"cmd":"add_peer","address":"a","port":70000}"#, "70000"),
@@ -321,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_is_bounded() {
+    fn a_long_line_is_quoted_in_part() {
         assert_eq!(quote(b"short"), "short");
         assert_eq!(quote("ä".repeat(1000).as_bytes()).chars().count(), QUOTED + 1);
         assert!(quote(&[0xff; 1000]).chars().count() <= QUOTED + 1);

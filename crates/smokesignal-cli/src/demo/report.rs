@@ -1,53 +1,60 @@
-//! What people see of the demo: a bar on a terminal, else lines, and the table at the end.
+//! The output of the demo: a progress bar on a terminal, or lines elsewhere, and the table at the
+//! end.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What a phase has shown.
+/// The result of a phase that has passed.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Passed {
     what: String,
     count: String,
 }
 
-/// One line of the table.
+/// A row of the table.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) phase: &'static str,
     time: Duration,
+    /// What the phase has shown, or why it failed.
     what: String,
+    /// The figures behind it.
     count: String,
+    /// Why the phase failed.
     pub(super) failed: Option<String>,
 }
 
-/// The live picture, on stderr.
+/// The progress of the demo, on stderr.
 #[derive(Debug)]
-pub(super) struct Show {
+pub(super) struct LiveView {
     bar: Option<ProgressBar>,
 }
 
-impl Held {
+impl Passed {
+    /// States what has been shown, and the figures behind it.
     pub(super) fn new(what: String, count: String) -> Self {
         Self { what, count }
     }
 }
 
 impl Row {
-    pub(super) fn new(phase: &'static str, time: Duration, result: Result<Held, String>) -> Self {
+    /// Creates the row of a phase that took this time.
+    pub(super) fn new(phase: &'static str, time: Duration, result: Result<Passed, String>) -> Self {
         match result {
-            Ok(Held { what, count }) => Self { phase, time, what, count, failed: None },
+            Ok(Passed { what, count }) => Self { phase, time, what, count, failed: None },
             Err(why) => Self { phase, time, what: why.clone(), count: String::new(), failed: Some(why) },
         }
     }
 
     fn result(&self) -> &'static str {
-        if self.failed.is_none() { "held" } else { "FAILED" }
+        if self.failed.is_none() { "passed" } else { "FAILED" }
     }
 }
 
-impl Show {
+impl LiveView {
+    /// Creates a progress bar, or with `headless` or without a terminal a view that prints lines.
     pub(super) fn new(headless: bool) -> Self {
         let live = !headless && std::io::stderr().is_terminal();
         let bar = live.then(|| {
@@ -59,7 +66,8 @@ impl Show {
         Self { bar }
     }
 
-    pub(super) fn begin(&self, phase: &'static str) {
+    /// Shows that a phase begins.
+    pub(super) fn begin_phase(&self, phase: &'static str) {
         match &self.bar {
             Some(bar) => {
                 bar.reset();
@@ -69,21 +77,22 @@ impl Show {
         }
     }
 
-    /// How many steps the phase has.
-    pub(super) fn of(&self, steps: usize) {
+    /// Sets how many steps the phase has.
+    pub(super) fn set_steps(&self, steps: usize) {
         if let Some(bar) = &self.bar {
             bar.set_length(steps as u64);
         }
     }
 
-    /// How many of them are done.
-    pub(super) fn at(&self, step: usize) {
+    /// Sets how many steps are done.
+    pub(super) fn set_done(&self, step: usize) {
         if let Some(bar) = &self.bar {
             bar.set_position(step as u64);
         }
     }
 
-    pub(super) fn done(&self, row: &Row) {
+    /// Shows the result of a phase.
+    pub(super) fn end_phase(&self, row: &Row) {
         let count = if row.count.is_empty() { String::new() } else { format!("{}: ", row.count) };
         let text = format!(
             "{:<9} {:>6.1} s  {:<6}  {count}{}",
@@ -98,14 +107,15 @@ impl Show {
         }
     }
 
-    pub(super) fn end(&self) {
+    /// Removes the progress bar.
+    pub(super) fn close(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
-/// The summary for stdout.
+/// Returns the summary for stdout.
 pub(super) fn table(nodes: usize, rows: &[Row]) -> String {
     let width =
         |of: fn(&Row) -> &str| rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0).max(5);
@@ -119,9 +129,9 @@ pub(super) fn table(nodes: usize, rows: &[Row]) -> String {
         table += &line(row.phase, &row.what, &row.count, &time, row.result());
     }
     let time: Duration = rows.iter().map(|row| row.time).sum();
-    let held = rows.iter().filter(|row| row.failed.is_none()).count();
-    let verdict = if held == rows.len() { "all of it held" } else { "it did not hold" };
-    table + &format!("{nodes} nodes, {held} phases held, {:.1} s: {verdict}\n", time.as_secs_f64())
+    let passed = rows.iter().filter(|row| row.failed.is_none()).count();
+    let verdict = if passed == rows.len() { "the demo passed" } else { "the demo FAILED" };
+    table + &format!("{nodes} nodes, {passed} phases passed, {:.1} s: {verdict}\n", time.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -129,15 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_shows_what_held_and_what_failed() {
-        let held = Held::new("all in one network".to_owned(), "12 nodes".to_owned());
-        let mut rows = vec![Row::new("gather", Duration::from_millis(840), Ok(held))];
+    fn the_table_shows_which_phases_passed_and_which_failed() {
+        let passed = Passed::new("all in one network".to_owned(), "12 nodes".to_owned());
+        let mut rows = vec![Row::new("gather", Duration::from_millis(840), Ok(passed))];
         let good = table(12, &rows);
-        assert!(good.contains("0.8 s  held") && good.ends_with("all of it held\n"), "{good}");
+        assert!(good.contains("0.8 s  passed") && good.ends_with("the demo passed\n"), "{good}");
         rows.push(Row::new("broadcast", Duration::from_secs(60), Err("node ab misses 3".to_owned())));
         let bad = table(12, &rows);
         assert!(
-            bad.contains("FAILED") && bad.contains("misses 3") && bad.ends_with("did not hold\n"),
+            bad.contains("s  FAILED") && bad.contains("misses 3") && bad.ends_with("the demo FAILED\n"),
             "{bad}"
         );
     }

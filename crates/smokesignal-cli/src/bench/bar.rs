@@ -1,4 +1,4 @@
-//! Where a run is: a line on stderr while it is a terminal.
+//! The progress of a run: one line on stderr, if that is a terminal.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -6,11 +6,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use smokesignal_load::{Phase, Workload};
 
+/// The progress line; it is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Bar(Option<ProgressBar>);
 
 impl Bar {
-    /// The text says what is measured.
+    /// Creates a line that begins with this text.
     pub(super) fn new(text: String) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {prefix}{msg} ({elapsed})");
@@ -22,7 +23,7 @@ impl Bar {
         Self(bar)
     }
 
-    /// What is being done, from now on; the clock starts anew.
+    /// Shows that a new phase begins, and restarts the clock.
     pub(super) fn phase(&self, text: impl Into<String>) {
         if let Some(bar) = &self.0 {
             bar.reset_elapsed();
@@ -30,18 +31,18 @@ impl Bar {
         }
     }
 
-    /// The same for a workload.
+    /// Shows that a phase of a workload begins.
     pub(super) fn load(&self, phase: Phase, workload: &Workload) {
         self.phase(match phase {
-            Phase::Joining => "the nodes join".to_owned(),
-            Phase::Probing => "everyone gets to hear each writer".to_owned(),
+            Phase::Joining => "joining".to_owned(),
+            Phase::Probing => "waiting until every node hears each writer".to_owned(),
             Phase::WarmingUp => format!("warming up for {} s", workload.warm_up.as_secs_f64()),
             Phase::Measuring => format!("measuring for {} s", workload.duration.as_secs_f64()),
-            Phase::Resting => "the last messages arrive".to_owned(),
+            Phase::Resting => "waiting for the last messages".to_owned(),
         });
     }
 
-    /// Prints, while the line is out of the way.
+    /// Runs a function that prints, with the line hidden.
     pub(super) fn hide<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(bar) => bar.suspend(print),
@@ -49,7 +50,7 @@ impl Bar {
         }
     }
 
-    /// More about the present phase.
+    /// Shows more about the present phase.
     pub(super) fn detail(&self, text: impl Into<String>) {
         if let Some(bar) = &self.0 {
             bar.set_message(text.into());
