@@ -120,3 +120,16 @@ fn json(report: &Report) -> Result<String, Failure> {
     let line = serde_json::to_string(report);
     line.map(|line| line + "\n").map_err(|error| Failure::Failed(format!("cannot write the report: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invariant_is_ignored_by_its_name_or_its_old_code() {
+        assert_eq!(invariant("no-parent-cycle"), Ok(Invariant::NO_PARENT_CYCLE));
+        assert_eq!(invariant("A7"), Ok(Invariant::NO_PARENT_CYCLE));
+        let error = invariant("no-cycle").unwrap_err();
+        assert!(error.contains("no-parent-cycle"), "{error}");
+    }
+}

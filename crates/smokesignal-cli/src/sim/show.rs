@@ -1,4 +1,6 @@
-//! What people see of a simulation: a bar on a terminal while it runs, then a table.
+//! What people see of a simulation: a progress bar while it runs, then a table.
+//!
+//! The bar goes to stderr, and only if that is a terminal. Tables are made as text, for stdout.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -6,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use smokesignal_sim::{Figure, Progress, Report, SCENARIOS};
 
-/// How far a scenario is, on stderr.
+/// A progress bar of a scenario, on stderr.
 #[derive(Debug)]
 pub(super) struct Bar(Option<ProgressBar>);
 
@@ -44,7 +46,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// All scenarios for stdout.
+/// Makes the list of all scenarios.
 pub(super) fn list() -> String {
     let nodes = |nodes: usize| if nodes == 0 { "8 to 64".to_owned() } else { nodes.to_string() };
     let line = |name: &str, nodes: &str, about: &str| format!("{name:<14} {nodes:>8}  {about}\n");
@@ -52,7 +54,7 @@ pub(super) fn list() -> String {
     std::iter::once(line("name", "nodes", "what it asks")).chain(scenarios).collect()
 }
 
-/// The outcome for stdout.
+/// Makes the table of a report.
 pub(super) fn table(report: &Report) -> String {
     let width = report.figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0).max(6);
     let mut table = format!(
@@ -90,7 +92,7 @@ fn met(figure: &Figure) -> &'static str {
     }
 }
 
-/// As many digits as are worth reading.
+/// Formats a number with the digits that are worth reading.
 fn number(value: f64) -> String {
     match value {
         value if value.is_nan() => "never".to_owned(),
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_what_never_came_says_so() {
+    fn numbers_are_short_and_a_time_that_never_came_is_never() {
         for (value, text) in
             [(0.0, "0"), (100.0, "100"), (99.9994, "99.999"), (0.0203, "0.020"), (f64::NAN, "never")]
         {

@@ -91,7 +91,7 @@ fn kill(lab: &mut Lab<'_, '_>, share: f64) {
         let of = if writers == 1 { "1 writer" } else { "50 writers" };
         let name = |what: &str| format!("{of}: {what}");
         lab.figure(Figure::new(name("delivered to survivors"), delivery.percent(), "%").at_least(100.0));
-        lab.figure(Figure::new(name("missed, told as gaps"), delivery.missed as f64, "").at_most(0.0));
+        lab.figure(Figure::new(name("missed, reported as gaps"), delivery.missed as f64, "").at_most(0.0));
         lab.figure(Figure::new(name("latency p50"), ms(p50), "ms"));
         let p99 = Figure::new(name("latency p99"), ms(p99), "ms");
         lab.figure(if share <= 0.5 { p99.at_most(1500.0) } else { p99 });
@@ -147,19 +147,23 @@ pub(super) fn seeds_dead(lab: &mut Lab<'_, '_>) {
 pub(super) fn hostile(lab: &mut Lab<'_, '_>) {
     let mut world = lab.gathered(Expect { gaps: true, ..Expect::default() });
     world.add_rule(Rule::once(Duration::ZERO, Fault::Hostile { share: 0.2, behaviour: None }));
-    lab.pass(&mut world, "take in the hostile", 15 * S);
+    lab.pass(&mut world, "admit the hostile", 15 * S);
     world.measure();
     world.write(Workload { writers: 20, per_second: 10.0, size: 200, lasts: 20 * S });
     lab.pass(&mut world, "write", 20 * S);
     world.check_quiet(20 * S);
     let delivery = world.delivery();
     lab.figure(Figure::new("delivered, honest to honest", delivery.percent(), "%").at_least(99.99));
-    lab.figure(Figure::new("missed, told as gaps", delivery.missed as f64, ""));
+    lab.figure(Figure::new("missed, reported as gaps", delivery.missed as f64, ""));
     let ms = |share| world.stats.latency.percentile(share) as f64 / 1e3;
     let (p50, p99) = (ms(0.5), ms(0.99));
     lab.figure(Figure::new("latency p50", p50, "ms"));
     lab.figure(Figure::new("latency p99", p99, "ms"));
-    lab.figure(Figure::new("connections ended for broken rules", world.stats.broken_rules as f64, ""));
+    lab.figure(Figure::new(
+        "connections closed for protocol violations",
+        world.stats.broken_rules as f64,
+        "",
+    ));
     lab.latency_curve(lab.name, &world);
     lab.end(&world);
 }
@@ -175,12 +179,12 @@ pub(super) fn churn(lab: &mut Lab<'_, '_>) {
     let hours = lab.nodes as f64 * time.as_secs_f64() / 3600.0;
     let delivery = world.delivery();
     lab.figure(
-        Figure::new("netsplits told, per node and hour", world.stats.netsplits as f64 / hours, "")
+        Figure::new("netsplits reported, per node and hour", world.stats.netsplits as f64 / hours, "")
             .at_most(0.0),
     );
     lab.figure(Figure::new("node-hours", hours, "h"));
-    lab.figure(Figure::new("delivered to those who stayed", delivery.percent(), "%").at_least(100.0));
-    lab.figure(Figure::new("missed, told as gaps", world.stats.missed as f64, "").at_most(0.0));
+    lab.figure(Figure::new("delivered to the nodes that stayed", delivery.percent(), "%").at_least(100.0));
+    lab.figure(Figure::new("missed, reported as gaps", world.stats.missed as f64, "").at_most(0.0));
     let (p99, max) = (world.stats.latency.percentile(0.99), world.stats.latency.max());
     lab.figure(Figure::new("latency p99", p99 as f64 / 1e3, "ms"));
     lab.figure(Figure::new("latency max", max as f64 / 1e3, "ms"));
@@ -197,7 +201,7 @@ pub(super) fn restart(lab: &mut Lab<'_, '_>) {
     lab.pass(&mut world, "restart", 15 * S);
     world.check_quiet(20 * S);
     let delivery = world.delivery();
-    lab.figure(Figure::new("delivered to those who stayed", delivery.percent(), "%").at_least(100.0));
+    lab.figure(Figure::new("delivered to the nodes that stayed", delivery.percent(), "%").at_least(100.0));
     lab.figure(Figure::new("components", world.graph().components().len() as f64, "").at_most(1.0));
     lab.figure(Figure::new("latency max", world.stats.latency.max() as f64 / 1e3, "ms"));
     lab.end(&world);

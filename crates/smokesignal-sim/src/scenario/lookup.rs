@@ -33,10 +33,10 @@ pub(super) fn lookup(lab: &mut Lab<'_, '_>) {
     for case in [
         Case { name: "all can be dialled", ..plain },
         Case { name: "half cannot be dialled", undialable: 0.5, ..plain },
-        Case { name: "nobody dials", ..relayed },
-        Case { name: "and 1 % dies each second", fault: deaths, goal: 98.0, ..relayed },
+        Case { name: "all relayed", ..relayed },
+        Case { name: "all relayed, 1 % dies per second", fault: deaths, goal: 98.0, ..relayed },
         // Hoarders have ten times the links, and are therefore on most paths.
-        Case { name: "and a fifth is hostile", fault: hostile, goal: 0.0, ..relayed },
+        Case { name: "all relayed, a fifth hostile", fault: hostile, goal: 0.0, ..relayed },
     ] {
         play(lab, case);
     }
@@ -85,9 +85,9 @@ fn figures(lab: &mut Lab<'_, '_>, world: &World, case: Case) {
     let ms = |micros: u64| micros as f64 / 1e3;
     let reached = found.connected + found.dialled.total() + found.relayed.total();
     let share = reached as f64 * 100.0 / (reached + found.failed) as f64;
-    lab.figure(Figure::new(name("reached, of those that live"), share, "%").at_least(case.goal));
-    lab.figure(Figure::new(name("of these over what was there"), found.connected as f64, ""));
-    for (what, times) in [("dialled", &found.dialled), ("carried", &found.relayed)] {
+    lab.figure(Figure::new(name("living targets reached"), share, "%").at_least(case.goal));
+    lab.figure(Figure::new(name("over an existing connection"), found.connected as f64, ""));
+    for (what, times) in [("dialled", &found.dialled), ("relayed", &found.relayed)] {
         if times.total() > 0 {
             lab.figure(Figure::new(name(what), times.total() as f64, ""));
             lab.figure(Figure::new(name(&format!("{what}, after p50")), ms(times.percentile(0.5)), "ms"));
@@ -96,13 +96,13 @@ fn figures(lab: &mut Lab<'_, '_>, world: &World, case: Case) {
     }
     if found.relayed.total() > 0 {
         lab.figure(Figure::new(
-            name("links a carried one goes over, p50"),
+            name("links per relayed connection, p50"),
             found.hops.percentile(0.5) as f64,
             "",
         ));
-        lab.figure(Figure::new(name("the same, most"), found.hops.max() as f64, ""));
-        lab.figure(Figure::new(name("ended with a carrier"), found.cut as f64, ""));
+        lab.figure(Figure::new(name("links per relayed connection, max"), found.hops.max() as f64, ""));
+        lab.figure(Figure::new(name("relayed connections cut"), found.cut as f64, ""));
     }
     let absent = found.absent.max();
-    lab.figure(Figure::new(name("absent ones told after, at most"), ms(absent), "ms").at_most(16_000.0));
+    lab.figure(Figure::new(name("absent targets reported after, max"), ms(absent), "ms").at_most(16_000.0));
 }

@@ -34,7 +34,7 @@ pub(super) fn netsplit_24h(lab: &mut Lab<'_, '_>) {
 
 fn cuts(lab: &mut Lab<'_, '_>, cuts: &[(u8, Duration)]) {
     let (mut detected, mut resolved) = (Histogram::default(), Histogram::default());
-    let mut told = 0;
+    let mut reported = 0;
     for (ways, lasts) in cuts.iter().copied() {
         let mut world = lab.gathered(Expect { gaps: true, netsplits: true, ..Expect::default() });
         world.measure();
@@ -48,21 +48,23 @@ fn cuts(lab: &mut Lab<'_, '_>, cuts: &[(u8, Duration)]) {
         let whole = world.run_until_when(S / 2, PATIENCE, |world| world.graph().components().len() == 1);
         let name = format!("{ways} ways for {} s: one component after", lasts.as_secs());
         lab.figure(Figure::new(name, whole.map_or(f64::NAN, |time| time.as_secs_f64()), "s").at_most(10.0));
-        lab.pass(&mut world, "tell", 15 * S);
+        lab.pass(&mut world, "report", 15 * S);
         detected.merge(&world.stats.detected);
         resolved.merge(&world.stats.resolved);
-        told += world.stats.netsplits;
+        reported += world.stats.netsplits;
         if whole.is_some() {
             world.observe(&Observed::Healed);
         }
         lab.end(&world);
     }
-    lab.figure(Figure::new("netsplits told", told as f64, ""));
-    if told > 0 {
+    lab.figure(Figure::new("netsplits reported", reported as f64, ""));
+    if reported > 0 {
         let s = |micros: u64| micros as f64 / 1e6;
-        lab.figure(Figure::new("told after the cut, p50", s(detected.percentile(0.5)), "s").at_most(8.0));
-        lab.figure(Figure::new("told after the cut, p99", s(detected.percentile(0.99)), "s").at_most(15.0));
-        lab.figure(Figure::new("told resolved, p50", s(resolved.percentile(0.5)), "s").at_most(5.0));
-        lab.figure(Figure::new("told resolved, p99", s(resolved.percentile(0.99)), "s").at_most(10.0));
+        lab.figure(Figure::new("reported after the cut, p50", s(detected.percentile(0.5)), "s").at_most(8.0));
+        lab.figure(
+            Figure::new("reported after the cut, p99", s(detected.percentile(0.99)), "s").at_most(15.0),
+        );
+        lab.figure(Figure::new("end reported, p50", s(resolved.percentile(0.5)), "s").at_most(5.0));
+        lab.figure(Figure::new("end reported, p99", s(resolved.percentile(0.99)), "s").at_most(10.0));
     }
 }

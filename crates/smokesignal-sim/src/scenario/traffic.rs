@@ -39,7 +39,7 @@ fn steady(lab: &mut Lab<'_, '_>, writers: usize, redundancy: f64) {
     let (p50, p99) = (stats.latency.percentile(0.5), stats.latency.percentile(0.99));
     lab.figure(Figure::new("delivered", world.delivery().percent(), "%").at_least(100.0));
     lab.figure(Figure::new("redundant copies per delivery", stats.redundancy(), "").at_most(redundancy));
-    lab.figure(Figure::new("the same, flooding", copies, ""));
+    lab.figure(Figure::new("redundant copies, flooding", copies, ""));
     lab.figure(Figure::new("latency p50", ms(p50), "ms"));
     lab.figure(Figure::new("latency p99", ms(p99), "ms").at_most(ms(percentile(&flood, 0.99)) * 1.5));
     lab.figure(Figure::new("latency max", ms(stats.latency.max()), "ms"));
@@ -85,7 +85,7 @@ pub(super) fn idle(lab: &mut Lab<'_, '_>) {
     lab.figure(Figure::new("keepalives", per_link(kinds.keepalive), "/s"));
     lab.figure(Figure::new("membership", per_link(kinds.membership), "/s"));
     lab.figure(Figure::new("digests and grafts", per_link(kinds.repair), "/s"));
-    lab.figure(Figure::new("connections tried", world.stats.dials as f64 / 60.0, "/s"));
+    lab.figure(Figure::new("dials", world.stats.dials as f64 / 60.0, "/s"));
     world.check_quiet(Duration::ZERO);
     lab.end(&world);
 }
