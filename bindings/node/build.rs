@@ -1,4 +1,4 @@
-//! Tells the linker that Node.js brings the functions of its interface.
+//! Configures the linker: the functions of Node-API come from the Node.js process at run time.
 
 fn main() {
     napi_build::setup();

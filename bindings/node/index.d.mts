@@ -1,4 +1,4 @@
-/** The same types for `import` as for `require`. */
+/** The types for `import`: the same as for `require`. */
 export { createNode, localIp, Identity, MemoryNetwork, Node, Peerlist, Peer, Broadcast, NodeStream, default } from './index.js'
 export type {
   Abortable,

@@ -1,3 +1,3 @@
-/** The same types for `import` as for `require`. */
+/** The types for `import`: the same as for `require`. */
 export { createAdapter } from './socket.io.js'
 export type { AdapterOptions, SmokesignalAdapter } from './socket.io.js'

@@ -42,12 +42,15 @@ impl Failure {
 
 /// Returns a text of the library with the names that options and methods have in JavaScript.
 pub(crate) fn in_javascript(text: &str) -> String {
-    const NAMES: [(&str, &str); 7] = [
+    const NAMES: [(&str, &str); 10] = [
         ("max_message", "maxMessage"),
         ("max_peers", "maxPeerNo"),
         ("min_peers", "minPeerNo"),
         ("ping_timeout", "pingTimeout"),
         ("network secret", "networkSecret"),
+        ("the same secret file", "the same secret"),
+        ("`smokesignal localip SUBNET` prints one that is", "localIp(subnet) returns one that is"),
+        (", as `smokesignal id` prints them", ""),
         ("drop its acceptor", "end its iteration"),
         ("drop what the first answer() gave", "close what the first answer() gave"),
     ];

@@ -32,7 +32,7 @@ const expected = {
   'smokesignal-p2p': { prints: /^[0-9a-f]{64} wrote hello, everyone\n$/, ends: true },
   'On several machines': { prints: /told/ },
   'The promise of `broadcast`': { prints: /(?=[^]*^told$)(?=[^]*^[0-9a-f]{64} told$)(?=[^]*^message \d+ of [0-9a-f]{64}: told$)/m },
-  'Streams to any node': { prints: /^a file of [0-9a-f]{64}, over the way 'neighbour'\n$/, ends: true },
+  'Streams to any node': { prints: /^a file of [0-9a-f]{64}, over the path 'neighbour'\n$/, ends: true },
   'Questions to everyone': { prints: /^[0-9a-f]{64}: I have\n$/, ends: true },
   Peers: { prints: /^[0-9a-f]{64} listens on 127\.0\.0\.1:\d+$/m },
   Errors: { prints: /^ERR_SMOKESIGNAL_REFUSED 127\.0\.0\.1:1 refused the connection/, ends: true },

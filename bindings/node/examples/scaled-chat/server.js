@@ -1,6 +1,7 @@
 'use strict'
 /**
- * One of any number of servers of a chat. They know one another's addresses, and nothing else is needed between them:
+ * One of any number of servers of a chat. Each knows the address of another one; nothing else
+ * connects them:
  *
  *   npm start -- --port 3001 --node-port 8495
  *   npm start -- --port 3002 --node-port 8496 --seed 127.0.0.1:8495
@@ -15,12 +16,12 @@ const { createAdapter } = require('smokesignal-p2p/socket.io')
 
 const { values: options } = parseArgs({
   options: {
-    /** Where browsers connect. */
+    /** The port that browsers connect to. */
     port: { type: 'string', default: '3001' },
-    /** Where the other servers connect, and under which address they reach this machine. */
+    /** The port and address that the other servers connect to. */
     'node-port': { type: 'string', default: '8495' },
     address: { type: 'string', default: '127.0.0.1' },
-    /** HOST:PORT of another server's node; may be given several times. One that runs is enough. */
+    /** HOST:PORT of another server's node, repeatable. One of them has to run. */
     seed: { type: 'string', multiple: true, default: [] },
   },
 })
@@ -44,7 +45,8 @@ const node = createNode({
 
 const io = new Server(server, {
   adapter: createAdapter(node),
-  // Who loses the connection for a moment gets what was said meanwhile, at this server or at another one.
+  // A client that loses its connection for a moment gets what was said in the meantime, at any
+  // server.
   connectionStateRecovery: {},
 })
 
@@ -52,7 +54,7 @@ io.on('connection', (socket) => {
   socket.emit('server', server.address().port)
   socket.on('say', (name, text) => {
     if (typeof name !== 'string' || typeof text !== 'string' || text === '') return
-    // To everyone, whichever server they are connected to.
+    // To the clients of all servers.
     io.emit('said', name.slice(0, 40), text.slice(0, 2000))
   })
 })
@@ -63,11 +65,12 @@ async function main() {
     server.once('error', reject)
     server.listen(Number(options.port), resolve)
   })
-  console.log(`Chat: http://127.0.0.1:${server.address().port}  other servers: --seed ${options.address}:${node.options.port}`)
+  const seed = `${options.address}:${node.options.port}`
+  console.log(`Chat: http://127.0.0.1:${server.address().port}  other servers: --seed ${seed}`)
 }
 
 async function leave() {
-  // The other servers know at once.
+  // Informs the other servers, which otherwise take this one for gone after a timeout.
   await io.close()
   await node.stop()
 }
