@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::Stream;
 
 use crate::error::ConnectError;
+use crate::lock::Lock;
 use crate::peer::Peer;
 use smokesignal_proto::NodeId;
 
@@ -98,7 +99,7 @@ pub enum Event {
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Events(Arc<Mutex<Queue>>);
+pub struct Events(Arc<Lock<Queue>>);
 
 impl Events {
     /// The next event; `None` once the node is dropped. Nothing is lost if the future is dropped.
@@ -107,7 +108,7 @@ impl Events {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let mut queue = lock(&self.0);
+        let mut queue = self.0.lock();
         match queue.pop() {
             Some(event) => Poll::Ready(Some(event)),
             None if queue.ended => Poll::Ready(None),
@@ -153,48 +154,44 @@ impl Queue {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Where events go: to every reader, and until there is a first one, to a queue kept for it.
 #[derive(Debug)]
-pub(crate) struct Bus(Mutex<BusState>);
+pub(crate) struct EventBus(Lock<EventBusState>);
 
 #[derive(Debug)]
-struct BusState {
+struct EventBusState {
     /// The queue of the first reader, before it is there.
-    first: Option<Arc<Mutex<Queue>>>,
-    readers: Vec<Weak<Mutex<Queue>>>,
+    first: Option<Arc<Lock<Queue>>>,
+    readers: Vec<Weak<Lock<Queue>>>,
 }
 
-impl Bus {
+impl EventBus {
     pub(crate) fn new() -> Self {
-        let first = Arc::new(Mutex::new(Queue::default()));
+        let first = Arc::new(Lock::new(Queue::default()));
         let readers = vec![Arc::downgrade(&first)];
-        Self(Mutex::new(BusState { first: Some(first), readers }))
+        Self(Lock::new(EventBusState { first: Some(first), readers }))
     }
 
     pub(crate) fn subscribe(&self) -> Events {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if let Some(first) = state.first.take() {
             return Events(first);
         }
-        let queue = Arc::new(Mutex::new(Queue::default()));
+        let queue = Arc::new(Lock::new(Queue::default()));
         state.readers.retain(|reader| reader.strong_count() > 0);
         state.readers.push(Arc::downgrade(&queue));
         Events(queue)
     }
 
     pub(crate) fn emit(&self, event: &Event) {
-        for reader in lock(&self.0).readers.iter().filter_map(Weak::upgrade) {
-            lock(&reader).push(event.clone());
+        for reader in self.0.lock().readers.iter().filter_map(Weak::upgrade) {
+            reader.lock().push(event.clone());
         }
     }
 
     pub(crate) fn close(&self) {
-        for reader in lock(&self.0).readers.iter().filter_map(Weak::upgrade) {
-            let mut queue = lock(&reader);
+        for reader in self.0.lock().readers.iter().filter_map(Weak::upgrade) {
+            let mut queue = reader.lock();
             queue.ended = true;
             queue.waker.take().into_iter().for_each(Waker::wake);
         }
@@ -207,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_reader_misses_nothing_and_a_slow_one_is_told() {
-        let bus = Bus::new();
+        let bus = EventBus::new();
         bus.emit(&Event::Connect);
         let mut first = bus.subscribe();
         let mut second = bus.subscribe();

@@ -44,6 +44,7 @@ mod error;
 mod event;
 mod identity;
 mod local_ip;
+mod lock;
 mod node;
 mod options;
 mod peer;

@@ -17,11 +17,11 @@ use tracing::Instrument as _;
 use crate::broadcast::Broadcast;
 use crate::broadcast::query::{self, MARKED, MAX_CHANNEL, Questions};
 use crate::broadcast::query::{Answers, ResponderGuard};
-use crate::broadcast::{Hub, REPLY};
+use crate::broadcast::{Mailbox, REPLY};
 use crate::driver::dial::resolve;
 use crate::driver::{Command, Driver, Limits, Shared};
 use crate::error::{AcceptError, ConnectError, OpenError, SendError, StartError};
-use crate::event::Bus;
+use crate::event::EventBus;
 use crate::event::Events;
 use crate::identity::Identity;
 use crate::options::{NodeBuilder, Secret, is_host_and_port};
@@ -29,7 +29,7 @@ use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::stream::accept::Acceptor;
 use crate::stream::handle::NodeStream;
-use crate::stream::mux::{Common, NoStream};
+use crate::stream::mux::{NoStream, SharedStreams};
 use crate::transport::{Credentials, Endpoint};
 use crate::wire::frame::MAX_NAME;
 use smokesignal_proto::NodeId;
@@ -102,11 +102,11 @@ impl Node {
         let identity = options.identity.clone().unwrap_or_else(Identity::generate);
         let secret = options.secret.as_ref().map(|Secret(secret)| secret.as_slice());
         let credentials = Credentials::new(identity.clone(), secret);
-        let hub = Arc::new(Hub::new(options.max_message));
-        let streams = Common::new(options.max_message);
-        let (bus, peers) = (Arc::new(Bus::new()), Peers::default());
+        let mailbox = Arc::new(Mailbox::new(options.max_message));
+        let streams = SharedStreams::new(options.max_message);
+        let (bus, peers) = (Arc::new(EventBus::new()), Peers::default());
         let (size, copies) = (Arc::default(), Arc::default());
-        let shared = Shared { hub, bus, peers, streams, size, copies };
+        let shared = Shared { mailbox, bus, peers, streams, size, copies };
         let (running, commands) = (Mutex::new(None), std::sync::Mutex::new(None));
         let questions = Arc::default();
         Self(Arc::new(Inner { options, identity, credentials, shared, questions, running, commands }))
@@ -130,7 +130,7 @@ impl Node {
         let advertised = self.advertised(local.port()).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let driver = self.driver(endpoint, advertised, (sender.downgrade(), receiver))?;
-        self.0.shared.hub.open();
+        self.0.shared.mailbox.open();
         *self.commands() = Some((sender, local));
         // Where a program has several nodes, the span in which one was started tells whose log lines are whose.
         *running = Some(Running { task: tokio::spawn(driver.run().in_current_span()) });
@@ -170,7 +170,7 @@ impl Node {
         let limits = Limits {
             max_message: options.max_message,
             find_timeout: config.find_timeout,
-            carry_idle: 2 * options.ping_timeout,
+            relay_idle: 2 * options.ping_timeout,
         };
         let mut core = proto::Node::new(keypair, config, random, proto::Instant::ZERO);
         core.set_addresses(reachable_at(local));
@@ -268,7 +268,7 @@ impl Node {
 
     /// The network as a duplex stream. Each handle reads everything that arrives after it was made.
     pub fn broadcast(&self) -> Broadcast {
-        Broadcast::new(&self.0.shared.hub, None)
+        Broadcast::new(&self.0.shared.mailbox, None)
     }
 
     /// A broadcast stream of its own: what is written to it is read by the handles of the same channel alone, in all nodes,
@@ -282,7 +282,7 @@ impl Node {
     #[doc(hidden)]
     pub fn channel(&self, name: &str) -> Broadcast {
         assert!((1..=MAX_CHANNEL).contains(&name.len()), "a channel's name has 1 to {MAX_CHANNEL} bytes");
-        Broadcast::new(&self.0.shared.hub, Some(name.into()))
+        Broadcast::new(&self.0.shared.mailbox, Some(name.into()))
     }
 
     /// The present neighbours.
@@ -410,7 +410,7 @@ impl Node {
         F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
         A: Future<Output = Option<Bytes>> + Send + 'static,
     {
-        query::answer(WeakNode(Arc::downgrade(&self.0)), &self.0.shared.hub, handler)
+        query::answer(WeakNode(Arc::downgrade(&self.0)), &self.0.shared.mailbox, handler)
     }
 
     fn commands(&self) -> std::sync::MutexGuard<'_, Option<(mpsc::UnboundedSender<Command>, SocketAddr)>> {

@@ -87,7 +87,7 @@ impl Peer {
     }
 
     /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
-    /// slowly. Chunks of several senders do not mix; if the future is dropped, nothing was sent.
+    /// slowly. BufferPool of several senders do not mix; if the future is dropped, nothing was sent.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] above `max_message`; [`SendError::Closed`] when the link is gone.

@@ -1,8 +1,9 @@
 //! The peer list.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use crate::lock::Lock;
 use crate::peer::Peer;
 use smokesignal_proto::NodeId;
 
@@ -32,48 +33,44 @@ use smokesignal_proto::NodeId;
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Peers(Arc<Mutex<BTreeMap<NodeId, Peer>>>);
+pub struct Peers(Arc<Lock<BTreeMap<NodeId, Peer>>>);
 
 impl Peers {
     /// All neighbours, in the order of their ids.
     pub fn list(&self) -> Vec<Peer> {
-        self.lock().values().cloned().collect()
+        self.0.lock().values().cloned().collect()
     }
 
     /// Whether this node is a neighbour.
     pub fn contains(&self, id: &NodeId) -> bool {
-        self.lock().contains_key(id)
+        self.0.lock().contains_key(id)
     }
 
     /// This neighbour.
     pub fn get(&self, id: &NodeId) -> Option<Peer> {
-        self.lock().get(id).cloned()
+        self.0.lock().get(id).cloned()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.0.lock().len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().is_empty()
     }
 
     /// Whether it is the first one.
     pub(crate) fn add(&self, peer: Peer) -> bool {
-        let mut peers = self.lock();
+        let mut peers = self.0.lock();
         peers.insert(peer.id(), peer);
         peers.len() == 1
     }
 
     /// Whether it was the last one.
     pub(crate) fn remove(&self, id: &NodeId) -> bool {
-        let mut peers = self.lock();
+        let mut peers = self.0.lock();
         peers.remove(id).is_some() && peers.is_empty()
     }
 }

@@ -120,13 +120,13 @@ pub struct Broadcast {
 
 impl Broadcast {
     /// `channel`: `None` for what the application writes to everyone.
-    pub(crate) fn new(hub: &Arc<Hub>, channel: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(mailbox: &Arc<Mailbox>, channel: Option<Arc<str>>) -> Self {
         let reader = Arc::new(Reader { channel: channel.clone(), inbox: Mutex::default() });
-        let mut state = hub.lock();
+        let mut state = mailbox.lock();
         state.readers.retain(|reader| reader.strong_count() > 0);
         state.readers.push(Arc::downgrade(&reader));
         drop(state);
-        let sender = BroadcastSender { hub: Arc::clone(hub), channel };
+        let sender = BroadcastSender { mailbox: Arc::clone(mailbox), channel };
         Self { reader, sender, batch: None, rest: Bytes::new() }
     }
 
@@ -227,7 +227,7 @@ impl Broadcast {
 /// ```
 #[derive(Debug, Clone)]
 pub struct BroadcastSender {
-    hub: Arc<Hub>,
+    mailbox: Arc<Mailbox>,
     channel: Option<Arc<str>>,
 }
 
@@ -250,14 +250,14 @@ impl BroadcastSender {
 
     /// What is no message of the application; `size` counts.
     pub(crate) async fn send_marked(&self, size: usize, data: Bytes) -> Result<(), SendError> {
-        self.hub.check(size)?;
+        self.mailbox.check(size)?;
         // Who need not wait gives way to other tasks now and then only: in a row of small messages many go into one segment.
-        if self.hub.turn.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
+        if self.mailbox.turn.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
             tokio::task::yield_now().await;
         }
-        let Err((data, room)) = self.hub.try_push(data) else { return Ok(()) };
+        let Err((data, room)) = self.mailbox.try_push(data) else { return Ok(()) };
         room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?.forget();
-        self.hub.push(&room, data)
+        self.mailbox.push(&room, data)
     }
 
     /// As [`Broadcast::try_send`].
@@ -266,8 +266,8 @@ impl BroadcastSender {
     /// As [`Broadcast::try_send`].
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
         let data = data.into();
-        self.hub.check(data.len())?;
-        match self.hub.try_push(self.marked(data.clone())) {
+        self.mailbox.check(data.len())?;
+        match self.mailbox.try_push(self.marked(data.clone())) {
             Ok(()) => Ok(()),
             Err((_, room)) if room.is_closed() => Err(SendError::Closed.into()),
             Err(_) => Err(TrySendError::Full(data)),
@@ -306,8 +306,8 @@ impl AsyncWrite for Broadcast {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let hub = &self.sender.hub;
-        let length = buf.len().min(hub.max_message);
+        let mailbox = &self.sender.mailbox;
+        let length = buf.len().min(mailbox.max_message);
         let mut data = Bytes::copy_from_slice(&buf[..length]);
         // The second try is for room that came between the first one and the registration. Nothing is reserved: a
         // write that is given up must not stand in the way of others.
@@ -318,7 +318,7 @@ impl AsyncWrite for Broadcast {
                 Err(TrySendError::Send(_)) => return Poll::Ready(Err(closed())),
             }
             if !last {
-                hub.lock().writers.push(cx.waker().clone());
+                mailbox.lock().writers.push(cx.waker().clone());
             }
         }
         Poll::Pending
@@ -451,8 +451,8 @@ impl Inbox {
 
 /// Where the application's handles and the node's driver meet.
 #[derive(Debug)]
-pub(crate) struct Hub {
-    state: Mutex<HubState>,
+pub(crate) struct Mailbox {
+    state: Mutex<MailboxState>,
     /// Tells the driver that something was written.
     pub(crate) written: Notify,
     /// Counts writes.
@@ -462,7 +462,7 @@ pub(crate) struct Hub {
 }
 
 #[derive(Debug)]
-struct HubState {
+struct MailboxState {
     outbox: VecDeque<Bytes>,
     /// Bytes of room in the outbox. A new one for each start of the node, closed when it stops.
     room: Arc<Semaphore>,
@@ -473,18 +473,18 @@ struct HubState {
     questions: Option<mpsc::Sender<Question>>,
 }
 
-impl Hub {
+impl Mailbox {
     pub(crate) fn new(max_message: usize) -> Self {
         let room = Arc::new(Semaphore::new(OUTBOX));
         let (readers, writers) = (Vec::new(), Vec::new());
-        let state = HubState { outbox: VecDeque::new(), room, readers, writers, questions: None };
+        let state = MailboxState { outbox: VecDeque::new(), room, readers, writers, questions: None };
         // As many of the largest as the core puts together at once: a reader that is one turn late must not lose one.
         let inbox_limit = (64 * 1024 * 1024).max(LARGEST * (max_message + OVERHEAD));
         let (written, turn) = (Notify::new(), AtomicU32::new(0));
         Self { state: Mutex::new(state), written, turn, max_message, inbox_limit }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HubState> {
+    fn lock(&self) -> MutexGuard<'_, MailboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -516,7 +516,7 @@ impl Hub {
         Ok(())
     }
 
-    fn queue(&self, state: &mut HubState, data: Bytes) {
+    fn queue(&self, state: &mut MailboxState, data: Bytes) {
         // Otherwise it is told already, or has no room for those before this one.
         if state.outbox.is_empty() {
             self.written.notify_one();
@@ -655,15 +655,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_is_told_how_much_it_missed() {
-        let hub = Arc::new(Hub::new(1000));
-        let mut slow = Broadcast::new(&hub, None);
+        let mailbox = Arc::new(Mailbox::new(1000));
+        let mut slow = Broadcast::new(&mailbox, None);
         for seq in 1..=100 {
-            hub.deliver(&[message(seq, 1024 * 1024)]);
+            mailbox.deliver(&[message(seq, 1024 * 1024)]);
         }
         let Some(Incoming::Gap { missed, .. }) = slow.recv().await else { panic!("a gap comes first") };
         let Some(Incoming::Message { seq, .. }) = slow.recv().await else { panic!("then the rest") };
         assert_eq!(seq, missed + 1);
-        hub.close();
+        mailbox.close();
         let mut read = 1;
         while slow.recv().await.is_some() {
             read += 1;
@@ -675,9 +675,9 @@ mod tests {
     #[tokio::test]
     async fn the_largest_messages_of_four_writers_may_come_at_once() {
         const LARGE: usize = 16 * 1024 * 1024;
-        let hub = Arc::new(Hub::new(LARGE));
-        let mut reader = Broadcast::new(&hub, None);
-        hub.deliver(&[1, 2, 3, 4].map(|seq| message(seq, LARGE)));
+        let mailbox = Arc::new(Mailbox::new(LARGE));
+        let mut reader = Broadcast::new(&mailbox, None);
+        mailbox.deliver(&[1, 2, 3, 4].map(|seq| message(seq, LARGE)));
         for expected in 1..=4 {
             let Some(Incoming::Message { seq, .. }) = reader.recv().await else { panic!("a gap") };
             assert_eq!(seq, expected);
@@ -686,17 +686,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_channel_is_read_by_its_own_readers_alone_and_a_gap_by_all() {
-        let hub = Arc::new(Hub::new(1000));
+        let mailbox = Arc::new(Mailbox::new(1000));
         let [mut all, mut one, mut two] =
-            [None, Some("one".into()), Some("two".into())].map(|channel| Broadcast::new(&hub, channel));
+            [None, Some("one".into()), Some("two".into())].map(|channel| Broadcast::new(&mailbox, channel));
         let (from, mut arrived) = (NodeId::from_bytes([1; 32]), Vec::new());
         let written =
             [query::literal("all".into()), query::on_channel("one", b"a"), query::on_channel("two", b"b")];
         for (seq, data) in (1..).zip(written) {
-            hub.arrived(from, seq, Messages::one(data), &mut arrived);
+            mailbox.arrived(from, seq, Messages::one(data), &mut arrived);
         }
         arrived.push(Batch::Gap { from, missed: 7 });
-        hub.deliver(&arrived);
+        mailbox.deliver(&arrived);
         for (reader, seq, data) in [(&mut all, 1, "all"), (&mut one, 2, "a"), (&mut two, 3, "b")] {
             assert_eq!(reader.recv().await, Some(Incoming::Message { from, seq, data: data.into() }));
             assert_eq!(reader.recv().await, Some(Incoming::Gap { from, missed: 7 }));
@@ -706,15 +706,15 @@ mod tests {
 
     #[test]
     fn writes_are_bounded_and_come_out_in_order() {
-        let hub = Arc::new(Hub::new(OUTBOX));
-        let stream = Broadcast::new(&hub, None);
+        let mailbox = Arc::new(Mailbox::new(OUTBOX));
+        let stream = Broadcast::new(&mailbox, None);
         let mut accepted = 0;
         while stream.try_send(vec![accepted; 100_000]).is_ok() {
             accepted += 1;
         }
         assert_eq!(accepted, 10);
         let mut first = None;
-        hub.drain(|data| {
+        mailbox.drain(|data| {
             let wanted = first.is_none();
             if wanted {
                 first = Some(std::mem::take(data));
@@ -723,10 +723,10 @@ mod tests {
         });
         assert_eq!(first.unwrap(), vec![0; 100_000]);
         stream.try_send(vec![10; 100_000]).unwrap();
-        assert_eq!(hub.has_written(), 10);
+        assert_eq!(mailbox.has_written(), 10);
         let error = stream.try_send(vec![0; OUTBOX + 1]).unwrap_err();
         assert_eq!(error, SendError::TooLarge { size: OUTBOX + 1, limit: OUTBOX }.into());
-        hub.close();
+        mailbox.close();
         assert_eq!(stream.try_send("late"), Err(SendError::Closed.into()));
     }
 }

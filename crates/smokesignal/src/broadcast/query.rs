@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument as _;
 
-use crate::broadcast::Hub;
+use crate::broadcast::Mailbox;
 use crate::error::{AcceptError, SendError};
 use crate::node::Node;
 use crate::node::WeakNode;
@@ -134,13 +134,13 @@ impl Drop for Answers {
 /// ```
 #[derive(Debug)]
 pub struct ResponderGuard {
-    hub: Weak<Hub>,
+    mailbox: Weak<Mailbox>,
 }
 
 impl Drop for ResponderGuard {
     fn drop(&mut self) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.set_questions(None);
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            mailbox.set_questions(None);
         }
     }
 }
@@ -223,7 +223,7 @@ async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
                 Ok(Err(why)) => why,
                 Err(_) => "the answer came too slowly",
             };
-            stream.break_off(why);
+            stream.abort(why);
         });
     }
 }
@@ -244,13 +244,17 @@ async fn read_answer(
 }
 
 /// Lets `handler` answer what others ask.
-pub(crate) fn answer<F, A>(node: WeakNode, hub: &Arc<Hub>, handler: F) -> Result<ResponderGuard, AcceptError>
+pub(crate) fn answer<F, A>(
+    node: WeakNode,
+    mailbox: &Arc<Mailbox>,
+    handler: F,
+) -> Result<ResponderGuard, AcceptError>
 where
     F: Fn(NodeId, Bytes) -> A + Send + Sync + 'static,
     A: Future<Output = Option<Bytes>> + Send + 'static,
 {
     let (sender, mut questions) = mpsc::channel::<Question>(WAITING);
-    if !hub.set_questions(Some(sender)) {
+    if !mailbox.set_questions(Some(sender)) {
         return Err(AcceptError::ResponderExists);
     }
     let answering = async move {
@@ -272,7 +276,7 @@ where
         }
     };
     tokio::spawn(answering.in_current_span());
-    Ok(ResponderGuard { hub: Arc::downgrade(hub) })
+    Ok(ResponderGuard { mailbox: Arc::downgrade(mailbox) })
 }
 
 async fn give(node: &WeakNode, to: NodeId, number: u64, answer: &Bytes) -> Result<(), String> {

@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,16 +14,17 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::lock::Lock;
 use crate::stream::mux::Mux;
 use crate::transport::Connection;
-use crate::wire::buffer_pool::{CHUNK, Chunks};
+use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPool};
 use crate::wire::frame::{self, Frame, FrameError};
-use crate::wire::writer::Pen;
+use crate::wire::writer::FrameWriter;
 
 /// A read has room for this much at most: half a chunk, two full segments.
-const READ_MOST: usize = CHUNK / 2;
+const READ_MOST: usize = BUFFER_SIZE / 2;
 /// From this size on it is made in a chunk.
-const CHUNK_FROM: usize = 16 * 1024;
+const POOL_FROM: usize = 16 * 1024;
 /// And for this much at least: 4 KiB, all that an idle link ever needs.
 const READ_LEAST: usize = 4 * 1024;
 /// Stream data in one write, after the overlay's messages: 64 KiB.
@@ -60,7 +61,7 @@ pub(crate) struct LinkHandle {
 
 #[derive(Debug)]
 struct Outgoing {
-    queue: Mutex<Queue>,
+    queue: Lock<Queue>,
     /// The driver has dropped its end.
     closing: Notify,
 }
@@ -74,7 +75,7 @@ struct Queue {
     /// The driver wants to know of all that is written at once.
     tell_all: bool,
     /// Here unless the link's task is writing.
-    pen: Option<Pen>,
+    writer: Option<FrameWriter>,
 }
 
 impl Queue {
@@ -89,40 +90,34 @@ impl Queue {
     }
 }
 
-impl Outgoing {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl LinkHandle {
     /// Queues a message; it leaves with the next [`flush`](Self::flush). The core bounds what it hands out, see
     /// `Config::link_window`.
     pub(crate) fn send(&self, message: Message) {
-        self.out.lock().messages.push(message);
+        self.out.queue.lock().messages.push(message);
     }
 
     /// Sees to it that what is queued is written. True: so much was written since the driver
     /// [looked](Self::take_sent) that it should look again.
     pub(crate) fn flush(&self) -> bool {
-        let mut queue = self.out.lock();
+        let mut queue = self.out.queue.lock();
         if queue.messages.is_empty() {
             return false;
         }
-        let Queue { messages, pen, .. } = &mut *queue;
+        let Queue { messages, writer, .. } = &mut *queue;
         // What others carry goes through the streams of another link, which never take it at once.
-        let free = pen.as_mut().filter(|pen| pen.is_done() && !self.streams.is_carried());
+        let free = writer.as_mut().filter(|writer| writer.is_done() && !self.streams.is_relayed());
         let small = |messages: &[Message]| messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
-        let Some(pen) = free.filter(|_| small(messages)) else {
-            self.streams.ready.wake.notify_one();
+        let Some(writer) = free.filter(|_| small(messages)) else {
+            self.streams.send_queue.wake.notify_one();
             return false;
         };
-        pen.push(messages);
+        writer.push(messages);
         // Whatever keeps it from being written the link's task finds too, and it is the one to wait, or to end.
-        match pen.poll_write(&mut Context::from_waker(Waker::noop())) {
+        match writer.poll_write(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(cost)) => queue.note_sent(cost),
             Poll::Ready(Err(_)) | Poll::Pending => {
-                self.streams.ready.wake.notify_one();
+                self.streams.send_queue.wake.notify_one();
                 false
             }
         }
@@ -130,19 +125,19 @@ impl LinkHandle {
 
     /// The cost of what was written since the last call, and when the last of it was.
     pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
-        self.out.lock().sent.take()
+        self.out.queue.lock().sent.take()
     }
 
     /// From now on [`Report::Sent`] comes after each write.
     pub(crate) fn tell_all_sent(&self) {
-        self.out.lock().tell_all = true;
+        self.out.queue.lock().tell_all = true;
     }
 }
 
 impl Drop for LinkHandle {
     fn drop(&mut self) {
-        self.out.lock().closing = true;
-        self.streams.ready.wake.notify_one();
+        self.out.queue.lock().closing = true;
+        self.streams.send_queue.wake.notify_one();
         self.out.closing.notify_one();
     }
 }
@@ -155,12 +150,12 @@ pub(crate) fn open(
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let Connection { reader, writer, .. } = connection;
-    let queue = Queue { pen: Some(Pen::new(writer)), ..Queue::default() };
-    let out = Arc::new(Outgoing { queue: Mutex::new(queue), closing: Notify::new() });
+    let queue = Queue { writer: Some(FrameWriter::new(writer)), ..Queue::default() };
+    let out = Arc::new(Outgoing { queue: Lock::new(queue), closing: Notify::new() });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
-    let cut = CutOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
+    let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
-        let cut = cut;
+        let guard = guard;
         let reading = read(link, reader, Arc::clone(&streams), reports.clone());
         let writing = write(link, Arc::clone(&out), streams, reports.clone());
         // A link that was given up may not live on because the other side takes nothing.
@@ -179,7 +174,7 @@ pub(crate) fn open(
                 }
             }
         }
-        drop(cut);
+        drop(guard);
         // The driver may have gone first.
         let told = reports.send((link, Report::Gone)).await;
         drop(told);
@@ -208,15 +203,15 @@ async fn writer_unless_reader(
 }
 
 /// Ends the connection and the link's streams with the link, also where its task is aborted before it has begun.
-struct CutOnDrop {
+struct CloseOnDrop {
     streams: Arc<Mux>,
     out: Arc<Outgoing>,
 }
 
-impl Drop for CutOnDrop {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.out.lock().pen = None;
-        self.streams.cut();
+        self.out.queue.lock().writer = None;
+        self.streams.connection_lost();
     }
 }
 
@@ -229,7 +224,7 @@ async fn read(
     let (mut buffer, mut room) = (Buffer::default(), READ_LEAST);
     let mut told = Instant::now();
     loop {
-        buffer.make_room(room, &streams.ready.memory.chunks);
+        buffer.make_room(room, &streams.send_queue.buffers.large);
         match reader.read_buf(&mut buffer.bytes).await {
             // Much comes where much came.
             Ok(read @ 1..) => room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST),
@@ -257,24 +252,24 @@ async fn read(
 #[derive(Default)]
 struct Buffer {
     bytes: BytesMut,
-    is_chunk: bool,
+    is_pooled: bool,
 }
 
 impl Buffer {
     /// Room for about so much, in a chunk that is used again where much comes; a large one that is not needed is given
     /// back.
-    fn make_room(&mut self, room: usize, chunks: &Chunks) {
-        let Self { bytes, is_chunk } = self;
+    fn make_room(&mut self, room: usize, pool: &BufferPool) {
+        let Self { bytes, is_pooled } = self;
         let unused = bytes.is_empty() && bytes.capacity() > 8 * room;
         if !unused && bytes.capacity() - bytes.len() >= room / 2 {
             return;
         }
-        let large = room >= CHUNK_FROM;
-        let mut next = if large { chunks.take() } else { BytesMut::with_capacity(room + bytes.len()) };
+        let large = room >= POOL_FROM;
+        let mut next = if large { pool.take() } else { BytesMut::with_capacity(room + bytes.len()) };
         next.extend_from_slice(bytes);
         let full = std::mem::replace(bytes, next);
-        if std::mem::replace(is_chunk, large) {
-            chunks.put(full);
+        if std::mem::replace(is_pooled, large) {
+            pool.put(full);
         }
     }
 }
@@ -282,11 +277,11 @@ impl Buffer {
 /// All whole frames in the buffer; the streams' go to the streams.
 fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameError> {
     let mut messages = Vec::new();
-    while let Some(frame) = frame::take(buffer, &streams.ready.memory)? {
+    while let Some(frame) = frame::decode(buffer, &streams.send_queue.buffers)? {
         match frame {
             Frame::Message(message) => messages.push(message),
-            Frame::Stream(number, part) => {
-                if !streams.receive(number, part) {
+            Frame::Stream(number, frame) => {
+                if !streams.receive(number, frame) {
                     return Err(FrameError::BadStream);
                 }
             }
@@ -303,23 +298,23 @@ async fn write(
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> bool {
     loop {
-        let (mut pen, closing) = {
-            let mut queue = out.lock();
+        let (mut writer, closing) = {
+            let mut queue = out.queue.lock();
             // Nobody else keeps it.
-            let Some(mut pen) = queue.pen.take() else { return false };
-            pen.push(&mut queue.messages);
-            (pen, queue.closing)
+            let Some(mut writer) = queue.writer.take() else { return false };
+            writer.push(&mut queue.messages);
+            (writer, queue.closing)
         };
-        streams.take(STREAM_TURN).iter().for_each(|frame| pen.push_frame(frame));
-        if pen.is_done() {
+        streams.take(STREAM_TURN).iter().for_each(|frame| writer.push_frame(frame));
+        if writer.is_done() {
             if closing {
-                return pen.close().await.is_ok();
+                return writer.close().await.is_ok();
             }
-            out.lock().pen = Some(pen);
-            streams.ready.wake.notified().await;
+            out.queue.lock().writer = Some(writer);
+            streams.send_queue.wake.notified().await;
             continue;
         }
-        let cost = match poll_fn(|cx| pen.poll_write(cx)).await {
+        let cost = match poll_fn(|cx| writer.poll_write(cx)).await {
             Ok(cost) => cost,
             Err(error) => {
                 tracing::debug!(?link, %error, "cannot write to the connection");
@@ -327,8 +322,8 @@ async fn write(
             }
         };
         let tell = {
-            let mut queue = out.lock();
-            queue.pen = Some(pen);
+            let mut queue = out.queue.lock();
+            queue.writer = Some(writer);
             queue.note_sent(cost)
         };
         if tell && reports.send((link, Report::Sent)).await.is_err() && !closing {
@@ -346,8 +341,9 @@ mod tests {
 
     use super::*;
     use crate::identity::Identity;
-    use crate::stream::mux::Common;
-    use crate::wire::buffer_pool::Memory;
+    use crate::stream::handle::Path;
+    use crate::stream::mux::{SharedStreams, Side};
+    use crate::wire::buffer_pool::BufferPools;
 
     /// A link to a connection that holds so many bytes, and the connection's other end.
     fn linked(room: usize) -> (LinkHandle, DuplexStream) {
@@ -359,7 +355,8 @@ mod tests {
             peer: Identity::from_seed([2; 32]).id(),
             remote: SocketAddr::from(([127, 0, 0, 1], 1)),
         };
-        let streams = Mux::new(LinkId(1), connection.peer, true, false, Common::new(1 << 20));
+        let streams =
+            Mux::new(LinkId(1), connection.peer, Side::Dialler, Path::Direct, SharedStreams::new(1 << 20));
         let (reports, mut reported) = mpsc::channel(64);
         let (handle, run) = open(LinkId(1), connection, streams, reports);
         tokio::spawn(run);
@@ -373,10 +370,10 @@ mod tests {
 
     /// Reads so many messages, and the tokens in them.
     async fn read_tokens(far: &mut DuplexStream, count: usize) -> Vec<u64> {
-        let (mut bytes, mut tokens, memory) = (BytesMut::new(), Vec::new(), Memory::default());
+        let (mut bytes, mut tokens, buffers) = (BytesMut::new(), Vec::new(), BufferPools::default());
         while tokens.len() < count {
             assert!(far.read_buf(&mut bytes).await.unwrap() > 0, "ended after {tokens:?}");
-            while let Some(frame) = frame::take(&mut bytes, &memory).unwrap() {
+            while let Some(frame) = frame::decode(&mut bytes, &buffers).unwrap() {
                 let Frame::Message(Message::Control(control)) = frame else { panic!("{frame:?}") };
                 let Control::SplitCommit { token } = *control else { panic!("{control:?}") };
                 tokens.push(token);

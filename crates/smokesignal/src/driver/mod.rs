@@ -22,19 +22,20 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument as _;
 
-use crate::broadcast::{Batch, Hub};
+use crate::broadcast::{Batch, Mailbox};
 use crate::driver::dial::{connect, explain};
 use crate::error::{ConnectError, OpenError};
-use crate::event::Bus;
 use crate::event::Event;
+use crate::event::EventBus;
 use crate::peer::Peer;
 use crate::peers::Peers;
-use crate::stream::handle::NodeStream;
-use crate::stream::mux::{Common, Mux};
+use crate::stream::handle::{NodeStream, Path};
+use crate::stream::mux::{Mux, SharedStreams, Side};
+use crate::stream::relay_request::RelayRequest;
 use crate::transport::{Connection, Credentials, DialError, Endpoint};
 use crate::wire::frame::Reset;
 use link::{LinkHandle, Report};
-use relay::{Carried, Circuit};
+use relay::Relays;
 
 /// Batches from all links that wait for the driver; a link's reader waits when there are more.
 const REPORTS: usize = 64;
@@ -42,7 +43,7 @@ const REPORTS: usize = 64;
 const ROUNDS: usize = 8;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the application wants of the running node. All else goes through the [`Hub`] and the streams.
+/// What the application wants of the running node. All else goes through the [`Mailbox`] and the streams.
 #[derive(Debug)]
 pub(crate) enum Command {
     AddPeer { address: String, answer: oneshot::Sender<Result<Peer, ConnectError>> },
@@ -54,10 +55,10 @@ pub(crate) enum Command {
 /// What the driver shares with the application's handles.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) bus: Arc<Bus>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) bus: Arc<EventBus>,
     pub(crate) peers: Peers,
-    pub(crate) streams: Common,
+    pub(crate) streams: SharedStreams,
     /// Nodes in the network, by the last count.
     pub(crate) size: Arc<AtomicUsize>,
     /// Copies of messages that were received.
@@ -88,10 +89,10 @@ pub(crate) struct Driver {
     /// The last trouble with each seed, to be told once.
     troubles: BTreeMap<String, ConnectError>,
     credentials: Credentials,
-    carried: Carried,
-    /// Streams of neighbours that are to be carried.
-    circuits: mpsc::Receiver<Circuit>,
-    dial_tasks: JoinSet<(DialId, Way, Result<Connection, ConnectError>)>,
+    relays: Relays,
+    /// Requests of neighbours to relay a stream.
+    relay_requests: mpsc::Receiver<RelayRequest>,
+    dial_tasks: JoinSet<(DialId, Attempt, Result<Connection, ConnectError>)>,
     link_tasks: JoinSet<()>,
     report_sender: mpsc::Sender<(LinkId, Report)>,
     reports: mpsc::Receiver<(LinkId, Report)>,
@@ -116,7 +117,7 @@ struct Link {
 pub(crate) struct Limits {
     pub(crate) max_message: usize,
     pub(crate) find_timeout: Duration,
-    pub(crate) carry_idle: Duration,
+    pub(crate) relay_idle: Duration,
 }
 
 struct Open {
@@ -132,7 +133,7 @@ struct Request {
 
 /// How a connection was asked for.
 #[derive(Debug)]
-enum Way {
+enum Attempt {
     Dialled(Target),
     Relayed,
 }
@@ -142,12 +143,12 @@ enum Wake {
     Time,
     /// `None`: the last handle is gone.
     Command(Option<Command>),
-    Dialled((DialId, Way, Result<Connection, ConnectError>)),
+    Dialled((DialId, Attempt, Result<Connection, ConnectError>)),
     Connected {
         connection: Connection,
-        carried: bool,
+        path: Path,
     },
-    Circuit(Circuit),
+    RelayRequest(RelayRequest),
     Report((LinkId, Report)),
     /// To see what was written, or what has ended.
     Nothing,
@@ -164,15 +165,15 @@ impl Driver {
         commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     ) -> Self {
         let (report_sender, reports) = mpsc::channel(REPORTS);
-        let (circuit_sender, circuits) = mpsc::channel(REPORTS);
-        let streams = shared.streams.clone().with_circuits(circuit_sender);
+        let (relay_sender, relay_requests) = mpsc::channel(REPORTS);
+        let streams = shared.streams.clone().with_relay_requests(relay_sender);
         Self {
             core,
             shared: Shared { streams, ..shared },
             endpoint,
             credentials,
-            carried: Carried::new(limits.carry_idle),
-            circuits,
+            relays: Relays::new(limits.relay_idle),
+            relay_requests,
             seeds,
             max_message: limits.max_message,
             epoch,
@@ -226,9 +227,9 @@ impl Driver {
                 }
                 Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) => return self.vanish(),
-                Wake::Dialled((dial, way, outcome)) => self.dialled(dial, &way, outcome),
-                Wake::Connected { connection, carried } => self.connected(connection, None, carried),
-                Wake::Circuit(circuit) => self.circuit(circuit),
+                Wake::Dialled((dial, attempt, outcome)) => self.dialled(dial, &attempt, outcome),
+                Wake::Connected { connection, path } => self.connected(connection, None, path),
+                Wake::RelayRequest(request) => self.request(request),
                 Wake::Report((link, report)) => self.batch(link, report),
                 Wake::Nothing => {}
             }
@@ -245,10 +246,10 @@ impl Driver {
                 command = self.commands.recv() => Wake::Command(command),
                 Some(_) = self.link_tasks.join_next() => Wake::Nothing,
                 Some(Ok(dialled)) = self.dial_tasks.join_next() => Wake::Dialled(dialled),
-                Some(connection) = self.endpoint.accept(), if accepts => Wake::Connected { connection, carried: false },
-                Some(circuit) = self.circuits.recv() => Wake::Circuit(circuit),
-                connection = self.carried.arrived() => Wake::Connected { connection, carried: true },
-                () = self.shared.hub.written.notified() => Wake::Nothing,
+                Some(connection) = self.endpoint.accept(), if accepts => Wake::Connected { connection, path: Path::Direct },
+                Some(request) = self.relay_requests.recv() => Wake::RelayRequest(request),
+                connection = self.relays.arrived() => Wake::Connected { connection, path: Path::Relayed },
+                () = self.shared.mailbox.written.notified() => Wake::Nothing,
             }
         };
         if reports_first {
@@ -283,7 +284,7 @@ impl Driver {
             Command::Open { id, name, answer } => self.open(Open { id, name, answer }),
             Command::Stop(done) => {
                 if self.stopping.is_empty() {
-                    self.shared.hub.refuse_writes();
+                    self.shared.mailbox.refuse_writes();
                     let patience = if self.shared.peers.is_empty() { Duration::ZERO } else { STOP_TIMEOUT };
                     self.stop_by = Instant::now() + patience;
                     self.links.values().for_each(|link| link.handle.tell_all_sent());
@@ -328,19 +329,20 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, connection: Connection, dial: Option<DialId>, carried: bool) {
+    fn connected(&mut self, connection: Connection, dial: Option<DialId>, path: Path) {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let (id, remote) = (connection.peer, connection.remote);
         let dialled = dial.is_some();
-        let streams = Mux::new(link, id, dialled, carried, self.shared.streams.clone());
+        let side = if dialled { Side::Dialler } else { Side::Acceptor };
+        let streams = Mux::new(link, id, side, path, self.shared.streams.clone());
         let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
         self.link_tasks.spawn(run.in_current_span());
         if !self.stopping.is_empty() {
             handle.tell_all_sent();
         }
         self.links.insert(link, Link { handle, remote, id, dialled, peer: None });
-        if carried && !dialled {
+        if path == Path::Relayed && !dialled {
             self.core.handle_relayed(link, id, self.now());
         } else {
             self.core.handle_connected(link, id, dial, self.now());
@@ -348,31 +350,32 @@ impl Driver {
     }
 
     /// A neighbour wants something to be carried.
-    fn circuit(&mut self, circuit: Circuit) {
-        match self.core.relay(circuit.via, circuit.query, &circuit.target) {
+    fn request(&mut self, request: RelayRequest) {
+        match self.core.relay(request.via, request.query, &request.target) {
             proto::Relay::Accept => {
-                let Some(link) = self.links.get(&circuit.via) else { return };
-                self.carried.arrive(circuit, self.credentials.clone(), link.remote);
+                let Some(link) = self.links.get(&request.via) else { return };
+                self.relays.arrive(request, self.credentials.clone(), link.remote);
             }
             proto::Relay::Forward(link) => {
-                let (query, target) = (circuit.query, circuit.target);
+                let (query, target) = (request.query, request.target);
                 let onward = self.links.get(&link).map(|link| &link.handle.streams);
-                self.carried.relay(circuit, || onward?.carry(query, target));
+                self.relays.relay(request, || onward?.request_relay(query, target));
             }
-            proto::Relay::Refuse => circuit.stream.refuse(Reset::Refused),
+            proto::Relay::Refuse => request.stream.refuse(Reset::Refused),
         }
     }
 
-    fn dialled(&mut self, dial: DialId, way: &Way, outcome: Result<Connection, ConnectError>) {
+    fn dialled(&mut self, dial: DialId, attempt: &Attempt, outcome: Result<Connection, ConnectError>) {
         match outcome {
             Ok(connection) => {
-                if let Way::Dialled(Target::Name(name)) = way {
+                if let Attempt::Dialled(Target::Name(name)) = attempt {
                     self.troubles.remove(name);
                 }
-                self.connected(connection, Some(dial), matches!(way, Way::Relayed));
+                let path = if matches!(attempt, Attempt::Relayed) { Path::Relayed } else { Path::Direct };
+                self.connected(connection, Some(dial), path);
             }
             Err(error) => {
-                self.report_trouble(way, &error);
+                self.report_trouble(attempt, &error);
                 // Who answers with another id is reached all the same.
                 let refused = matches!(error, ConnectError::Refused(_) | ConnectError::WrongNode { .. });
                 self.failures.insert(dial, error);
@@ -384,9 +387,9 @@ impl Driver {
         }
     }
 
-    fn report_trouble(&mut self, way: &Way, error: &ConnectError) {
-        tracing::debug!(?way, %error, "cannot connect");
-        let Way::Dialled(Target::Name(seed)) = way else { return };
+    fn report_trouble(&mut self, attempt: &Attempt, error: &ConnectError) {
+        tracing::debug!(?attempt, %error, "cannot connect");
+        let Attempt::Dialled(Target::Name(seed)) = attempt else { return };
         if self.seeds.contains(seed) && self.troubles.get(seed) != Some(error) {
             self.troubles.insert(seed.clone(), error.clone());
             self.shared.bus.emit(&Event::SeedUnreachable { seed: seed.clone(), error: error.clone() });
@@ -404,17 +407,17 @@ impl Driver {
             self.links.values().for_each(|link| much |= link.handle.flush());
             if much {
                 self.note_sent();
-            } else if !self.shared.hub.has_next(|size| self.core.can_write(size)) {
+            } else if !self.shared.mailbox.has_next(|size| self.core.can_write(size)) {
                 return;
             }
         }
-        self.shared.hub.written.notify_one();
+        self.shared.mailbox.written.notify_one();
     }
 
     /// Gives the core what the application wrote, as far as it takes it; then, if the node is to stop, the wish to leave.
     fn take_written(&mut self) {
         let core = &mut self.core;
-        self.shared.hub.drain(|data| {
+        self.shared.mailbox.drain(|data| {
             let fits = core.can_write(data.len());
             if fits && core.broadcast(std::mem::take(data)).is_err() {
                 tracing::error!("the core refused a message that it had room for");
@@ -422,7 +425,7 @@ impl Driver {
             fits
         });
         let overdue = || Instant::now() >= self.stop_by || self.shared.peers.is_empty();
-        if !self.stopping.is_empty() && (self.shared.hub.has_written() == 0 || overdue()) {
+        if !self.stopping.is_empty() && (self.shared.mailbox.has_written() == 0 || overdue()) {
             self.core.leave(self.now());
         }
     }
@@ -442,7 +445,7 @@ impl Driver {
         while let Some(output) = self.core.poll_output(now) {
             match output {
                 Output::Deliver { from, seq, messages } => {
-                    self.shared.hub.arrived(from, seq, messages, &mut delivered);
+                    self.shared.mailbox.arrived(from, seq, messages, &mut delivered);
                 }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages could not be had");
@@ -452,7 +455,7 @@ impl Driver {
             }
         }
         if !delivered.is_empty() {
-            self.shared.hub.deliver(&delivered);
+            self.shared.mailbox.deliver(&delivered);
         }
         self.shared.size.store(self.core.network_size() as usize, Ordering::Relaxed);
         self.shared.copies.store(self.core.copies_received(), Ordering::Relaxed);
@@ -469,12 +472,11 @@ impl Driver {
                 let Some(link) = self.links.get(&via) else {
                     return self.core.handle_dial_failed(dial, DialFailure::Unanswered, self.now());
                 };
-                let stream = link.handle.streams.carry(query, id);
+                let stream = link.handle.streams.request_relay(query, id);
                 let connecting = relay::connect(stream, self.credentials.clone(), link.remote, id);
                 self.dial_tasks.spawn(async move {
-                    let outcome =
-                        connecting.await.map_err(|error| explain("the way through the network", error));
-                    (dial, Way::Relayed, outcome)
+                    let outcome = connecting.await.map_err(|error| explain("a relayed node", error));
+                    (dial, Attempt::Relayed, outcome)
                 });
             }
             Output::Dial { dial, target, expect, timeout } => {
@@ -484,7 +486,7 @@ impl Driver {
                     let outcome = tokio::time::timeout(timeout, connect(&*endpoint, &target, expect)).await;
                     let outcome =
                         outcome.unwrap_or_else(|_| Err(explain("a known node", DialError::TimedOut)));
-                    (dial, Way::Dialled(target), outcome)
+                    (dial, Attempt::Dialled(target), outcome)
                 });
             }
             Output::Close { link, reason } => {

@@ -14,12 +14,13 @@ use tracing::Instrument as _;
 
 use crate::error::StreamError;
 use crate::stream::handle::NodeStream;
+use crate::stream::relay_request::RelayRequest;
 use crate::transport::{Connection, Credentials, DialError};
 use crate::wire::frame::Reset;
 use smokesignal_proto::NodeId;
 
 /// Connections that a node carries for others at most; more are refused.
-const MAX_CARRIED: usize = 64;
+const MAX_RELAYED: usize = 64;
 /// Of these, those that one neighbour has asked for.
 const MAX_FOR_ONE: usize = 16;
 /// Connections to this node itself that have come through others and are not authenticated yet, at most.
@@ -30,55 +31,46 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// each other sooner.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What a neighbour wants to be carried.
-#[derive(Debug)]
-pub(crate) struct Circuit {
-    pub(crate) via: LinkId,
-    pub(crate) query: u64,
-    pub(crate) target: NodeId,
-    pub(crate) stream: NodeStream,
-}
-
 /// What is being carried here for others, and what is arriving.
 #[derive(Debug)]
-pub(crate) struct Carried {
+pub(crate) struct Relays {
     idle: Duration,
     relays: JoinSet<LinkId>,
     by_link: BTreeMap<LinkId, usize>,
     arriving: JoinSet<Option<Connection>>,
 }
 
-impl Carried {
+impl Relays {
     pub(crate) fn new(idle: Duration) -> Self {
         let (relays, arriving) = (JoinSet::new(), JoinSet::new());
         Self { idle: idle.max(IDLE), relays, by_link: BTreeMap::new(), arriving }
     }
 
     /// Carries between the two, or refuses.
-    pub(crate) fn relay(&mut self, circuit: Circuit, onward: impl FnOnce() -> Option<NodeStream>) {
-        let count = self.by_link.get(&circuit.via).copied().unwrap_or(0);
-        if count >= MAX_FOR_ONE || self.relays.len() >= MAX_CARRIED {
-            return circuit.stream.refuse(Reset::Busy);
+    pub(crate) fn relay(&mut self, request: RelayRequest, onward: impl FnOnce() -> Option<NodeStream>) {
+        let count = self.by_link.get(&request.via).copied().unwrap_or(0);
+        if count >= MAX_FOR_ONE || self.relays.len() >= MAX_RELAYED {
+            return request.stream.refuse(Reset::Busy);
         }
-        let Some(onward) = onward() else { return circuit.stream.refuse(Reset::Busy) };
-        self.by_link.insert(circuit.via, count + 1);
+        let Some(onward) = onward() else { return request.stream.refuse(Reset::Busy) };
+        self.by_link.insert(request.via, count + 1);
         let idle = self.idle;
         self.relays.spawn(async move {
-            relay(circuit.stream, onward, idle).await;
-            circuit.via
+            relay(request.stream, onward, idle).await;
+            request.via
         });
     }
 
     /// Finds out who is at the other end, or refuses.
-    pub(crate) fn arrive(&mut self, circuit: Circuit, credentials: Credentials, remote: SocketAddr) {
+    pub(crate) fn arrive(&mut self, request: RelayRequest, credentials: Credentials, remote: SocketAddr) {
         if self.arriving.len() >= MAX_ARRIVING {
-            return circuit.stream.refuse(Reset::Busy);
+            return request.stream.refuse(Reset::Busy);
         }
         let arriving = async move {
-            match timeout(TIMEOUT, credentials.accept(circuit.stream, remote)).await {
+            match timeout(TIMEOUT, credentials.accept(request.stream, remote)).await {
                 Ok(Ok(connection)) => return Some(connection),
-                Ok(Err(error)) => tracing::debug!(%error, "a carried connection was not completed"),
-                Err(_) => tracing::debug!("a carried connection was not completed in time"),
+                Ok(Err(error)) => tracing::debug!(%error, "a relayed connection was not completed"),
+                Err(_) => tracing::debug!("a relayed connection was not completed in time"),
             }
             None
         };
@@ -115,7 +107,7 @@ pub(crate) async fn connect(
     remote: SocketAddr,
     id: NodeId,
 ) -> Result<Connection, DialError> {
-    let Some(stream) = stream else { return Err(DialError::Io("there is no neighbour that carries".into())) };
+    let Some(stream) = stream else { return Err(DialError::Io("no neighbour can relay".into())) };
     timeout(TIMEOUT, credentials.connect(stream, remote, Some(id))).await.unwrap_or(Err(DialError::TimedOut))
 }
 
@@ -134,15 +126,15 @@ async fn relay(one: NodeStream, other: NodeStream, patience: Duration) {
         biased;
         _ = both => {}
         () = idle => {
-            one.break_off("nothing was carried for too long");
-            other.break_off("nothing was carried for too long");
+            one.abort("relay idle timeout");
+            other.abort("relay idle timeout");
         }
     }
 }
 
 async fn pump(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
     loop {
-        match from.piece().await {
+        match from.read_fragment().await {
             Ok(Some((data, end))) => {
                 moved.fetch_add(1, Ordering::Relaxed);
                 if to.put(data, end).await.is_err() {
@@ -150,8 +142,8 @@ async fn pump(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
                 }
             }
             Ok(None) => return to.finish(),
-            Err(StreamError::Reset(reason)) => return to.break_off(&reason),
-            Err(error) => return to.break_off(&format!("a carrier: {error}")),
+            Err(StreamError::Reset(reason)) => return to.abort(&reason),
+            Err(error) => return to.abort(&format!("at a relay: {error}")),
         }
     }
 }
@@ -169,7 +161,8 @@ mod tests {
     use crate::identity::Identity;
     use crate::stream::accept::Acceptor;
     use crate::stream::accept::Acceptors;
-    use crate::stream::mux::{Common, Mux};
+    use crate::stream::handle::Path;
+    use crate::stream::mux::{Mux, SharedStreams, Side};
 
     /// What a hostile carrier does to each piece that passes.
     #[derive(Debug, Clone, Copy)]
@@ -191,7 +184,7 @@ mod tests {
     }
 
     /// Passes on what comes, until it does harm, once, somewhere after `begin` bytes.
-    async fn carry(
+    async fn pass_on(
         mut from: impl tokio::io::AsyncRead + Unpin,
         mut to: impl tokio::io::AsyncWrite + Unpin,
         harm: Option<Harm>,
@@ -228,22 +221,22 @@ mod tests {
         let ((one, near), (far, other)) = (duplex(64 * 1024), duplex(64 * 1024));
         let ((near_reader, near_writer), (far_reader, far_writer)) =
             (tokio::io::split(near), tokio::io::split(far));
-        tokio::spawn(carry(near_reader, far_writer, forth.then_some(harm), begin, chance));
-        tokio::spawn(carry(far_reader, near_writer, (!forth).then_some(harm), begin, chance));
+        tokio::spawn(pass_on(near_reader, far_writer, forth.then_some(harm), begin, chance));
+        tokio::spawn(pass_on(far_reader, near_writer, (!forth).then_some(harm), begin, chance));
         (one, other)
     }
 
-    fn open(connection: Connection, number: u64, dialled: bool, acceptors: &Common) -> LinkHandle {
+    fn open(connection: Connection, number: u64, side: Side, acceptors: &SharedStreams) -> LinkHandle {
         let (reports, mut reported) = mpsc::channel(64);
         let link = LinkId(number);
-        let streams = Mux::new(link, connection.peer, dialled, true, acceptors.clone());
+        let streams = Mux::new(link, connection.peer, side, Path::Relayed, acceptors.clone());
         let (handle, run) = link::open(link, connection, Arc::clone(&streams), reports);
         tokio::spawn(run);
         // As the driver does it: who breaks the rules is dropped, and so is what is over.
         tokio::spawn(async move {
             while let Some((_, report)) = reported.recv().await {
                 if matches!(report, link::Report::Violation(_) | link::Report::Gone) {
-                    streams.cut();
+                    streams.connection_lost();
                     return;
                 }
             }
@@ -251,8 +244,8 @@ mod tests {
         handle
     }
 
-    fn common() -> (Common, Acceptor) {
-        let common = Common::new(1 << 20);
+    fn common() -> (SharedStreams, Acceptor) {
+        let common = SharedStreams::new(1 << 20);
         let acceptor = Acceptors::accept(&common.acceptors, "test".into()).unwrap();
         (common, acceptor)
     }
@@ -266,7 +259,8 @@ mod tests {
         let both = timeout(TIMEOUT, async { tokio::join!(dialled, other_is.accept(other, nowhere)) });
         let (Ok(dialled), Ok(accepted)) = both.await.ok()? else { return None };
         let ((here, _keep), (there, mut acceptor)) = (common(), common());
-        let (one, _other) = (open(dialled, 1, true, &here), open(accepted, 2, false, &there));
+        let (one, _other) =
+            (open(dialled, 1, Side::Dialler, &here), open(accepted, 2, Side::Acceptor, &there));
         let writing = one.streams.open("test").unwrap();
         tokio::spawn(async move {
             for number in 0..CHUNKS {
@@ -303,7 +297,7 @@ mod tests {
 
     /// Rule: bytes arrive in order or the stream fails; they are never wrong, and never silently short.
     #[tokio::test(start_paused = true)]
-    async fn whatever_a_carrier_does_nothing_wrong_is_read_and_no_end_is_told_that_was_not_meant() {
+    async fn a_relay_can_end_a_stream_but_neither_change_nor_shorten_what_is_read() {
         let mut chance = 1;
         for round in 0..120_u64 {
             let harm = HARMS[(round % 6) as usize];

@@ -13,16 +13,16 @@ impl Driver {
     /// After leaving: lets the links write out what they hold and close.
     pub(super) async fn finish(mut self) {
         self.dial_tasks.abort_all();
-        // What others carry goes over the links, and so it has to end first.
-        let carried = self.links.iter().filter(|(_, link)| link.handle.streams.is_carried());
-        let carried: Vec<_> =
-            carried.map(|(link, entry)| (*link, Arc::clone(&entry.handle.streams))).collect();
-        carried.iter().for_each(|(link, _)| self.forget(*link));
-        self.wait_for_links(|| carried.iter().all(|(_, streams)| streams.is_cut())).await;
+        // Relayed connections go over the links, and so they have to end first.
+        let relayed = self.links.iter().filter(|(_, link)| link.handle.streams.is_relayed());
+        let relayed: Vec<_> =
+            relayed.map(|(link, entry)| (*link, Arc::clone(&entry.handle.streams))).collect();
+        relayed.iter().for_each(|(link, _)| self.forget(*link));
+        self.wait_for_links(|| relayed.iter().all(|(_, streams)| streams.is_closed())).await;
         self.forget_all();
         self.wait_for_links(|| false).await;
         self.shared.size.store(0, Ordering::Relaxed);
-        let lost = self.shared.hub.close();
+        let lost = self.shared.mailbox.close();
         if lost > 0 {
             tracing::warn!(lost, "stopped before the last messages could be sent: they are lost");
         }
@@ -60,7 +60,7 @@ impl Driver {
         self.endpoint.close();
         self.link_tasks.abort_all();
         self.forget_all();
-        self.shared.hub.close();
+        self.shared.mailbox.close();
         self.shared.bus.close();
     }
 }

@@ -33,7 +33,7 @@ impl Driver {
         if !kept {
             return self.forget(link);
         }
-        self.links[&link].handle.streams.neighbour.cut();
+        self.links[&link].handle.streams.neighbour.connection_lost();
         self.serving.insert(link, None);
     }
 
@@ -66,8 +66,8 @@ impl Driver {
         if now >= self.check_stuck {
             self.check_stuck = now + IDLE / 6;
             self.links.values().for_each(|link| link.handle.streams.abandon(now, IDLE));
-            self.shared.streams.memory.trim();
-            self.shared.hub.trim();
+            self.shared.streams.buffers.trim();
+            self.shared.mailbox.trim();
         }
         let mut idle = Vec::new();
         for (link, since) in &mut self.serving {

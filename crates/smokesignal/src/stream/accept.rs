@@ -1,12 +1,13 @@
 //! Who takes the streams that others open.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::error::AcceptError;
+use crate::lock::Lock;
 use crate::stream::handle::NodeStream;
 use crate::wire::frame::Reset;
 
@@ -15,7 +16,7 @@ const BACKLOG: usize = 128;
 
 /// The names this node accepts.
 #[derive(Debug, Default)]
-pub(crate) struct Acceptors(Mutex<BTreeMap<String, mpsc::Sender<NodeStream>>>);
+pub(crate) struct Acceptors(Lock<BTreeMap<String, mpsc::Sender<NodeStream>>>);
 
 /// Streams of one name that other nodes open to this one. From [`Node::accept`](crate::Node::accept).
 ///
@@ -51,7 +52,7 @@ pub struct Acceptor {
 
 impl Acceptors {
     pub(crate) fn accept(self: &Arc<Self>, name: String) -> Result<Acceptor, AcceptError> {
-        let mut names = self.lock();
+        let mut names = self.0.lock();
         if names.contains_key(&name) {
             return Err(AcceptError::Taken(name));
         }
@@ -62,16 +63,12 @@ impl Acceptors {
 
     /// Somebody opened a stream. Who cannot have it is told why.
     pub(crate) fn offer(&self, name: &str, stream: NodeStream) {
-        let Some(acceptor) = self.lock().get(name).cloned() else { return stream.refuse(Reset::Refused) };
+        let Some(acceptor) = self.0.lock().get(name).cloned() else { return stream.refuse(Reset::Refused) };
         match acceptor.try_send(stream) {
             Ok(()) => {}
             Err(TrySendError::Full(stream)) => stream.refuse(Reset::Busy),
             Err(TrySendError::Closed(stream)) => stream.refuse(Reset::Refused),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<NodeStream>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,7 +81,7 @@ impl Acceptor {
     /// The next stream that somebody opened. Nothing is lost if the future is dropped. `None` once the node is dropped.
     pub async fn recv(&mut self) -> Option<NodeStream> {
         let stream = self.streams.recv().await?;
-        stream.say_taken();
+        stream.acknowledge();
         Some(stream)
     }
 }
@@ -92,7 +89,7 @@ impl Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         if let Some(acceptors) = self.acceptors.upgrade() {
-            acceptors.lock().remove(&self.name);
+            acceptors.0.lock().remove(&self.name);
         }
         self.streams.close();
         while let Ok(stream) = self.streams.try_recv() {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::StreamError;
 use crate::stream::Stream;
-use crate::wire::frame::{MAX_REASON, Part, Reset};
+use crate::wire::frame::{MAX_REASON, Reset, StreamFrame};
 use smokesignal_proto::NodeId;
 
 /// The way that a stream's bytes take.
@@ -44,13 +44,19 @@ pub enum Path {
     Relayed,
 }
 
-/// Of one connection.
-#[derive(Debug, Default)]
-pub(crate) struct Way {
-    /// It is the link to a neighbour.
+/// The path of one connection, which all of its streams share.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Whether the connection is the link to a neighbour.
     pub(crate) is_link: AtomicBool,
-    /// Its bytes go through other nodes.
-    pub(crate) carried: bool,
+    /// The path while it is not.
+    pub(crate) base: Path,
+}
+
+impl Route {
+    pub(crate) const fn new(base: Path) -> Self {
+        Self { is_link: AtomicBool::new(false), base }
+    }
 }
 
 /// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::recv`](crate::Acceptor::recv).
@@ -94,7 +100,7 @@ pub struct NodeStream {
     stream: Arc<Stream>,
     peer: NodeId,
     name: Arc<str>,
-    way: Arc<Way>,
+    route: Arc<Route>,
     max_message: usize,
 }
 
@@ -103,10 +109,10 @@ impl NodeStream {
         stream: Arc<Stream>,
         peer: NodeId,
         name: Arc<str>,
-        way: Arc<Way>,
+        route: Arc<Route>,
         max_message: usize,
     ) -> Self {
-        Self { stream, peer, name, way, max_message }
+        Self { stream, peer, name, route, max_message }
     }
 
     /// The node at the other end.
@@ -122,11 +128,7 @@ impl NodeStream {
     /// The way its bytes take now. The network reorders itself: the link to a neighbour may be given up, while the stream
     /// goes on.
     pub fn path(&self) -> Path {
-        match (self.way.is_link.load(Ordering::Relaxed), self.way.carried) {
-            (true, _) => Path::Neighbour,
-            (false, true) => Path::Relayed,
-            (false, false) => Path::Direct,
-        }
+        if self.route.is_link.load(Ordering::Relaxed) { Path::Neighbour } else { self.route.base }
     }
 
     /// Waits until the other side's application has taken the stream. There is no need to: writes go out at once, and fail
@@ -136,7 +138,7 @@ impl NodeStream {
     /// [`StreamError::Refused`] if nobody there accepts the name, [`StreamError::Busy`] if it is too much,
     /// [`StreamError::ConnectionLost`] if the connection broke. The stream is over then.
     pub async fn accepted(&self) -> Result<(), StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_answered(cx)).await
+        std::future::poll_fn(|cx| self.stream.poll_accepted(cx)).await
     }
 
     /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. It puts those above 24 KiB together out of a
@@ -167,7 +169,7 @@ impl NodeStream {
         self.stream.finish();
     }
 
-    /// Waits until all that was written, and the end if it was [said](Self::finish), is on its way. It has not been read
+    /// Waits until all that was written, and the end if it was [said](Self::finish), is on its route. It has not been read
     /// then: that only the other side can say.
     ///
     /// # Errors
@@ -179,10 +181,10 @@ impl NodeStream {
 
     /// Ends both directions at once. The other side's reads and writes fail with `reason`, of which it sees 255 bytes.
     pub fn reset(self, reason: &str) {
-        self.break_off(reason);
+        self.abort(reason);
     }
 
-    pub(crate) fn break_off(&self, reason: &str) {
+    pub(crate) fn abort(&self, reason: &str) {
         let longest = reason.len().min(MAX_REASON);
         let end = (0..=longest).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
         self.stream.reset(Reset::Reason(reason[..end].to_owned()));
@@ -193,8 +195,8 @@ impl NodeStream {
     }
 
     /// Tells the other side that the application has it now.
-    pub(crate) fn say_taken(&self) {
-        self.stream.announce(Part::Credit(0));
+    pub(crate) fn acknowledge(&self) {
+        self.stream.announce(StreamFrame::Credit(0));
     }
 
     /// As [`recv`](Self::recv), but a longer chunk is cut there.
@@ -208,8 +210,8 @@ impl NodeStream {
     }
 
     /// What has come next, as it came, and whether a write ended there.
-    pub(crate) async fn piece(&self) -> Result<Option<(Bytes, bool)>, StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_piece(cx)).await
+    pub(crate) async fn read_fragment(&self) -> Result<Option<(Bytes, bool)>, StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_fragment(cx)).await
     }
 
     /// Writes a part of a chunk, or its end.
@@ -220,7 +222,7 @@ impl NodeStream {
 
 impl Drop for NodeStream {
     fn drop(&mut self) {
-        self.stream.let_go();
+        self.stream.detach();
     }
 }
 

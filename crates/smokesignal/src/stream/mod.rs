@@ -6,10 +6,11 @@ pub(crate) mod budget;
 pub(crate) mod handle;
 pub(crate) mod mux;
 mod recv;
+pub(crate) mod relay_request;
 mod send;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::StreamError;
+use crate::lock::Lock;
 use crate::stream::budget::Budget;
-use crate::wire::buffer_pool::Memory;
-use crate::wire::frame::{Part, Reset};
+use crate::wire::buffer_pool::BufferPools;
+use crate::wire::frame::{Reset, StreamFrame};
 
 /// The neighbour's own stream, see [`Peer`](crate::Peer), may have this much in flight or unread in each direction from
 /// the beginning: fills a link of 100 MB/s at 2.5 ms.
@@ -37,23 +39,23 @@ const LEAST_COST: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Stream {
     number: u32,
-    state: Mutex<State>,
-    ready: Arc<Ready>,
+    state: Lock<State>,
+    send_queue: Arc<SendQueue>,
     budget: Option<Budget>,
 }
 
 /// The streams of one connection that have something to send, and what wakes its writer.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct SendQueue {
     /// `None` once the connection is gone: who waited here would keep itself alive.
-    turns: Mutex<Option<VecDeque<Arc<Stream>>>>,
+    turns: Lock<Option<VecDeque<Arc<Stream>>>>,
     pub(crate) wake: Notify,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) buffers: Arc<BufferPools>,
 }
 
 #[derive(Debug)]
 struct State {
-    incoming: VecDeque<Piece>,
+    incoming: VecDeque<Fragment>,
     /// What the other side may have on its way or unread here.
     window: usize,
     /// Bytes the other side may still send.
@@ -67,18 +69,18 @@ struct State {
     /// Credit is to be returned at once.
     hurry: bool,
     /// The other side has said anything yet.
-    answered: bool,
+    accepted: bool,
     /// The head of a write that [`Stream::poll_recv`] is putting together.
     partial: BytesMut,
     /// What it takes: of the window, whose credit is not returned yet, and beyond that of the budget.
     partial_cost: (usize, usize),
     incoming_end: End,
     /// To be sent before all else.
-    announce: Vec<Part>,
+    announce: Vec<StreamFrame>,
     outgoing: VecDeque<(Bytes, bool)>,
     outgoing_bytes: usize,
-    /// What large writes are copied into, while any are unsent.
-    chunk: Option<BytesMut>,
+    /// The buffer that large writes are copied into, while any are unsent.
+    write_buffer: Option<BytesMut>,
     credit: usize,
     /// The other side knows that there is more than its credit.
     told_blocked: bool,
@@ -99,7 +101,7 @@ struct State {
 
 /// Data that has arrived and was not read.
 #[derive(Debug)]
-struct Piece {
+struct Fragment {
     data: Bytes,
     /// A write ended here.
     end: bool,
@@ -128,30 +130,31 @@ enum Fin {
     Gone,
 }
 
-impl Ready {
-    pub(crate) fn new(memory: Arc<Memory>) -> Self {
-        Self { turns: Mutex::new(Some(VecDeque::new())), wake: Notify::new(), memory }
+impl SendQueue {
+    pub(crate) fn new(buffers: Arc<BufferPools>) -> Self {
+        Self { turns: Lock::new(Some(VecDeque::new())), wake: Notify::new(), buffers }
     }
 
     /// The stream whose turn it is.
     pub(crate) fn next(&self) -> Option<Arc<Stream>> {
-        self.lock().as_mut()?.pop_front()
+        self.turns.lock().as_mut()?.pop_front()
     }
 
     /// Nothing will be sent any more.
     pub(crate) fn close(&self) {
-        let streams = self.lock().take();
+        let streams = self.turns.lock().take();
         drop(streams);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Arc<Stream>>>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Stream {
     /// `window` in both directions; it grows as far as the `budget` allows.
-    pub(crate) fn new(number: u32, window: usize, ready: Arc<Ready>, budget: Option<Budget>) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u32,
+        window: usize,
+        send_queue: Arc<SendQueue>,
+        budget: Option<Budget>,
+    ) -> Arc<Self> {
         let state = State {
             incoming: VecDeque::new(),
             window,
@@ -160,14 +163,14 @@ impl Stream {
             starved: false,
             received: 0,
             hurry: false,
-            answered: false,
+            accepted: false,
             partial: BytesMut::new(),
             partial_cost: (0, 0),
             incoming_end: End::Open,
             announce: Vec::new(),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
-            chunk: None,
+            write_buffer: None,
             credit: window,
             told_blocked: false,
             fin: Fin::Open,
@@ -179,39 +182,35 @@ impl Stream {
             readers: Vec::new(),
             writers: Vec::new(),
         };
-        Arc::new(Self { number, state: Mutex::new(state), ready, budget })
+        Arc::new(Self { number, state: Lock::new(state), send_queue, budget })
     }
 
     pub(crate) const fn number(&self) -> u32 {
         self.number
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// There is something to send.
-    fn kick(self: &Arc<Self>, state: &mut State) {
+    fn schedule(self: &Arc<Self>, state: &mut State) {
         if !std::mem::replace(&mut state.queued, true)
-            && let Some(turns) = self.ready.lock().as_mut()
+            && let Some(turns) = self.send_queue.turns.lock().as_mut()
         {
             turns.push_back(Arc::clone(self));
         }
-        self.ready.wake.notify_one();
+        self.send_queue.wake.notify_one();
     }
 
     // For the application.
 
     /// Says so before anything else: that the stream begins.
-    pub(crate) fn announce(self: &Arc<Self>, part: Part) {
-        let mut state = self.lock();
-        state.announce.push(part);
-        self.kick(&mut state);
+    pub(crate) fn announce(self: &Arc<Self>, frame: StreamFrame) {
+        let mut state = self.state.lock();
+        state.announce.push(frame);
+        self.schedule(&mut state);
     }
 
     /// Ready once the end of the stream, and so all before it, is with the connection; or nothing can be sent any more.
     pub(crate) fn poll_finished(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match state.fin {
             Fin::Sent | Fin::Gone => Poll::Ready(()),
             Fin::Open | Fin::Wanted => pending(&mut state.writers, cx),
@@ -219,67 +218,73 @@ impl Stream {
     }
 
     /// Ready once the other side has answered in any way, or refused.
-    pub(crate) fn poll_answered(&self, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
-        let mut state = self.lock();
+    pub(crate) fn poll_accepted(&self, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut state = self.state.lock();
         match &state.over {
             Some(error @ (StreamError::Refused | StreamError::Busy | StreamError::ConnectionLost)) => {
                 Poll::Ready(Err(error.clone()))
             }
             Some(_) => Poll::Ready(Ok(())),
-            None if state.answered => Poll::Ready(Ok(())),
+            None if state.accepted => Poll::Ready(Ok(())),
             None => pending(&mut state.readers, cx),
         }
     }
 
     /// No more writes; the other side reads the end of the stream after what was written.
     pub(crate) fn finish(self: &Arc<Self>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.fin == Fin::Open {
             state.fin = Fin::Wanted;
-            self.kick(&mut state);
+            self.schedule(&mut state);
         }
     }
 
     /// No more reads: what arrives is thrown away, and the other side is told.
     pub(crate) fn stop_reading(self: &Arc<Self>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.incoming_end == End::Open {
             state.incoming_end = End::Stopped;
-            state.announce.push(Part::Stop);
-            self.kick(&mut state);
+            state.announce.push(StreamFrame::Stop);
+            self.schedule(&mut state);
         }
         state.incoming.clear();
         self.take_partial(&mut state);
     }
 
     /// The application has dropped it: what it has written is still sent.
-    pub(crate) fn let_go(self: &Arc<Self>) {
-        self.lock().dropped = true;
+    pub(crate) fn detach(self: &Arc<Self>) {
+        self.state.lock().dropped = true;
         self.finish();
         self.stop_reading();
     }
 
     /// Ends both directions at once: the other side is told why, what it has not read is lost.
     pub(crate) fn reset(self: &Arc<Self>, reset: Reset) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.is_over() {
             return;
         }
-        state.break_off(StreamError::Closed);
+        self.abort_with(&mut state, StreamError::Closed, reset);
+    }
+
+    /// Ends both directions: this side sees `error`, the other one the `reset`.
+    fn abort_with(self: &Arc<Self>, state: &mut State, error: StreamError, reset: Reset) {
+        state.abort(error);
         state.incoming.clear();
-        state.announce.push(Part::Reset(reset));
-        self.kick(&mut state);
+        self.take_partial(state);
+        state.announce.push(StreamFrame::Reset(reset));
+        self.schedule(state);
     }
 
     // For the connection.
 
     /// A frame of the stream. False: the other side broke the rules.
-    pub(crate) fn receive(self: &Arc<Self>, part: Part) -> bool {
-        let mut state = self.lock();
-        state.answered = true;
-        match part {
-            Part::Open(_) | Part::Carry { .. } => return false,
-            Part::Data { data, end } => {
+    pub(crate) fn receive(self: &Arc<Self>, frame: StreamFrame) -> bool {
+        let mut state = self.state.lock();
+        state.accepted = true;
+        match frame {
+            StreamFrame::Open(_) | StreamFrame::Carry { .. } => return false,
+            StreamFrame::Data { data, end } => {
                 let cost = cost(data.len());
                 // After a stop or a reset of ours there may be data on its way, within its credit.
                 if cost > state.allowed || state.incoming_end == End::Finished {
@@ -288,37 +293,37 @@ impl Stream {
                 state.allowed -= cost;
                 state.received = state.received.saturating_add(cost);
                 if state.incoming_end == End::Open {
-                    state.incoming.push_back(Piece { data, end, cost });
+                    state.incoming.push_back(Fragment { data, end, cost });
                 }
             }
-            Part::Credit(bytes) => {
+            StreamFrame::Credit(bytes) => {
                 state.credit = state.credit.saturating_add(bytes as usize);
                 if state.credit > MAX_WINDOW {
                     return false;
                 }
                 state.told_blocked = false;
                 if !state.outgoing.is_empty() {
-                    self.kick(&mut state);
+                    self.schedule(&mut state);
                 }
             }
-            Part::Blocked => {
+            StreamFrame::Blocked => {
                 state.starved = true;
                 self.maybe_grow(&mut state);
             }
-            Part::Fin => match state.incoming_end {
+            StreamFrame::Fin => match state.incoming_end {
                 End::Open => state.incoming_end = End::Finished,
                 End::Finished => return false,
                 // A stop or a reset of ours crossed with it.
                 End::Stopped | End::Broken => {}
             },
-            Part::Stop => {
+            StreamFrame::Stop => {
                 if matches!(state.fin, Fin::Open | Fin::Wanted) {
                     state.over.get_or_insert(StreamError::Stopped);
                     state.fin = Fin::Gone;
                     state.drop_outgoing();
                 }
             }
-            Part::Reset(reset) => state.break_off(match reset {
+            StreamFrame::Reset(reset) => state.abort(match reset {
                 Reset::Refused => StreamError::Refused,
                 Reset::Busy => StreamError::Busy,
                 Reset::Reason(reason) => StreamError::Reset(reason),
@@ -331,7 +336,7 @@ impl Stream {
 
     /// The application has dropped it, and for so long the other side has taken nothing of what is unsent.
     pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.dropped || state.fin != Fin::Wanted {
             return false;
         }
@@ -346,10 +351,10 @@ impl Stream {
     }
 
     /// The connection is gone: writes fail, and so do reads after what has arrived.
-    pub(crate) fn cut(&self) {
-        let mut state = self.lock();
+    pub(crate) fn connection_lost(&self) {
+        let mut state = self.state.lock();
         if !state.is_over() {
-            state.break_off(StreamError::ConnectionLost);
+            state.abort(StreamError::ConnectionLost);
         }
         wake(&mut state.readers);
         wake(&mut state.writers);
@@ -357,7 +362,7 @@ impl Stream {
 
     /// Nothing more is to come or to be sent.
     pub(crate) fn is_over(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         state.is_over() && state.announce.is_empty()
     }
 }
@@ -372,7 +377,7 @@ impl State {
         self.incoming_end != End::Open && matches!(self.fin, Fin::Sent | Fin::Gone)
     }
 
-    fn break_off(&mut self, error: StreamError) {
+    fn abort(&mut self, error: StreamError) {
         if self.incoming_end == End::Open {
             self.incoming_end = End::Broken;
         }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
-use super::{End, MAX_WINDOW, Piece, State, Stream, pending};
+use super::{End, Fragment, MAX_WINDOW, State, Stream, pending};
 use crate::error::StreamError;
-use crate::wire::frame::{Part, Reset};
+use crate::wire::frame::Reset;
 
 impl Stream {
     pub(crate) fn poll_read(
@@ -17,7 +17,7 @@ impl Stream {
         cx: &Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let before = buf.filled().len();
         let mut consumed = 0;
         // What a `recv` that was given up had put together comes first.
@@ -54,12 +54,12 @@ impl Stream {
     }
 
     /// What has come next, as it came, and whether a write ended there; `None` at the end.
-    pub(crate) fn poll_piece(
+    pub(crate) fn poll_fragment(
         self: &Arc<Self>,
         cx: &Context<'_>,
     ) -> Poll<Result<Option<(Bytes, bool)>, StreamError>> {
-        let mut state = self.lock();
-        if let Some(Piece { data, end, cost }) = state.incoming.pop_front() {
+        let mut state = self.state.lock();
+        if let Some(Fragment { data, end, cost }) = state.incoming.pop_front() {
             self.consume(&mut state, cost);
             return Poll::Ready(Ok(Some((data, end))));
         }
@@ -76,9 +76,9 @@ impl Stream {
         cx: &Context<'_>,
         limit: usize,
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut consumed = 0;
-        while let Some(Piece { data, end, cost }) = state.incoming.pop_front() {
+        while let Some(Fragment { data, end, cost }) = state.incoming.pop_front() {
             if end && state.partial.is_empty() {
                 self.consume(&mut state, consumed + cost);
                 return Poll::Ready(Ok(Some(data)));
@@ -91,7 +91,7 @@ impl Stream {
                 state.partial_cost = (0, beyond + held + cost);
                 consumed += held + cost;
             } else {
-                self.give_up(&mut state);
+                self.abort_with(&mut state, StreamError::Busy, Reset::Busy);
                 return Poll::Ready(Err(StreamError::Busy));
             }
             state.partial.extend_from_slice(&data);
@@ -131,20 +131,11 @@ impl Stream {
         window
     }
 
-    /// There is no room for what the other side sends.
-    fn give_up(self: &Arc<Self>, state: &mut State) {
-        state.break_off(StreamError::Busy);
-        state.incoming.clear();
-        self.take_partial(state);
-        state.announce.push(Part::Reset(Reset::Busy));
-        self.kick(state);
-    }
-
     fn consume(self: &Arc<Self>, state: &mut State, bytes: usize) {
         state.consumed += bytes;
         self.maybe_grow(state);
         if state.consumed >= state.credit_step() {
-            self.kick(state);
+            self.schedule(state);
         }
     }
 
@@ -164,7 +155,7 @@ impl Stream {
         // What was read so far helps the writer more than all that could be gathered.
         if state.consumed > 0 {
             state.hurry = true;
-            self.kick(state);
+            self.schedule(state);
         }
     }
 }

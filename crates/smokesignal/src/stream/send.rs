@@ -8,19 +8,19 @@ use bytes::Bytes;
 
 use super::{End, Fin, LEAST_COST, State, Stream, cost, pending, wake};
 use crate::error::StreamError;
-use crate::wire::buffer_pool::{CHUNK, Memory};
-use crate::wire::frame::{Frame, MAX_STREAM_DATA, Part};
+use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPools};
+use crate::wire::frame::{Frame, MAX_STREAM_DATA, StreamFrame};
 
 /// Bytes written and not yet sent at most; then writes wait. 512 KiB: enough for a writer and a connection that run on two
 /// processors to wait for each other rarely.
 const SEND_BUFFER: usize = 512 * 1024;
 /// A write from this size on is copied into a chunk, at most as much at once as fits into one. 64 KiB, a quarter of it: a
 /// stream that is not read on the other side must not keep much more than it has written.
-const COPY_TO_CHUNK: usize = CHUNK / 4;
+const POOL_COPY_FROM: usize = BUFFER_SIZE / 4;
 
 impl Stream {
     pub(crate) fn poll_write(self: &Arc<Self>, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.fin != Fin::Open {
             return Poll::Ready(Err(state.write_error().into()));
         }
@@ -31,10 +31,10 @@ impl Stream {
         if room == 0 {
             return pending(&mut state.writers, cx);
         }
-        let part = buf.len().min(room).min(CHUNK);
-        let data = state.copy(&buf[..part], &self.ready.memory);
+        let part = buf.len().min(room).min(BUFFER_SIZE);
+        let data = state.copy(&buf[..part], &self.send_queue.buffers);
         state.queue(data, true);
-        self.kick(&mut state);
+        self.schedule(&mut state);
         Poll::Ready(Ok(part))
     }
 
@@ -46,7 +46,7 @@ impl Stream {
         data: &mut Bytes,
         end: bool,
     ) -> Poll<Result<(), StreamError>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.fin != Fin::Open {
             return Poll::Ready(Err(state.write_error()));
         }
@@ -55,13 +55,13 @@ impl Stream {
             return pending(&mut state.writers, cx);
         }
         state.queue(std::mem::take(data), end);
-        self.kick(&mut state);
+        self.schedule(&mut state);
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once all that was written is with the connection.
+    /// SendQueue once all that was written is with the connection.
     pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.lost {
             return Poll::Ready(Err(state.write_error().into()));
         }
@@ -70,13 +70,13 @@ impl Stream {
 
     /// Whether all that was written could be sent.
     pub(crate) fn check_sent(&self) -> Result<(), StreamError> {
-        let state = self.lock();
+        let state = self.state.lock();
         if state.lost { Err(state.write_error()) } else { Ok(()) }
     }
 
     /// What is to be sent now, up to about `limit` bytes. True: there is more.
     pub(crate) fn take(self: &Arc<Self>, limit: usize, frames: &mut Vec<Frame>) -> usize {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.queued = false;
         let before = frames.len();
         let mut put = |part| frames.push(Frame::Stream(self.number, part));
@@ -85,7 +85,7 @@ impl Stream {
             let bytes = std::mem::take(&mut state.consumed);
             (state.allowed, state.hurry) = (state.allowed + bytes, false);
             if bytes > 0 {
-                put(Part::Credit(bytes as u32));
+                put(StreamFrame::Credit(bytes as u32));
             }
         }
         let (mut taken, mut blocked) = (0, false);
@@ -107,22 +107,22 @@ impl Stream {
             state.credit -= cost(part);
             state.outgoing_bytes -= part.max(1);
             taken += cost(part);
-            put(Part::Data { data: head, end: end && done });
+            put(StreamFrame::Data { data: head, end: end && done });
         }
         if state.outgoing.is_empty() && state.fin == Fin::Wanted {
             state.fin = Fin::Sent;
-            put(Part::Fin);
+            put(StreamFrame::Fin);
         }
         if state.outgoing.is_empty()
-            && let Some(chunk) = state.chunk.take()
+            && let Some(buffer) = state.write_buffer.take()
         {
-            self.ready.memory.chunks.put(chunk);
+            self.send_queue.buffers.large.put(buffer);
         }
         if blocked && !std::mem::replace(&mut state.told_blocked, true) {
-            put(Part::Blocked);
+            put(StreamFrame::Blocked);
         }
         if !state.outgoing.is_empty() && !blocked {
-            self.kick(&mut state);
+            self.schedule(&mut state);
         }
         if frames.len() > before {
             wake(&mut state.writers);
@@ -133,18 +133,18 @@ impl Stream {
 
 impl State {
     /// A copy of what the application writes.
-    fn copy(&mut self, data: &[u8], memory: &Memory) -> Bytes {
-        if data.len() < COPY_TO_CHUNK {
-            return memory.copy(data);
+    fn copy(&mut self, data: &[u8], buffers: &BufferPools) -> Bytes {
+        if data.len() < POOL_COPY_FROM {
+            return buffers.copy(data);
         }
-        if self.chunk.as_ref().is_none_or(|chunk| chunk.capacity() - chunk.len() < data.len())
-            && let Some(full) = self.chunk.replace(memory.chunks.take())
+        if self.write_buffer.as_ref().is_none_or(|buffer| buffer.capacity() - buffer.len() < data.len())
+            && let Some(full) = self.write_buffer.replace(buffers.large.take())
         {
-            memory.chunks.put(full);
+            buffers.large.put(full);
         }
-        let chunk = self.chunk.get_or_insert_default();
-        chunk.extend_from_slice(data);
-        chunk.split().freeze()
+        let buffer = self.write_buffer.get_or_insert_default();
+        buffer.extend_from_slice(data);
+        buffer.split().freeze()
     }
 
     fn queue(&mut self, data: Bytes, end: bool) {

@@ -9,7 +9,7 @@ use crate::stream::budget::Pool;
 use crate::wire::frame::{Frame, MAX_STREAM_DATA};
 
 fn new(window: usize, pool: &Arc<Pool>) -> Arc<Stream> {
-    Stream::new(1, window, Arc::new(Ready::new(Arc::default())), Budget::new(pool, pool, window))
+    Stream::new(1, window, Arc::new(SendQueue::new(Arc::default())), Budget::new(pool, pool, window))
 }
 
 fn pair() -> (Arc<Stream>, Arc<Stream>) {
@@ -17,7 +17,7 @@ fn pair() -> (Arc<Stream>, Arc<Stream>) {
     (new(FIRST_WINDOW, &pool), new(FIRST_WINDOW, &pool))
 }
 
-fn take(stream: &Arc<Stream>) -> Vec<Part> {
+fn take(stream: &Arc<Stream>) -> Vec<StreamFrame> {
     let mut frames = Vec::new();
     stream.take(64 * 1024, &mut frames);
     let part = |frame| match frame {
@@ -35,7 +35,8 @@ fn carry(a: &Arc<Stream>, b: &Arc<Stream>) -> usize {
         if there.is_empty() && back.is_empty() {
             return bytes;
         }
-        let data = |part: &Part| if let Part::Data { data, .. } = part { data.len() } else { 0 };
+        let data =
+            |part: &StreamFrame| if let StreamFrame::Data { data, .. } = part { data.len() } else { 0 };
         bytes += there.iter().map(data).sum::<usize>();
         assert!(there.into_iter().all(|part| b.receive(part)));
         assert!(back.into_iter().all(|part| a.receive(part)));
@@ -91,7 +92,7 @@ fn the_window_grows_for_a_reader_that_keeps_up() {
                 break;
             }
             for part in parts {
-                at_once += if let Part::Data { data, .. } = &part { data.len() } else { 0 };
+                at_once += if let StreamFrame::Data { data, .. } = &part { data.len() } else { 0 };
                 assert!(b.receive(part));
             }
         }
@@ -115,8 +116,8 @@ fn the_window_does_not_grow_beyond_the_budget() {
         let read = b.poll_read(&Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut space));
         assert!(matches!(read, Poll::Ready(Ok(()))));
     }
-    assert_eq!(b.lock().window, 2 * FIRST_WINDOW);
-    b.ready.close();
+    assert_eq!(b.state.lock().window, 2 * FIRST_WINDOW);
+    b.send_queue.close();
     drop(b);
     assert_eq!(pool.used(), 0);
 }
@@ -137,7 +138,7 @@ fn a_chunk_that_is_too_much_for_the_budget_ends_the_stream_and_says_so() {
     assert_eq!(recv(&a), Poll::Ready(Err(StreamError::Busy)));
     let flushed = a.poll_flush(&Context::from_waker(Waker::noop()));
     assert!(matches!(flushed, Poll::Ready(Err(_))), "what was not sent is not lost silently");
-    b.ready.close();
+    b.send_queue.close();
     drop(b);
     assert_eq!(pool.used(), 0);
 }
@@ -165,15 +166,15 @@ fn small_chunks_need_no_budget() {
 fn a_writer_that_is_blocked_is_given_what_little_there_is() {
     let pool = Pool::new(2 * FIRST_WINDOW);
     let b = new(FIRST_WINDOW, &pool);
-    let data = |size: usize, end| Part::Data { data: vec![1; size].into(), end };
+    let data = |size: usize, end| StreamFrame::Data { data: vec![1; size].into(), end };
     let (read, head) = (FIRST_WINDOW / 4 - 1, FIRST_WINDOW * 3 / 4);
     assert!(b.receive(data(read, true)));
     assert!(recv(&b).is_ready());
     assert_eq!(take(&b), []);
     assert!(b.receive(data(head / 2, false)) && b.receive(data(head / 2, false)));
     assert_eq!(recv(&b), Poll::Pending);
-    assert!(b.receive(Part::Blocked));
-    assert_eq!(take(&b), [Part::Credit(read as u32)]);
+    assert!(b.receive(StreamFrame::Blocked));
+    assert_eq!(take(&b), [StreamFrame::Credit(read as u32)]);
 }
 
 /// Whoever changes from chunks to bytes in the middle of a chunk misses nothing.
@@ -196,7 +197,7 @@ fn small_writes_use_up_the_window_as_well() {
     let (a, b) = pair();
     (0..10_000).for_each(|_| sent(&a, ""));
     carry(&a, &b);
-    assert_eq!(b.lock().incoming.len(), FIRST_WINDOW / LEAST_COST);
+    assert_eq!(b.state.lock().incoming.len(), FIRST_WINDOW / LEAST_COST);
     let mut read = 0;
     while read < 10_000 {
         while recv(&b).is_ready() {
@@ -210,20 +211,20 @@ fn small_writes_use_up_the_window_as_well() {
 #[test]
 fn a_window_is_not_enlarged_for_the_asking() {
     let (_, b) = pair();
-    (0..10).for_each(|_| assert!(b.receive(Part::Blocked)));
-    assert_eq!(b.lock().window, FIRST_WINDOW);
+    (0..10).for_each(|_| assert!(b.receive(StreamFrame::Blocked)));
+    assert_eq!(b.state.lock().window, FIRST_WINDOW);
 }
 
 #[test]
 fn more_than_the_credit_is_a_violation() {
     let (_, b) = pair();
-    let chunk = || Part::Data { data: vec![0; MAX_STREAM_DATA].into(), end: true };
+    let chunk = || StreamFrame::Data { data: vec![0; MAX_STREAM_DATA].into(), end: true };
     for _ in 0..FIRST_WINDOW / MAX_STREAM_DATA {
         assert!(b.receive(chunk()));
     }
     assert!(!b.receive(chunk()));
-    assert!(!b.receive(Part::Credit(u32::MAX)));
-    assert!(!b.receive(Part::Open("twice".into())));
+    assert!(!b.receive(StreamFrame::Credit(u32::MAX)));
+    assert!(!b.receive(StreamFrame::Open("twice".into())));
 }
 
 #[test]
@@ -236,8 +237,8 @@ fn the_end_comes_after_the_data_and_a_cut_is_no_end() {
     assert_eq!(recv(&b), Poll::Ready(Ok(None)));
     assert_eq!(send(&a, &mut Bytes::from("late")), Poll::Ready(Err(StreamError::Closed)));
     assert!(!a.is_over() && !b.is_over(), "the other half goes on");
-    assert!(!b.receive(Part::Fin), "a second end is a violation");
-    a.cut();
+    assert!(!b.receive(StreamFrame::Fin), "a second end is a violation");
+    a.connection_lost();
     let mut space = [0; 4];
     let mut buf = ReadBuf::new(&mut space);
     let end = a.poll_read(&Context::from_waker(Waker::noop()), &mut buf);

@@ -1,4 +1,9 @@
-//! What goes out over one connection with one write: many frames, of which large bodies are not copied.
+//! Frames that go out with one vectored write.
+//!
+//! Headers and small bodies are encoded one after the other into one vector. A large body is not
+//! copied: the batch keeps a reference to it and the place in the vector that it belongs to. The
+//! slices between these places and the bodies make up the vectored write. A write that the
+//! connection takes only in part resumes at the byte where it stopped.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,31 +14,33 @@ use tokio::io::AsyncWrite;
 
 use crate::wire::frame::{self, Frame};
 
-/// A body from this size on is written from where it is. Below, copying is cheaper than one more piece.
+/// Bodies from this size on are written from where they are. Below it a copy costs less than one
+/// more slice in the system call.
 const BY_REFERENCE: usize = 4 * 1024;
-/// Memory for the small ones that is kept from one write to the next: enough for what an idle link sends.
+/// Capacity for small frames that is kept from one write to the next: enough for what an idle link
+/// sends.
 const KEPT: usize = 2 * 1024;
-/// Pieces in one write.
+/// Maximum number of slices in one write.
 const SLICES: usize = 64;
 
-/// Frames to be written, in this order.
+/// Frames to be written, in the order in which they were pushed.
 #[derive(Debug, Default)]
-pub(crate) struct Train {
-    /// Headers and small frames, one after the other.
+pub(crate) struct WriteBatch {
+    /// Headers and small bodies, one after the other.
     small: Vec<u8>,
-    /// Large bodies, and how much of `small` goes before each.
+    /// Large bodies, each with the number of bytes of `small` that go before it.
     large: Vec<(usize, Bytes)>,
-    /// Bytes that the connection has taken.
+    /// Bytes of the whole batch that the connection has taken.
     written: usize,
 }
 
-impl Train {
+impl WriteBatch {
     pub(crate) fn is_empty(&self) -> bool {
         self.small.is_empty()
     }
 
     pub(crate) fn push(&mut self, frame: &Frame) {
-        frame::put(frame, &mut self.small, |small, body| {
+        frame::encode(frame, &mut self.small, |small, body| {
             if body.len() < BY_REFERENCE {
                 small.extend_from_slice(body);
             } else {
@@ -42,25 +49,25 @@ impl Train {
         });
     }
 
-    /// Writes everything, in as few pieces as the connection takes it, and is empty then.
+    /// Writes the whole batch and empties it. While it is pending, the batch keeps what is left.
     pub(crate) fn poll_write(
         &mut self,
         writer: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut pieces = self.pieces();
-        let mut left = &mut pieces[..];
+        let mut slices = self.slices();
+        let mut left = &mut slices[..];
         let mut written = self.written;
         IoSlice::advance_slices(&mut left, written);
         let outcome = loop {
             let polled = match &*left {
                 [] => break Poll::Ready(Ok(())),
                 [only] => Pin::new(&mut *writer).poll_write(cx, only),
-                // What comes in one piece is cheaper than many writes.
+                // Joining the slices costs less than one write for each of them.
                 many if !writer.is_write_vectored() => Pin::new(&mut *writer).poll_write(cx, &joined(many)),
                 many => {
-                    let most = many.len().min(SLICES);
-                    Pin::new(&mut *writer).poll_write_vectored(cx, &many[..most])
+                    let count = many.len().min(SLICES);
+                    Pin::new(&mut *writer).poll_write_vectored(cx, &many[..count])
                 }
             };
             match polled {
@@ -85,21 +92,21 @@ impl Train {
         self.written = 0;
     }
 
-    fn pieces(&self) -> Vec<IoSlice<'_>> {
-        let mut pieces = Vec::with_capacity(2 * self.large.len() + 1);
+    fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(2 * self.large.len() + 1);
         let mut begin = 0;
         for (end, body) in &self.large {
-            pieces.extend([IoSlice::new(&self.small[begin..*end]), IoSlice::new(body)]);
+            slices.extend([IoSlice::new(&self.small[begin..*end]), IoSlice::new(body)]);
             begin = *end;
         }
-        pieces.push(IoSlice::new(&self.small[begin..]));
-        pieces.retain(|piece| !piece.is_empty());
-        pieces
+        slices.push(IoSlice::new(&self.small[begin..]));
+        slices.retain(|slice| !slice.is_empty());
+        slices
     }
 }
 
-fn joined(pieces: &[IoSlice<'_>]) -> Vec<u8> {
-    let mut all = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-    pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+fn joined(slices: &[IoSlice<'_>]) -> Vec<u8> {
+    let mut all = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+    slices.iter().for_each(|slice| all.extend_from_slice(slice));
     all
 }

@@ -1,128 +1,131 @@
-//! The memory that bytes pass through, used again and again: what the system gives anew costs more than the reading.
+//! A pool of buffers that connections read into and streams copy into.
 //!
-//! A connection reads into a chunk from its front to its end, and what it reads stays there while it is retained or not
-//! read by the application. A chunk that is full comes here, and is given out again once nobody looks at it any more.
+//! Faulting in fresh pages costs more than the read itself, so buffers are used again. A connection
+//! reads into a buffer from its front to its end. The messages decoded from it are slices of it and
+//! keep it alive while they are retained or not read by the application. A full buffer is put into
+//! the pool and is given out again once nothing refers to it any more.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes in one chunk that connections read into: 256 KiB, four full segments.
-pub(crate) const CHUNK: usize = 256 * 1024;
-/// What waits until nobody looks at it, in bytes; of more the oldest is forgotten. Of chunks 128 MiB, twice what a node
-/// retains; of each kind of frames 32 MiB.
+use crate::lock::Lock;
+
+/// Bytes in one buffer that connections read into: 256 KiB, four full segments.
+pub(crate) const BUFFER_SIZE: usize = 256 * 1024;
+/// Limit, in bytes, of the read buffers that wait to be reused: 128 MiB, twice what a node retains.
+/// Above it the pool forgets the oldest.
 const WAITING: usize = 128 * 1024 * 1024;
+/// The same limit for each of the two sizes of frame buffers: 32 MiB.
 const FRAMES_WAITING: usize = 32 * 1024 * 1024;
-/// Free chunks that are kept while some are wanted.
+/// Maximum number of free buffers that [`BufferPool::trim`] keeps while buffers are in demand.
 const SPARE: usize = 16;
-/// Chunks looked at when one is wanted: the oldest is free first, or one of the next.
+/// Number of waiting buffers that [`BufferPool::take`] checks before it allocates a new one. Buffers
+/// become free about in the order in which they were put into the pool.
 const LOOKED_AT: usize = 8;
 
-/// Chunks of one size.
+/// Reusable buffers of one size.
 #[derive(Debug)]
-pub(crate) struct Chunks {
+pub(crate) struct BufferPool {
     size: usize,
-    /// Of those that wait at most.
-    most: usize,
-    pool: Mutex<Pool>,
+    /// Maximum number of waiting buffers.
+    limit: usize,
+    state: Lock<State>,
 }
 
 #[derive(Debug, Default)]
-struct Pool {
-    /// The one that was full first in front.
+struct State {
+    /// Buffers that may still be referred to, the oldest in front.
     waiting: VecDeque<BytesMut>,
-    wanted: bool,
+    /// Whether a buffer was taken since the last trim.
+    in_demand: bool,
 }
 
-impl Chunks {
+impl BufferPool {
     fn new(size: usize, waiting: usize) -> Self {
-        Self { size, most: waiting / size, pool: Mutex::default() }
+        Self { size, limit: waiting / size, state: Lock::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An empty chunk.
+    /// Returns an empty buffer: a waiting one that is free, or a new one.
     pub(crate) fn take(&self) -> BytesMut {
-        let mut pool = self.lock();
-        pool.wanted = true;
-        let free = pool.waiting.iter_mut().take(LOOKED_AT).position(|chunk| chunk.try_reclaim(self.size));
-        if let Some(chunk) = free.and_then(|at| pool.waiting.remove(at)) {
-            return chunk;
+        let mut state = self.state.lock();
+        state.in_demand = true;
+        let free = state.waiting.iter_mut().take(LOOKED_AT).position(|buffer| buffer.try_reclaim(self.size));
+        if let Some(buffer) = free.and_then(|at| state.waiting.remove(at)) {
+            return buffer;
         }
-        // One that is kept for long must not stand in front for ever; the others keep their order.
-        if let Some(kept) = pool.waiting.pop_front() {
-            pool.waiting.push_back(kept);
+        // A buffer that stays in use must not remain in front for ever; the others keep their order.
+        if let Some(in_use) = state.waiting.pop_front() {
+            state.waiting.push_back(in_use);
         }
-        drop(pool);
+        drop(state);
         BytesMut::with_capacity(self.size)
     }
 
-    /// The end of a chunk of which parts may still be in use.
+    /// Puts a buffer into the pool, of which parts may still be in use.
     pub(crate) fn put(&self, mut rest: BytesMut) {
         rest.clear();
-        let mut pool = self.lock();
-        pool.waiting.push_back(rest);
-        if pool.waiting.len() > self.most {
-            pool.waiting.pop_front();
+        let mut state = self.state.lock();
+        state.waiting.push_back(rest);
+        if state.waiting.len() > self.limit {
+            state.waiting.pop_front();
         }
     }
 
-    /// Called now and then: gives free chunks back to the system, all if none was wanted since the last time.
+    /// Gives free buffers back to the system; all of them if none was taken since the last call.
     pub(crate) fn trim(&self) {
-        let mut pool = self.lock();
-        let mut keep = if std::mem::take(&mut pool.wanted) { SPARE } else { 0 };
-        pool.waiting.retain_mut(|chunk| {
-            let is_free = chunk.try_reclaim(self.size);
+        let mut state = self.state.lock();
+        let mut keep = if std::mem::take(&mut state.in_demand) { SPARE } else { 0 };
+        state.waiting.retain_mut(|buffer| {
+            let is_free = buffer.try_reclaim(self.size);
             let kept = !is_free || keep > 0;
             keep = keep.saturating_sub(usize::from(is_free));
             kept
         });
-        let left = pool.waiting.len();
-        pool.waiting.shrink_to(2 * left);
+        let left = state.waiting.len();
+        state.waiting.shrink_to(2 * left);
     }
 }
 
-/// The memory of one node's connections.
+/// The buffer pools that all connections of one node share.
 #[derive(Debug)]
-pub(crate) struct Memory {
-    /// What connections read into, and what is written to streams.
-    pub(crate) chunks: Chunks,
-    /// What was read and may stay for long: one frame in each, because it must not keep more alive.
-    frames: [Chunks; 2],
+pub(crate) struct BufferPools {
+    /// Buffers that connections read into, and that large writes to streams are copied into.
+    pub(crate) large: BufferPool,
+    /// Buffers for single frames that may be kept for long: a frame in a buffer of its own keeps no
+    /// other one alive.
+    frames: [BufferPool; 2],
 }
 
-/// Frames up to these sizes are copied into memory that is used again: stream data, and segments of a quarter to half a
-/// full one.
+/// Sizes of the frame buffers: one for stream data, one for segments of a quarter to half of the
+/// largest size.
 const FRAMES: [usize; 2] = [16 * 1024, 32 * 1024];
-/// What is smaller gets memory of its own size.
+/// Smaller frames are copied into memory of their own size, outside of the pools.
 const FRAME_FROM: usize = 8 * 1024;
 
-impl Default for Memory {
+impl Default for BufferPools {
     fn default() -> Self {
-        let frames = FRAMES.map(|size| Chunks::new(size, FRAMES_WAITING));
-        Self { chunks: Chunks::new(CHUNK, WAITING), frames }
+        let frames = FRAMES.map(|size| BufferPool::new(size, FRAMES_WAITING));
+        Self { large: BufferPool::new(BUFFER_SIZE, WAITING), frames }
     }
 }
 
-impl Memory {
-    /// A copy of a frame's data, which keeps about twice its size alive at most.
+impl BufferPools {
+    /// Copies a frame's data; the copy keeps at most about twice its size alive.
     pub(crate) fn copy(&self, data: &[u8]) -> Bytes {
-        let fits = |frames: &&Chunks| data.len() >= FRAME_FROM && data.len() <= frames.size;
+        let fits = |frames: &&BufferPool| data.len() >= FRAME_FROM && data.len() <= frames.size;
         let Some(frames) = self.frames.iter().find(fits) else { return Bytes::copy_from_slice(data) };
-        let mut chunk = frames.take();
-        chunk.extend_from_slice(data);
-        let copy = chunk.split().freeze();
-        frames.put(chunk);
+        let mut buffer = frames.take();
+        buffer.extend_from_slice(data);
+        let copy = buffer.split().freeze();
+        frames.put(buffer);
         copy
     }
 
-    /// See [`Chunks::trim`].
+    /// Trims all pools, see [`BufferPool::trim`].
     pub(crate) fn trim(&self) {
-        self.chunks.trim();
-        self.frames.iter().for_each(Chunks::trim);
+        self.large.trim();
+        self.frames.iter().for_each(BufferPool::trim);
     }
 }
 
@@ -131,44 +134,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_is_used_again_once_nobody_looks_at_it() {
-        let chunks = Chunks::new(CHUNK, WAITING);
-        let mut chunk = chunks.take();
-        let memory = chunk.as_ptr();
-        chunk.extend_from_slice(&[7; CHUNK]);
-        let message = chunk.split_to(CHUNK - 1).freeze();
-        chunks.put(chunk);
-        let other = chunks.take();
+    fn a_buffer_is_used_again_once_nothing_refers_to_it() {
+        let pool = BufferPool::new(BUFFER_SIZE, WAITING);
+        let mut buffer = pool.take();
+        let memory = buffer.as_ptr();
+        buffer.extend_from_slice(&[7; BUFFER_SIZE]);
+        let message = buffer.split_to(BUFFER_SIZE - 1).freeze();
+        pool.put(buffer);
+        let other = pool.take();
         assert_ne!(other.as_ptr(), memory);
         assert!(message.iter().all(|byte| *byte == 7));
         drop(message);
-        let again = chunks.take();
-        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (memory, 0, CHUNK));
+        let again = pool.take();
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (memory, 0, BUFFER_SIZE));
     }
 
     #[test]
-    fn free_chunks_go_back_to_the_system_when_none_is_wanted() {
-        let chunks = Chunks::new(CHUNK, WAITING);
-        let mut chunk = chunks.take();
-        chunk.extend_from_slice(b"retained");
-        let retained = chunk.split().freeze();
-        chunks.put(chunk);
-        chunks.put(BytesMut::with_capacity(CHUNK));
-        chunks.trim();
-        assert_eq!(chunks.lock().waiting.len(), 2, "one was wanted just before");
-        chunks.trim();
-        assert_eq!(chunks.lock().waiting.len(), 1, "one is in use");
+    fn free_buffers_go_back_to_the_system_when_none_is_in_demand() {
+        let pool = BufferPool::new(BUFFER_SIZE, WAITING);
+        let mut buffer = pool.take();
+        buffer.extend_from_slice(b"retained");
+        let retained = buffer.split().freeze();
+        pool.put(buffer);
+        pool.put(BytesMut::with_capacity(BUFFER_SIZE));
+        pool.trim();
+        assert_eq!(pool.state.lock().waiting.len(), 2, "one was taken just before");
+        pool.trim();
+        assert_eq!(pool.state.lock().waiting.len(), 1, "one is in use");
         drop(retained);
-        chunks.trim();
-        assert_eq!(chunks.lock().waiting.len(), 0);
+        pool.trim();
+        assert_eq!(pool.state.lock().waiting.len(), 0);
     }
 
     #[test]
-    fn a_copied_frame_keeps_no_more_than_its_own_chunk() {
-        let memory = Memory::default();
+    fn a_copied_frame_keeps_only_its_own_buffer_alive() {
+        let buffers = BufferPools::default();
         for (size, kept) in [(100, [0, 0]), (10_000, [1, 0]), (20_000, [1, 1]), (40_000, [1, 1])] {
-            assert_eq!(memory.copy(&vec![7; size]), vec![7; size]);
-            assert_eq!([0, 1].map(|at| memory.frames[at].lock().waiting.len()), kept, "{size}");
+            assert_eq!(buffers.copy(&vec![7; size]), vec![7; size]);
+            assert_eq!([0, 1].map(|at| buffers.frames[at].state.lock().waiting.len()), kept, "{size}");
         }
     }
 }

@@ -1,14 +1,20 @@
-//! What goes over one connection: overlay messages, and the data, credit and end of streams.
+//! One frame: the unit that a connection carries.
 //!
-//! A frame is one byte of kind, three bytes of length (big endian), and that many bytes. Stream frames begin with the
-//! stream's number (four bytes, big endian): 0 is the neighbour's own duplex stream, odd ones were opened by the side that
-//! dialled, even ones by the other.
+//! A frame is one byte of kind, three bytes of length (big endian), and a body of that length. It
+//! is either a message of the overlay or belongs to a stream. Stream frames begin with the stream's
+//! number (four bytes, big endian): 0 is the neighbour's own duplex stream, odd numbers were opened
+//! by the side that dialled, even ones by the other.
+//!
+//! [`decode`] checks kind and length as soon as the header is there, before it waits for the body,
+//! so a hostile length costs no memory.
 
-use crate::wire::buffer_pool::Memory;
 use bytes::{Buf, Bytes, BytesMut};
-use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode, encode_head};
+use smokesignal_proto::{CodecError, MAX_FRAME, Message, NodeId, decode as decode_message, encode_head};
 
-/// Bytes of stream data in one frame at most, so that it delays overlay messages no longer than a segment does.
+use crate::wire::buffer_pool::BufferPools;
+
+/// Maximum length of the data in one stream frame: 16 KiB, so that it delays overlay messages no
+/// longer than a segment does.
 pub(crate) const MAX_STREAM_DATA: usize = 16 * 1024;
 
 const HEADER: usize = 4;
@@ -23,78 +29,80 @@ const STOP: u8 = 7;
 const BLOCKED: u8 = 8;
 const CARRY: u8 = 9;
 
-/// Bytes in the name of a stream at most.
+/// Maximum length of a stream's name, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
-/// Bytes in the reason of a reset at most.
+/// Maximum length of a reset's reason, in bytes.
 pub(crate) const MAX_REASON: usize = 255;
 
-/// A segment's body is copied out of the read buffer up to this size: a small one that is retained for a minute must
-/// not keep the whole buffer of 256 KiB alive. Stream data always is: it may stay unread for ever.
+/// A message below this size is copied out of the read buffer: a small segment that is retained for
+/// a minute must not keep a whole buffer of 256 KiB alive. Stream data is always copied, because it
+/// may stay unread for ever.
 const COPY_BELOW: usize = 32 * 1024;
 
 /// One frame.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Frame {
+    /// A message of the overlay.
     Message(Message),
-    /// Of the stream with this number.
-    Stream(u32, Part),
+    /// A frame of the stream with this number.
+    Stream(u32, StreamFrame),
 }
 
 /// What a stream frame says.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Part {
-    /// The stream begins, and asks for whoever accepts this name.
+pub(crate) enum StreamFrame {
+    /// The stream begins and asks for the acceptor of this name.
     Open(String),
-    /// The stream begins, and is to be carried to this node, which the search with this number has found.
+    /// The stream begins and is to be relayed to `target`, which the lookup `query` has found.
     Carry { query: u64, target: NodeId },
-    /// Bytes of the stream; `end`: a write ended here.
+    /// Bytes of the stream. `end` marks the last bytes of one write.
     Data { data: Bytes, end: bool },
-    /// The receiver has room for this many more bytes.
+    /// The receiver has room for this number of further bytes.
     Credit(u32),
-    /// The sender has more than it has credit for.
+    /// The sender has more data than credit.
     Blocked,
-    /// No more data will come.
+    /// The sender has sent all of its data.
     Fin,
-    /// The sender reads no more: what is still written is thrown away.
+    /// The sender of this frame reads no more; it discards what still arrives.
     Stop,
-    /// The stream is over at once, in both directions.
+    /// The stream ends immediately, in both directions.
     Reset(Reset),
 }
 
-/// Why a stream was ended before its end.
+/// Why a stream was reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reset {
-    /// Nobody accepts streams of this name.
+    /// The name has no acceptor.
     Refused,
-    /// There are too many streams, or too many that nobody has taken yet.
+    /// Too many streams are open, or wait to be accepted.
     Busy,
-    /// The application at the other end says why.
+    /// The application at the other end gives this reason.
     Reason(String),
 }
 
-/// The bytes are no frames: close the connection.
+/// The bytes are not valid frames; the connection has to be closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameError {
-    #[error("a frame of kind {0}")]
+    #[error("unknown frame kind {0}")]
     UnknownKind(u8),
-    #[error("a frame of {0} bytes; the limit is {MAX_FRAME}")]
+    #[error("a frame of {0} bytes exceeds the limit of {MAX_FRAME}")]
     TooLong(usize),
-    #[error("a malformed stream frame")]
+    #[error("malformed stream frame")]
     BadStream,
     #[error(transparent)]
     Message(#[from] CodecError),
 }
 
-/// Appends the frame to `out`; its body, where it has one, is given to `add`, which appends it or sees to it that it
-/// follows.
-pub(crate) fn put(frame: &Frame, out: &mut Vec<u8>, add: impl FnOnce(&mut Vec<u8>, &Bytes)) {
+/// Appends the frame's header to `out`. A frame with a body hands it to `add`, which either appends
+/// the body to `out` or arranges for it to be written next.
+pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>, add: impl FnOnce(&mut Vec<u8>, &Bytes)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     let (kind, body) = match frame {
         Frame::Message(message) => (MESSAGE, encode_head(message, out)),
-        Frame::Stream(number, part) => {
+        Frame::Stream(number, frame) => {
             out.extend_from_slice(&number.to_be_bytes());
-            put_part(part, out)
+            encode_stream_frame(frame, out)
         }
     };
     let length = (out.len() - start - HEADER + body.map_or(0, Bytes::len)) as u32;
@@ -104,26 +112,26 @@ pub(crate) fn put(frame: &Frame, out: &mut Vec<u8>, add: impl FnOnce(&mut Vec<u8
     }
 }
 
-fn put_part<'a>(part: &'a Part, out: &mut Vec<u8>) -> (u8, Option<&'a Bytes>) {
-    let kind = match part {
-        Part::Data { data, end } => return (if *end { DATA_END } else { DATA }, Some(data)),
-        Part::Open(name) => {
+fn encode_stream_frame<'a>(frame: &'a StreamFrame, out: &mut Vec<u8>) -> (u8, Option<&'a Bytes>) {
+    let kind = match frame {
+        StreamFrame::Data { data, end } => return (if *end { DATA_END } else { DATA }, Some(data)),
+        StreamFrame::Open(name) => {
             out.extend_from_slice(name.as_bytes());
             OPEN
         }
-        Part::Carry { query, target } => {
+        StreamFrame::Carry { query, target } => {
             out.extend_from_slice(&query.to_be_bytes());
             out.extend_from_slice(target.as_bytes());
             CARRY
         }
-        Part::Credit(bytes) => {
+        StreamFrame::Credit(bytes) => {
             out.extend_from_slice(&bytes.to_be_bytes());
             CREDIT
         }
-        Part::Blocked => BLOCKED,
-        Part::Fin => FIN,
-        Part::Stop => STOP,
-        Part::Reset(reset) => {
+        StreamFrame::Blocked => BLOCKED,
+        StreamFrame::Fin => FIN,
+        StreamFrame::Stop => STOP,
+        StreamFrame::Reset(reset) => {
             let (code, reason) = match reset {
                 Reset::Refused => (0, ""),
                 Reset::Busy => (1, ""),
@@ -137,8 +145,11 @@ fn put_part<'a>(part: &'a Part, out: &mut Vec<u8>) -> (u8, Option<&'a Bytes>) {
     (kind, None)
 }
 
-/// The next whole frame in the buffer. The length is checked before anything is waited for.
-pub(crate) fn take(buffer: &mut BytesMut, memory: &Memory) -> Result<Option<Frame>, FrameError> {
+/// Takes the next frame out of the buffer; returns `None` if it is not complete yet.
+///
+/// # Errors
+/// The bytes are not a frame. Kind and length are checked before the body is complete.
+pub(crate) fn decode(buffer: &mut BytesMut, buffers: &BufferPools) -> Result<Option<Frame>, FrameError> {
     let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
     let header = u32::from_be_bytes(*header);
     let (kind, length) = ((header >> 24) as u8, (header & 0x00ff_ffff) as usize);
@@ -154,40 +165,42 @@ pub(crate) fn take(buffer: &mut BytesMut, memory: &Memory) -> Result<Option<Fram
     buffer.advance(HEADER);
     let payload = buffer.split_to(length);
     if kind == MESSAGE {
-        let payload = if length < COPY_BELOW { memory.copy(&payload) } else { payload.freeze() };
-        return Ok(Some(Frame::Message(decode(payload)?)));
+        let payload = if length < COPY_BELOW { buffers.copy(&payload) } else { payload.freeze() };
+        return Ok(Some(Frame::Message(decode_message(payload)?)));
     }
-    stream_frame(kind, &payload, memory).map(Some)
+    stream_frame(kind, &payload, buffers).map(Some)
 }
 
-fn stream_frame(kind: u8, mut payload: &[u8], memory: &Memory) -> Result<Frame, FrameError> {
+fn stream_frame(kind: u8, mut payload: &[u8], buffers: &BufferPools) -> Result<Frame, FrameError> {
     if payload.len() < 4 {
         return Err(FrameError::BadStream);
     }
     let number = payload.get_u32();
-    let part = match (kind, payload.len()) {
+    let frame = match (kind, payload.len()) {
         (DATA | DATA_END, ..=MAX_STREAM_DATA) => {
-            Part::Data { data: memory.copy(payload), end: kind == DATA_END }
+            StreamFrame::Data { data: buffers.copy(payload), end: kind == DATA_END }
         }
-        (CREDIT, 4) => Part::Credit(payload.get_u32()),
-        (BLOCKED, 0) => Part::Blocked,
-        (FIN, 0) => Part::Fin,
-        (STOP, 0) => Part::Stop,
+        (CREDIT, 4) => StreamFrame::Credit(payload.get_u32()),
+        (BLOCKED, 0) => StreamFrame::Blocked,
+        (FIN, 0) => StreamFrame::Fin,
+        (STOP, 0) => StreamFrame::Stop,
         (CARRY, 40) => {
             let query = payload.get_u64();
             let target = payload[..].try_into().map(NodeId::from_bytes).map_err(|_| FrameError::BadStream)?;
-            Part::Carry { query, target }
+            StreamFrame::Carry { query, target }
         }
-        (OPEN, ..=MAX_NAME) => Part::Open(text(payload)?),
-        (RESET, 1..) if payload.len() <= 1 + MAX_REASON => Part::Reset(match (payload.get_u8(), payload) {
-            (0, []) => Reset::Refused,
-            (1, []) => Reset::Busy,
-            (2, reason) => Reset::Reason(text(reason)?),
-            _ => return Err(FrameError::BadStream),
-        }),
+        (OPEN, ..=MAX_NAME) => StreamFrame::Open(text(payload)?),
+        (RESET, 1..) if payload.len() <= 1 + MAX_REASON => {
+            StreamFrame::Reset(match (payload.get_u8(), payload) {
+                (0, []) => Reset::Refused,
+                (1, []) => Reset::Busy,
+                (2, reason) => Reset::Reason(text(reason)?),
+                _ => return Err(FrameError::BadStream),
+            })
+        }
         _ => return Err(FrameError::BadStream),
     };
-    Ok(Frame::Stream(number, part))
+    Ok(Frame::Stream(number, frame))
 }
 
 fn text(bytes: &[u8]) -> Result<String, FrameError> {
@@ -200,39 +213,39 @@ mod tests {
     use smokesignal_proto::Control;
 
     #[test]
-    fn frames_survive_the_wire_in_any_pieces() {
+    fn frames_survive_the_wire_when_they_arrive_byte_by_byte() {
         let frames = [
             Frame::Message(Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }.into()),
-            Frame::Stream(7, Part::Open("chat".into())),
-            Frame::Stream(8, Part::Carry { query: 1 << 40, target: NodeId::from_bytes([7; 32]) }),
-            Frame::Stream(0, Part::Data { data: "hello".into(), end: true }),
-            Frame::Stream(u32::MAX, Part::Data { data: Bytes::new(), end: false }),
-            Frame::Stream(7, Part::Credit(77)),
-            Frame::Stream(7, Part::Blocked),
-            Frame::Stream(7, Part::Fin),
-            Frame::Stream(7, Part::Stop),
-            Frame::Stream(7, Part::Reset(Reset::Busy)),
-            Frame::Stream(7, Part::Reset(Reset::Reason("enough".into()))),
+            Frame::Stream(7, StreamFrame::Open("chat".into())),
+            Frame::Stream(8, StreamFrame::Carry { query: 1 << 40, target: NodeId::from_bytes([7; 32]) }),
+            Frame::Stream(0, StreamFrame::Data { data: "hello".into(), end: true }),
+            Frame::Stream(u32::MAX, StreamFrame::Data { data: Bytes::new(), end: false }),
+            Frame::Stream(7, StreamFrame::Credit(77)),
+            Frame::Stream(7, StreamFrame::Blocked),
+            Frame::Stream(7, StreamFrame::Fin),
+            Frame::Stream(7, StreamFrame::Stop),
+            Frame::Stream(7, StreamFrame::Reset(Reset::Busy)),
+            Frame::Stream(7, StreamFrame::Reset(Reset::Reason("enough".into()))),
         ];
         let mut wire = Vec::new();
-        frames.iter().for_each(|frame| put(frame, &mut wire, |wire, body| wire.extend_from_slice(body)));
+        frames.iter().for_each(|frame| encode(frame, &mut wire, |wire, body| wire.extend_from_slice(body)));
         let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
         for byte in wire {
             buffer.extend_from_slice(&[byte]);
-            read.extend(take(&mut buffer, &Memory::default()).unwrap());
+            read.extend(decode(&mut buffer, &BufferPools::default()).unwrap());
         }
         assert_eq!(read, frames);
     }
 
     #[test]
-    fn what_is_no_frame_is_refused_before_it_is_waited_for() {
-        let refused = |bytes: &[u8]| take(&mut BytesMut::from(bytes), &Memory::default()).is_err();
+    fn a_malformed_frame_is_refused_before_its_body_is_waited_for() {
+        let refused = |bytes: &[u8]| decode(&mut BytesMut::from(bytes), &BufferPools::default()).is_err();
         assert!(refused(&[10, 0, 0, 0]));
         assert!(refused(&[0, 0xff, 0xff, 0xff]));
         assert!(refused(&[3, 0, 0, 4, 0, 0, 0, 0]));
         assert!(refused(&[4, 0, 0, 5, 0, 0, 0, 1, 0]));
-        assert!(refused(&[9, 0, 0, 5, 0, 0, 0, 1, 0]), "carried to nobody");
-        assert!(refused(&[5, 0, 0, 5, 0, 0, 0, 1, 0xff]), "a name that is no text");
+        assert!(refused(&[9, 0, 0, 5, 0, 0, 0, 1, 0]), "no target to relay to");
+        assert!(refused(&[5, 0, 0, 5, 0, 0, 0, 1, 0xff]), "a name that is not UTF-8");
         assert!(refused(&[6, 0, 0, 5, 0, 0, 0, 1, 9]));
         assert!(refused(&[6, 0, 0, 6, 0, 0, 0, 1, 0, b'x']), "only the application gives a reason");
         assert!(refused(&[6, 0, 0, 6, 0, 0, 0, 1, 1, b'x']), "only the application gives a reason");

@@ -1,4 +1,9 @@
-//! What a link is written with: either its task or the driver has it.
+//! The writing half of one connection.
+//!
+//! A [`FrameWriter`] owns the connection's writing end and the batch of frames that goes out next.
+//! Messages and frames are pushed first and written later by [`poll_write`](FrameWriter::poll_write),
+//! so that everything that is ready shares one system call. The link's task and the driver hand the
+//! writer to each other through the link's queue; whoever holds it is the only one that writes.
 
 use std::fmt;
 use std::io;
@@ -8,62 +13,62 @@ use std::task::{Context, Poll, ready};
 use smokesignal_proto::Message;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use crate::wire::batch::Train;
+use crate::wire::batch::WriteBatch;
 use crate::wire::frame::Frame;
 
-/// Messages for which the queue's memory is kept from one write to the next: 1 KiB.
+/// Capacity, in messages, that the message queue keeps from one write to the next: 1 KiB.
 const KEPT: usize = 64;
 
-/// What a link is written with.
-pub(crate) struct Pen {
-    writer: Box<dyn AsyncWrite + Send + Unpin>,
-    train: Train,
-    /// The cost of the messages in the train.
+/// Collects frames and writes them to a connection.
+pub(crate) struct FrameWriter {
+    connection: Box<dyn AsyncWrite + Send + Unpin>,
+    batch: WriteBatch,
+    /// The cost of the messages in the batch, see [`Message::cost`].
     cost: usize,
     flushed: bool,
 }
 
-impl Pen {
-    pub(crate) fn new(writer: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self { writer, train: Train::default(), cost: 0, flushed: true }
+impl FrameWriter {
+    pub(crate) fn new(connection: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+        Self { connection, batch: WriteBatch::default(), cost: 0, flushed: true }
     }
 
-    /// Takes all of them.
+    /// Drains the queue into the batch and counts the cost of its messages.
     pub(crate) fn push(&mut self, messages: &mut Vec<Message>) {
         for message in messages.drain(..) {
             self.cost += message.cost();
-            self.train.push(&Frame::Message(message));
+            self.batch.push(&Frame::Message(message));
         }
         messages.shrink_to(KEPT);
     }
 
-    /// What is not counted, because nobody waits for it.
+    /// Adds a stream's frame, whose cost is not counted: streams have credit of their own.
     pub(crate) fn push_frame(&mut self, frame: &Frame) {
-        self.train.push(frame);
+        self.batch.push(frame);
     }
 
-    /// Nothing of what was pushed is left.
+    /// Returns whether everything pushed so far has been written and flushed.
     pub(crate) fn is_done(&self) -> bool {
-        self.train.is_empty() && self.flushed
+        self.batch.is_empty() && self.flushed
     }
 
-    /// Writes all that was pushed, and tells its cost.
+    /// Writes and flushes everything that was pushed, and returns its cost.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.flushed = false;
-        ready!(self.train.poll_write(&mut self.writer, cx))?;
-        ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
+        ready!(self.batch.poll_write(&mut self.connection, cx))?;
+        ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
         self.flushed = true;
         Poll::Ready(Ok(std::mem::take(&mut self.cost)))
     }
 
-    /// Ends the connection in order.
+    /// Closes the connection in good order.
     pub(crate) async fn close(mut self) -> io::Result<()> {
-        self.writer.shutdown().await
+        self.connection.shutdown().await
     }
 }
 
-impl fmt::Debug for Pen {
+impl fmt::Debug for FrameWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pen").field("train", &self.train).finish_non_exhaustive()
+        f.debug_struct("FrameWriter").field("batch", &self.batch).finish_non_exhaustive()
     }
 }
