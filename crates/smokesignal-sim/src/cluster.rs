@@ -224,7 +224,7 @@ impl Cluster {
         self.members[ix].hostile.is_none()
     }
 
-    /// What makes a node hostile, and what it keeps for that.
+    /// Returns what makes a node hostile, for changes.
     pub(crate) fn hostile(&mut self, ix: usize) -> Option<&mut Hostile> {
         self.members[ix].hostile.as_mut()
     }

@@ -34,7 +34,7 @@ enum State {
     Over,
 }
 
-/// What can go wrong. Shares are of all living nodes, from 0 to 1.
+/// A kind of failure. Shares are of all living nodes, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {

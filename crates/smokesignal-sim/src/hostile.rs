@@ -20,7 +20,7 @@ const SHARE: f64 = 0.2;
 /// Segments by which a lying node exaggerates what it has.
 const EXAGGERATION: u64 = 1 << 40;
 
-/// What a hostile node does to others.
+/// The ways in which a node can harm others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Behaviour {

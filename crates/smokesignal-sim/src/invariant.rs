@@ -1,12 +1,15 @@
 //! The invariants that are checked while a world runs, each with a name and a sentence.
 //!
-//! Where each is checked: `check/`. The table in `docs/simulation.md` lists the same.
+//! An invariant is a constant, such as [`Invariant::IN_ORDER`]. Reports print its name and its
+//! sentence; the checks in `check/` use the constant. Invariants were once known by codes such as
+//! `A1`, which [`Invariant::find`] still understands. `docs/simulation.md` lists all of them, and
+//! where each is checked.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A promise of the protocol.
+/// A promise of the protocol that every run has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invariant {
     name: &'static str,

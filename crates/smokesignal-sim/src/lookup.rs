@@ -39,7 +39,7 @@ pub(crate) enum Outcome {
     Connected,
     /// The target was dialled.
     Dialled,
-    /// Other nodes relay the connection, which runs over so many links.
+    /// Other nodes relay the connection, over this number of links.
     Relayed { links: usize },
     /// The target is alive and honest, and was not reached.
     Failed,

@@ -1,4 +1,4 @@
-//! What a scenario found, for people and for machines.
+//! The outcome of a scenario, for people and for machines.
 //!
 //! A [`Report`] holds figures, some of them with a goal, and the violations. The program prints it
 //! as a table or, without the curves, as a line of JSON.
@@ -55,13 +55,13 @@ pub struct Figure {
 pub struct Curve {
     /// Its name in the legend.
     pub name: String,
-    /// What the numbers are.
+    /// The meaning of its numbers.
     pub axes: Axes,
     /// `(x, y)`, in the order of x.
     pub points: Vec<(f64, f64)>,
 }
 
-/// What a curve shows.
+/// The meaning of the numbers of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Axes {
     /// Percentage of the deliveries, over the milliseconds that they took.

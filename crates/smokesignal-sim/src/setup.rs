@@ -1,4 +1,4 @@
-//! What a world begins with, and what is expected of it.
+//! The beginning of a world, and what is expected of it.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct Setup {
     pub count_bytes: bool,
 }
 
-/// What may happen in a run, and how soon the network has to recover.
+/// The events that are allowed in a run, and the time that the network has to recover.
 #[derive(Debug, Clone, Default)]
 pub struct Expect {
     /// Gaps are allowed: nodes are cut off for longer than others retain, or read too slowly.

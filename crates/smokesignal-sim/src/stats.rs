@@ -1,4 +1,4 @@
-//! What a world counts while it runs.
+//! The counters of a world.
 //!
 //! A [`Histogram`] keeps the distribution of a value in constant space: its buckets are as wide as
 //! 1/32 of the values in them, as in HdrHistogram, so that a percentile is exact to about 3 %.

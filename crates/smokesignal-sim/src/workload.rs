@@ -1,4 +1,4 @@
-//! What is written, and what was read of it.
+//! The messages of a world: what is written, and what was read of it.
 //!
 //! A message carries its writer, the writer's start, its number and the time of writing, and is
 //! filled with a byte that follows from these ([`Head`]). A reader can therefore check every
@@ -32,7 +32,7 @@ const RETRY: u64 = 5_000;
 /// Segments of one writer whose hop count a node remembers. Repairs of older ones count no hops.
 const HOPS: usize = 16;
 
-/// What a message says about itself.
+/// The head of a message: all that it says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The number of its writer, and which start of it.
@@ -93,7 +93,7 @@ pub(crate) struct Traffic {
     reads: Vec<Vec<Read>>,
 }
 
-/// What a writer has written.
+/// A writer and the count of its messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     /// The node that it is.
@@ -103,7 +103,7 @@ pub(crate) struct Writer {
     pub(crate) written_at: u64,
 }
 
-/// What one node has read of one writer.
+/// The books of one reader about one writer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Read {
     /// Which start of the writer; 0 before the first message.

@@ -1,4 +1,4 @@
-//! What people see of a simulation: a progress bar while it runs, then a table.
+//! The face of a simulation: a progress bar while it runs, then a table.
 //!
 //! The bar goes to stderr, and only if that is a terminal. Tables are made as text, for stdout.
 

@@ -1,4 +1,8 @@
-//! Beacons: everybody knows the root of its component, and how many nodes are in it.
+//! Checks that every node knows the root of its component, and how many nodes are in it.
+//!
+//! The root is the node with the smallest id. At rest the check finds each node's component in the
+//! graph of all links and compares: the smallest id and the number of nodes there with the root and
+//! the size that the node knows. While the world runs it only checks that dead roots are forgotten.
 
 use smokesignal_proto::Node;
 
@@ -25,6 +29,7 @@ impl Check for Beacon {
     }
 }
 
+/// Checks that no node believes in a root that has been dead for long.
 fn dead_roots(view: &View<'_>) -> Result<(), Violation> {
     let limit = micros(view.config().root_max_age) + SLACK;
     for ix in view.nodes() {
@@ -40,6 +45,7 @@ fn dead_roots(view: &View<'_>) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Checks that all nodes of a component know its root and its size.
 fn same_root(view: &View<'_>) -> Result<(), Violation> {
     // Beacons that go over a line that is much too slow arrive too late.
     if view.awake().any(|ix| view.net.upload(ix).is_some()) {

@@ -1,4 +1,4 @@
-//! What nodes hold: no collection beyond its limit, and only signed records of others.
+//! Checks what nodes hold: no collection beyond its limit, and only signed records of others.
 //!
 //! To look at everything every second would take longer than the run. Some hundred nodes have their
 //! limits looked at each second and one node its records, by turns.
@@ -28,6 +28,7 @@ impl Check for Limits {
     }
 }
 
+/// Checks all collections of a node: the core lists them with their limits.
 fn within_limits(view: &View<'_>, ix: usize) -> Result<(), Violation> {
     let Some(node) = view.node(ix) else { return Ok(()) };
     let over = node.held().into_iter().find(|held| held.amount > held.limit);
@@ -36,6 +37,7 @@ fn within_limits(view: &View<'_>, ix: usize) -> Result<(), Violation> {
     view.violated(Invariant::WITHIN_LIMITS, ix, what)
 }
 
+/// Checks the signatures of some records that a node holds.
 fn records(view: &View<'_>, second: usize) -> Result<(), Violation> {
     if view.cluster.len() == 0 {
         return Ok(());

@@ -1,4 +1,9 @@
-//! Who is linked to whom: how many links a node has, to whom, and which of them may end.
+//! Checks who is linked to whom: how many links a node has, to whom, and which of them may end.
+//!
+//! Upper limits are checked when a link or a dial is new, and once more at rest, where a node may
+//! not have a link too many. Lower limits need time: every second the check notes since when a node
+//! has no link, or too few, and judges how long that has lasted. Pins are remembered when the
+//! node's user gets them, and looked up when a link ends.
 
 use smokesignal_proto::{CloseReason, DisconnectReason, Node, NodeId};
 
@@ -23,7 +28,7 @@ pub(super) struct Links {
     nodes: Vec<Memory>,
 }
 
-/// What is remembered about a node.
+/// The memory about one node.
 #[derive(Debug, Clone, Default)]
 struct Memory {
     /// Since when it has no link although it could, and since when it has too few.
@@ -59,6 +64,7 @@ impl Check for Links {
 }
 
 impl Links {
+    /// Returns the memory about a node.
     fn node(&mut self, node: usize) -> &mut Memory {
         if self.nodes.len() <= node {
             self.nodes.resize(node + 1, Memory::default());
@@ -66,8 +72,9 @@ impl Links {
         &mut self.nodes[node]
     }
 
+    /// Checks how many dials a node has under way.
     fn dials(&mut self, view: &View<'_>, node: usize) -> Result<(), Violation> {
-        // What the user asks for comes on top.
+        // The requests of the user come on top.
         let limit = view.config().max_dials + self.node(node).requests;
         let dials = view.cluster.dials(node);
         if dials <= limit {
@@ -77,6 +84,7 @@ impl Links {
         view.violated(Invariant::DIAL_LIMIT, node, what)
     }
 
+    /// Checks that all nodes have links, if they can find somebody to link to.
     fn degrees(&mut self, view: &View<'_>) -> Result<(), Violation> {
         let seeds = 0..view.setup.seeds.min(view.cluster.len());
         let reachable = |ix: usize| view.net.is_awake(ix) && view.net.is_in_main_part(ix);
@@ -160,6 +168,7 @@ const fn is_choice(reason: CloseReason) -> bool {
     )
 }
 
+/// Checks a link that a node counts from now on.
 fn new_peer(view: &View<'_>, ix: usize, peer: NodeId) -> Result<(), Violation> {
     let Some(node) = view.node(ix) else { return Ok(()) };
     let (degree, same) =
@@ -178,6 +187,7 @@ fn new_peer(view: &View<'_>, ix: usize, peer: NodeId) -> Result<(), Violation> {
     }
 }
 
+/// Checks that no node has a link too many, and that both ends count each link.
 fn at_rest(view: &View<'_>) -> Result<(), Violation> {
     let max = view.config().max_peers;
     for ix in view.awake() {

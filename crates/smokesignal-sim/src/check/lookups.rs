@@ -1,4 +1,8 @@
-//! Every lookup is answered once, in time, and with the node that was looked for.
+//! Checks that every lookup is answered once, in time, and with the node that was looked for.
+//!
+//! Open lookups are in the books of `lookup.rs`, which forgets those whose nodes have died. An
+//! answer to a lookup that is not there is a second one; a lookup that stays there for too long has
+//! none.
 
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
@@ -28,6 +32,7 @@ impl Check for Lookups {
     }
 }
 
+/// Checks that no lookup waits for longer than three times its timeout, and a second for the look.
 fn late(view: &View<'_>) -> Result<(), Violation> {
     let limit = 3 * micros(view.config().find_timeout) + 1_000_000;
     let mut late = view.lookups.open().filter(|(_, lookup)| view.now - lookup.since > limit);

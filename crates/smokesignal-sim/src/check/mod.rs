@@ -19,8 +19,8 @@
 //! | `lookups.rs` | every lookup is answered |
 //!
 //! `docs/simulation.md` has a table of all invariants with the file and the time of each check.
-//! Promises that compare two runs, such as what a frozen node costs the others, are no invariants
-//! of one run. They are figures of the scenarios `slow` and `reorder`.
+//! Promises that compare two runs, such as what a frozen node costs the others, are not
+//! invariants of one run. They are figures of the scenarios `slow` and `reorder`.
 
 mod beacon;
 mod deliveries;
@@ -51,7 +51,7 @@ pub(crate) trait Check: Debug {
     fn on_event(&mut self, view: &View<'_>, event: &Observed<'_>) -> Result<(), Violation>;
 }
 
-/// What the world reports to the checks. Nodes are named by number.
+/// An event that the world reports to the checks. Nodes are named by number.
 #[derive(Debug)]
 pub(crate) enum Observed<'a> {
     /// A node starts, for the first time or again.

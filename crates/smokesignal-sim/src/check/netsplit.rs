@@ -1,4 +1,9 @@
-//! Netsplits: reported when the network is cut, not otherwise, and ended when it is whole again.
+//! Checks that netsplits are reported when the network is cut, and only then, and that their end is
+//! reported when it is whole again.
+//!
+//! Nodes report a netsplit and its end by turns, so that it is enough to remember for each node
+//! whether its last report is still open. The scenario `netsplit` says when a cut has lasted for
+//! long enough that all must have reported it, and when the network has been whole for long enough.
 
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
@@ -27,6 +32,7 @@ impl Check for Netsplits {
 }
 
 impl Netsplits {
+    /// Returns whether a node has reported a netsplit and not its end.
     fn node(&mut self, node: usize) -> &mut bool {
         if self.open.len() <= node {
             self.open.resize(node + 1, false);
@@ -34,6 +40,7 @@ impl Netsplits {
         &mut self.open[node]
     }
 
+    /// Checks a report against the one before, and against what the run expects.
     fn reported(&mut self, view: &View<'_>, node: usize, over: bool) -> Result<(), Violation> {
         let open = self.node(node);
         let was_open = std::mem::replace(open, !over);
@@ -49,6 +56,7 @@ impl Netsplits {
         view.violated(Invariant::NO_FALSE_NETSPLIT, node, what)
     }
 
+    /// Checks that all nodes that were cut off from the seed have reported it.
     fn long_cut(&mut self, view: &View<'_>) -> Result<(), Violation> {
         let mut lost =
             view.nodes().skip(1).filter(|ix| view.cluster.is_alive(*ix) && view.net.is_cut(SEED, *ix));
@@ -57,6 +65,7 @@ impl Netsplits {
         view.violated(Invariant::NETSPLIT_REPORTED, ix, what)
     }
 
+    /// Checks that no netsplit is open any longer.
     fn healed(&mut self, view: &View<'_>) -> Result<(), Violation> {
         let alive = view.nodes().filter(|ix| view.cluster.is_alive(*ix));
         let open: Vec<_> = alive.filter(|ix| *self.node(*ix)).collect();

@@ -1,5 +1,5 @@
-//! Streams seen from the inside: what nodes hold of them, believe of their neighbours, and get from
-//! whom.
+//! Checks streams from the inside: what nodes hold of them, believe of their neighbours, and get
+//! from whom.
 //!
 //! To look at all streams every second would take longer than the run. One writer's stream is
 //! looked at in all nodes for some seconds, then the next one's. What nodes believe may be wrong
@@ -37,7 +37,7 @@ pub(super) struct Suspicion {
     position: u64,
 }
 
-/// What each node holds of one stream, by node number; `None` for the dead and the hostile.
+/// One stream in all nodes, by node number; `None` for the dead and the hostile.
 type Views = [Option<StreamView>];
 
 impl Check for Streams {
@@ -51,6 +51,7 @@ impl Check for Streams {
 }
 
 impl Streams {
+    /// Looks at one writer's stream in all nodes.
     fn look(&mut self, view: &View<'_>) -> Result<(), Violation> {
         let writers = view.traffic.writers();
         if writers.is_empty() {
@@ -81,6 +82,7 @@ impl Streams {
     }
 }
 
+/// Makes a violation of a suspicion, with all that both nodes hold of the stream.
 fn report(view: &View<'_>, writer: usize, certain: Suspicion) -> Result<(), Violation> {
     let Suspicion { invariant, node, neighbour, .. } = certain;
     let what = if invariant == Invariant::TRUE_POSITIONS {
@@ -92,6 +94,7 @@ fn report(view: &View<'_>, writer: usize, certain: Suspicion) -> Result<(), Viol
     view.violated(invariant, node, format!("{what}, of writer node {writer}: {here:?}; {there:?}"))
 }
 
+/// Checks that no node has a position beyond the last segment that the writer has signed.
 fn not_ahead_of_writer(view: &View<'_>, writer: usize, views: &Views) -> Result<(), Violation> {
     let Some(own) = &views[writer] else { return Ok(()) };
     let ahead = |stream: &StreamView| {
@@ -104,7 +107,7 @@ fn not_ahead_of_writer(view: &View<'_>, writer: usize, views: &Views) -> Result<
     view.violated(Invariant::NOT_AHEAD_OF_WRITER, ix, what)
 }
 
-/// Returns what a running node holds.
+/// Returns what a node holds of the stream, if its process runs.
 fn awake<'a>(view: &View<'_>, views: &'a Views, ix: usize) -> Option<&'a StreamView> {
     views[ix].as_ref().filter(|_| view.net.is_awake(ix))
 }
@@ -216,7 +219,7 @@ fn one_source(view: &View<'_>) -> Result<(), Violation> {
 fn sources(view: &View<'_>, ix: usize, writer: usize, last: u64) -> Vec<usize> {
     let sends = |slot: &&u32| {
         let (link, id) = (view.net.link(**slot), view.net.id(**slot));
-        // What is never sent, because the node has it by then, is never declined either.
+        // A segment that is never sent, because the node has it by then, causes no prune either.
         let sent = view.stream(link.other(ix), writer).is_some_and(|stream| {
             stream.links.iter().any(|link| link.link == id && link.push && link.sent == stream.have)
         });

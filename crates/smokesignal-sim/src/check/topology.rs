@@ -1,4 +1,7 @@
-//! The shape of the whole overlay: one component, and short paths.
+//! Checks the shape of the whole overlay: one component, and short paths.
+//!
+//! Both follow from the graph of all links that stand at a moment. To build it and to walk it takes
+//! time in proportion to the links, so that it is done once a second at most.
 
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
@@ -23,6 +26,7 @@ impl Check for Topology {
     }
 }
 
+/// Checks that the nodes that have had time to join reach each other.
 fn one_component(view: &View<'_>) -> Result<(), Violation> {
     let has_joined =
         |ix: &usize| view.cluster.is_alive(*ix) && view.now - view.cluster.started_at(*ix) > JOINED;
@@ -36,6 +40,7 @@ fn one_component(view: &View<'_>) -> Result<(), Violation> {
     view.violated(Invariant::ONE_COMPONENT, lost, what)
 }
 
+/// Checks that the diameter grows with the logarithm of the network only.
 fn short_paths(view: &View<'_>) -> Result<(), Violation> {
     let nodes = view.cluster.alive().len();
     if nodes < LARGE {

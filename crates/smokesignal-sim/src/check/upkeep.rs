@@ -1,4 +1,8 @@
-//! What a quiet network costs: no segments, few beacons, few dials to the seeds.
+//! Checks what a quiet network costs: no segments, few beacons, few dials to the seeds.
+//!
+//! The world counts what arrives and who dials during 5 s of quiet. The limits follow from the
+//! links that stand then, from the beacon period, and from how often probes and nodes that have
+//! lost a seed are expected to dial.
 
 use std::time::Duration;
 

@@ -1,10 +1,17 @@
-//! A writer is not held up by its neighbours for longer than it takes to get rid of them.
+//! Checks that a writer is not held up by its neighbours for longer than it takes to get rid of
+//! them.
+//!
+//! A writer that may not write tries again every few milliseconds, and each try is reported as
+//! [`Observed::Blocked`]. The time counts from the first of these on, while the writer has a
+//! healthy link. Two stalled neighbours in a row cost it two stall timeouts; more than that is a
+//! violation.
 
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
 use crate::kernel::micros;
 
-/// What a writer may wait on top of the stall timeout: the tick that notices it, and the way. 2 s.
+/// The time that a writer may wait on top of the stall timeouts, for the tick that notices them and
+/// for the way: 2 s.
 const SLACK: u64 = 2_000_000;
 
 /// Remembers since when each writer is blocked although it has a healthy link.
@@ -34,6 +41,7 @@ impl Check for Writers {
 }
 
 impl Writers {
+    /// Judges a try that failed.
     fn blocked(&mut self, view: &View<'_>, writer: u32) -> Result<(), Violation> {
         let node = view.writer(writer).node;
         let since = self.blocked_since.get(writer as usize).copied().flatten();
@@ -52,6 +60,7 @@ impl Writers {
         view.violated(Invariant::WRITER_RESUMES, node, what)
     }
 
+    /// Remembers since when a writer is blocked.
     fn set(&mut self, writer: u32, since: Option<u64>) {
         let at = writer as usize;
         if self.blocked_since.len() <= at {
@@ -61,6 +70,7 @@ impl Writers {
     }
 }
 
+/// Returns whether a writer has a link over which everything is fine: it could write.
 fn has_healthy_link(view: &View<'_>, node: usize) -> bool {
     view.net.connections(node).iter().any(|slot| {
         let link = view.net.link(*slot);

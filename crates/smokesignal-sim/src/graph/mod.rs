@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use crate::cluster::Cluster;
 use crate::net::Net;
 
-/// Who is linked to whom at one moment. A link that only one side counts is not part of it.
+/// The links of one moment. A link that only one side counts is not part of it.
 #[derive(Debug)]
 pub struct Graph {
     /// Each node's neighbours and the base delays to them, by node number; empty for the dead.

@@ -1,4 +1,7 @@
-//! What can be scheduled.
+//! The events that can be scheduled.
+//!
+//! An event is small and names everything by number, because millions of them are in the queue of a
+//! large world. Messages are the exception: they travel inside of their events.
 
 use smokesignal_proto::{DialFailure, DialId, LinkId, Message};
 
@@ -51,7 +54,7 @@ pub(crate) enum Event {
     Second,
 }
 
-/// What travels over one direction of a connection.
+/// A thing that travels over one direction of a connection.
 #[derive(Debug)]
 pub(crate) enum Parcel {
     /// The last step of the handshake: from here on the dialled side has the connection.

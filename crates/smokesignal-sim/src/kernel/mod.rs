@@ -33,7 +33,7 @@ pub(crate) struct Kernel {
     trace_from: Option<u64>,
 }
 
-/// What an entry of the trace is about. The numbers are part of the hash and never change.
+/// The kinds of entries in the trace. The numbers are part of the hash and never change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mark {
     Started = 1,

@@ -52,7 +52,7 @@ pub(super) struct Direction {
     pub(super) in_flight: usize,
     /// Costs of messages that a full socket has not taken yet.
     pub(super) withheld: VecDeque<usize>,
-    /// What cannot pass a cut for now, in order, with its hop counts.
+    /// Parcels that cannot pass a cut for now, in order, with its hop counts.
     pub(super) stuck: VecDeque<(Parcel, u8)>,
 }
 

@@ -50,9 +50,9 @@ struct Host {
     /// Bytes per second that it can send and read over each connection; `None` is without limit.
     upload: Option<u64>,
     download: Option<u64>,
-    /// What it does with the connections that it relays.
+    /// How it treats the connections that it relays.
     relaying: Relaying,
-    /// What arrived while the process was frozen.
+    /// Events that wait for the process while it is frozen.
     backlog: VecDeque<Event>,
     /// Slots of its connections.
     connections: Vec<u32>,

@@ -19,7 +19,7 @@ pub(super) struct Relays {
     kept: BTreeSet<LinkId>,
 }
 
-/// What a relayed connection runs over.
+/// The path of a relayed connection.
 #[derive(Debug)]
 pub(crate) struct Circuit {
     /// The links, from the dialler on.

@@ -1,4 +1,9 @@
-//! What a connection does between its dial and its end: it carries parcels, and it closes.
+//! The life of a connection between its dial and its end: it carries parcels, and it closes.
+//!
+//! A parcel takes the way [`Net::send`] → `post` → [`Event::Parcel`] → [`Net::arrive`]. Behind a
+//! cut or before a frozen process it waits, and everything that is sent after it waits behind it.
+//! Each side closes for itself: [`Net::close`] sends a [`Parcel::Bye`] behind everything that was
+//! sent before, and the slot is released when both sides are closed and nothing is under way.
 
 use smokesignal_proto::{LinkId, Message};
 
@@ -11,7 +16,7 @@ use crate::net::latency::with_jitter;
 /// timeout (RFC 6298).
 const RETRANSMIT: u64 = 1_000_000;
 
-/// What became of a parcel that came to the end of its way.
+/// The fate of a parcel at the end of its way.
 #[derive(Debug)]
 pub(crate) enum Arrival {
     /// It waits: for the end of a cut, or for a frozen process.
@@ -30,7 +35,7 @@ pub(crate) enum Taken {
     Later,
 }
 
-/// What a sender's socket takes once it has room again: the sum of the costs.
+/// Messages that a sender's socket takes once it has room again, as the sum of their costs.
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) ix: usize,
@@ -209,7 +214,7 @@ impl Net {
     }
 
     /// Closes both sides immediately; what was under way is lost. The slot stays until the caller
-    /// has told the nodes, and called [`Net::done_with`].
+    /// has reported it to the nodes, and called [`Net::done_with`].
     pub(crate) fn reset(&mut self, slot: u32) -> [usize; 2] {
         let link = self.links.get_mut(slot);
         link.states = [End::Closed; 2];

@@ -1,5 +1,8 @@
 //! Nodes join, die and turn hostile: `join`, `kill-*`, `seeds-dead-95`, `hostile-20`, `churn`,
 //! `restart`.
+//!
+//! Most of these gather a network, let some nodes write, let a fault strike, and measure what the
+//! others get: how much was delivered, how late, and how soon all have their links again.
 
 use std::time::Duration;
 
@@ -14,10 +17,12 @@ const S: Duration = Duration::from_secs(1);
 /// The one seed of these networks.
 const SEED: usize = 0;
 
+/// Returns the seconds of a time, or NaN for one that never came.
 fn seconds(time: Option<Duration>) -> f64 {
     time.map_or(f64::NAN, |time| time.as_secs_f64())
 }
 
+/// Plays `join`: how soon everybody is linked, and what shape the overlay has.
 pub(super) fn join(lab: &mut Lab<'_, '_>) {
     let mut world = lab.world(Expect { failure_free: true, refill: Some(10 * S), ..Expect::default() });
     world.join(lab.nodes, JOINS);
@@ -71,6 +76,7 @@ pub(super) fn kill_95(lab: &mut Lab<'_, '_>) {
     kill(lab, 0.95);
 }
 
+/// Plays `kill-*`: once with one writer and once with 50, a share of the nodes dies after 3 s.
 fn kill(lab: &mut Lab<'_, '_>, share: f64) {
     for writers in [1, 50] {
         let mut world = lab.gathered(Expect::default());
@@ -128,6 +134,7 @@ fn watch_links(lab: &mut Lab<'_, '_>, world: &mut World, name: &str, limit: Dura
     healed
 }
 
+/// Plays `seeds-dead-95`: the few that are left know hardly anybody who is alive, and no seed.
 pub(super) fn seeds_dead(lab: &mut Lab<'_, '_>) {
     let mut world = lab.gathered(Expect { gaps: true, netsplits: true, ..Expect::default() });
     lab.pass(&mut world, "meet", 30 * S);
@@ -144,6 +151,7 @@ pub(super) fn seeds_dead(lab: &mut Lab<'_, '_>) {
     lab.end(&world);
 }
 
+/// Plays `hostile-20`: a fifth of the nodes turns hostile, and honest ones write to each other.
 pub(super) fn hostile(lab: &mut Lab<'_, '_>) {
     let mut world = lab.gathered(Expect { gaps: true, ..Expect::default() });
     world.add_rule(Rule::once(Duration::ZERO, Fault::Hostile { share: 0.2, behaviour: None }));
@@ -168,6 +176,7 @@ pub(super) fn hostile(lab: &mut Lab<'_, '_>) {
     lab.end(&world);
 }
 
+/// Plays `churn`: for 5 minutes nodes die and join, and nobody may report a netsplit.
 pub(super) fn churn(lab: &mut Lab<'_, '_>) {
     let mut world = lab.gathered(Expect::default());
     let time = 300 * S;
@@ -192,6 +201,7 @@ pub(super) fn churn(lab: &mut Lab<'_, '_>) {
     lab.end(&world);
 }
 
+/// Plays `restart`: half of the nodes is down for 2 s and comes back with its keys.
 pub(super) fn restart(lab: &mut Lab<'_, '_>) {
     let mut world = lab.gathered(Expect { gaps: true, ..Expect::default() });
     world.write(Workload { writers: 20, per_second: 5.0, size: 200, lasts: 20 * S });

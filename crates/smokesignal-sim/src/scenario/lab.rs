@@ -134,8 +134,8 @@ impl<'a, 'b> Lab<'a, 'b> {
 
     /// Makes the report of the whole run.
     pub(crate) fn report(mut self) -> Report {
-        // What was measured up to a violation does not show that a goal is met. The figures of the
-        // swarm, which makes its worlds itself, are about the violations.
+        // Figures that were measured up to a violation do not show that a goal is met. Those of the
+        // swarm, which makes its worlds itself, are about the violations and stay.
         if !self.violations.is_empty() && self.worlds > 0 {
             self.figures
                 .iter_mut()

@@ -1,4 +1,8 @@
 //! `seek`: nodes look for others by id, to open streams to them.
+//!
+//! Each case is a network in which something makes that hard: nodes that cannot be dialled, nodes
+//! that die, hostile relays. 20 random nodes per second look for random others for 20 s, and one
+//! time in twenty for an id that no node has.
 
 use std::time::Duration;
 
@@ -12,7 +16,7 @@ const S: Duration = Duration::from_secs(1);
 /// Lookups per second, in the whole network.
 const RATE: u64 = 20;
 
-/// What makes the lookups case.
+/// A network in which lookups are hard for some reason.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -25,6 +29,7 @@ struct Case {
     goal: f64,
 }
 
+/// Plays `seek`, one case after the other.
 pub(super) fn lookup(lab: &mut Lab<'_, '_>) {
     let plain = Case { name: "", undialable: 0.0, relay_only: false, fault: None, goal: 100.0 };
     let relayed = Case { relay_only: true, ..plain };
@@ -42,6 +47,7 @@ pub(super) fn lookup(lab: &mut Lab<'_, '_>) {
     }
 }
 
+/// Plays one case.
 fn play(lab: &mut Lab<'_, '_>, case: Case) {
     let mut setup = lab.setup(Expect { gaps: true, ..Expect::default() });
     // No node knows more than a few others: it has to ask the network.
@@ -69,6 +75,7 @@ fn play(lab: &mut Lab<'_, '_>, case: Case) {
     lab.end(&world);
 }
 
+/// Lets a random node look for a random other one.
 fn one_lookup(world: &mut World) {
     let usable = |ix: &usize| world.is_awake(*ix) && world.cluster().is_honest(*ix);
     let nodes: Vec<_> = world.alive().into_iter().filter(usable).collect();
@@ -79,6 +86,7 @@ fn one_lookup(world: &mut World) {
     }
 }
 
+/// Adds what came of the lookups.
 fn figures(lab: &mut Lab<'_, '_>, world: &World, case: Case) {
     let found = world.lookup_outcomes();
     let name = |what: &str| format!("{}: {what}", case.name);

@@ -20,7 +20,7 @@ use lab::Lab;
 pub use lab::Progress;
 pub use swarm::Draw;
 
-/// What to run.
+/// The options of a run.
 pub struct Run<'a> {
     /// The seed of all randomness.
     pub rng_seed: u64,

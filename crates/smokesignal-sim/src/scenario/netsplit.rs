@@ -24,14 +24,17 @@ const LONG: Duration = Duration::from_secs(30);
 /// The most time that a network gets until it is one component again.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Plays `netsplit`.
 pub(super) fn netsplit(lab: &mut Lab<'_, '_>) {
     cuts(lab, &CUTS);
 }
 
+/// Plays `netsplit-24h`: the parts have had a day to forget each other.
 pub(super) fn netsplit_24h(lab: &mut Lab<'_, '_>) {
     cuts(lab, &[(2, 24 * 3600 * S)]);
 }
 
+/// Cuts a fresh network in each of these ways. Measures when nodes report the netsplit and its end.
 fn cuts(lab: &mut Lab<'_, '_>, cuts: &[(u8, Duration)]) {
     let (mut detected, mut resolved) = (Histogram::default(), Histogram::default());
     let mut reported = 0;

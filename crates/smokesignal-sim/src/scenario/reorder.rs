@@ -17,6 +17,7 @@ const S: Duration = Duration::from_secs(1);
 /// The time in which every node has tried some dozen times to find a nearer neighbour.
 const MIXING: Duration = Duration::from_secs(1800);
 
+/// Plays `reorder`: the same network twice, and the only difference is the option.
 pub(super) fn reorder(lab: &mut Lab<'_, '_>) {
     let mut p50 = Vec::new();
     for (name, reorder) in [("as joined", false), ("reordered", true)] {

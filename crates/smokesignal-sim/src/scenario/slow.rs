@@ -13,6 +13,7 @@ const S: Duration = Duration::from_secs(1);
 const LINE: u64 = 10_000_000;
 const TIME: Duration = Duration::from_secs(20);
 
+/// Plays `slow`: each case is compared with the run without a fault.
 pub(super) fn slow(lab: &mut Lab<'_, '_>) {
     let (rate, p99) = play(lab, None);
     lab.figure(Figure::new("undisturbed: delivered per node and writer", rate, "/s"));

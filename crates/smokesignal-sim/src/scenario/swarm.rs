@@ -20,16 +20,16 @@ use crate::world::World;
 
 /// One of this many seeds is played twice.
 const REPLAY: u64 = 100;
-/// What keeps the randomness of the draw apart from that of the world: a new kind of fault does not
+/// Keeps the randomness of the draw apart from that of the world: a new kind of fault does not
 /// change how a network without it runs.
 const DRAW: u64 = 0x0053_5741_524D;
-/// What keeps the randomness of the pins apart from that of the faults.
+/// Keeps the randomness of the pins apart from that of the faults.
 const PINS: u64 = 0x5749_5348;
 /// Messages above this size are written rarely: a megabyte a second over a slow line would only
 /// test patience.
 const LARGE: usize = 10_000;
 
-/// What one seed draws.
+/// A network that is drawn from a seed.
 #[derive(Debug, Clone)]
 pub struct Draw {
     /// The beginning of the world.
@@ -138,7 +138,7 @@ fn fault(rng: &mut Rng, nodes: usize) -> Fault {
     }
 }
 
-/// Draws whether some nodes pin a link. That is no fault, and is drawn apart from the faults.
+/// Draws whether some nodes pin a link. A pin is not a fault, and is drawn apart from the faults.
 fn pins(rng_seed: u64, time: Duration) -> Option<Rule> {
     let mut rng = Rng::new(mix(rng_seed ^ PINS));
     rng.happens(0.25).then(|| {

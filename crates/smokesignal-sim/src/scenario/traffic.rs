@@ -23,6 +23,8 @@ pub(super) fn steady_50(lab: &mut Lab<'_, '_>) {
     steady(lab, 50, 0.08);
 }
 
+/// Plays `steady-*`: nodes write at a steady rate, and nothing fails. The trees that form are
+/// compared with a flood over the same links.
 fn steady(lab: &mut Lab<'_, '_>, writers: usize, redundancy: f64) {
     let mut world = lab.gathered(calm());
     let workload = Workload { writers, per_second: 10.0, size: 200, lasts: 25 * S };
@@ -64,11 +66,13 @@ fn flood_times(world: &World) -> Vec<u64> {
     times
 }
 
+/// Returns the value that this share of the sorted values does not exceed.
 fn percentile(sorted: &[u64], share: f64) -> u64 {
     let at = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(at.saturating_sub(1)).copied().unwrap_or(0)
 }
 
+/// Plays `idle`: nobody writes, joins or dies, and all bytes are counted.
 pub(super) fn idle(lab: &mut Lab<'_, '_>) {
     let setup = Setup { count_bytes: true, ..lab.setup(calm()) };
     let mut world = lab.gather(World::new(setup));
@@ -90,6 +94,7 @@ pub(super) fn idle(lab: &mut Lab<'_, '_>) {
     lab.end(&world);
 }
 
+/// Plays `speed`: how many events the simulator handles per second of real time.
 pub(super) fn speed(lab: &mut Lab<'_, '_>) {
     let mut world = lab.world(calm());
     let began = std::time::Instant::now();

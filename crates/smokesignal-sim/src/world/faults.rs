@@ -1,4 +1,4 @@
-//! What faults do to the world.
+//! The effects of faults on the world.
 //!
 //! A fault strikes when its rule begins. Churn and resets then take a step every 100 ms, each with
 //! its share of what is to happen per minute. When the rule ends, what can be put right is put
@@ -16,6 +16,7 @@ use crate::hostile::Behaviour;
 use crate::kernel::{Mark, micros};
 
 impl World {
+    /// Lets a fault strike.
     pub(super) fn on_rule_begins(&mut self, number: u32) {
         let fault = self.faults.begin(number, self.kernel.now());
         let struck = self.strike(fault);
@@ -61,11 +62,13 @@ impl World {
         }
     }
 
+    /// Kills these nodes, and returns them.
     fn kill_all(&mut self, nodes: Vec<usize>, silently: bool) -> Vec<usize> {
         nodes.iter().for_each(|ix| self.kill(*ix, silently));
         nodes
     }
 
+    /// Freezes random nodes.
     fn freeze(&mut self, count: usize) -> Vec<usize> {
         let awake = self.alive().into_iter().filter(|ix| self.is_awake(*ix)).collect();
         let nodes = self.kernel.rng().sample(awake, count);
@@ -73,6 +76,7 @@ impl World {
         nodes
     }
 
+    /// Puts each host into a random part of the network.
     fn partition(&mut self, ways: u8) -> Vec<usize> {
         self.faults.cut(self.kernel.now());
         for ix in 0..self.cluster.len() {
@@ -81,6 +85,7 @@ impl World {
         Vec::new()
     }
 
+    /// Lets the clocks of random nodes jump ahead.
     fn advance_clocks(&mut self, share: f64, by: Duration) -> Vec<usize> {
         let nodes = self.draw(share, Self::is_awake);
         for ix in &nodes {
@@ -90,6 +95,7 @@ impl World {
         nodes
     }
 
+    /// Starts random nodes again as hostile ones.
     fn turn_hostile(&mut self, share: f64, behaviour: Option<Behaviour>) -> Vec<usize> {
         let nodes = self.draw(share, Self::is_expendable);
         for ix in &nodes {
@@ -114,6 +120,7 @@ impl World {
         self.with(ix, |node, now| node.request_peer(request, other, now));
     }
 
+    /// Takes a step of a fault that goes on for a while.
     pub(super) fn on_rule_continues(&mut self, number: u32) {
         match self.faults.step(number) {
             Some(Fault::Churn { per_minute }) => self.churn(per_minute),
@@ -145,6 +152,7 @@ impl World {
         }
     }
 
+    /// Puts right what a fault has done, where it can be put right.
     pub(super) fn on_rule_ends(&mut self, number: u32) {
         let now = self.kernel.now();
         let (rule, nodes) = self.faults.end(number, now);

@@ -1,4 +1,4 @@
-//! Nodes that look for other nodes.
+//! Nodes that look for other nodes: the request goes to the core, and its answer into the books.
 
 use smokesignal_proto::{LinkId, NodeId, RequestId, Unreachable};
 
@@ -17,6 +17,7 @@ impl World {
         self.with(ix, |node, now| node.reach(request, id, now));
     }
 
+    /// Notes the answer to a lookup, and how its target was reached.
     pub(super) fn on_reached(&mut self, ix: usize, request: RequestId, outcome: Result<LinkId, Unreachable>) {
         let lookup = self.lookups.answered(request);
         let slot = outcome.as_ref().ok().and_then(|link| self.net.slot(*link));

@@ -1,4 +1,7 @@
-//! What leads from the nodes to the network and back: dials, messages, and the ends of connections.
+//! The way from the nodes to the network and back: dials, messages, and the ends of connections.
+//!
+//! Methods without `on_` do what a node has asked for. Methods with `on_` handle an event: they ask
+//! [`Net`](crate::net::Net) what becomes of it, and give the outcome to the node that it is for.
 
 use std::time::Duration;
 
@@ -54,6 +57,7 @@ impl World {
         self.observe(&Observed::Dials { node: ix });
     }
 
+    /// Completes a dial, unless the dialler has died since.
     pub(super) fn on_dialled(&mut self, slot: u32, start: u64, dial: DialId) {
         let [ix, peer] = self.net.ends(slot);
         if self.net.is_frozen(ix) {
@@ -72,6 +76,7 @@ impl World {
         self.net.done_with(slot);
     }
 
+    /// Reports to a node that its dial has failed.
     pub(super) fn on_dial_failed(&mut self, ix: usize, start: u64, dial: DialId, failure: DialFailure) {
         if !self.is_in_start(ix, start) {
             return;
@@ -144,6 +149,7 @@ impl World {
         self.cluster.act(ix, self.kernel.now(), |node, now| node.handle_sent(id, cost, now));
     }
 
+    /// Handles a parcel at the end of its way.
     pub(super) fn on_parcel(&mut self, slot: u32, from: u8, hops: u8, parcel: Parcel) {
         match self.net.arrive(slot, from, hops, parcel) {
             Arrival::Waits => {}
@@ -201,6 +207,7 @@ impl World {
         });
     }
 
+    /// Records and counts a message, and gives it to its receiver.
     fn receive(&mut self, to: usize, id: LinkId, hops: u8, message: Message) {
         let kind = match &message {
             Message::Data(segment) => mix(segment.seq),

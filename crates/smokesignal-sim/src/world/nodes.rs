@@ -1,5 +1,7 @@
-//! How a node is driven: an input, then its outputs, then its timer. The library's driver runs the
-//! same loop.
+//! How a node is driven: an input, then its outputs, then its timer.
+//!
+//! The library's driver runs the same loop. An output may lead to an input of another node within
+//! the same event, for example when a connection is reset; that node is then driven in between.
 
 use smokesignal_proto::{Instant, Node, Output};
 
@@ -52,6 +54,7 @@ impl World {
         self.net.pass_on_stuck(&mut self.kernel);
     }
 
+    /// Fires a node's timer, if this wake-up is the valid one.
     pub(super) fn on_wake(&mut self, ix: usize) {
         let now = self.kernel.now();
         if !self.cluster.is_wake_due(ix, now) || self.net.is_frozen(ix) {

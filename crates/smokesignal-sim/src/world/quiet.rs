@@ -1,4 +1,8 @@
 //! The end of a run: all is quiet, and has to be right.
+//!
+//! First the network gets time to repair what is missing. Then 5 s are watched, in which no segment
+//! may arrive. Then the links get time to settle, because some invariants hold only when none
+//! changes.
 
 use std::time::Duration;
 

@@ -1,4 +1,10 @@
 //! Connections over other nodes, as the library's driver makes them.
+//!
+//! A lookup leaves a trail: each node that passed the query on remembers from which link the answer
+//! came. A relayed dial follows this trail from node to node, at the moment of the dial. At its end
+//! a connection is opened in the network that runs over the links of the trail. When one of these
+//! links ends, the connection ends; when the protocol only demotes one, it stays open for what runs
+//! over it.
 
 use smokesignal_proto::{DialFailure, DialId, LinkId, NodeId, Relay};
 
@@ -14,7 +20,7 @@ const TALK: u64 = 20_000_000;
 /// Why a relayed dial comes to no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// A node on the way refuses, after so many microseconds one way.
+    /// A node on the way refuses, `delay` microseconds away, one way.
     Refused { delay: u64 },
     /// A node on the way does not answer.
     Unanswered,

@@ -1,4 +1,7 @@
 //! Writing and reading: from the workload to the nodes, and from the nodes to the books.
+//!
+//! The checks see a delivery or a gap before it enters the books, and can therefore compare it with
+//! what came before.
 
 use smokesignal_proto::NodeId;
 
@@ -20,6 +23,7 @@ impl World {
         living.map(|writer| writer.written).sum()
     }
 
+    /// Lets a writer write its next message, if its node is awake and may write.
     pub(super) fn on_write(&mut self, writer: u32) {
         let Some((size, next)) = self.traffic.next_write(&mut self.kernel) else { return };
         let (now, ix) = (self.kernel.now(), self.writer_node(writer));
