@@ -86,12 +86,16 @@ pub(crate) struct Dial {
     pub(crate) from: usize,
     /// Which start of the dialling node.
     pub(crate) start: u64,
-    /// The node at the dialled address, if there is one.
-    pub(crate) to: Option<usize>,
-    /// Whether that is the node that the dialler expects there.
-    pub(crate) expected: bool,
-    /// Microseconds after which an unanswered dial fails.
-    pub(crate) timeout: u64,
+}
+
+/// The node at a dialled address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Callee {
+    Nobody,
+    /// The node that the dialler expects there.
+    Expected(usize),
+    /// Another node.
+    Other(usize),
 }
 
 impl Net {
@@ -242,16 +246,21 @@ impl Net {
         self.links.slot(id).map(|slot| self.links.get(slot).other(ix))
     }
 
-    /// Opens a connection, or schedules the failure of the dial.
-    pub(crate) fn dial(&mut self, kernel: &mut Kernel, dial: Dial) {
-        let Dial { id, from, start, timeout, .. } = dial;
+    /// Opens a connection, or schedules the failure of the dial: after `timeout` microseconds, if
+    /// nobody answers.
+    pub(crate) fn dial(&mut self, kernel: &mut Kernel, dial: Dial, callee: Callee, timeout: u64) {
+        let Dial { id, from, start } = dial;
         let failed = |failure| Event::DialFailed { ix: from as u32, start, dial: id, failure };
-        let Some(to) = dial.to else { return kernel.schedule_in(timeout, failed(DialFailure::Unanswered)) };
+        let (to, expected) = match callee {
+            Callee::Expected(to) => (to, true),
+            Callee::Other(to) => (to, false),
+            Callee::Nobody => return kernel.schedule_in(timeout, failed(DialFailure::Unanswered)),
+        };
         let delay = self.latency.between(from, to, self.rng_seed);
         if self.is_cut(from, to) || self.is_frozen(to) || self.hosts[to].undialable {
             return kernel.schedule_in(timeout, failed(DialFailure::Unanswered));
         }
-        if !dial.expected || !self.is_up(to) {
+        if !expected || !self.is_up(to) {
             return kernel.schedule_in(2 * delay, failed(DialFailure::Refused));
         }
         let slot = self.open(from, to, delay, kernel.now());

@@ -33,7 +33,7 @@ pub(crate) struct Circuit {
 impl Net {
     /// Opens a connection over a circuit.
     pub(crate) fn open_relayed(&mut self, kernel: &mut Kernel, dial: Dial, to: usize, circuit: Circuit) {
-        let Dial { id, from, start, .. } = dial;
+        let Dial { id, from, start } = dial;
         let delay = circuit.delay;
         let slot = self.open(from, to, delay, kernel.now());
         self.relays.circuits.insert(slot, circuit);

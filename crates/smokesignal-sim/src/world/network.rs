@@ -12,7 +12,7 @@ use super::nodes::brief;
 use crate::check::Observed;
 use crate::cluster::number_at;
 use crate::kernel::{Event, Mark, Parcel, micros, mix};
-use crate::net::{Arrival, Dial, Taken};
+use crate::net::{Arrival, Callee, Dial, Taken};
 
 /// The time after which a dial that nobody answers fails: 2 s, as in the library.
 const DIAL_TIMEOUT: u64 = 2_000_000;
@@ -39,15 +39,13 @@ impl World {
         let to = address.and_then(number_at).filter(|to| *to < self.cluster.len());
         self.stats.seed_dials += u64::from(to.is_some_and(|to| to < self.setup.seeds));
         let is_expected = |to: usize| expect.is_none_or(|id| id == self.cluster.id(to));
-        let dial = Dial {
-            id: dial,
-            from: ix,
-            start: self.cluster.starts(ix),
-            to,
-            expected: to.is_some_and(is_expected),
-            timeout: timeout.map_or(DIAL_TIMEOUT, micros),
+        let callee = match to {
+            None => Callee::Nobody,
+            Some(to) if is_expected(to) => Callee::Expected(to),
+            Some(to) => Callee::Other(to),
         };
-        self.net.dial(&mut self.kernel, dial);
+        let dial = Dial { id: dial, from: ix, start: self.cluster.starts(ix) };
+        self.net.dial(&mut self.kernel, dial, callee, timeout.map_or(DIAL_TIMEOUT, micros));
     }
 
     /// Counts a dial that begins.

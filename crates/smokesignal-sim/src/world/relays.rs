@@ -2,7 +2,7 @@
 //!
 //! A lookup leaves a trail: each node that passed the query on remembers from which link the answer
 //! came. A relayed dial follows this trail from node to node, at the moment of the dial. At its end
-//! a connection is opened in the network that runs over the links of the trail. When one of these
+//! a connection is opened that runs over the links of the trail. When one of these
 //! links ends, the connection ends; when the protocol only demotes one, it stays open for what runs
 //! over it.
 
@@ -17,7 +17,7 @@ const RELAY_TIMEOUT: u64 = 4_000_000;
 /// The most time for which a connection that serves streams is used: 20 s.
 const TALK: u64 = 20_000_000;
 
-/// Why a relayed dial comes to no end.
+/// Why a relayed dial fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     /// A node on the way refuses, `delay` microseconds away, one way.
@@ -39,8 +39,7 @@ impl World {
         let start = self.cluster.starts(ix);
         let wait = match self.follow(ix, via, query, target) {
             Ok((to, circuit)) => {
-                let dial =
-                    Dial { id: dial, from: ix, start, to: Some(to), expected: true, timeout: RELAY_TIMEOUT };
+                let dial = Dial { id: dial, from: ix, start };
                 return self.net.open_relayed(&mut self.kernel, dial, to, circuit);
             }
             Err(Failure::Refused { delay }) => 2 * delay,
