@@ -1,0 +1,248 @@
+"""The test vectors: `vectors.txt` has the bytes, and this module the values that they stand for.
+
+An entry is a name and, indented below it, bytes in hex. `run` compares each entry with what this
+implementation makes of the values, and decodes the messages again. `python3 vectors.py --write`
+writes the file anew; a changed byte in it is a change of the wire.
+"""
+
+import struct
+import sys
+import textwrap
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import connection
+from node import network_id
+from wire import (
+    ABSENT,
+    BLOCKED,
+    BUSY,
+    BY_APPLICATION,
+    CARRY,
+    CREDIT,
+    DATA,
+    DATA_END,
+    ELSEWHERE,
+    FIN,
+    FIRST,
+    FRAGMENT,
+    LAST,
+    LOST,
+    LOW,
+    MESSAGE,
+    NEED,
+    OPEN,
+    PRESENT,
+    REFUSED,
+    RESET,
+    SIGNED,
+    STOP,
+    Beat,
+    Malformed,
+    Record,
+    Segment,
+    decode,
+    encode,
+    frame,
+    head,
+    leaf,
+    raw,
+    seal,
+    seal_text,
+    tree,
+)
+
+FILE = Path(__file__).with_name("vectors.txt")
+SECRET = b"the secret of our network"
+INCARNATION = 1_700_000_000_000
+WALK, TOKEN, QUERY = 300, 1 << 40, 1 << 41
+BODY = b"\5hello\0\2hi"
+
+KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
+ID, OTHER_ID = raw(KEY.public_key()), raw(OTHER_KEY.public_key())
+SEED = int.from_bytes(ID[:8], "big")
+OPEN_NETWORK = bytes(32)
+LOOPBACK, LOOPBACK_V6 = bytes([127, 0, 0, 1]), bytes(15) + b"\1"
+
+
+class Exporter:
+    """Stands for a TLS connection whose exporter gives 32 bytes of 5."""
+
+    @staticmethod
+    def exporter(_label):
+        return bytes([5]) * 32
+
+
+def ids_and_hello():
+    yield "node id", ID
+    yield "other node id", OTHER_ID
+    yield "network id: open", network_id(None, False)
+    yield "network id: secret", network_id(SECRET, False)
+    yield "network id: open, unsigned", network_id(None, True)
+    yield "network id: secret, unsigned", network_id(SECRET, True)
+    yield "HELLO: open", connection.hello(None, connection.DIALLER, Exporter)
+    yield "HELLO: secret, dialler", connection.hello(SECRET, connection.DIALLER, Exporter)
+    yield "HELLO: secret, acceptor", connection.hello(SECRET, connection.ACCEPTOR, Exporter)
+
+
+def stream_frames():
+    def of_stream(kind, number, rest=b""):
+        return frame(kind, struct.pack(">I", number) + rest)
+
+    yield "DATA", of_stream(DATA, 0, b"hello")
+    yield "DATA_END", of_stream(DATA_END, 7, b"hello")
+    yield "CREDIT", of_stream(CREDIT, 7, struct.pack(">I", 8192))
+    yield "FIN", of_stream(FIN, 7)
+    yield "OPEN", of_stream(OPEN, 7, b"direct")
+    yield "OPEN: an answer", of_stream(OPEN, 7)
+    yield "RESET: refused", of_stream(RESET, 7, bytes([REFUSED]))
+    yield "RESET: busy", of_stream(RESET, 7, bytes([BUSY]))
+    yield "RESET: by the application", of_stream(RESET, 7, bytes([BY_APPLICATION]) + b"enough")
+    yield "STOP", of_stream(STOP, 7)
+    yield "BLOCKED", of_stream(BLOCKED, 7)
+    yield "CARRY", of_stream(CARRY, 8, struct.pack(">Q", QUERY) + OTHER_ID)
+
+
+def control_messages():
+    """The name of an entry, then the message and its values."""
+    addresses = [(LOOPBACK, 8495), (LOOPBACK_V6, 8495)]
+    record = Record.sign(KEY, OPEN_NETWORK, addresses, 7)
+    other = Record.sign(OTHER_KEY, OPEN_NETWORK, [(LOOPBACK, 8496)], 8)
+    beat = Beat.sign(
+        KEY, OPEN_NETWORK, INCARNATION, 5, 8, [(1, ELSEWHERE, 300), (SEED, PRESENT, 0)]
+    )
+    states = [(1, ABSENT, 0), (2, LOST, 0)]
+    absent = Beat.sign(KEY, OPEN_NETWORK, INCARNATION, 6, 1, states)
+    report = (SEED, False, 2, 300, 5)
+    mark = (ID, 1, 9, 4, 6, 12)
+    root_tag = int.from_bytes(ID[:4], "big")
+    return [
+        ("Join", "Join", record, 3),
+        ("Welcome", "Welcome", [record]),
+        ("Walk", "Walk", WALK, 6, record),
+        ("Offer", "Offer", WALK, record, None),
+        ("Offer: with a split", "Offer", WALK, record, (other, TOKEN)),
+        ("SplitPrepare", "SplitPrepare", TOKEN, OTHER_ID),
+        ("SplitAnswer", "SplitAnswer", TOKEN, True),
+        ("SplitCommit", "SplitCommit", TOKEN),
+        ("Neighbor", "Neighbor", record, INCARNATION, NEED, None),
+        ("Neighbor: with a token", "Neighbor", record, INCARNATION, LOW, TOKEN),
+        ("Accept", "Accept", record, INCARNATION),
+        ("Refuse", "Refuse", [record, other]),
+        ("Active", "Active"),
+        ("Disconnect", "Disconnect", 2, [other]),
+        ("Ping", "Ping", 3, None, 0, []),
+        ("Ping: a child", "Ping", 300, root_tag, 9, [report]),
+        ("Beacon", "Beacon", beat, 200, 2),
+        ("Beacon: absent and lost seeds", "Beacon", absent, 0, 0),
+        ("Probe", "Probe"),
+        ("Move", "Move"),
+        ("MoveAnswer", "MoveAnswer", [other]),
+        ("Bridge", "Bridge", 6, [record, other]),
+        ("Shuffle", "Shuffle", WALK, 6, [record, other]),
+        ("ShuffleReply", "ShuffleReply", WALK, [other]),
+        ("Digest", "Digest", [mark], True),
+        ("Digest: without an end", "Digest", [mark], None),
+        ("Graft", "Graft", [(ID, INCARNATION, 5, False)]),
+        ("Prune", "Prune", ID, INCARNATION),
+        ("Streams", "Streams"),
+        ("Find", "Find", QUERY, OTHER_ID, 20),
+        ("Located", "Located", QUERY, record),
+    ]
+
+
+def segments():
+    """Frames with segments, and the hashes that the seals of a pair sign."""
+    whole, alone = (ID, 1, 2, 3), leaf(OPEN_NETWORK, ID, 1, 2, 3, 0, BODY)
+    yield "segment: unsigned", frame(MESSAGE, head(0, *whole) + BODY)
+    yield "segment: signed", frame(MESSAGE, head(SIGNED, *whole) + seal(sign(alone), []) + BODY)
+
+    second = leaf(OPEN_NETWORK, ID, 1, 3, 6, 0, BODY)
+    root, proofs = tree([alone, second])
+    yield "leaf: segment 2", alone
+    yield "leaf: segment 3", second
+    yield "root: segments 2 and 3", root
+    for seq, first, proof in ((2, 3, proofs[0]), (3, 6, proofs[1])):
+        payload = head(SIGNED, ID, 1, seq, first) + seal(sign(root), proof) + BODY
+        yield "segment: %d of a signed pair" % seq, frame(MESSAGE, payload)
+
+    pieces = [(FIRST, b"a large message"), (0, b", "), (LAST, b"in three pieces")]
+    for seq, (ends, body) in enumerate(pieces, 4):
+        flags = FRAGMENT | ends
+        signature = sign(leaf(OPEN_NETWORK, ID, 1, seq, 9, flags, body))
+        payload = head(flags | SIGNED, ID, 1, seq, 9) + seal(signature, []) + body
+        yield "segment: fragment %d of 3" % (seq - 3), frame(MESSAGE, payload)
+
+
+def sign(root):
+    return KEY.sign(seal_text(root))
+
+
+def entries():
+    """All names and bytes, in the order of the file."""
+    yield from ids_and_hello()
+    yield from stream_frames()
+    for name, message, *values in control_messages():
+        yield name, frame(MESSAGE, encode(message, *values))
+    yield from segments()
+
+
+def read():
+    """The entries of the file."""
+    found, name = {}, None
+    for line in FILE.read_text().splitlines():
+        if line.startswith(" "):
+            found[name] += bytes.fromhex(line)
+        elif line and not line.startswith("#"):
+            name = line
+            if name in found:
+                raise SystemExit("%s has two entries `%s`" % (FILE.name, name))
+            found[name] = b""
+    return found
+
+
+def write():
+    """The file anew, with the comment that it begins with."""
+    lines = [line for line in FILE.read_text().splitlines() if line.startswith("#")]
+    for name, data in entries():
+        lines += ["", name, *("  " + part for part in textwrap.wrap(data.hex(), 96))]
+    FILE.write_text("\n".join(lines) + "\n")
+
+
+def check(name, data, file):
+    """What is wrong with an entry, or None."""
+    if name not in file:
+        return "%s has no such entry" % FILE.name
+    if file[name] != data:
+        return "is %s, and in %s %s" % (data.hex(), FILE.name, file[name].hex())
+    is_message = (
+        data[0] == MESSAGE and len(data) >= 5 and data[1:4] == struct.pack(">I", len(data) - 4)[1:]
+    )
+    if not is_message:
+        return None
+    try:
+        if data[4] == 1:
+            Segment(data[4:], signed=name != "segment: unsigned")
+        else:
+            message, values = decode(data[4:])
+            if frame(MESSAGE, encode(message, *values)) != data:
+                return "is something else when it is encoded again"
+    except Malformed as error:
+        return "cannot be decoded: %s" % error
+    return None
+
+
+def run():
+    """Compares all; returns how many there are, and the failures."""
+    file, ours = read(), dict(entries())
+    failures = [(name, check(name, data, file)) for name, data in ours.items()]
+    failures += [(name, "nobody knows what it stands for") for name in file if name not in ours]
+    return len(file), [(name, failure) for name, failure in failures if failure]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        write()
+    else:
+        print(run())

@@ -1,0 +1,373 @@
+"""Bytes of docs/protocol.md: frames, messages, segments and records (its sections 2 to 4).
+
+A message is a name and a list of values; `LAYOUT` is the table of section 3 in letters. Everything
+that cannot be decoded raises `Malformed`, for which the connection is to be closed.
+"""
+
+import socket
+import struct
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+# Kinds of frames.
+MESSAGE, DATA, DATA_END, CREDIT, FIN, OPEN, RESET, STOP, BLOCKED, CARRY = range(10)
+MAX_FRAME = 65792
+MAX_DATA = 16384
+
+# Codes of RESET.
+REFUSED, BUSY, BY_APPLICATION = range(3)
+
+# Flags of a segment.
+FRAGMENT, FIRST, LAST, SIGNED = 1, 2, 4, 8
+MAX_BODY = 65536
+MAX_HASHES = 4
+SIGNED_TOGETHER = 16
+
+# Priorities of Neighbor.
+LOW, NEED, HIGH, EXPLICIT, BRIDGE = range(5)
+
+# States of a seed.
+PRESENT, ABSENT, LOST, ELSEWHERE = range(4)
+
+# Control messages in the order of their numbers, and what their fields are: u a varint, b a byte,
+# ? a bool, i an id, R a record, B a beat, ("[", item) a list, ("o", item) an option, a tuple its
+# items.
+MARK = ("i", "u", "u", "u", "u", "u")
+ASK = ("i", "u", "u", "?")
+REPORT = ("u", "?", "b", ("o", "u"), "u")
+RECORDS = ("[", "R")
+LAYOUT = {
+    "Join": ["R", "b"],
+    "Welcome": [RECORDS],
+    "Walk": ["u", "b", "R"],
+    "Offer": ["u", "R", ("o", ("R", "u"))],
+    "SplitPrepare": ["u", "i"],
+    "SplitAnswer": ["u", "?"],
+    "SplitCommit": ["u"],
+    "Neighbor": ["R", "u", "u", ("o", "u")],
+    "Accept": ["R", "u"],
+    "Refuse": [RECORDS],
+    "Active": [],
+    "Disconnect": ["u", RECORDS],
+    "Ping": ["u", ("o", "u"), "u", ("[", REPORT)],
+    "Beacon": ["B", "u", "b"],
+    "Probe": [],
+    "Move": [],
+    "MoveAnswer": [RECORDS],
+    "Bridge": ["b", RECORDS],
+    "Shuffle": ["u", "b", RECORDS],
+    "ShuffleReply": ["u", RECORDS],
+    "Digest": [("[", MARK), ("o", "?")],
+    "Graft": [("[", ASK)],
+    "Prune": ["i", "u"],
+    "Streams": [],
+    "Find": ["u", "i", "b"],
+    "Located": ["u", "R"],
+}
+NAMES = list(LAYOUT)
+
+
+class Malformed(Exception):
+    """The bytes are not what the document says."""
+
+
+def raw(public_key):
+    """The 32 bytes of an ed25519 or x25519 public key."""
+    return public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def verify(node_id, signature, text):
+    """Raises `Malformed` unless `node_id` has signed `text`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(node_id).verify(signature, text)
+    except InvalidSignature:
+        raise Malformed("a signature is wrong") from None
+
+
+def frame(kind, payload):
+    return bytes([kind]) + len(payload).to_bytes(3, "big") + payload
+
+
+def varint(number):
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes(out) + bytes([number])
+
+
+class Reader:
+    """Takes values off the front of `data`."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, size):
+        if self.at + size > len(self.data):
+            raise Malformed("too short")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def varint(self):
+        number = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return number
+            shift += 7
+            if shift > 63:
+                raise Malformed("a varint of more than ten bytes")
+
+    def bool(self):
+        byte = self.take(1)[0]
+        if byte > 1:
+            raise Malformed("a bool of %d" % byte)
+        return byte == 1
+
+    def get(self, kind):
+        if isinstance(kind, list):
+            return [self.get(item) for item in kind]
+        if kind[0] == "[":
+            return [self.get(kind[1]) for _ in range(self.varint())]
+        if kind[0] == "o":
+            return self.get(kind[1]) if self.bool() else None
+        if isinstance(kind, tuple):
+            return tuple(self.get(item) for item in kind)
+        return {
+            "u": self.varint,
+            "b": lambda: self.take(1)[0],
+            "?": self.bool,
+            "i": lambda: self.take(32),
+            "R": lambda: Record.decode(self),
+            "B": lambda: Beat.decode(self),
+        }[kind]()
+
+
+def put(kind, value):
+    """The bytes of a value, of the kind that `LAYOUT` names."""
+    if isinstance(kind, list):
+        return b"".join(put(item, part) for item, part in zip(kind, value, strict=True))
+    if kind[0] == "[":
+        return varint(len(value)) + b"".join(put(kind[1], item) for item in value)
+    if kind[0] == "o":
+        return b"\0" if value is None else b"\1" + put(kind[1], value)
+    if isinstance(kind, tuple):
+        return b"".join(put(item, part) for item, part in zip(kind, value, strict=True))
+    if kind == "u":
+        return varint(value)
+    if kind in "b?":
+        return bytes([value])
+    return value.encode() if kind in "RB" else value
+
+
+def encode(name, *values):
+    """The payload of a frame with this control message."""
+    return b"\0" + varint(NAMES.index(name)) + put(LAYOUT[name], values)
+
+
+def decode(payload):
+    """The name and the values of a control message."""
+    reader = Reader(payload)
+    if reader.take(1) != b"\0":
+        raise Malformed("no control message")
+    index = reader.varint()
+    if index >= len(NAMES):
+        raise Malformed("message %d" % index)
+    values = reader.get(LAYOUT[NAMES[index]])
+    if reader.at != len(payload):
+        raise Malformed("bytes behind %s" % NAMES[index])
+    return NAMES[index], values
+
+
+class Record:
+    """Where a node listens, signed by it. An address is its 4 or 16 bytes and the port."""
+
+    def __init__(self, node_id, addresses, version, signature=None):
+        self.id, self.addresses = node_id, addresses
+        self.version, self.signature = version, signature
+
+    @classmethod
+    def sign(cls, key, network, addresses, version):
+        record = cls(raw(key.public_key()), addresses, version)
+        record.signature = key.sign(record.signed_text(network))
+        return record
+
+    @classmethod
+    def decode(cls, reader):
+        node_id, addresses = reader.take(32), []
+        for _ in range(reader.varint()):
+            size = {0: 4, 1: 16}.get(reader.varint())
+            if size is None:
+                raise Malformed("an address of an unknown kind")
+            addresses.append((reader.take(size), reader.varint()))
+        return cls(node_id, addresses, reader.varint(), reader.take(64))
+
+    def encode(self):
+        addresses = b"".join(
+            (b"\1" if len(ip) == 16 else b"\0") + ip + varint(port) for ip, port in self.addresses
+        )
+        head = self.id + varint(len(self.addresses)) + addresses
+        return head + varint(self.version) + self.signature
+
+    def signed_text(self, network):
+        def mapped(ip):
+            return ip if len(ip) == 16 else bytes(10) + b"\xff\xff" + ip
+
+        text = b"smokesignal record 1\0" + network + self.id + struct.pack(">Q", self.version)
+        return text + b"".join(mapped(ip) + struct.pack(">H", port) for ip, port in self.addresses)
+
+    def verify(self, network):
+        verify(self.id, self.signature, self.signed_text(network))
+
+    def where(self):
+        """The first address, as sockets take it; None if there is none."""
+        for ip, port in self.addresses:
+            family = socket.AF_INET6 if len(ip) == 16 else socket.AF_INET
+            return socket.inet_ntop(family, ip), port
+        return None
+
+
+class Beat:
+    """The heartbeat of a root. `seeds` is a list of (seed, state, size of the other component)."""
+
+    def __init__(self, root, incarnation, number, size, seeds, signature=None):
+        self.root, self.incarnation, self.number = root, incarnation, number
+        self.size, self.seeds, self.signature = size, seeds, signature
+
+    @classmethod
+    def sign(cls, key, network, incarnation, number, size, seeds):
+        beat = cls(raw(key.public_key()), incarnation, number, size, seeds)
+        beat.signature = key.sign(beat.signed_text(network))
+        return beat
+
+    @classmethod
+    def decode(cls, reader):
+        root, incarnation, number, size = reader.take(32), *(reader.varint() for _ in range(3))
+        seeds = []
+        for _ in range(reader.varint()):
+            seed, state = reader.varint(), reader.varint()
+            if state > ELSEWHERE:
+                raise Malformed("a seed in the state %d" % state)
+            seeds.append((seed, state, reader.varint() if state == ELSEWHERE else 0))
+        return cls(root, incarnation, number, size, seeds, reader.take(64))
+
+    def encode(self):
+        out = self.root + varint(self.incarnation) + varint(self.number) + varint(self.size)
+        out += varint(len(self.seeds))
+        for seed, state, size in self.seeds:
+            out += varint(seed) + varint(state) + (varint(size) if state == ELSEWHERE else b"")
+        return out + self.signature
+
+    def signed_text(self, network):
+        head = struct.pack(">QQI", self.incarnation, self.number, self.size)
+        seeds = b"".join(struct.pack(">QBI", *status) for status in self.seeds)
+        return b"smokesignal beat 1\0" + network + head + seeds
+
+    def verify(self, network):
+        verify(self.root, self.signature, self.signed_text(network))
+
+    def is_of(self, other):
+        """Whether both are the same beat of the same start of the same root."""
+        return (self.root, *self.age_key()) == (other.root, *other.age_key())
+
+    def age_key(self):
+        """Orders the beats of one root."""
+        return self.incarnation, self.number
+
+
+class Segment:
+    """One segment of a writer's stream, as it is on the wire."""
+
+    def __init__(self, payload, signed=True):
+        reader = Reader(payload)
+        if reader.take(1) != b"\1":
+            raise Malformed("no segment")
+        self.payload, self.flags, self.writer = payload, reader.take(1)[0], reader.take(32)
+        numbers = [reader.varint() for _ in range(3)]
+        self.incarnation, self.seq, self.first_message = numbers
+        if not all(0 < number < 1 << 62 for number in numbers):
+            raise Malformed("a number of a segment is out of range")
+        if self.flags > 15 or self.flags & (FIRST | LAST) and not self.flags & FRAGMENT:
+            raise Malformed("flags of a segment")
+        self.signature, self.proof = b"", []
+        if self.flags & SIGNED:
+            self.signature, shape = reader.take(64), reader.take(1)[0]
+            hashes = shape & 7
+            if hashes > MAX_HASHES or shape >> 3 + hashes:
+                raise Malformed("the shape of a seal")
+            self.proof = [(reader.take(32), shape >> 3 + n & 1) for n in range(hashes)]
+        elif signed:
+            raise Malformed("a segment without a signature")
+        self.body = payload[reader.at :]
+        if len(self.body) > MAX_BODY:
+            raise Malformed("a body of %d bytes" % len(self.body))
+        self.messages = [] if self.flags & FRAGMENT else list(messages_in(self.body))
+
+    def ended(self):
+        """How many messages end in it."""
+        if self.flags & FRAGMENT:
+            return 1 if self.flags & LAST else 0
+        return len(self.messages)
+
+    def root(self, network):
+        """The root of the hash tree that the seal signs."""
+        numbers = (self.incarnation, self.seq, self.first_message)
+        at = leaf(network, self.writer, *numbers, self.flags & ~SIGNED, self.body)
+        for other, on_the_left in self.proof:
+            at = joined(other, at) if on_the_left else joined(at, other)
+        return at
+
+
+def messages_in(body):
+    """The whole messages in a segment's body."""
+    reader = Reader(body)
+    if not body:
+        raise Malformed("a segment without a message")
+    while reader.at < len(body):
+        yield reader.take(reader.varint())
+
+
+def head(flags, writer, incarnation, seq, first_message):
+    """What comes before the seal of a segment."""
+    numbers = varint(incarnation) + varint(seq) + varint(first_message)
+    return b"\1" + bytes([flags]) + writer + numbers
+
+
+def joined(left, right):
+    return blake3(b"smokesignal pair 1\0" + left + right).digest()
+
+
+def leaf(network, writer, incarnation, seq, first_message, flags, body):
+    text = b"smokesignal segment 1\0" + network + writer
+    text += struct.pack(">QQQB", incarnation, seq, first_message, flags)
+    return blake3(text + blake3(body).digest()).digest()
+
+
+def seal_text(root):
+    return b"smokesignal seal 1\0" + root
+
+
+def seal(signature, proof):
+    shape = len(proof) | sum(left << 3 + n for n, (_, left) in enumerate(proof))
+    return signature + bytes([shape]) + b"".join(other for other, _ in proof)
+
+
+def tree(leaves):
+    """The root over all leaves, and each leaf's proof: (hash, whether it is on the left)."""
+    proofs = [[] for _ in leaves]
+    level = [(hash_, [n]) for n, hash_ in enumerate(leaves)]
+    while len(level) > 1:
+        above = []
+        for n in range(0, len(level) - 1, 2):
+            (left, under_left), (right, under_right) = level[n : n + 2]
+            for leaf_number in under_left:
+                proofs[leaf_number].append((right, 0))
+            for leaf_number in under_right:
+                proofs[leaf_number].append((left, 1))
+            above.append((joined(left, right), under_left + under_right))
+        level = above + level[len(level) - len(level) % 2 :]
+    return level[0][0], proofs
