@@ -727,7 +727,7 @@ declare namespace smokesignal {
   }
 
   /**
-   * A node's key pair. Whoever holds it is the node with this id.
+   * A node's key pair. A program that holds it can act as the node with this id: keep it secret.
    *
    * @example
    * ```js

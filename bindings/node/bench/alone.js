@@ -1,6 +1,7 @@
 'use strict'
 /**
- * The binding alone: `node bench/alone.js SIZE COUNT` prints messages a second from `write` to the `data` event.
+ * The binding alone: `node bench/alone.js SIZE COUNT` prints messages per second, from `write` to
+ * the event `data`.
  */
 const { once } = require('node:events')
 const { MemoryNetwork, createNode } = require('..')

@@ -1,13 +1,14 @@
 'use strict'
 /**
- * Idle nodes: `node bench/idle.js NODES SECONDS` prints how often a thread of the process was woken, per node and second.
+ * Idle nodes: `node bench/idle.js NODES SECONDS` prints how often a thread of the process wakes up,
+ * per node and second.
  */
 const fs = require('node:fs')
 const { once } = require('node:events')
 const { setTimeout: sleep } = require('node:timers/promises')
 const { createNode } = require('..')
 
-/** How often threads of this process went to sleep. */
+/** Returns how often threads of this process have gone to sleep. */
 function sleeps() {
   let sum = 0
   for (const task of fs.readdirSync('/proc/self/task')) {
@@ -26,7 +27,7 @@ async function main(count, seconds) {
     if (i > 0) await once(node, 'connect')
     nodes.push(node)
   }
-  // Until only the links are left of the connections.
+  // Waits until only the links are left of all connections.
   await sleep(15_000)
   const before = sleeps()
   await sleep(seconds * 1000)

@@ -1,10 +1,14 @@
 'use strict'
 /**
- * What the binding costs: `npm run bench`. Three measurements, each several times; medians and the spread are printed.
+ * The cost of the binding: `npm run bench`. Runs three measurements several times, and prints
+ * medians and spreads.
  *
- * 1. The binding alone: JavaScript `write` to JavaScript `data` event between two nodes of this process over a MemoryNetwork.
- * 2. Two processes over loopback, signed: JavaScript to JavaScript beside Rust to Rust, by turns.
- * 3. Idle nodes: how often a thread is woken, beside a Rust program with as many nodes.
+ * 1. The binding alone: from `write` to the event `data`, between two nodes of this process over a
+ *    MemoryNetwork.
+ * 2. Two processes over loopback with signed messages: JavaScript to JavaScript and Rust to Rust in
+ *    turns.
+ * 3. Idle nodes: how often a thread wakes up, compared with a Rust program with the same number of
+ *    nodes.
  */
 const { execFileSync, spawn } = require('node:child_process')
 const fs = require('node:fs')
@@ -45,7 +49,7 @@ async function pairs(size, count) {
   console.log(`two processes, ${size} B: JavaScript ${spread(found.JavaScript, unit)}; Rust ${spread(found.Rust, unit)}; ratio ${spread(ratios, (ratio) => ratio.toFixed(2))} (goal ${size < 1024 ? 0.5 : 0.8})`)
 }
 
-/** Messages a second from the first to the last that the reader has read. */
+/** Returns messages per second, from the first to the last message that the reader has read. */
 async function pair([command, ...before], size, count) {
   const reader = spawn(command, [...before, 'read', String(count)], { stdio: ['ignore', 'pipe', 'inherit'] })
   const lines = readline.createInterface({ input: reader.stdout })[Symbol.asyncIterator]()

@@ -1,7 +1,7 @@
 'use strict'
 /**
- * One process writes as fast as it may, another one reads, as `two_processes` of the Rust library does:
- * `node bench/pair.js read COUNT`, `node bench/pair.js write HOST:PORT SIZE COUNT`.
+ * One process writes as fast as it can, and another one reads, like `two_processes` of the Rust
+ * library: `node bench/pair.js read COUNT`, `node bench/pair.js write HOST:PORT SIZE COUNT`.
  */
 const { createNode } = require('..')
 

@@ -4,11 +4,13 @@
  *
  *   node bench/socket.io.js [--servers 2,3,4] [--rounds 5] [--seconds 3] [--rates 200,500] [--bytes 100] [--json]
  *
- * Each server is a process with one client in it. The first server emits to all. Throughput: as fast as the slowest client
- * follows, with a window of messages on the way. Latency: at a fixed rate, from the `emit` to the handler of a client at another
- * server. They take turns: this package, the same with `unsigned` (as Redis, its servers trust one another: nobody proves who wrote
- * a message), and Redis. What is printed are medians of the rounds. Redis is started for this, on a port of its own and
- * without a file (Debian: apt-get install -y redis-server).
+ * Each server is a process with one client in it, and the first server emits to all. The throughput
+ * is measured with a window of messages, as fast as the slowest client follows. The latency is
+ * measured at a fixed rate, from `emit` to the handler of a client at another server. Three systems
+ * take turns: this package, this package with `unsigned` (its servers then trust each other, as
+ * with Redis, which does not prove who wrote a message), and Redis. Medians of the rounds are
+ * printed. The benchmark starts its own Redis, on a free port and without a file (Debian: apt-get
+ * install -y redis-server).
  */
 const { fork, spawn, spawnSync } = require('node:child_process')
 const net = require('node:net')
@@ -53,7 +55,7 @@ async function main() {
   if (options.json) console.log(JSON.stringify(results, null, 2))
 }
 
-/** One run: servers of their own, first the throughput, then the latency. */
+/** Runs both measurements with servers of their own: first the throughput, then the latency. */
 async function measure({ adapter, servers, redis }) {
   const group = []
   try {
@@ -65,7 +67,7 @@ async function measure({ adapter, servers, redis }) {
       group.push({ child, nodePort })
     }
     await all(group, { type: 'ready?' })
-    // The emitter learns from the others how far they are.
+    // The other servers report their progress to the emitter.
     const [emitter] = group
     const forward = (message) => {
       if (message.type === 'progress') emitter.child.send(message)
@@ -90,7 +92,7 @@ async function measure({ adapter, servers, redis }) {
   }
 }
 
-/** Asks one server; resolves to its answer. */
+/** Sends a command to one server. Resolves to its answer. */
 function ask({ child }, question) {
   return new Promise((resolve, reject) => {
     const exited = () => reject(new Error('a server ended early'))
@@ -121,7 +123,7 @@ function print({ servers, adapter, perSecond, ...latencies }) {
   console.log([`${servers} servers`, adapter.padEnd(11), `${Math.round(perSecond)} messages/s`.padStart(18), ...words].join('  '))
 }
 
-/** Starts a Redis for us alone, or says why not. */
+/** Starts a Redis for this benchmark. Without one, prints why. */
 async function startRedis() {
   if (spawnSync('redis-server', ['--version']).error) {
     console.error('There is no redis-server: only smokesignal is measured (Debian: apt-get install -y redis-server).')

@@ -1,7 +1,7 @@
 'use strict'
 /**
- * A node's key pair. The public key is the node's id, so that whoever holds the key pair is the
- * node with this id. The key itself never leaves the native half.
+ * A node's key pair. The public key is the node's id, so a program that holds the key pair can act
+ * as the node with this id. The private key never leaves the native half.
  */
 const native = require('./native')
 const { Described, calling, optionRange, optionType } = require('./errors')

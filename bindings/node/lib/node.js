@@ -180,7 +180,7 @@ class Node extends EventEmitter {
     if (call === this.#call) this.#state = state
   }
 
-  /** Lets go of the process and of all wakeups, because the node does not run. */
+  /** Releases the process and all wakeups, because the node does not run any more. */
   #suspend() {
     keepAlive.unref()
     this.#forwardLog()

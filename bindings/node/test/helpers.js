@@ -1,16 +1,17 @@
 'use strict'
 /**
- * What the tests share: nodes on loopback that are stopped at the end, and waiting for events with a deadline.
+ * What the tests share: nodes on loopback that are stopped at the end of a test, and waits for
+ * events with a deadline.
  */
 const { spawn } = require('node:child_process')
 const path = require('node:path')
 const { once } = require('node:events')
 const { createNode } = require('..')
 
-/** Nothing here takes longer unless it hangs. */
+/** The longest wait, in ms. Only a test that hangs takes longer. */
 const DEADLINE = 30_000
 
-/** Starts a node on loopback, which is stopped when the test `t` is over. `seed`: a node to join through. */
+/** Starts a node on loopback that joins through `seed`. It is stopped when the test `t` is over. */
 async function started(t, options = {}, seed) {
   const node = createNode({ address: '127.0.0.1', ...options, seeds: options.seeds ?? seedsOf(seed) })
   t.after(() => node.stop())
@@ -22,7 +23,7 @@ function seedsOf(seed) {
   return seed === undefined ? [] : [{ address: seed.options.address, port: seed.options.port }]
 }
 
-/** Two nodes that are neighbours, and each one's peer. */
+/** Starts two nodes that are neighbours. Resolves to them and to each one's peer. */
 async function pair(t, options = {}) {
   const a = await started(t, options)
   const connected = once(a, 'new peer')
@@ -32,7 +33,7 @@ async function pair(t, options = {}) {
   return { a, b, toA: b.peers.list[0], toB }
 }
 
-/** `count` nodes, each with a peer at least. */
+/** Starts `count` nodes, each with at least one peer. */
 async function network(t, count, options = {}) {
   const nodes = [await started(t, options)]
   while (nodes.length < count) nodes.push(await started(t, options, nodes[0]))
@@ -40,7 +41,9 @@ async function network(t, count, options = {}) {
   return nodes
 }
 
-/** The promise's value, or an error that names what did not happen in time. */
+/**
+ * Resolves to the promise's value, or rejects with an error that names what did not happen in time.
+ */
 async function soon(promise, what = 'it') {
   let timer
   const late = new Promise((_, reject) => {
@@ -53,7 +56,9 @@ async function soon(promise, what = 'it') {
   }
 }
 
-/** Waits until `condition()` is true, looked at whenever one of the `[emitter, event]` fires. */
+/**
+ * Waits until `condition()` is true. It is checked whenever one of the `[emitter, event]` fires.
+ */
 async function until(condition, ...sources) {
   await soon(
     new Promise((resolve) => {
@@ -69,7 +74,7 @@ async function until(condition, ...sources) {
   )
 }
 
-/** Waits until `condition()` is true, for what has no event. */
+/** Waits until `condition()` is true, for conditions that no event announces. */
 async function eventually(condition) {
   const end = Date.now() + DEADLINE
   while (!(await condition())) {
@@ -78,7 +83,7 @@ async function eventually(condition) {
   }
 }
 
-/** The next `count` chunks of a stream, as strings, without ending it. */
+/** Resolves to the next `count` chunks of a stream as strings, and leaves the stream open. */
 function chunks(stream, count) {
   const found = []
   return soon(
@@ -94,7 +99,7 @@ function chunks(stream, count) {
   )
 }
 
-/** Runs a script of `test/programs` as a process of its own; resolves to its exit code and what it printed. */
+/** Runs a script of `test/programs` as a process. `ended` resolves to its exit code and output. */
 function program(name, { args = [], env = {}, input, node = process.execPath } = {}) {
   const child = spawn(node, [path.isAbsolute(name) ? name : path.join(__dirname, 'programs', name), ...args], {
     env: { ...process.env, ...env },
@@ -108,7 +113,7 @@ function program(name, { args = [], env = {}, input, node = process.execPath } =
   if (input !== undefined) child.stdin.end(input)
   const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, stdout, stderr }))
   const output = () => stdout
-  /** Resolves to the first match in its output. */
+  /** Resolves to the first match of the pattern in its output. */
   const printed = (pattern) =>
     soon(
       new Promise((resolve, reject) => {

@@ -1,6 +1,7 @@
 'use strict'
 /**
- * The package as npm lays it out: JavaScript in one, the native half in that of this platform, under the old name, too.
+ * The installed package: JavaScript in one package, the native half in that of the platform, under
+ * the old name as well.
  */
 const assert = require('node:assert/strict')
 const { execFileSync } = require('node:child_process')
@@ -15,7 +16,7 @@ const platform = built.replace(/^smokesignal\.|\.node$/g, '')
 
 const npm = (args, cwd) => execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 
-test('an installed package runs an old program under the old name, and says which platforms there are without its native half', (t) => {
+test('an installed package runs an old program under the old name; without its native half, the error names the platforms', (t) => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'smokesignal-package-'))
   t.after(() => fs.rmSync(folder, { recursive: true }))
   const platformPackage = path.join(folder, 'platform')

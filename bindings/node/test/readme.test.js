@@ -1,7 +1,7 @@
 'use strict'
 /**
- * Each block of JavaScript in README.md runs, as a process of its own, in an empty folder. Addresses and ports are those of this
- * machine, and a node is there that listens where the seed should be.
+ * Each block of JavaScript in README.md runs as a process of its own in an empty folder. Addresses
+ * and ports are replaced by those of this machine, and a node listens where the seed should be.
  */
 const assert = require('node:assert/strict')
 const { spawn } = require('node:child_process')
@@ -15,7 +15,7 @@ const { soon, started } = require('./helpers')
 
 const root = path.join(__dirname, '..')
 
-/** The blocks, in the order of the file: below which heading, and the code. */
+/** Returns the blocks in the order of the file, with the heading above each. */
 function blocks() {
   const found = []
   let heading
@@ -27,7 +27,7 @@ function blocks() {
   return found
 }
 
-/** What the block below a heading prints, and whether the process ends by itself then. */
+/** What the block below each heading prints, and whether its process ends by itself. */
 const expected = {
   'smokesignal-p2p': { prints: /^[0-9a-f]{64} wrote hello, everyone\n$/, ends: true },
   'On several machines': { prints: /told/ },
@@ -49,7 +49,7 @@ async function freePort() {
   return port
 }
 
-/** A folder in which this package is installed. */
+/** Creates a folder in which this package is installed. */
 function folder(t) {
   const made = fs.mkdtempSync(path.join(os.tmpdir(), 'smokesignal-readme-'))
   t.after(() => fs.rmSync(made, { recursive: true }))
@@ -60,7 +60,7 @@ function folder(t) {
   return made
 }
 
-/** The code for this machine. */
+/** Returns the code with the addresses of this machine. */
 async function adapted(code, seed) {
   const own = await freePort()
   return code
@@ -74,7 +74,7 @@ for (const { heading, code } of blocks()) {
   test(`the example below "${heading}" does what it says`, async (t) => {
     const { prints, ends = false } = expected[heading]
     const seed = await started(t)
-    // Whoever comes is told something, again and again: a reader hears what is written from when it is there.
+    // Writes again and again, because a new reader only gets what is written after it has joined.
     const telling = setInterval(() => {
       if (seed.connected) seed.broadcast.write('told')
     }, 100)
@@ -100,14 +100,14 @@ for (const { heading, code } of blocks()) {
   })
 }
 
-test('each example is looked at', () => {
+test('every example is tested', () => {
   assert.deepEqual(
     blocks().map(({ heading }) => heading),
     Object.keys(expected)
   )
 })
 
-test('the table of options has all there are', () => {
+test('the table of options has every option', () => {
   const section = /^## Options\n([^]*?)^## /m.exec(fs.readFileSync(path.join(root, 'README.md'), 'utf8'))[1]
   const named = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name)
   const { createNode } = require('smokesignal-p2p')

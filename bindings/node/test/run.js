@@ -1,7 +1,7 @@
 'use strict'
 /**
- * Runs the tests: `node test/run.js [--all] [FILE ...]`. With `--all` on Node.js 20, 22 and 24, those that this machine does
- * not run come from npm.
+ * Runs the tests: `node test/run.js [--all] [FILE ...]`. With `--all` it runs them on Node.js 20,
+ * 22 and 24, and installs missing versions from npm.
  */
 const { execFileSync, spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -20,7 +20,7 @@ function tests(folder) {
   })
 }
 
-/** The Node.js of this major version: this one, or one from npm, which is put beside the tests once. */
+/** Returns the binary of a major version: this one, or one that is installed from npm once. */
 function nodeOf(version) {
   if (process.versions.node.startsWith(`${version}.`)) return process.execPath
   const folder = path.join(here, '.nodes', String(version))
@@ -48,7 +48,7 @@ for (const [index, node] of nodes().entries()) {
   console.log(`# Node.js ${version}`)
   const run = spawnSync(node, ['--test', '--test-timeout=120000', ...(files.length > 0 ? files : tests(__dirname))], {
     cwd: here,
-    // What takes minutes is done once.
+    // Tests that take minutes run with the first version only.
     env: index === 0 ? process.env : { ...process.env, SMOKESIGNAL_FULL: '' },
     stdio: 'inherit'
   })

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * The types: right uses compile, wrong ones do not, and the codes are those that there are.
+ * The types: right uses compile, wrong ones do not, and the error codes are complete.
  */
 const assert = require('node:assert/strict')
 const { test } = require('node:test')
@@ -10,7 +10,7 @@ const path = require('node:path')
 
 const here = path.join(__dirname, '..')
 
-/** Compiles files of `test/types` as a user would; resolves to what the compiler has to say. */
+/** Compiles files of `test/types` as a user would. Resolves to the output of the compiler. */
 function compiled(files, kind, resolution) {
   const options = ['--strict', '--noEmit', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--esModuleInterop', '--types', 'node']
   const target = ['--target', 'es2022', '--lib', 'es2022,esnext.disposable', '--module', kind, '--moduleResolution', resolution]
@@ -25,11 +25,11 @@ test('right uses of everything compile, as ES module and as CommonJS, and wrong 
   assert.equal(await compiled(['right.mts', 'right.cts', 'wrong.mts'], 'nodenext', 'nodenext'), '')
 })
 
-test('they compile as well where a bundler looks for the types', async () => {
+test('right uses also compile with the module resolution of a bundler', async () => {
   assert.equal(await compiled(['right.mts', 'wrong.mts'], 'esnext', 'bundler'), '')
 })
 
-test('the codes of the types are those that errors have', () => {
+test('the type ErrorCode has exactly the codes of all errors', () => {
   const read = (folder, ending) =>
     fs
       .readdirSync(path.join(here, folder))
@@ -47,7 +47,7 @@ test('the codes of the types are those that errors have', () => {
   assert.deepEqual(typed.sort(), [...found].sort())
 })
 
-test('the module has what the types have', async () => {
+test('the module exports exactly what the types declare', async () => {
   const types = fs.readFileSync(path.join(here, 'index.d.ts'), 'utf8')
   const typed = [...types.matchAll(/^ {2}export (?:function|class) (\w+)/gm)].map(([, name]) => name)
   const module = require('smokesignal-p2p')

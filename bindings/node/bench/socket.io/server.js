@@ -1,6 +1,7 @@
 'use strict'
 /**
- * A server of the benchmark, with one client, in a process of its own; the process that forked it tells it what to do.
+ * A server of the benchmark with one client, in a process of its own. The process that forked it
+ * sends commands.
  */
 const http = require('node:http')
 const { once } = require('node:events')
@@ -9,11 +10,11 @@ const { io: connect } = require('socket.io-client')
 
 const { adapter, redis, servers, seed, bytes } = JSON.parse(process.argv[2])
 
-/** Messages that may be on their way to the slowest client. */
+/** Messages that may be in flight to the slowest client. */
 const WINDOW = 4096
-/** Emitted in one turn of the event loop. */
+/** Messages that are emitted in one turn of the event loop. */
 const BURST = 64
-/** A client says after so many messages how far it is. */
+/** A client reports its progress after this many messages. */
 const STEP = 256
 
 const makers = {
@@ -56,7 +57,7 @@ class Bench {
     this.io = io
     this.text = 'x'.repeat(bytes)
     this.took = []
-    /** How far each client is, by process. */
+    /** The progress of each client, by process. */
     this.reached = new Map()
     this.emitted = 0
     client.on('flood', (number) => {
@@ -65,7 +66,7 @@ class Bench {
     client.on('pace', (at) => this.took.push(Number(process.hrtime.bigint() - BigInt(at)) / 1e6))
   }
 
-  /** Waits until all servers know of one another. */
+  /** Waits until all servers know each other. */
   async 'ready?'() {
     while (await this.io.of('/').adapter.serverCount() < servers) await pause(10)
     process.send({ type: 'ready? done' })
@@ -76,7 +77,7 @@ class Bench {
     this.proceed?.()
   }
 
-  /** Emits as fast as all clients follow. */
+  /** Emits as fast as all clients can follow. */
   async flood({ seconds }) {
     const begin = performance.now()
     const end = begin + seconds * 1000
@@ -94,7 +95,7 @@ class Bench {
       }
       await new Promise(setImmediate)
     }
-    // The last ones have to arrive, too.
+    // Waits for the last messages.
     while (this.emitted % STEP !== 0) {
       this.emitted += 1
       this.io.emit('flood', this.emitted, { user: 'somebody', text: this.text })
@@ -121,7 +122,7 @@ class Bench {
     process.send({ type: 'pace done' })
   }
 
-  /** Tells how long the paced ones took to this client. */
+  /** Returns the latencies of the paced messages to this client. */
   latencies() {
     process.send({ type: 'latencies done', values: this.took.splice(0) })
   }

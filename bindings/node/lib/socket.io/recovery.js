@@ -78,8 +78,8 @@ class Recovery {
    * Notes that message `number` of a writer arrived. Returns false for a message that was seen
    * before.
    *
-   * @param {boolean} heartbeat whether the message is no message of its own, but says that `number`
-   *   was the writer's last one
+   * @param {boolean} heartbeat whether the message only says that `number` was the writer's last
+   *   one
    */
   received(uid, number, heartbeat) {
     const writer = this.writers.get(uid)

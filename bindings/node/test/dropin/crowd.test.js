@@ -1,6 +1,6 @@
 'use strict'
 /**
- * Many nodes that write at once.
+ * Many nodes that write at the same time.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -8,7 +8,7 @@ const { test } = require('node:test')
 const split = require('split2')
 const { eventually, network } = require('../helpers')
 
-test('ten nodes write newline JSON at once: each line arrives once, in the order of its writer, with no echo and no broken character', async (t) => {
+test('ten nodes write lines of JSON at the same time: each line arrives once, in its writer\'s order, whole and without an echo', async (t) => {
   const LINES = 200
   const nodes = await network(t, 10)
   await eventually(() => nodes.every((node) => node.size === 10))
@@ -16,7 +16,7 @@ test('ten nodes write newline JSON at once: each line arrives once, in the order
   const found = nodes.map(() => nodes.map(() => []))
   let count = 0
   nodes.forEach((node, reader) => {
-    // As strings, and without a thought for where chunks end.
+    // Reads strings without regard to the ends of chunks.
     node.broadcast
       .setEncoding('utf8')
       .pipe(split(JSON.parse))
@@ -43,7 +43,7 @@ test('ten nodes write newline JSON at once: each line arrives once, in the order
   })
 })
 
-test('identical messages are different ones: none is taken for a copy', async (t) => {
+test('identical messages all arrive: none is taken for a copy of another', async (t) => {
   const nodes = await network(t, 5)
   await eventually(() => nodes.every((node) => node.size === 5))
   const counts = nodes.map(() => 0)

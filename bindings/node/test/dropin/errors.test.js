@@ -1,6 +1,6 @@
 'use strict'
 /**
- * Bad input, and operations at the wrong time: each error names what is wrong and what to do.
+ * Bad input, and operations at the wrong time. Each error names what is wrong and what to do.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -13,7 +13,7 @@ const { pair, soon, started } = require('../helpers')
 
 const ADDRESS = { address: '127.0.0.1' }
 
-/** Options, and what the error is and says. */
+/** Options, the class of the error, and what its text has to contain. */
 const BAD = [
   [{ address: 13 }, TypeError, /"address".*string/],
   [{ address: '' }, RangeError, /"address"/],
@@ -62,7 +62,7 @@ const BAD = [
   [{ address: 'localhost.example', transport: new MemoryNetwork() }, RangeError, /"address"/]
 ]
 
-test('each bad option is an error that names it and the cure, with a code', () => {
+test('each bad option is an error with a code that names the option and the cure', () => {
   for (const [options, kind, text] of BAD) {
     assert.throws(
       () => createNode(options),
@@ -78,7 +78,7 @@ test('each bad option is an error that names it and the cure, with a code', () =
   for (const bad of [13, 'x', null]) assert.throws(() => createNode(bad), TypeError)
 })
 
-test('a secret never stands in an error', () => {
+test('an error text never contains a secret', () => {
   const secret = 'hunter2hunter2'
   assert.throws(
     () => createNode({ ...ADDRESS, networkSecret: secret }),
@@ -86,7 +86,7 @@ test('a secret never stands in an error', () => {
   )
 })
 
-test('addPeer of what is no address rejects with an error that says so', async (t) => {
+test('addPeer rejects what is not an address, with an error that names it', async (t) => {
   const node = await started(t)
   const { port } = node.options
   const rejected = async (args, kind, text) => {
@@ -105,7 +105,7 @@ test('addPeer of what is no address rejects with an error that says so', async (
   await rejected(['no such host.invalid', port], Error, /no such host\.invalid/)
 })
 
-test('what a callback of addPeer is given is the error, also for bad arguments', async (t) => {
+test('the callback of addPeer gets the error, also for bad arguments', async (t) => {
   const node = await started(t)
   const error = await soon(new Promise((resolve) => node.addPeer(undefined, undefined, resolve)))
   assert.ok(error instanceof TypeError)
@@ -123,12 +123,12 @@ test('operations on a node that is not running reject with a code, before start(
     await rejects(node.reply(b.id))
     await rejects((async () => node.ask('question').next())())
   }
-  // What is sent before the first start waits for it; after a stop it is refused.
+  // A message that is sent before the first start waits for it; after a stop it is refused.
   await rejects(a.send('data'))
   await fresh.send('data')
 })
 
-test('arguments of the other methods are checked, too', async (t) => {
+test('the arguments of the other methods are checked', async (t) => {
   const { a, b } = await pair(t)
   const rejects = (promise, expected) => soon(assert.rejects(promise, expected))
   await rejects(a.open(13, 'x'), { name: 'TypeError', message: /"id"/ })
@@ -149,7 +149,7 @@ test('arguments of the other methods are checked, too', async (t) => {
   assert.throws(() => Identity.load(path.join(os.tmpdir(), 'no', 'such', 'file')), { code: /^ERR_SMOKESIGNAL_/ })
 })
 
-test('a port in use is the event error, once, and a rejection, with the cause', async (t) => {
+test('a port in use is the event error once, or a rejection if it is awaited, with the cause', async (t) => {
   const server = net.createServer().listen(0, '127.0.0.1')
   t.after(() => server.close())
   await once(server, 'listening')
@@ -157,7 +157,7 @@ test('a port in use is the event error, once, and a rejection, with the cause', 
   const lines = []
   const node = createNode({ ...ADDRESS, port, logger: { fatal: (text) => lines.push(text) } })
   t.after(() => node.stop())
-  // Awaited: no event.
+  // An awaited failure is not an event.
   const events = []
   node.on('error', (error) => events.push(error))
   const error = await node.start().catch((reason) => reason)
@@ -166,11 +166,12 @@ test('a port in use is the event error, once, and a rejection, with the cause', 
   assert.match(error.message, new RegExp(`127.0.0.1:${port}`))
   assert.equal(node.listening, false)
   assert.equal(lines.length, 1)
-  // Not awaited: the event, and no rejection that nobody handles.
+  // A failure that nobody awaits is the event, and not an unhandled rejection.
   const failed = once(node, 'error')
   node.start()
   assert.equal((await soon(failed))[0].code, 'ERR_SMOKESIGNAL_PORT_IN_USE')
-  // Once: a later failure, which is awaited, comes after whatever that one could still bring.
+  // It is emitted once: a later failure, which is awaited, comes after anything else it could
+  // cause.
   await assert.rejects(node.start(), { code: 'ERR_SMOKESIGNAL_PORT_IN_USE' })
   assert.equal(events.length, 1)
   // It can be started once the port is free.
@@ -180,7 +181,7 @@ test('a port in use is the event error, once, and a rejection, with the cause', 
   assert.equal(node.listening, true)
 })
 
-test('an abort gives up what is waited for, with the error of Node.js', async (t) => {
+test('an aborted wait fails with the AbortError of Node.js', async (t) => {
   const { a, b } = await pair(t)
   const aborted = AbortSignal.abort()
   const expected = { name: 'AbortError', code: 'ABORT_ERR' }

@@ -1,6 +1,7 @@
 'use strict'
 /**
- * Every flaw of smokesignal 0.2.x that its users ran into, as a test. (`netsplit resolved` is in netsplit.test.js.)
+ * A test for every flaw of smokesignal 0.2.x that its users met. (That of `netsplit resolved` is in
+ * netsplit.test.js.)
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -9,8 +10,8 @@ const { test } = require('node:test')
 const { createNode } = require('../..')
 const { chunks, eventually, network, pair, seedsOf, soon, started, until } = require('../helpers')
 
-test('what is written to a Peer arrives at the other side, in both directions', async (t) => {
-  // 0.2.x called `socket.emit` for `socket.send`: nothing was ever sent.
+test('chunks written to a Peer arrive at the other side, in both directions', async (t) => {
+  // 0.2.x called `socket.emit` in place of `socket.send`, so that nothing was ever sent.
   const { toA, toB } = await pair(t)
   const [atA, atB] = [chunks(toB, 2), chunks(toA, 2)]
   toB.write('one')
@@ -21,7 +22,7 @@ test('what is written to a Peer arrives at the other side, in both directions', 
   assert.deepEqual(await atA, ['drei', 'vier'])
 })
 
-test('a Peer is written to within add, and the other side gets it', async (t) => {
+test('a chunk that is written to a Peer within add arrives', async (t) => {
   const a = await started(t)
   const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a) })
   t.after(() => b.stop())
@@ -31,19 +32,19 @@ test('a Peer is written to within add, and the other side gets it', async (t) =>
   assert.equal(await arrived, 'hello from add')
 })
 
-test('a Peer gets what was sent before anybody listened to it', async (t) => {
+test('a Peer delivers chunks that arrived before it had a listener', async (t) => {
   const { a, toA, toB } = await pair(t)
   toA.write('early')
   toA.write('bird')
-  // Behind it, on another way: the first ones have been sent for long.
+  // This message takes another path and is sent last, so the first ones have left long ago.
   const marker = chunks(a.broadcast, 1)
   toA.node.broadcast.write('marker')
   await marker
   assert.deepEqual(await chunks(toB, 2), ['early', 'bird'])
 })
 
-test('stop() does not throw with peers, without them, before start() and twice', async (t) => {
-  // 0.2.x called `remove` of an array, and closed a server that was not there.
+test('stop() does not throw, with peers, without peers, before start() or twice', async (t) => {
+  // 0.2.x called `remove` on an array, and closed a server that did not exist.
   const { a, b } = await pair(t)
   assert.doesNotThrow(() => a.stop())
   assert.doesNotThrow(() => a.stop())
@@ -56,7 +57,7 @@ test('stop() does not throw with peers, without them, before start() and twice',
   await c.stop()
 })
 
-test('stop() removes all peers: none is skipped', async (t) => {
+test('stop() removes all peers and skips none', async (t) => {
   const [a, ...others] = await network(t, 5, { minPeerNo: 4, maxPeerNo: 4 })
   await until(() => a.peers.list.length >= 2, [a.peers, 'add'])
   const removed = []
@@ -69,8 +70,8 @@ test('stop() removes all peers: none is skipped', async (t) => {
   assert.equal(others.length, 4)
 })
 
-test('a full network takes a newcomer', async (t) => {
-  // In 0.2.x everyone refused, and the newcomer stayed alone.
+test('a full network lets a newcomer in', async (t) => {
+  // In 0.2.x every node refused, and the newcomer stayed alone.
   const options = { minPeerNo: 2, maxPeerNo: 2 }
   const nodes = await network(t, 3, options)
   await until(
@@ -85,7 +86,7 @@ test('a full network takes a newcomer', async (t) => {
 })
 
 test('two nodes that dial each other at the same time end up with one link, and it works', async (t) => {
-  // 0.2.x had two half links then, and closed both.
+  // 0.2.x made two half links, and closed both.
   for (let round = 0; round < 20; round += 1) {
     const [a, b] = [await started(t), await started(t)]
     const peers = await Promise.all([
@@ -104,7 +105,7 @@ test('two nodes that dial each other at the same time end up with one link, and 
   }
 })
 
-test('five nodes that start at once, each with all of them as seeds, become one network', async (t) => {
+test('five nodes that start at the same time, each with all five as seeds, become one network', async (t) => {
   const first = []
   for (let i = 0; i < 5; i += 1) first.push(await started(t))
   const ports = first.map((node) => node.options.port)
@@ -120,7 +121,10 @@ test('five nodes that start at once, each with all of them as seeds, become one 
   all.forEach((lines, i) => assert.deepEqual(lines.sort(), [0, 1, 2, 3, 4].filter((n) => n !== i).map((n) => `I am ${n}`)))
 })
 
-/** Sends this to the port and waits until the other side has closed, or has answered something to what makes no sense. */
+/**
+ * Sends bytes to the port, and waits until the other side has closed the connection or has
+ * answered.
+ */
 async function attack(port, bytes) {
   const socket = net.connect(port, '127.0.0.1')
   socket.on('error', () => {})
@@ -131,8 +135,8 @@ async function attack(port, bytes) {
   if (!socket.destroyed) await soon(new Promise((resolve) => socket.once('close', resolve)), 'the end of a hostile connection')
 }
 
-test('hostile lines crash nobody and stop nothing', async (t) => {
-  // In 0.2.x any of these ended the process.
+test('hostile lines neither crash a node nor interrupt it', async (t) => {
+  // In 0.2.x each of these ended the process.
   const { a, b } = await pair(t)
   const handshake = (data) => `["smoke","handshake",${JSON.stringify(data)}]\n`
   const lines = [
@@ -158,7 +162,7 @@ test('hostile lines crash nobody and stop nothing', async (t) => {
   assert.deepEqual(await heard, ['still here'])
 })
 
-test('data of any kind is no command: what looks like one arrives as it is', async (t) => {
+test('data that looks like a command of the protocol arrives unchanged', async (t) => {
   const { a, b, toA, toB } = await pair(t)
   const odd = ['["smoke","ping",{}]', '\n', '\0', '{"__proto__":1}', '\u2028', '\ud83d\ude00', 'null']
   const [all, direct] = [chunks(b.broadcast, odd.length), chunks(toB, odd.length)]
@@ -170,7 +174,7 @@ test('data of any kind is no command: what looks like one arrives as it is', asy
   assert.deepEqual(await direct, odd)
 })
 
-test('what is written before there is a peer, or before start(), arrives', async (t) => {
+test('messages written before the first peer, or before start(), arrive', async (t) => {
   const a = await started(t)
   const heard = chunks(a.broadcast, 3)
   const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a) })
@@ -182,7 +186,7 @@ test('what is written before there is a peer, or before start(), arrives', async
   assert.deepEqual(await heard, ['before start', 'while it starts', 'in connect'])
 })
 
-test('stop() right after a write hands it over first', async (t) => {
+test('stop() right after a write hands the message over first', async (t) => {
   const { a, b } = await pair(t)
   const heard = chunks(a.broadcast, 100)
   for (let i = 0; i < 100; i += 1) b.broadcast.write(`last words ${i}`)
@@ -205,13 +209,14 @@ test('for await over a Peer ends when the link does', async (t) => {
   assert.deepEqual(found, ['one', 'two'])
 })
 
-test('the default of everything but the address is enough to be found and to find', async (t) => {
-  // In 0.2.x a node without a port could not be made, and its peers did not know where it listens.
+test('a node with no other option than the address can find others and be found', async (t) => {
+  // In 0.2.x a node without a port could not be created, and peers did not learn where a node
+  // listens.
   const [a, b, c] = await network(t, 3)
   assert.ok([a, b, c].every(({ options }) => options.port > 0))
 })
 
-test('one message may be larger than a segment, and multi-byte text is never cut', async (t) => {
+test('a message may be larger than a segment, and multi-byte text is never split', async (t) => {
   const { a, b, toA, toB } = await pair(t)
   const text = 'Grüße, 世界 🌍 '.repeat(20_000)
   const [all, direct] = [chunks(b.broadcast, 1), chunks(toB, 1)]

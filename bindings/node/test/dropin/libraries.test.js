@@ -1,8 +1,9 @@
 'use strict'
 /**
- * Stream libraries of the time of 0.2.x, and of today, over `broadcast` and over a Peer.
+ * Stream libraries of the time of 0.2.x and of today work over `broadcast` and over a Peer.
  *
- * `p2p-rpc-stream`, which the README of 0.2.x names, is no longer in the registry, so that it cannot be tested.
+ * `p2p-rpc-stream`, which the README of 0.2.x names, has been removed from npm and cannot be
+ * tested.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -17,7 +18,7 @@ const split = require('split2')
 const through = require('through')
 const { chunks, eventually, pair, soon } = require('../helpers')
 
-/** `body(one, other)`: two streams, each the other end of the other one. */
+/** Runs `body(one, other)` twice, with the two ends of a stream. */
 function both(name, body) {
   test(`${name} (broadcast)`, async (t) => {
     const { a, b } = await pair(t)
@@ -43,7 +44,7 @@ both('remote-events carries events in both directions', async (one, other) => {
   assert.deepEqual(await soon(back), [LONG])
 })
 
-both('rpc-stream calls what is at the other end', async (one, other) => {
+both('rpc-stream calls functions of the other end', async (one, other) => {
   const server = rpc({
     hello: (name, callback) => callback(null, `hello, ${name}`),
     fail: (callback) => callback(new Error('no'))
@@ -60,7 +61,7 @@ both('rpc-stream calls what is at the other end', async (one, other) => {
   assert.deepEqual(many.map(([, text]) => text), Array.from({ length: 500 }, (_, i) => `hello, ${i}`))
 })
 
-both('dnode calls functions, and those it is given', async (one, other) => {
+both('dnode calls functions, and functions that were passed as arguments', async (one, other) => {
   const server = dnode({ transform: (text, callback) => callback(text.toUpperCase()) }, { weak: false })
   const client = dnode({ name: 'client' }, { weak: false })
   const ready = once(client, 'remote')
@@ -72,7 +73,7 @@ both('dnode calls functions, and those it is given', async (one, other) => {
   assert.equal(await call(LONG), LONG.toUpperCase())
 })
 
-both('through, split2 and duplexify work in a row', async (one, other) => {
+both('through, split2 and duplexify work in a chain', async (one, other) => {
   const lines = []
   other
     .pipe(split())
@@ -90,7 +91,7 @@ both('through, split2 and duplexify work in a row', async (one, other) => {
   assert.deepEqual(lines, ['eins!', 'zwei!', 'drei!', `${LONG}!`])
 })
 
-both('duplexify joins one for reading and one for writing', async (one, other) => {
+both('duplexify joins one stream for reading and one for writing', async (one, other) => {
   const joined = duplexify(one, one)
   const heard = chunks(joined, 1)
   other.write('to the joined one')
@@ -100,7 +101,7 @@ both('duplexify joins one for reading and one for writing', async (one, other) =
   assert.deepEqual(await back, ['from the joined one'])
 })
 
-both('one message of 200 kB and one of 5 MB go through whole', async (one, other) => {
+both('a message of 200 kB and one of 5 MB arrive whole', async (one, other) => {
   for (const size of [200_000, 5_000_000]) {
     const data = Buffer.alloc(size)
     for (let i = 0; i < size; i += 1) data[i] = (i * 31) & 255
@@ -111,7 +112,7 @@ both('one message of 200 kB and one of 5 MB go through whole', async (one, other
   }
 })
 
-both('20 000 ordered lines through a pipeline to a slow reader: all of them, in order, with the writer held up', async (one, other) => {
+both('20 000 lines through a pipeline to a slow reader all arrive in order, and the writer has to wait', async (one, other) => {
   const COUNT = 20_000
   const padding = 'ü'.repeat(100)
   let held = 0
@@ -132,7 +133,7 @@ both('20 000 ordered lines through a pipeline to a slow reader: all of them, in 
       assert.equal(line, `${next} ${padding}`)
       next += 1
       if (next % 5000 !== 0) return next % 50 === 0 ? setImmediate(callback) : callback()
-      // One long stall in between: longer than anything that waits for a turn.
+      // Stalls once, for longer than anything that only waits for a turn of the event loop.
       stalls += 1
       setTimeout(callback, 100)
     }
@@ -146,7 +147,7 @@ both('20 000 ordered lines through a pipeline to a slow reader: all of them, in 
   assert.ok(held > 0, 'nobody had to wait')
 })
 
-both('async iteration over lines, and an async generator in a pipeline', async (one, other) => {
+both('async iteration over lines works, and an async generator in a pipeline', async (one, other) => {
   const found = []
   const reading = (async () => {
     for await (const line of other.pipe(split())) if (found.push(line) === 100) break
@@ -164,7 +165,7 @@ both('async iteration over lines, and an async generator in a pipeline', async (
   assert.deepEqual(found, Array.from({ length: 100 }, (_, i) => `Zeile ${i} – ü`))
 })
 
-both('a pipeline whose middle fails destroys both ends, and tells the error', async (one, other) => {
+both('a pipeline whose middle fails destroys both ends with the error', async (one, other) => {
   const failing = new Transform({
     transform(chunk, encoding, callback) {
       callback(new Error('in the middle'))

@@ -20,7 +20,7 @@ const OPTIONS = {
   timeout: 110_000
 }
 
-/** A node of the command line: it takes objects, and keeps those it gives. */
+/** A node of the command line program: takes JSON objects, and keeps those that it prints. */
 function rust(t, seed, args = []) {
   const child = spawn(BINARY, ['run', '--json', ...(seed ? ['--seed', `127.0.0.1:${seed}`] : []), ...args], { stdio: 'pipe' })
   t.after(() => child.kill('SIGKILL'))
@@ -31,7 +31,7 @@ function rust(t, seed, args = []) {
   lines.on('data', (event) => events.push(event))
   child.stdin.on('error', () => {})
   const send = (command) => child.stdin.write(`${JSON.stringify(command)}\n`)
-  /** The first event of this name that this holds for. */
+  /** Resolves to the first event of this name that matches. */
   const event = async (name, holds = () => true) => {
     const found = () => events.find((entry) => entry.event === name && holds(entry))
     await eventually(() => {
@@ -43,7 +43,7 @@ function rust(t, seed, args = []) {
   return { child, events, send, event, ended: once(child, 'close') }
 }
 
-/** One of `test/programs/json-node.js`. */
+/** A node of `test/programs/json-node.js`. */
 function javascript(t, seed) {
   const { child, ended } = program('json-node.js', { args: seed ? [String(seed)] : [] })
   t.after(() => child.kill('SIGKILL'))
@@ -58,7 +58,7 @@ function javascript(t, seed) {
   return { child, events, send, event, ended }
 }
 
-test('a Rust node and a JavaScript node hear each other, also what is no text', OPTIONS, async (t) => {
+test('a Rust node and a JavaScript node read each other\'s messages, binary ones as well', OPTIONS, async (t) => {
   const node = await started(t)
   const other = rust(t, node.options.port)
   const { id, port } = await other.event('listening')
@@ -83,16 +83,16 @@ test('a Rust node and a JavaScript node hear each other, also what is no text', 
   assert.ok(second === large, 'the large one is whole')
 })
 
-test('both kinds write to each other directly: to the Peer, and by the stream that the command line uses', OPTIONS, async (t) => {
+test('both kinds write to each other directly, to the Peer and over the stream that the command line program uses', OPTIONS, async (t) => {
   const node = await started(t)
   const other = rust(t, node.options.port)
   const { id } = await other.event('listening')
   await other.event('connect')
   await until(() => node.connected, [node, 'connect'])
-  // To the Peer.
+  // Writes to the Peer.
   node.peers.list[0].write('to the neighbour')
   assert.equal((await other.event('direct')).data, 'to the neighbour')
-  // By the stream that the command line uses.
+  // Writes to the stream that the command line program uses.
   const accepting = node.accept('direct')
   const incoming = accepting.next()
   const stream = await soon(node.open(id, 'direct'), 'a stream')
@@ -101,7 +101,7 @@ test('both kinds write to each other directly: to the Peer, and by the stream th
   stream.write('to any node')
   assert.equal((await other.event('direct', ({ data }) => data === 'to any node')).from, node.id)
   other.send({ cmd: 'direct', to: node.id, data: 'from Rust' })
-  // On the stream that there is, or on one of its own.
+  // Uses the existing stream, or opens one of its own.
   const back = new Promise((resolve) => {
     stream.on('data', resolve)
     incoming.then(({ value }) => value?.on('error', () => {}).on('data', resolve))
@@ -111,7 +111,7 @@ test('both kinds write to each other directly: to the Peer, and by the stream th
   stream.destroy()
 })
 
-test('pipe --lines and a JavaScript node that pipes: each line once, in order, both ways', OPTIONS, async (t) => {
+test('each line arrives once and in order between pipe --lines and a JavaScript node that pipes', OPTIONS, async (t) => {
   const COUNT = 2000
   const node = await started(t)
   const child = spawn(BINARY, ['pipe', '--lines', '--keep', '--seed', `127.0.0.1:${node.options.port}`], { stdio: 'pipe' })
@@ -127,11 +127,11 @@ test('pipe --lines and a JavaScript node that pipes: each line once, in order, b
   }
   await eventually(() => fromJavascript.length >= COUNT && fromRust.length >= COUNT)
   assert.deepEqual(fromJavascript, Array.from({ length: COUNT }, (_, i) => `js ${i} ü`))
-  // One line is one message, with the end of the line or without it.
+  // One line is one message, with its newline or without.
   assert.deepEqual(fromRust.map((line) => line.trimEnd()), Array.from({ length: COUNT }, (_, i) => `rust ${i} ü`))
 })
 
-test('three of each kind stay exact when one of each kind is killed', OPTIONS, async (t) => {
+test('with three nodes of each kind, no message is lost or repeated when one of each kind is killed', OPTIONS, async (t) => {
   const COUNT = 200
   const first = rust(t)
   const { port } = await first.event('listening')
@@ -166,7 +166,7 @@ test('three of each kind stay exact when one of each kind is killed', OPTIONS, a
     }
   }
   await exact(kinds, COUNT)
-  // In the midst of writing.
+  // Kills the node while it writes.
   write(kinds, COUNT)
   const killed = [kinds[1], kinds[4]]
   killed.forEach(({ child }) => child.kill('SIGKILL'))

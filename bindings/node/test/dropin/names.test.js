@@ -1,6 +1,7 @@
 'use strict'
 /**
- * Names, defaults, events and their order, as the README and the code of smokesignal 0.2.x have them.
+ * Names, defaults, events and their order are those of the README and the code of smokesignal
+ * 0.2.x.
  */
 const assert = require('node:assert/strict')
 const { once, EventEmitter } = require('node:events')
@@ -12,7 +13,7 @@ const { chunks, network, pair, seedsOf, soon, started, until } = require('../hel
 const { createNode, localIp } = smokesignal
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
 
-/** Notes each of these events of a node and of its peers. */
+/** Records these events of a node and of its list of peers. */
 function noted(node) {
   const log = []
   const note = (name) => (peer) => log.push({ name, peer, connected: node.connected, count: node.peers.list.length })
@@ -51,7 +52,7 @@ test('two nodes have different ids', () => {
   assert.notEqual(createNode({ address: '127.0.0.1' }).id, createNode({ address: '127.0.0.1' }).id)
 })
 
-test('what does not listen yet keeps nobody waiting, and its options are a copy', () => {
+test('the options of a node are a copy of what was given, and null means the default', () => {
   const seeds = [{ address: '127.0.0.1', port: '13', name: 'first' }]
   const given = { address: '127.0.0.1', port: '8495', seeds, minPeerNo: null, logger: null, pingTimeout: undefined }
   const node = createNode(given)
@@ -65,7 +66,7 @@ test('what does not listen yet keeps nobody waiting, and its options are a copy'
   assert.equal(seeds.length, 1)
 })
 
-test('counts of peers have the limits of 0.2.x, and 0 is the default', () => {
+test('numbers of peers have the limits of 0.2.x, and 0 is the default', () => {
   const counts = (options) => {
     const { minPeerNo, maxPeerNo } = createNode({ address: '127.0.0.1', ...options }).options
     return [minPeerNo, maxPeerNo]
@@ -85,7 +86,7 @@ test('localIp finds the address in a subnet, with a mask of either kind', () => 
   for (const { address } of addresses) assert.equal(localIp(`${address}/32`), address)
 })
 
-test('localIp says that no address fits, and which subnet is none', () => {
+test('localIp fails if no address fits, and for a text that is not a subnet', () => {
   assert.throws(() => localIp('203.0.113.0/24'), { name: 'Error', message: "Couldn't determine IP address" })
   for (const bad of ['', 'nonsense', '300.1.1.1/8', '10.0.0.0/33', '10.0.0.0/x', '10.0.0.0/255.0.255.0']) {
     assert.throws(() => localIp(bad), (error) => error instanceof Error && error.message !== "Couldn't determine IP address", bad)
@@ -94,7 +95,7 @@ test('localIp says that no address fits, and which subnet is none', () => {
   assert.throws(() => localIp(), TypeError)
 })
 
-test('a missing address is the error of 0.2.x; a missing port is none', () => {
+test('a missing address is the error of 0.2.x, and a missing port is not an error', () => {
   for (const options of [undefined, {}, { port: 13 }, { port: 13, address: null }]) {
     assert.throws(() => createNode(options), { message: '"address" option is not set' })
   }
@@ -111,7 +112,7 @@ test('after start() the chosen port stands in the options and the node listens',
   assert.equal(node.listening, false)
 })
 
-test('the first peer makes connect, new peer and add, in this order and in one turn; the last one disconnect and remove', async (t) => {
+test('the first peer emits connect, new peer and add in one turn; the last one emits disconnect and remove', async (t) => {
   const a = await started(t)
   const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a) })
   t.after(() => b.stop())
@@ -139,7 +140,7 @@ test('the first peer makes connect, new peer and add, in this order and in one t
   ])
 })
 
-test('a second peer makes no second connect, and the first one that leaves no disconnect', async (t) => {
+test('a second peer emits no connect, and no disconnect comes while a peer is left', async (t) => {
   const { a, b } = await pair(t)
   const log = noted(a)
   const c = await started(t, { seeds: [] })
@@ -150,7 +151,7 @@ test('a second peer makes no second connect, and the first one that leaves no di
   assert.deepEqual(log.filter(({ name }) => name.endsWith('connect')), [])
 })
 
-test('inList gives the Peer or false, for a Peer as for an id', async (t) => {
+test('inList returns the Peer or false, for a Peer and for an id', async (t) => {
   const { a, b, toB } = await pair(t)
   assert.equal(a.peers.inList(b.id), toB)
   assert.equal(a.peers.inList(toB), toB)
@@ -172,7 +173,7 @@ test('a Peer has the names of 0.2.x, and the address where it listens', async (t
   assert.equal(toA.remotePort, a.options.port)
 })
 
-test('close() of a Peer cuts the link on both sides; end and close come once each, in this order, even if nobody reads', async (t) => {
+test('close() of a Peer closes the link on both sides, with end and then close once each, even if nobody reads', async (t) => {
   const { a, b, toB, toA } = await pair(t, { minPeerNo: 1 })
   const log = []
   for (const [side, peer] of [['a', toB], ['b', toA]]) {
@@ -200,7 +201,7 @@ test('peers.close() closes all links', async (t) => {
   assert.equal(others.length, 2)
 })
 
-test('addPeer takes a callback, which gets the Peer or an error', async (t) => {
+test('addPeer calls back with the Peer or an error', async (t) => {
   const a = await started(t)
   const b = await started(t)
   const outcome = (address, port) => soon(new Promise((resolve) => b.addPeer(address, port, (...args) => resolve(args))))
@@ -218,11 +219,11 @@ test('addPeer takes a callback, which gets the Peer or an error', async (t) => {
   assert.equal(own.code, 'ERR_SMOKESIGNAL_MYSELF')
 })
 
-test('addPeer is a promise as well, of the Peer', async (t) => {
+test('addPeer also returns a promise of the Peer', async (t) => {
   const [a, b] = [await started(t), await started(t)]
   const peer = await b.addPeer('127.0.0.1', String(a.options.port))
   assert.equal(peer, b.peers.inList(a.id))
-  // Once more is no failure: there is a link.
+  // Adding it again succeeds, because there is a link already.
   assert.equal(await b.addPeer('127.0.0.1', a.options.port), peer)
 })
 
@@ -240,7 +241,7 @@ test('an addPeer that fails and that nobody awaits is logged', async (t) => {
   assert.match(String(lines[0][0]), new RegExp(`127.0.0.1:${port}`))
 })
 
-test('a second start() waits for the first one, and one of a running node changes nothing; so does stop()', async (t) => {
+test('a second start() waits for the first, start() of a running node does nothing, and the same holds for stop()', async (t) => {
   const node = createNode({ address: '127.0.0.1' })
   t.after(() => node.stop())
   await Promise.all([node.start(), node.start()])
@@ -252,7 +253,7 @@ test('a second start() waits for the first one, and one of a running node change
   assert.equal(node.listening, false)
 })
 
-test('stop() before start() does nothing, and start() can follow stop() at once', async (t) => {
+test('stop() before start() does nothing, and start() may follow stop() immediately', async (t) => {
   const a = await started(t)
   const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a) })
   t.after(() => b.stop())
@@ -264,7 +265,7 @@ test('stop() before start() does nothing, and start() can follow stop() at once'
   assert.equal(b.listening, true)
 })
 
-test('after stop() and start() the node has its id, its options the new port, and its broadcast works again', async (t) => {
+test('after stop() and start() the node has the same id, options.port is the new port, and broadcast works again', async (t) => {
   const { a, b } = await pair(t)
   const { broadcast, id } = b
   const heard = []
@@ -288,7 +289,7 @@ test('after stop() and start() the node has its id, its options the new port, an
   assert.deepEqual(heard, ['and back'])
 })
 
-test('a name of its own is read back, and the network goes on with the id of the key', async (t) => {
+test('an assigned id reads back, and the network still uses the id of the key', async (t) => {
   const a = await started(t)
   const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a) })
   t.after(() => b.stop())
@@ -302,7 +303,7 @@ test('a name of its own is read back, and the network goes on with the id of the
   assert.equal(peer.id, id)
 })
 
-test('a logger may have any of the six methods, each is called as its own, and the others do nothing', async (t) => {
+test('a logger may have any of the six methods, which are called with it as this; the others do nothing', async (t) => {
   for (const level of LEVELS) {
     const lines = []
     const logger = {
@@ -318,7 +319,7 @@ test('a logger may have any of the six methods, each is called as its own, and t
   }
 })
 
-test('the logger of a node is told of its peers, and not of those of other nodes', async (t) => {
+test('the logger of a node gets lines about its own peers, and none about those of other nodes', async (t) => {
   const keep = () => {
     const lines = []
     const logger = { lines, own: 'method of its own' }
@@ -339,7 +340,7 @@ test('the logger of a node is told of its peers, and not of those of other nodes
   }
 })
 
-test('the default export, and what import gives, are the same as what require gives', async () => {
+test('the default export and an import are the object that require returns', async () => {
   assert.equal(smokesignal.default, smokesignal)
   const imported = await import('../../lib/index.mjs')
   assert.equal(imported.default, smokesignal)

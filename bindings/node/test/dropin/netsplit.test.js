@@ -1,6 +1,6 @@
 'use strict'
 /**
- * A network that is cut in two, and becomes whole again. In 0.2.x `netsplit resolved` never came.
+ * A network is cut in two and becomes whole again. In 0.2.x `netsplit resolved` never came.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -11,7 +11,7 @@ const { chunks, eventually, soon } = require('../helpers')
 const SEED = { address: '10.0.0.1', port: 1 }
 const LONG = { timeout: 110_000 }
 
-test('netsplit tells what was lost, and netsplit resolved that it is back', LONG, async (t) => {
+test('netsplit reports the lost seed, and netsplit resolved comes when it is back', LONG, async (t) => {
   const network = new MemoryNetwork()
   const warnings = []
   const nodes = [1, 2, 3, 4, 5].map((i) =>
@@ -28,7 +28,8 @@ test('netsplit tells what was lost, and netsplit resolved that it is back', LONG
   await Promise.all(nodes.map((node) => node.start()))
   await eventually(() => nodes.every((node) => node.size === 5 && node.peers.isSufficientlyFilled()))
   const [seed, , ...cut] = nodes
-  // Only what was seen to be part of the network can be lost; nodes tell each other of their seeds every half second then.
+  // Only a seed that was seen in the network can be lost. Nodes report their seeds every half
+  // second here.
   await new Promise((resolve) => setTimeout(resolve, 3000))
   const split = new Promise((resolve) => cut.forEach((node) => node.once('netsplit', (event) => resolve({ node, event }))))
   network.partition([['10.0.0.1:1', '10.0.0.2:1'], ['10.0.0.3:1', '10.0.0.4:1', '10.0.0.5:1']])
@@ -41,7 +42,7 @@ test('netsplit tells what was lost, and netsplit resolved that it is back', LONG
   network.heal()
   const [{ duration, size }] = await resolved
   assert.ok(duration > 0 && duration < 120_000, `${duration}`)
-  // While links come and go, a node may be counted twice.
+  // While links change, a node may be counted twice.
   assert.ok(size >= 4 && size <= 10, `${size}`)
   assert.ok(warnings.some((text) => /netsplit/i.test(text)))
   const heard = Promise.all(nodes.slice(1).map((node) => chunks(node.broadcast, 1)))
@@ -49,7 +50,7 @@ test('netsplit tells what was lost, and netsplit resolved that it is back', LONG
   assert.deepEqual(await heard, [1, 2, 3, 4].map(() => ['whole again']))
 })
 
-test('a seed that is only down is no netsplit, and a node without peers goes on trying', LONG, async (t) => {
+test('a seed that is only down is not a netsplit, and a node without peers keeps trying', LONG, async (t) => {
   const network = new MemoryNetwork()
   const node = createNode({ address: '10.0.0.2', port: 1, transport: network, seeds: [SEED], pingTimeout: 800 })
   const seed = createNode({ ...SEED, transport: network, pingTimeout: 800 })

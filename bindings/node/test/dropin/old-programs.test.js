@@ -1,6 +1,7 @@
 'use strict'
 /**
- * Programs written for smokesignal 0.2.x, as processes. In their folder, `smokesignal` is this package.
+ * Programs written for smokesignal 0.2.x, each a process. In their folder, `smokesignal` is this
+ * package.
  */
 const assert = require('node:assert/strict')
 const { execFileSync } = require('node:child_process')
@@ -25,7 +26,10 @@ before(() => {
 
 after(() => fs.rmSync(folder, { recursive: true, force: true }))
 
-/** Starts a program of `test/programs`, or this text, where `require('smokesignal')` gives this package. */
+/**
+ * Starts a program of `test/programs`, or the given source, where `require('smokesignal')` returns
+ * this package.
+ */
 function run(t, name, { text, ...options } = {}) {
   const file = path.join(folder, name)
   fs.mkdirSync(path.dirname(file), { recursive: true })
@@ -37,7 +41,7 @@ function run(t, name, { text, ...options } = {}) {
 
 let fetched
 
-/** The files of smokesignal 0.2.2, from the registry. Its `index.js` leads to this package. */
+/** The files of smokesignal 0.2.2 from npm, whose `index.js` is replaced by this package. */
 function original() {
   if (fetched !== undefined) return fetched
   const name = execFileSync('npm', ['pack', '--silent', 'smokesignal@0.2.2'], {
@@ -51,7 +55,7 @@ function original() {
   return fetched
 }
 
-/** Replaces exactly once; `what` has to be there. */
+/** Replaces `what`, which has to occur exactly once. */
 function replaced(text, what, by) {
   assert.equal(text.split(what).length, 2, `${what} is there once`)
   return text.replace(what, () => by)
@@ -67,7 +71,7 @@ function synopsis(port) {
   ].reduce((text, [what, by]) => replaced(text, what, by), code)
 }
 
-/** Where it finds `../../index`. */
+/** The folder in which the program finds `../../index`. */
 const CHAT = path.join('package', 'example', 'ChatApp', 'chat.js')
 
 function chat(port, own = 0) {
@@ -79,7 +83,7 @@ function chat(port, own = 0) {
   ].reduce((text, [what, by]) => replaced(text, what, by), code)
 }
 
-test('the synopsis of the old README, as it is: it starts, stops and ends by itself', async (t) => {
+test('the unchanged synopsis of the old README starts, stops and ends by itself', async (t) => {
   const seed = await started(t)
   const { ended } = run(t, 'synopsis.js', { text: synopsis(seed.options.port), input: 'typed before the end\n' })
   const { code, stderr } = await soon(ended, 'the end of the program')
@@ -87,7 +91,7 @@ test('the synopsis of the old README, as it is: it starts, stops and ends by its
   assert.equal(stderr, '')
 })
 
-test('the synopsis of the old README without its last line is a node that talks and listens', async (t) => {
+test('the synopsis of the old README without its last line is a node that writes and reads', async (t) => {
   const seed = await started(t)
   const heard = chunks(seed.broadcast, 2)
   const text = replaced(synopsis(seed.options.port), "// mah, i'd rather stop it\nnode.stop()", '')
@@ -98,7 +102,7 @@ test('the synopsis of the old README without its last line is a node that talks 
   const late = chunks(seed.broadcast, 1)
   child.stdin.write('grüße\n')
   assert.deepEqual(await late, ['grüße\n'])
-  // Its end of stdin is not its end.
+  // The node goes on after the end of stdin.
   child.stdin.end()
   seed.broadcast.write('an answer 🌍\n')
   await printed(/^an answer 🌍$/m)
@@ -106,8 +110,8 @@ test('the synopsis of the old README without its last line is a node that talks 
   assert.equal((await soon(ended)).stderr, '')
 })
 
-test('the old chat example runs with its addresses changed only', async (t) => {
-  // Its first node is in its own list of seeds, as it was told to be.
+test('the old chat example runs with no other change than its addresses', async (t) => {
+  // The first node names itself as a seed, as the old README advised.
   const free = await started(t)
   const { port } = free.options
   await free.stop()
@@ -123,7 +127,8 @@ test('the old chat example runs with its addresses changed only', async (t) => {
   }
   await first.printed(new RegExp(`^Port ${port}$`, 'm'))
   const line = (i) => `Zeile von ${i} – grüße 🌍`
-  // Who has just come hears what is written from now on: they go on until all have heard them.
+  // A new node reads what is written from now on, so all write until every node has read every
+  // other.
   const talking = setInterval(() => all.forEach(({ child }, i) => child.stdin.write(`${line(i)}\n`)), 50)
   t.after(() => clearInterval(talking))
   for (const [reader, one] of all.entries()) {
@@ -137,7 +142,7 @@ test('the old chat example runs with its addresses changed only', async (t) => {
   assert.equal((await soon(first.ended)).stderr, '')
 })
 
-test('the chat example ends with the cause when its port is taken', async (t) => {
+test('the old chat example ends with the cause when its port is in use', async (t) => {
   const taken = await started(t)
   const { port } = taken.options
   const { ended } = run(t, CHAT, { text: chat(port, port), input: '' })
@@ -147,12 +152,12 @@ test('the chat example ends with the cause when its port is taken', async (t) =>
   assert.match(stderr, /EADDRINUSE/)
 })
 
-test('a key-value store of old: PORT as a string, a logger with its own methods, peer.write in add, readline, an id of its own', async (t) => {
+test('an old key-value store runs, with PORT as a string, a logger of its own, peer.write within add, readline and an assigned id', async (t) => {
   const one = run(t, 'key-value-store.js', { env: { NAME: 'one', PORT: '0' } })
   one.child.stdin.write('set first 1\n')
   const [, port] = await one.printed(/^port (\d+)$/m)
   const two = run(t, 'key-value-store.js', { env: { NAME: 'two', PORT: '', SEED_PORT: port } })
-  // An empty PORT is no number.
+  // An empty PORT is not a number.
   assert.notEqual((await soon(two.ended)).code, 0)
   const three = run(t, 'key-value-store.js', { env: { NAME: 'three', SEED_PORT: port } })
   await one.printed(/^connected$/m)
@@ -185,7 +190,7 @@ test('an address that is the router\'s works for an old program', async (t) => {
   await one.printed(/^connected$/m)
 })
 
-test('an editor of old: the default export, pipe and unpipe on both sides of broadcast', async (t) => {
+test('an old editor runs, with the default export, pipe and unpipe on both sides of broadcast', async (t) => {
   const seed = await started(t)
   const { child, ended, printed, output } = run(t, 'editor.js', { env: { PORT: '', SEED_PORT: String(seed.options.port) } })
   await printed(/^connected$/m)
@@ -210,7 +215,7 @@ test('an editor of old: the default export, pipe and unpipe on both sides of bro
   assert.equal(stdout, before)
 })
 
-test('a toy blockchain of old, which awaits nothing and adds peers that are not there', async (t) => {
+test('an old toy blockchain runs, which awaits nothing and adds peers that do not exist', async (t) => {
   const one = run(t, 'blockchain.js')
   const [, port] = await one.printed(/^port (\d+)$/m)
   one.child.stdin.write('a\n')
@@ -230,7 +235,7 @@ test('a toy blockchain of old, which awaits nothing and adds peers that are not 
   }
 })
 
-test('a default import, a namespace and names work from an ES module, and are one instance', async (t) => {
+test('a default import, a namespace import and named imports of an ES module work and are one instance', async (t) => {
   const text = `
     import smoke from 'smokesignal'
     import * as all from 'smokesignal'
@@ -247,7 +252,7 @@ test('a default import, a namespace and names work from an ES module, and are on
   assert.deepEqual([code, stdout, stderr], [0, 'true true true 127.0.0.1\ntrue\n', ''])
 })
 
-test('what TypeScript and Babel make of a default import works', async (t) => {
+test('the code that TypeScript and Babel generate for a default import works', async (t) => {
   const text = `
     "use strict"
     var __importDefault = function (mod) { return mod && mod.__esModule ? mod : { default: mod } }
@@ -259,7 +264,7 @@ test('what TypeScript and Babel make of a default import works', async (t) => {
   assert.deepEqual([code, stdout, stderr], [0, 'function function function\n', ''])
 })
 
-/** A program of one node; `rest` follows its making. */
+/** Returns a program that creates a node and continues with `rest`. */
 function short(rest, port = 0) {
   return `
     'use strict'
@@ -270,7 +275,7 @@ function short(rest, port = 0) {
   `
 }
 
-test('a start() that fails while nobody listens ends the process with the cause', async (t) => {
+test('a start() that fails without a listener for error ends the process with the cause', async (t) => {
   const taken = await started(t)
   const { code, stdout, stderr } = await soon(run(t, 'taken.js', { text: short('node.start()', taken.options.port) }).ended)
   assert.equal(code, 1)
@@ -279,7 +284,7 @@ test('a start() that fails while nobody listens ends the process with the cause'
   assert.match(stderr, new RegExp(`127.0.0.1:${taken.options.port}`))
 })
 
-test('a start() that fails is the event error where somebody listens, once, and the process goes on', async (t) => {
+test('a start() that fails is the event error once if somebody listens, and the process goes on', async (t) => {
   const taken = await started(t)
   const rest = `
     node.on('error', function (error) { console.log('error ' + error.code) })
@@ -290,7 +295,7 @@ test('a start() that fails is the event error where somebody listens, once, and 
   assert.deepEqual([code, stdout, stderr], [0, 'error ERR_SMOKESIGNAL_PORT_IN_USE\nstill here\nexit 0\n', ''])
 })
 
-test('no addPeer of an old program ends it, whatever it is given and whenever it is called', async (t) => {
+test('addPeer never ends an old program, whatever its arguments and whenever it is called', async (t) => {
   const gone = await started(t)
   const { port } = gone.options
   await gone.stop()
@@ -319,7 +324,7 @@ test('no addPeer of an old program ends it, whatever it is given and whenever it
   assert.match(stdout, /callback true/)
 })
 
-test('stop() without start(), twice, and right after start() ends nothing but the node', async (t) => {
+test('stop() without start(), twice, or right after start() ends nothing but the node', async (t) => {
   const rest = `
     node.stop()
     node.start()

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * What a node means for the life of its process.
+ * How nodes keep their process alive, and let it end.
  */
 const assert = require('node:assert/strict')
 const { test } = require('node:test')
@@ -26,19 +26,19 @@ test('a started node keeps the process running, and after stop() it ends by itse
   assert.deepEqual([code, stdout, stderr], [0, 'started\nstopping\n', ''])
 })
 
-test('a node that was not started keeps nothing running', async (t) => {
+test('a node that was not started does not keep the process running', async (t) => {
   assert.deepEqual(await lived(t, 'idle'), { code: 0, stdout: '', stderr: '' })
 })
 
-test('stop() lets the process end also with readers, iterations and streams', async (t) => {
+test('stop() lets the process end even with open readers, iterations and streams', async (t) => {
   assert.deepEqual(await lived(t, 'stops'), { code: 0, stdout: 'stopped\n', stderr: '' })
 })
 
-test('several nodes live in one process, and one that stops leaves the others alone', async (t) => {
+test('several nodes live in one process, and the stop of one does not affect the others', async (t) => {
   assert.deepEqual(await lived(t, 'several'), { code: 0, stdout: 'false false false true\n', stderr: '' })
 })
 
-test('process.exit() with nodes in full work neither crashes nor hangs', async (t) => {
+test('process.exit() with busy nodes neither crashes nor hangs', async (t) => {
   for (let i = 0; i < 5; i += 1) assert.deepEqual(await lived(t, 'exits'), { code: 7, stdout: 'exiting\n', stderr: '' })
 })
 
@@ -48,7 +48,7 @@ test('a listener that throws ends the process with its error', async (t) => {
   assert.match(stderr, /Error: from connect/)
 })
 
-test('where such an exception is caught, the other listeners and events follow', async (t) => {
+test('after such an exception is caught, the other listeners and events follow', async (t) => {
   const { code, stdout, stderr } = await lived(t, 'caught')
   assert.equal(stderr, '')
   assert.equal(code, 0)
@@ -63,19 +63,19 @@ test('where such an exception is caught, the other listeners and events follow',
   ])
 })
 
-test('captureRejections makes the rejection of an async listener the event error', async (t) => {
+test('with captureRejections, the rejection of an async listener is the event error', async (t) => {
   assert.deepEqual(await lived(t, 'rejects'), { code: 0, stdout: 'error from an async listener\n', stderr: '' })
 })
 
-test('twenty nodes one after the other leave nothing behind that keeps the process', async (t) => {
+test('twenty nodes, one after the other, leave nothing behind that keeps the process running', async (t) => {
   assert.deepEqual(await lived(t, 'forgets'), { code: 0, stdout: 'all stopped\n', stderr: '' })
 })
 
-test('a node is disposed of by stopping it', async (t) => {
+test('disposing of a node stops it', async (t) => {
   assert.deepEqual(await lived(t, 'disposes'), { code: 0, stdout: 'false\n', stderr: '' })
 })
 
-test('50 worker threads that start a node and end at once do not abort the process', async (t) => {
+test('50 worker threads that start a node and end immediately do not abort the process', async (t) => {
   const running = program('workers.js', { input: '' })
   t.after(() => running.child.kill('SIGKILL'))
   const { code, signal, stdout, stderr } = await soon(running.ended, 'the end')

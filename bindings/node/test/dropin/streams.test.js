@@ -1,6 +1,6 @@
 'use strict'
 /**
- * `broadcast` and Peer are streams as users of Node.js know them; each test runs with both.
+ * `broadcast` and Peer behave like other streams of Node.js. Most tests run with both.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -9,7 +9,7 @@ const { pipeline, finished } = require('node:stream/promises')
 const { test } = require('node:test')
 const { chunks, eventually, pair, soon, started, until } = require('../helpers')
 
-/** `body(t, from, to)`: what is written to `from` arrives at `to`. */
+/** Runs `body(t, from, to, nodes)` twice: what is written to `from` arrives at `to`. */
 function both(name, body) {
   test(`${name} (broadcast)`, async (t) => {
     const { a, b } = await pair(t)
@@ -17,12 +17,15 @@ function both(name, body) {
   })
   test(`${name} (Peer)`, async (t) => {
     const { a, b, toA, toB } = await pair(t)
-    // A's stream to b, and what arrives there.
+    // The stream of a to b, and that of b to a.
     await body(t, toB, toA, { a, b })
   })
 }
 
-/** Resolves when all that was written to `from` up to now has been taken off its hands, and is there at the other node. */
+/**
+ * Resolves when everything that was written to `from` so far has been handed over and has arrived
+ * at the other node.
+ */
 async function arrived({ a, b }, from) {
   await new Promise((resolve) => from.write('', resolve))
   const answering = b.answer(() => 'yes')
@@ -48,7 +51,7 @@ both('one write is one chunk at the reader, whatever its size', async (t, from, 
   found.forEach((chunk, i) => assert.ok(chunk.equals(sent[i])))
 })
 
-both('what is corked leaves at uncork, and stays one chunk for each write', async (t, from, to) => {
+both('chunks that were corked leave at uncork, one chunk for each write', async (t, from, to) => {
   const heard = chunks(to, 3)
   from.cork()
   from.write('one')
@@ -60,7 +63,7 @@ both('what is corked leaves at uncork, and stays one chunk for each write', asyn
   assert.deepEqual(await heard, ['one', 'two', 'three'])
 })
 
-both('a writer may reuse its buffer once the callback of write has come', async (t, from, to) => {
+both('a writer may reuse its buffer after the callback of write', async (t, from, to) => {
   const heard = chunks(to, 200)
   const buffer = Buffer.alloc(20_000)
   for (let i = 0; i < 200; i += 1) {
@@ -73,7 +76,7 @@ both('a writer may reuse its buffer once the callback of write has come', async 
   found.slice(0, 128).forEach((text, i) => assert.equal(text.charCodeAt(19_999), i))
 })
 
-both('read() of a paused stream gives one message at a time', async (t, from, to, nodes) => {
+both('read() of a paused stream returns one message at a time', async (t, from, to, nodes) => {
   const sent = Array.from({ length: 50 }, (_, i) => `message ${i}`)
   sent.forEach((text) => from.write(text))
   await arrived(nodes, from)
@@ -85,7 +88,7 @@ both('read() of a paused stream gives one message at a time', async (t, from, to
   assert.deepEqual(found, sent)
 })
 
-both('read(size) cuts a message, and the rest of it comes before the next one', async (t, from, to, nodes) => {
+both('read(size) splits a message, and its rest comes before the next message', async (t, from, to, nodes) => {
   from.write('abcdef')
   from.write('second')
   await arrived(nodes, from)
@@ -97,7 +100,7 @@ both('read(size) cuts a message, and the rest of it comes before the next one', 
   assert.equal(String(next), 'second')
 })
 
-both('what is put back with unshift is read again, alone', async (t, from, to, nodes) => {
+both('a chunk that unshift puts back is read again by itself', async (t, from, to, nodes) => {
   from.write('first')
   from.write('second')
   await arrived(nodes, from)
@@ -127,21 +130,21 @@ both('pause() within a listener holds the rest back, and resume() goes on', asyn
   assert.deepEqual(found, [0, 1, 2, 3, 4].map((i) => `message ${i}`))
 })
 
-both('for await gives one message per turn', async (t, from, to, nodes) => {
+both('for await yields one message per step', async (t, from, to, nodes) => {
   const sent = Array.from({ length: 30 }, (_, i) => `message ${i}`)
   sent.forEach((text) => from.write(text))
   await arrived(nodes, from)
   const found = []
   for await (const chunk of to.iterator({ destroyOnReturn: false })) {
     found.push(String(chunk))
-    // Slower than they come.
+    // Reads more slowly than messages arrive.
     await new Promise(setImmediate)
     if (found.length === sent.length) break
   }
   assert.deepEqual(found, sent)
 })
 
-both('setEncoding gives strings, and joins a character that two messages share', async (t, from, to) => {
+both('setEncoding yields strings, and joins a character that two messages share', async (t, from, to) => {
   to.setEncoding('utf8')
   const euro = Buffer.from('€')
   const found = []
@@ -177,13 +180,13 @@ both('a string is written in its encoding', async (t, from, to) => {
   assert.deepEqual(await heard, ['hü', 'hi', 'A'])
 })
 
-both('a Uint8Array is as good as a Buffer', async (t, from, to) => {
+both('a Uint8Array can be written like a Buffer', async (t, from, to) => {
   const heard = chunks(to, 1)
   from.write(new Uint8Array([0x68, 0x69]))
   assert.deepEqual(await heard, ['hi'])
 })
 
-both('what is no data throws a TypeError, and the stream goes on', async (t, from, to) => {
+both('writing what is not data throws a TypeError, and the stream goes on', async (t, from, to) => {
   for (const bad of [13, {}, [], true, undefined]) assert.throws(() => from.write(bad), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
   assert.throws(() => from.write(null), { code: 'ERR_STREAM_NULL_VALUES' })
   const heard = chunks(to, 1)
@@ -191,7 +194,7 @@ both('what is no data throws a TypeError, and the stream goes on', async (t, fro
   assert.deepEqual(await heard, ['fine'])
 })
 
-both('nothing is delivered within a write, nor within resume, on or read', async (t, from, to, nodes) => {
+both('nothing is delivered within a call of write, resume, on or read', async (t, from, to, nodes) => {
   let inside = false
   let within = 0
   let count = 0
@@ -236,7 +239,7 @@ both('write() returns false when too much waits, and drain comes when there is r
   to.pause()
   const chunk = Buffer.alloc(64 * 1024)
   let written = 0
-  // A reader that stalls holds up its own link at most; what the node itself may hold is far below this.
+  // A stalled reader blocks only its own link, and the node itself buffers far less than this.
   while (from.write(chunk)) {
     written += 1
     assert.ok(written < 10_000, 'no back-pressure')
@@ -251,7 +254,7 @@ both('write() returns false when too much waits, and drain comes when there is r
   await until(() => bytes === (written + 1) * chunk.length, [to, 'data'])
 })
 
-both('end() ends writing with finish; reading goes on', async (t, from, to) => {
+both('end() ends writing with finish, and reading goes on', async (t, from, to) => {
   const heard = chunks(to, 2)
   from.write('one')
   const finish = once(from, 'finish')
@@ -265,7 +268,7 @@ both('end() ends writing with finish; reading goes on', async (t, from, to) => {
   assert.equal(from.destroyed, false)
 })
 
-both('a write after end() is the error of Node.js, in the callback and as an event', async (t, from) => {
+both('a write after end() fails with the error of Node.js, in the callback and as an event', async (t, from) => {
   from.end()
   const failed = once(from, 'error')
   const called = new Promise((resolve) => from.write('late', resolve))
@@ -273,7 +276,7 @@ both('a write after end() is the error of Node.js, in the callback and as an eve
   assert.equal((await failed)[0].code, 'ERR_STREAM_WRITE_AFTER_END')
 })
 
-both('destroy() closes once, also if it is called twice, and a write afterwards is the error of Node.js', async (t, from) => {
+both('destroy() closes once even if it is called twice, and a write afterwards fails with the error of Node.js', async (t, from) => {
   let count = 0
   from.on('close', () => (count += 1))
   const closed = once(from, 'close')
@@ -287,7 +290,7 @@ both('destroy() closes once, also if it is called twice, and a write afterwards 
   assert.equal(error.code, 'ERR_STREAM_DESTROYED')
 })
 
-both('destroy(error) emits it before close', async (t, from) => {
+both('destroy(error) emits the error before close', async (t, from) => {
   const log = []
   from.on('error', (error) => log.push(error.message))
   from.on('close', () => log.push('close'))
@@ -296,7 +299,7 @@ both('destroy(error) emits it before close', async (t, from) => {
   assert.deepEqual(log, ['enough', 'close'])
 })
 
-both('an oversized write fails with the limit in the text, and nothing else does', async (t, from, to) => {
+both('an oversized write fails with the limit in the text, and other writes do not', async (t, from, to) => {
   const limit = 16 * 1024 * 1024
   const large = Buffer.alloc(limit + 1)
   const error = await new Promise((resolve) => from.write(large, resolve))
@@ -312,7 +315,7 @@ both('an oversized write fails with the limit in the text, and nothing else does
   assert.equal((await soon(heard, 'the largest message')).length, limit)
 })
 
-both('pipeline into it resolves when all is written', async (t, from, to) => {
+both('a pipeline into it resolves when everything is written', async (t, from, to) => {
   const heard = chunks(to, 3)
   await soon(pipeline(Readable.from(['a', 'b', 'c']), from), 'the pipeline')
   assert.deepEqual(await heard, ['a', 'b', 'c'])
@@ -333,7 +336,7 @@ both('pipe to a slow destination loses nothing and keeps the order', async (t, f
   assert.deepEqual(found, Array.from({ length: 500 }, (_, i) => `message ${i}`))
 })
 
-both('unpipe holds back what comes; pipe to another one gives it there', async (t, from, to, nodes) => {
+both('after unpipe chunks wait, and a pipe to another destination gets them', async (t, from, to, nodes) => {
   const [first, second] = [new PassThrough(), new PassThrough()]
   const one = chunks(first, 1)
   to.pipe(first)
@@ -356,7 +359,7 @@ both('two destinations of one pipe get everything', async (t, from, to) => {
   assert.deepEqual(await heard, [['a', 'b', 'c'], ['a', 'b', 'c']])
 })
 
-both('a transform behind it works, as does Duplex.from and compose-like piping', async (t, from, to) => {
+both('transforms, Duplex.from and chains of pipes work behind it', async (t, from, to) => {
   const upper = new Transform({
     transform(chunk, encoding, callback) {
       callback(null, String(chunk).toUpperCase())
@@ -364,14 +367,14 @@ both('a transform behind it works, as does Duplex.from and compose-like piping',
   })
   const heard = chunks(to.pipe(upper), 2)
   const wrapped = Duplex.from({ readable: new PassThrough(), writable: from })
-  // At the end of the test the link goes before it was ended.
+  // At the end of the test the link closes before the stream was ended.
   wrapped.on('error', () => {})
   wrapped.write('one')
   wrapped.write('two')
   assert.deepEqual(await heard, ['ONE', 'TWO'])
 })
 
-both('a listener that removes itself or others within a call gets what it should, and no more', async (t, from, to) => {
+both('a listener may remove itself or others while it is called', async (t, from, to) => {
   const log = []
   const second = (chunk) => log.push(`second ${chunk}`)
   to.on('data', function first(chunk) {
@@ -387,7 +390,7 @@ both('a listener that removes itself or others within a call gets what it should
   assert.deepEqual(log, ['first a', 'second a', 'third b'])
 })
 
-both('once("data") and then nobody: what comes later waits for the next reader', async (t, from, to, nodes) => {
+both('after once("data") without another reader, chunks wait for the next reader', async (t, from, to, nodes) => {
   const first = once(to, 'data')
   from.write('one')
   assert.equal(String((await soon(first))[0]), 'one')
@@ -415,13 +418,13 @@ test('finished() and for await over broadcast end when it is destroyed, and not 
   })()
   a.broadcast.write('once')
   assert.equal(await soon(loop), 'once')
-  // Leaving the loop has destroyed it, as with any stream.
+  // Leaving the loop destroys the stream, as with any stream.
   assert.equal(b.broadcast.destroyed, true)
   await soon(over, 'finished')
   assert.equal(b.listening, true)
 })
 
-test('end() on broadcast leaves reading and the node alive, as stdin at its end does', async (t) => {
+test('end() on broadcast, as stdin at its end calls it, leaves reading and the node alive', async (t) => {
   const { a, b } = await pair(t)
   const stdin = new PassThrough()
   const stdout = new PassThrough()
@@ -435,7 +438,7 @@ test('end() on broadcast leaves reading and the node alive, as stdin at its end 
   assert.equal(b.connected, true)
 })
 
-test('broadcast that was ended stays so after stop() and start(); reading goes on', async (t) => {
+test('broadcast stays ended after stop() and start(), and reading goes on', async (t) => {
   const { a, b } = await pair(t)
   b.broadcast.end()
   await soon(once(b.broadcast, 'finish'))
@@ -448,7 +451,7 @@ test('broadcast that was ended stays so after stop() and start(); reading goes o
   assert.deepEqual(await heard, ['still read'])
 })
 
-test('the end of a Peer reaches the other side only when the link goes: end() of one direction leaves the other', async (t) => {
+test('end() of a Peer ends one direction, and the other side sees an end only when the link closes', async (t) => {
   const { a, b, toA, toB } = await pair(t)
   const all = chunks(toB, 1)
   toA.end('last words')
@@ -473,7 +476,7 @@ test('destroying a Peer closes its link, and destroying broadcast leaves the nod
   await b.start()
 })
 
-test('what cannot be sent any more calls back with an error, as a socket does: nobody waits for ever', async (t) => {
+test('a write that can no longer be sent calls back with an error, as that of a socket does', async (t) => {
   for (const way of ['destroy', 'stop']) {
     const { b, toA, toB } = await pair(t, { minPeerNo: 1 })
     toA.pause()
@@ -485,7 +488,7 @@ test('what cannot be sent any more calls back with an error, as a socket does: n
       return toB.write(chunk, (error) => results.push(error ?? null))
     }
     while (write());
-    // These queue behind.
+    // These are queued behind it.
     write()
     write()
     if (way === 'destroy') toB.destroy()
@@ -495,7 +498,7 @@ test('what cannot be sent any more calls back with an error, as a socket does: n
   }
 })
 
-test('an empty message is seen by the event message and by messages(), and is nothing in the stream', async (t) => {
+test('an empty message reaches the event message and messages(), and is nothing in the stream', async (t) => {
   const { a, b } = await pair(t)
   const events = []
   b.broadcast.on('message', (data, from) => events.push([String(data), from]))
@@ -514,7 +517,7 @@ test('an empty message is seen by the event message and by messages(), and is no
   await iteration.return()
 })
 
-test('the event message comes whether the stream is read or not, and removing its listener within it is fine', async (t) => {
+test('the event message does not depend on whether the stream is read, and its listener may remove itself', async (t) => {
   const { a, b } = await pair(t)
   b.broadcast.pause()
   const log = []
@@ -525,7 +528,7 @@ test('the event message comes whether the stream is read or not, and removing it
   await until(() => log.includes('always 3'), [b.broadcast, 'message'])
   assert.deepEqual(log, ['once 1', 'always 1', 'always 2', 'always 3'])
   b.broadcast.removeListener('message', always)
-  // What was not read meanwhile is still there for the stream.
+  // The stream still has the messages that were not read meanwhile.
   const unread = chunks(b.broadcast, 3)
   b.broadcast.resume()
   assert.deepEqual(await unread, ['1', '2', '3'])
@@ -534,7 +537,7 @@ test('the event message comes whether the stream is read or not, and removing it
   assert.equal(String((await soon(again))[0]), '4')
 })
 
-test('what a listener throws is an uncaught exception; what comes behind it still arrives', async (t) => {
+test('an exception of a listener is uncaught, and later messages still arrive', async (t) => {
   const { a, b } = await pair(t)
   const seen = []
   const thrown = []
@@ -554,12 +557,12 @@ test('what a listener throws is an uncaught exception; what comes behind it stil
   assert.deepEqual(thrown.sort(), ['data 1', 'data 2', 'data 3', 'message 1', 'message 2', 'message 3'])
 })
 
-test('a callback of write that throws keeps nobody else waiting', async (t) => {
+test('a callback of write that throws does not block other writes', async (t) => {
   const a = await started(t)
   const thrown = []
   process.setUncaughtExceptionCaptureCallback((error) => thrown.push(error.message))
   t.after(() => process.setUncaughtExceptionCaptureCallback(null))
-  // Nobody is there to take it: it queues.
+  // Without a peer it is queued.
   const chunk = Buffer.alloc(100_000)
   while (a.broadcast.write(chunk, () => { throw new Error('from a callback') })) if (a.broadcast.writableLength > 1e8) break
   const sends = [a.send('one'), a.send('two'), a.send('three')]
@@ -571,12 +574,12 @@ test('a callback of write that throws keeps nobody else waiting', async (t) => {
   assert.ok(thrown.every((text) => text === 'from a callback'))
 })
 
-test('a stalled local reader makes no other node wait and is told of the gap', async (t) => {
+test('a stalled local reader blocks no other node, and gets a gap', async (t) => {
   const { a, b } = await pair(t)
   const c = await started(t, {}, a)
   await until(() => c.connected, [c, 'connect'])
   await eventually(() => [a, b, c].every((node) => node.size === 3))
-  // B's stream is not read; its events are.
+  // The stream of b is not read, but its events are listened to.
   b.broadcast.pause()
   const gaps = []
   b.broadcast.on('gap', (gap) => gaps.push(gap))

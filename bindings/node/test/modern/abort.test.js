@@ -1,6 +1,6 @@
 'use strict'
 /**
- * Every wait can be given up by an AbortSignal, before and while it lasts.
+ * Every wait can be aborted by an AbortSignal, before it begins and while it lasts.
  */
 const assert = require('node:assert/strict')
 const net = require('node:net')
@@ -13,15 +13,15 @@ const { take } = require('./common')
 const aborted = { name: 'AbortError', code: 'ABORT_ERR' }
 const nobody = '0'.repeat(64)
 
-/** A node that was not started, and is stopped when the test is over. */
+/** Returns a node that was not started. It is stopped when the test is over. */
 function unstarted(t) {
   const node = createNode({ address: '127.0.0.1' })
   t.after(() => node.stop())
   return node
 }
 
-/** Waits by `wait(signal)` and gives up. */
-async function givenUp(wait) {
+/** Begins `wait(signal)` and aborts it. */
+async function abortedWait(wait) {
   const controller = new AbortController()
   const reason = new Error('enough')
   const waiting = wait(controller.signal)
@@ -32,7 +32,7 @@ async function givenUp(wait) {
   })
 }
 
-/** A server that takes connections and says nothing. */
+/** Starts a server that accepts connections and sends nothing. */
 async function silence(t) {
   const sockets = []
   const server = net.createServer((socket) => sockets.push(socket.on('error', () => {})))
@@ -45,7 +45,7 @@ async function silence(t) {
   return server.address().port
 }
 
-test('waits with a signal that was aborted before do not begin', async (t) => {
+test('a wait with a signal that is aborted already does not begin', async (t) => {
   const { a } = await pair(t)
   const signal = AbortSignal.abort()
   await assert.rejects(a.addPeer('127.0.0.1', 1, { signal }), aborted)
@@ -56,12 +56,12 @@ test('waits with a signal that was aborted before do not begin', async (t) => {
   assert.throws(() => a.accept('file', { signal }), aborted)
   assert.throws(() => a.replies({ signal }), aborted)
   assert.throws(() => a.ask('who?', { signal }), aborted)
-  // Nothing of it was taken.
+  // None of the messages was taken.
   await a.accept('file').return()
   await a.replies().return()
 })
 
-test('a start with a signal that was aborted before does not listen', async (t) => {
+test('a start with a signal that is aborted already does not listen', async (t) => {
   const node = unstarted(t)
   await assert.rejects(node.start({ signal: AbortSignal.abort() }), aborted)
   assert.equal(node.listening, false)
@@ -69,7 +69,7 @@ test('a start with a signal that was aborted before does not listen', async (t) 
   assert.equal(node.listening, true)
 })
 
-test('a start that is given up leaves the node stopped, and it can be started again', async (t) => {
+test('an aborted start leaves the node stopped, and it can be started again', async (t) => {
   const node = unstarted(t)
   const controller = new AbortController()
   const starting = node.start({ signal: controller.signal })
@@ -80,21 +80,21 @@ test('a start that is given up leaves the node stopped, and it can be started ag
   assert.equal(node.listening, true)
 })
 
-test('a stop that is given up goes on, and another one waits for its end', async (t) => {
+test('a stop goes on after its wait was aborted, and another stop waits for its end', async (t) => {
   const { a, b } = await pair(t)
   const left = once(b, 'disconnect')
-  const [givenUp, whole] = [a.stop({ signal: AbortSignal.abort() }), a.stop()]
-  await assert.rejects(givenUp, aborted)
+  const [abortedWait, whole] = [a.stop({ signal: AbortSignal.abort() }), a.stop()]
+  await assert.rejects(abortedWait, aborted)
   await whole
   assert.equal(a.listening, false)
   await soon(left)
 })
 
-test('addPeer can be given up', async (t) => {
+test('addPeer can be aborted', async (t) => {
   const node = await started(t)
   const port = await silence(t)
-  await givenUp((signal) => node.addPeer('127.0.0.1', port, { signal }))
-  await givenUp((signal) => node.addPeer('127.0.0.1', port, undefined, { signal }))
+  await abortedWait((signal) => node.addPeer('127.0.0.1', port, { signal }))
+  await abortedWait((signal) => node.addPeer('127.0.0.1', port, undefined, { signal }))
   const controller = new AbortController()
   const told = new Promise((resolve) => {
     node.addPeer('127.0.0.1', port, resolve, { signal: controller.signal })
@@ -103,18 +103,18 @@ test('addPeer can be given up', async (t) => {
   assert.equal((await soon(told)).code, 'ABORT_ERR')
 })
 
-test('open and reply can be given up', async (t) => {
+test('open and reply can be aborted', async (t) => {
   const { a } = await pair(t)
-  await givenUp((signal) => a.open(nobody, 'file', { signal }))
-  await givenUp((signal) => a.reply({ from: nobody }, { signal }))
+  await abortedWait((signal) => a.open(nobody, 'file', { signal }))
+  await abortedWait((signal) => a.reply({ from: nobody }, { signal }))
 })
 
-test('a send that waits for room can be given up, and is not sent then', async (t) => {
+test('a send that waits for room can be aborted, and its message is not sent', async (t) => {
   const node = await started(t)
-  // Without a peer it takes some, then it is full.
+  // Without a peer the node takes some messages, until it is full.
   const large = Buffer.alloc(256 * 1024)
   const sending = Array.from({ length: 64 }, () => node.send(large))
-  await givenUp((signal) => node.send('given up', { signal }))
+  await abortedWait((signal) => node.send('aborted', { signal }))
   const other = createNode({ address: '127.0.0.1', readFrom: 'oldest', seeds: [{ address: '127.0.0.1', port: node.options.port }] })
   t.after(() => other.stop())
   const messages = other.messages()
@@ -125,7 +125,7 @@ test('a send that waits for room can be given up, and is not sent then', async (
   assert.deepEqual(sizes, [...sending.map(() => large.length), 'the last'.length])
 })
 
-test('iterations can be given up, and end', async (t) => {
+test('an aborted iteration ends', async (t) => {
   const { a } = await pair(t)
   for (const iterate of [
     (signal) => a.messages({ signal }),
@@ -134,18 +134,18 @@ test('iterations can be given up, and end', async (t) => {
     (signal) => a.ask('who?', { signal, timeout: 600_000 })
   ]) {
     let iteration
-    await givenUp((signal) => {
+    await abortedWait((signal) => {
       iteration = iterate(signal)
       return iteration.next()
     })
     assert.deepEqual(await iteration.next(), { value: undefined, done: true })
   }
-  // The names are free again.
+  // The names can be accepted again.
   await a.accept('file').return()
   await a.replies().return()
 })
 
-test('an iteration that nobody waits for fails at its next step', async (t) => {
+test('an iteration that is aborted while nobody waits fails at its next step', async (t) => {
   const { a } = await pair(t)
   const controller = new AbortController()
   const messages = a.messages({ signal: controller.signal })
@@ -154,7 +154,7 @@ test('an iteration that nobody waits for fails at its next step', async (t) => {
   assert.equal((await messages.next()).done, true)
 })
 
-test('a signal that is aborted later changes nothing', async (t) => {
+test('a signal that is aborted after the end of the wait has no effect', async (t) => {
   const controller = new AbortController()
   const { signal } = controller
   const { a, b } = await pair(t)
@@ -175,7 +175,7 @@ test('a signal that is aborted later changes nothing', async (t) => {
   await soon(Promise.all(closed))
 })
 
-test('what is no signal is refused', async (t) => {
+test('a signal that is not an AbortSignal is refused', async (t) => {
   const { a } = await pair(t)
   const refused = { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"signal".*AbortSignal/ }
   for (const signal of [5, {}, new AbortController()]) {

@@ -1,13 +1,11 @@
 'use strict'
 /**
- * What these tests share: networks of a known shape, and what streams and iterations give.
+ * What these tests share: networks of a known shape, and reading from streams and iterations.
  */
 const { once } = require('node:events')
 const { started, seedsOf, soon, until } = require('../helpers')
 
-/**
- * Three nodes, of which the outer two are no neighbours: both are linked to the middle one only. `options` are those of all.
- */
+/** Starts three nodes with the same options. The outer two are linked only to the middle one. */
 async function apart(t, options = {}) {
   const middle = await started(t, options)
   const [left, right] = [await started(t, { ...options, maxPeerNo: 1 }, middle), await started(t, { ...options, maxPeerNo: 1 }, middle)]
@@ -15,7 +13,7 @@ async function apart(t, options = {}) {
   return { left, middle, right }
 }
 
-/** Four nodes in a row. */
+/** Starts four nodes, each linked to the next. */
 async function chain(t, options = {}) {
   const nodes = []
   for (const maxPeerNo of [1, 2, 2, 1]) {
@@ -27,7 +25,7 @@ async function chain(t, options = {}) {
   return nodes
 }
 
-/** A stream from one node to another, and its other end. */
+/** Opens a stream from one node to another. Resolves to both ends. */
 async function linked(from, to, name = 'test') {
   const accepting = to.accept(name)
   const [here, { value: there }] = await soon(Promise.all([from.open(to.id, name), accepting.next()]), `a stream ${name}`)
@@ -35,7 +33,10 @@ async function linked(from, to, name = 'test') {
   return { here, there }
 }
 
-/** All that a stream gives, as one Buffer. `for await` would destroy a stream that is not ended on this side. */
+/**
+ * Reads a stream to its end. Resolves to one Buffer. Unlike `for await` it does not destroy a
+ * stream whose writing direction is open.
+ */
 async function read(stream) {
   const parts = []
   stream.on('data', (part) => parts.push(part))
@@ -43,7 +44,7 @@ async function read(stream) {
   return Buffer.concat(parts)
 }
 
-/** The next `count` things of an iteration. */
+/** Resolves to the next `count` items of an iteration. */
 async function take(iterator, count) {
   const taken = []
   while (taken.length < count) {
@@ -54,13 +55,13 @@ async function take(iterator, count) {
   return taken
 }
 
-/** The error of a stream. */
+/** Resolves to the error of a stream. */
 async function failure(stream) {
   const [error] = await soon(once(stream, 'error'), 'an error')
   return error
 }
 
-/** Waits for what no event tells of. */
+/** Waits for a condition that no event announces. */
 async function becomes(condition) {
   await soon(
     new Promise((resolve) => {

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * Who a node is, and whom it lets in: `identity`, `keyFile`, `networkSecret`.
+ * The id of a node, and which nodes it lets in: `identity`, `keyFile`, `networkSecret`.
  */
 const assert = require('node:assert/strict')
 const fs = require('node:fs')
@@ -19,13 +19,13 @@ function folder(t) {
   return made
 }
 
-test('an id is 64 hex digits, and each node has its own', () => {
+test('an id has 64 hex digits, and each node has its own', () => {
   const [one, other] = [createNode({ address }), createNode({ address })]
   assert.match(one.id, /^[0-9a-f]{64}$/)
   assert.notEqual(one.id, other.id)
 })
 
-test('the same identity is the same id, and others see it', async (t) => {
+test('the same identity gives the same id, which others see', async (t) => {
   const identity = Identity.generate()
   const other = await started(t)
   const node = await started(t, { identity }, other)
@@ -34,7 +34,7 @@ test('the same identity is the same id, and others see it', async (t) => {
   assert.equal(other.peers.list[0].id, identity.id)
 })
 
-test('an identity comes from 32 bytes', () => {
+test('an identity is derived from 32 bytes', () => {
   const one = Identity.fromSeed(Buffer.alloc(32, 1))
   assert.equal(one.id, Identity.fromSeed(new Uint8Array(32).fill(1)).id)
   assert.notEqual(one.id, Identity.fromSeed(Buffer.alloc(32, 2)).id)
@@ -43,7 +43,7 @@ test('an identity comes from 32 bytes', () => {
   assert.throws(() => new Identity(), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /generate/ })
 })
 
-test('an identity does not show its private half', () => {
+test('an identity does not show its private key', () => {
   const seed = Buffer.alloc(32, 7)
   const identity = Identity.fromSeed(seed)
   const shown = require('node:util').inspect(identity, { showHidden: true, depth: 9 }) + JSON.stringify(identity)
@@ -63,7 +63,7 @@ test('with a key file a node has the same id after a restart', async (t) => {
   if (process.platform !== 'win32') assert.equal(fs.statSync(keyFile).mode & 0o777, 0o600)
 })
 
-test('a key file that holds something else is refused, and left as it is', (t) => {
+test('a key file that holds something else is refused and left unchanged', (t) => {
   const keyFile = path.join(folder(t), 'node.key')
   fs.writeFileSync(keyFile, 'not a key\n')
   const refused = { name: 'Error', code: 'ERR_SMOKESIGNAL_BAD_KEY_FILE', message: /node\.key.*64 hex digits/ }
@@ -73,7 +73,7 @@ test('a key file that holds something else is refused, and left as it is', (t) =
   assert.equal(fs.readFileSync(keyFile, 'utf8'), 'not a key\n')
 })
 
-test('a key file in a folder that is not there is refused', (t) => {
+test('a key file in a missing folder is refused', (t) => {
   const keyFile = path.join(folder(t), 'missing', 'node.key')
   const refused = { name: 'Error', code: 'ERR_SMOKESIGNAL_KEY_FILE', message: /missing.*node\.key/ }
   assert.throws(() => createNode({ address, keyFile }), refused)
@@ -84,7 +84,7 @@ test('a key file in a folder that is not there is refused', (t) => {
   }
 })
 
-test('id may be assigned, and the network goes on knowing the node by its key', async (t) => {
+test('id may be assigned, and the network still knows the node by its key', async (t) => {
   const { a, b } = await pair(t)
   const { id } = a
   a.id = 'ann'
@@ -116,7 +116,7 @@ test('a node with another secret, or with none, is refused', async (t) => {
   }
 })
 
-test('a seed that refuses the secret is told as unreachable', async (t) => {
+test('a seed that refuses the secret is reported as unreachable', async (t) => {
   const member = await started(t, { networkSecret })
   const stranger = createNode({ address, seeds: [{ address, port: member.options.port }] })
   t.after(() => stranger.stop())

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * A network within the process: cut, healed, frozen.
+ * MemoryNetwork: a network within the process that is cut, healed and frozen.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -12,7 +12,9 @@ const { becomes, linked, read, take } = require('./common')
 
 const place = (number) => `10.0.0.${number}:8495`
 
-/** `count` nodes of this network, all of which enter through the first one, and know that they are so many. */
+/**
+ * Starts `count` nodes that join through the first one. Resolves when each has counted all of them.
+ */
 async function gathered(t, transport, count) {
   const nodes = []
   for (let number = 1; number <= count; number += 1) {
@@ -26,7 +28,7 @@ async function gathered(t, transport, count) {
   return nodes
 }
 
-test('nodes of a memory network have any address, and hear each other', async (t) => {
+test('nodes of a memory network may have any address, and read each other\'s messages', async (t) => {
   const [a, b] = await gathered(t, new MemoryNetwork(), 2)
   assert.deepEqual([b.peers.list[0].remoteAddress, b.peers.list[0].remotePort], ['10.0.0.1', 8495])
   const messages = b.messages()
@@ -44,7 +46,7 @@ test('nodes of two memory networks do not meet', async (t) => {
   await assert.rejects(soon(b.addPeer('10.0.0.2', 8495)), { code: 'ERR_SMOKESIGNAL_REFUSED' })
 })
 
-test('the parts of a network that is cut do not hear each other, and do again when it is whole', async (t) => {
+test('the parts of a cut network do not reach each other, and do again after heal()', async (t) => {
   const network = new MemoryNetwork()
   const [first, ...others] = await gathered(t, network, 4)
   const gone = once(first, 'disconnect')
@@ -61,7 +63,7 @@ test('the parts of a network that is cut do not hear each other, and do again wh
   assert.equal(String((await take(messages, 1))[0].data), 'whole again')
 })
 
-test('a frozen node is given up, and comes back when it is thawed', async (t) => {
+test('the peers of a frozen node close their links, and it comes back when it is thawed', async (t) => {
   const network = new MemoryNetwork()
   const [a, b] = await gathered(t, network, 2)
   const removed = once(a.peers, 'remove')
@@ -74,7 +76,7 @@ test('a frozen node is given up, and comes back when it is thawed', async (t) =>
   assert.equal(String((await take(messages, 1))[0].data), 'I am back')
 })
 
-test('a reset breaks the links, and the nodes make new ones', async (t) => {
+test('reset() breaks the links, and the nodes make new ones', async (t) => {
   const network = new MemoryNetwork()
   const [a, b] = await gathered(t, network, 2)
   const [removed, added] = [once(b.peers, 'remove'), once(b, 'disconnect').then(() => once(b, 'connect'))]
@@ -83,7 +85,7 @@ test('a reset breaks the links, and the nodes make new ones', async (t) => {
   await soon(added, 'connect')
 })
 
-test('bytes take as long as the network says', async (t) => {
+test('bytes take as long as the latency of the network', async (t) => {
   const [a, b] = await gathered(t, new MemoryNetwork({ latency: [50, 60], bandwidth: 10_000_000 }), 2)
   const messages = b.messages()
   const begin = performance.now()
@@ -92,7 +94,7 @@ test('bytes take as long as the network says', async (t) => {
   assert.ok(performance.now() - begin >= 49)
 })
 
-test('what makes no sense is refused', () => {
+test('arguments that make no sense are refused', () => {
   const wrong = (name) => ({ code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: new RegExp(`"${name}"`) })
   for (const latency of [5, [1], [2, 1], [-1, 1], ['1', '2'], [0, Infinity]]) {
     assert.throws(() => new MemoryNetwork({ latency }), { ...wrong('latency'), name: 'TypeError' })

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * `send` and `messages`, and the options that say what a node reads.
+ * `send` and `messages`, and the options that determine what a node reads.
  */
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
@@ -26,7 +26,7 @@ test('messages carry their writer, their number and their data', async (t) => {
   assert.ok(taken.every(({ data }) => Buffer.isBuffer(data)))
 })
 
-test('every reader of a node gets every message, from when it was made', async (t) => {
+test('every reader of a node gets every message since it was created', async (t) => {
   const { a, b } = await pair(t)
   const first = b.messages()
   await a.send('one')
@@ -37,7 +37,7 @@ test('every reader of a node gets every message, from when it was made', async (
   assert.deepEqual([String(one.data), String(two.data), one.seq, two.seq], ['two', 'two', 2, 2])
 })
 
-test('what a node writes does not come back to it', async (t) => {
+test('a node does not read its own messages', async (t) => {
   const { a, b } = await pair(t)
   const [own, others] = [a.messages(), b.messages()]
   await a.send('mine')
@@ -47,7 +47,7 @@ test('what a node writes does not come back to it', async (t) => {
   assert.deepEqual([String(message.data), message.from], ['yours', b.id])
 })
 
-test('send waits for the first peer, and goes to it', async (t) => {
+test('a message sent before the first peer waits for it, and arrives', async (t) => {
   const a = createNode({ address: '127.0.0.1' })
   t.after(() => a.stop())
   await a.send('before the start')
@@ -85,7 +85,7 @@ test('a message that is too large is refused, with its size and the limit', asyn
   assert.equal((await take(messages, 1))[0].data.length, 1000)
 })
 
-test('send refuses what is neither text nor bytes, and a node that was stopped', async (t) => {
+test('send refuses what is neither text nor bytes, and fails on a stopped node', async (t) => {
   const node = await started(t)
   for (const data of [undefined, null, 5, {}, [1]]) {
     await assert.rejects(node.send(data), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"data"/ })
@@ -94,9 +94,9 @@ test('send refuses what is neither text nor bytes, and a node that was stopped',
   await assert.rejects(node.send('too late'), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start\(\)/ })
 })
 
-test('what cannot be had is a gap, in messages and as an event, and reading goes on', async (t) => {
+test('lost messages are a gap, in messages() and as an event, and reading goes on', async (t) => {
   const a = await started(t)
-  // It has no room for messages as large as the other writes.
+  // Messages as large as those of the other node are above its limit.
   const b = createNode({ address: '127.0.0.1', maxMessage: 1000, seeds: seedsOf(a) })
   t.after(() => b.stop())
   await b.start()
@@ -114,7 +114,7 @@ test('what cannot be had is a gap, in messages and as an event, and reading goes
   assert.deepEqual(await soon(gap), [{ from: a.id, missed: 1 }])
 })
 
-test('messages ends when the node stops, and the next one reads after the next start', async (t) => {
+test('messages() ends when the node stops, and another one reads after the next start', async (t) => {
   const { a, b } = await pair(t)
   const messages = b.messages()
   await a.send('the last one')
@@ -142,7 +142,7 @@ test('leaving the loop ends the iteration', async (t) => {
   assert.deepEqual(await messages.next(), { value: undefined, done: true })
 })
 
-test('several waits for the next message are served in order', async (t) => {
+test('several pending calls of next() get messages in order', async (t) => {
   const { a, b } = await pair(t)
   const messages = b.messages()
   const waiting = [messages.next(), messages.next(), messages.next()]
@@ -150,7 +150,7 @@ test('several waits for the next message are served in order', async (t) => {
   assert.deepEqual((await soon(Promise.all(waiting))).map(({ value }) => String(value.data)), ['a', 'b', 'c'])
 })
 
-/** A node that has heard five messages of another one, and options to join through it. */
+/** Starts a node that has five messages of another one. Resolves to options to join through it. */
 async function withHistory(t) {
   const { a, b } = await pair(t)
   const heard = b.messages()
@@ -178,14 +178,14 @@ for (const [readFrom, expected] of [
   })
 }
 
-test('unsigned nodes hear each other', async (t) => {
+test('unsigned nodes read each other\'s messages', async (t) => {
   const { a, b } = await pair(t, { unsigned: true })
   const messages = b.messages()
   await a.send('trust me')
   assert.equal((await take(messages, 1))[0].from, a.id)
 })
 
-test('signed and unsigned nodes do not mix', async (t) => {
+test('signed and unsigned nodes do not connect', async (t) => {
   const signed = await started(t)
   const unsigned = await started(t, { unsigned: true })
   for (const [from, to] of [
@@ -197,7 +197,7 @@ test('signed and unsigned nodes do not mix', async (t) => {
   }
 })
 
-test('size counts the nodes of the network, and copiesReceived what has arrived', async (t) => {
+test('size counts the nodes of the network, and copiesReceived the copies of messages', async (t) => {
   const nodes = await network(t, 3)
   await becomes(() => nodes.every((node) => node.size === 3))
   const messages = nodes.slice(1).map((node) => node.messages())

@@ -1,19 +1,20 @@
 'use strict'
 /**
- * How the package is loaded, and how long a process with nodes lives. Each test is a process of its own.
+ * How the package is loaded, and how long a process with nodes lives. Each test is a process of its
+ * own.
  */
 const assert = require('node:assert/strict')
 const { test } = require('node:test')
 const { program, soon } = require('../helpers')
 
-/** What a program prints, which has to end in order. */
+/** Resolves to the output of a program, which has to exit with 0. */
 async function output(name, options) {
   const { code, signal, stdout, stderr } = await soon(program(name, options).ended, name)
   assert.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' }, stdout)
   return stdout
 }
 
-test('import and require give one instance', async () => {
+test('import and require return one instance', async () => {
   assert.equal(await output('modern/modules.mjs'), 'one instance\n')
 })
 
@@ -22,7 +23,7 @@ for (const [platform, arch] of [
   ['linux', 's390x'],
   ['sunos', 'x64']
 ]) {
-  test(`where there is no package, as for ${platform} on ${arch}, the error names those that there are, and how to build`, async () => {
+  test(`on ${platform} ${arch}, which has no package, the error names the platforms and how to build`, async () => {
     const { code, message } = JSON.parse(await output('modern/platform.js', { args: [platform, arch] }))
     assert.equal(code, 'ERR_SMOKESIGNAL_NO_NATIVE')
     assert.match(message, new RegExp(`${platform}-${arch}`))
@@ -33,14 +34,14 @@ for (const [platform, arch] of [
   })
 }
 
-test('where the package of the platform is missing, the error names it and a likely cause', async () => {
+test('if the package of the platform is missing, the error names it and a likely cause', async () => {
   const { code, message, cause } = JSON.parse(await output('modern/platform.js', { args: ['darwin', 'arm64'] }))
   assert.equal(code, 'ERR_SMOKESIGNAL_NO_NATIVE')
   assert.match(message, /smokesignal-p2p-darwin-arm64.*optional dependencies.*rustup\.rs/)
   assert.equal(cause, 'MODULE_NOT_FOUND')
 })
 
-test('a node that was started keeps the process alive until it is stopped', async () => {
+test('a started node keeps the process alive until it is stopped', async () => {
   const life = program('modern/life.js')
   await life.printed(/started/)
   life.child.stdin.end('stop\n')

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * Start, stop and neighbours as promises, and what others are told to dial.
+ * Start, stop and addPeer as promises, and the addresses that a node advertises.
  */
 const assert = require('node:assert/strict')
 const net = require('node:net')
@@ -12,7 +12,7 @@ const { take } = require('./common')
 
 const address = '127.0.0.1'
 
-/** A port that nobody listens on. */
+/** Returns a port that nothing listens at. */
 async function freePort() {
   const server = net.createServer().listen(0, address)
   await once(server, 'listening')
@@ -22,7 +22,7 @@ async function freePort() {
   return port
 }
 
-test('start resolves when the node listens, and options.port is where', async (t) => {
+test('start resolves when the node listens, and options.port is its port', async (t) => {
   const node = createNode({ address })
   t.after(() => node.stop())
   assert.deepEqual([node.listening, node.options.port, node.size], [false, 0, 0])
@@ -94,7 +94,7 @@ test('a peer that cannot be added is an error with a code', async (t) => {
   await assert.rejects(node.addPeer(address, port), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING' })
 })
 
-test('what answers and is no node is an error with a code', async (t) => {
+test('addPeer fails with a code if something else than a node answers', async (t) => {
   const server = net.createServer((socket) => socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, address)
   await once(server, 'listening')
   t.after(() => server.close())
@@ -102,7 +102,7 @@ test('what answers and is no node is an error with a code', async (t) => {
   await assert.rejects(soon(node.addPeer(address, server.address().port)), { code: 'ERR_SMOKESIGNAL_HANDSHAKE' })
 })
 
-/** What others see of a node with these options. */
+/** Resolves to the address that others see of a node with these options. */
 async function seen(t, options) {
   const other = await started(t)
   const node = createNode({ seeds: seedsOf(other), ...options })
@@ -114,31 +114,31 @@ async function seen(t, options) {
   return { node, remoteAddress, remotePort }
 }
 
-test('an address that is advertised is what others see', async (t) => {
+test('others see the advertised address', async (t) => {
   const { remoteAddress, remotePort } = await seen(t, { address, advertise: '203.0.113.7:8495' })
   assert.deepEqual([remoteAddress, remotePort], ['203.0.113.7', 8495])
 })
 
-test('port 0 of what is advertised stands for the port where the node listens', async (t) => {
+test('port 0 in advertise stands for the port where the node listens', async (t) => {
   const { node, remoteAddress, remotePort } = await seen(t, { address, advertise: ['203.0.113.7:0', '203.0.113.8:0'] })
   assert.deepEqual([remoteAddress, remotePort], ['203.0.113.7', node.options.port])
 })
 
-test('an address that is not of this machine is what others see, and the node listens on all interfaces', async (t) => {
+test('an address of another machine is advertised, and the node listens on all interfaces', async (t) => {
   const { node, remoteAddress, remotePort } = await seen(t, { address: '203.0.113.7' })
   assert.deepEqual([remoteAddress, remotePort, node.options.address], ['203.0.113.7', node.options.port, '203.0.113.7'])
   const peer = await (await started(t)).addPeer(address, node.options.port)
   assert.equal(peer.id, node.id)
 })
 
-test('a host name that is advertised and has no address keeps the node from starting', async (t) => {
+test('a node does not start if an advertised host name has no address', async (t) => {
   const node = createNode({ address, advertise: 'nowhere.invalid:8495' })
   t.after(() => node.stop())
   await assert.rejects(soon(node.start()), { code: 'ERR_SMOKESIGNAL_ADVERTISE', message: /nowhere\.invalid/ })
   assert.equal(node.listening, false)
 })
 
-test('a node with maxPeerNo 1 takes part and says that it passes nothing on', async (t) => {
+test('a node with maxPeerNo 1 takes part, and logs that it does not forward', async (t) => {
   const hub = await started(t)
   const warned = new Promise((resolve) => {
     const logger = { warn: (text) => resolve(text) }
@@ -153,14 +153,14 @@ test('a node with maxPeerNo 1 takes part and says that it passes nothing on', as
   assert.equal(String((await take(messages, 1))[0].data), 'to the leaf')
 })
 
-test('a node without a limit takes as many peers as come', async (t) => {
+test('a node without a limit accepts any number of peers', async (t) => {
   const hub = await started(t, { maxPeerNo: Infinity })
   for (let count = 1; count <= 8; count += 1) await (await started(t)).addPeer(address, hub.options.port)
   await until(() => hub.peers.list.length === 8, [hub.peers, 'add'])
   assert.deepEqual([hub.peers.isFull(), hub.peers.isSufficientlyFilled()], [false, true])
 })
 
-test('a seed that is not there is told once, with its cause', async (t) => {
+test('an unreachable seed is reported once, with the cause', async (t) => {
   const port = await freePort()
   const node = createNode({ address, seeds: [{ address, port }] })
   t.after(() => node.stop())
@@ -170,7 +170,7 @@ test('a seed that is not there is told once, with its cause', async (t) => {
   assert.deepEqual([seed, error.code, error.cause.code], [`${address}:${port}`, 'ERR_SMOKESIGNAL_REFUSED', 'ECONNREFUSED'])
 })
 
-test('the end of a block stops the node', async (t) => {
+test('await using stops the node at the end of the block', async (t) => {
   const dispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')
   const { a, b } = await pair(t)
   const left = once(b, 'disconnect')

@@ -1,6 +1,6 @@
 'use strict'
 /**
- * Options of `createNode`: what is wrong is named, what is left out has a default.
+ * Options of `createNode`: errors name wrong ones, and missing ones have a default.
  */
 const assert = require('node:assert/strict')
 const { test } = require('node:test')
@@ -9,7 +9,7 @@ const { createNode, Identity, localIp, MemoryNetwork } = require('smokesignal-p2
 const address = '127.0.0.1'
 const identity = Identity.generate()
 
-/** Each option, values that are no good, and what the error is. */
+/** Each option with wrong values and the class of the error. */
 const wrong = {
   address: { TypeError: [5, {}, true], RangeError: ['', ' ', 'a b', 'http://10.0.0.1', '10.0.0.1:80', '-'] },
   port: { TypeError: [{}, [], true], RangeError: [-1, 65536, 1.5, NaN, Infinity, '', 'http', '-1', '1.5', '65536', '8e3'] },
@@ -32,7 +32,7 @@ const wrong = {
 }
 
 for (const [option, kinds] of Object.entries(wrong)) {
-  test(`${option} is refused where it makes no sense, by an error that names it`, () => {
+  test(`a wrong ${option} is refused with an error that names it`, () => {
     for (const [name, values] of Object.entries(kinds)) {
       for (const value of values) {
         assert.throws(
@@ -50,7 +50,7 @@ for (const [option, kinds] of Object.entries(wrong)) {
   })
 }
 
-test('each seed is checked, and the text says which one it is', () => {
+test('each seed is checked, and the error names its index', () => {
   const good = { address: '10.0.0.1', port: 8495 }
   for (const [seed, name, named] of [
     [null, 'TypeError', 'seeds[1]'],
@@ -72,7 +72,7 @@ test('each seed is checked, and the text says which one it is', () => {
   }
 })
 
-test('without an address the text is that of 0.2.x', () => {
+test('without an address the error has the text of 0.2.x', () => {
   for (const options of [{}, { address: undefined }, { address: null }, undefined]) {
     assert.throws(() => createNode(options), { message: '"address" option is not set', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
   }
@@ -113,9 +113,9 @@ for (const missing of [undefined, null]) {
   })
 }
 
-test('every option that is checked has a default here', () => {
+test('the defaults of all options are tested', () => {
   assert.deepEqual(Object.keys(wrong).sort(), ['address', ...Object.keys(defaults)].sort())
-  // What is secret is there, but not for who lists all of them, such as a log.
+  // The secret exists, but is not enumerable, so that a log does not show it.
   const { options } = createNode({ address })
   assert.deepEqual(Object.getOwnPropertyNames(options).sort(), ['address', ...Object.keys(defaults)].sort())
   assert.ok(!Object.keys(options).includes('networkSecret'))
@@ -126,12 +126,12 @@ test('ports may be digits in a string', () => {
   assert.deepEqual([options.port, options.seeds], [8495, [{ address: 'localhost', port: 13 }]])
 })
 
-test('0 means the default of the numbers of peers', () => {
+test('0 means the default for the numbers of peers', () => {
   const { options } = createNode({ address, minPeerNo: 0, maxPeerNo: 0 })
   assert.deepEqual([options.minPeerNo, options.maxPeerNo], [3, 5])
 })
 
-test('a maxPeerNo below the default of minPeerNo lowers that, and there may be no limit', () => {
+test('a maxPeerNo below the default of minPeerNo lowers that, and Infinity means no limit', () => {
   for (const [maxPeerNo, minPeerNo] of [
     [1, 1],
     [2, 2],
@@ -145,7 +145,7 @@ test('a maxPeerNo below the default of minPeerNo lowers that, and there may be n
   assert.throws(() => createNode({ address, minPeerNo: 3, maxPeerNo: 2 }), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"minPeerNo".*"maxPeerNo".* 2;.* 3$/ })
 })
 
-test('good values of all options are taken as they are', () => {
+test('right values of all options are kept', () => {
   for (const options of [
     { address: '::1' },
     { address: 'localhost' },
@@ -181,7 +181,7 @@ test('options are copied', () => {
   assert.deepEqual(Object.keys(given), ['address', 'seeds'])
 })
 
-test('localIp finds the address in a subnet, and says what is wrong', () => {
+test('localIp finds the address in a subnet, and its errors name what is wrong', () => {
   assert.equal(localIp('127.0.0.1/255.0.0.0'), '127.0.0.1')
   assert.equal(localIp('127.0.0.0/8'), '127.0.0.1')
   assert.throws(() => localIp('203.0.113.0/24'), { name: 'Error', message: "Couldn't determine IP address", code: 'ERR_SMOKESIGNAL_NO_LOCAL_ADDRESS' })

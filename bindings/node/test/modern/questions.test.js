@@ -7,7 +7,7 @@ const { test } = require('node:test')
 const { network, pair, soon, started } = require('../helpers')
 const { take } = require('./common')
 
-test('everyone who has an answer gives it', async (t) => {
+test('every node that has an answer gives it', async (t) => {
   const [asker, one, two, silent, dumb] = await network(t, 5)
   one.answer((question, from) => `${question} of ${from}: one`)
   two.answer(async (question) => Buffer.concat([question, Buffer.from(': two')]))
@@ -23,7 +23,7 @@ test('everyone who has an answer gives it', async (t) => {
   )
 })
 
-test('the answers end when the time is over, also where there are none', async (t) => {
+test('the answers end after the timeout, even if there are none', async (t) => {
   const { a, b } = await pair(t)
   b.answer((question) => (String(question) === 'yes?' ? 'yes' : undefined))
   const collect = async (question) => {
@@ -34,7 +34,7 @@ test('the answers end when the time is over, also where there are none', async (
   assert.deepEqual(await soon(Promise.all([collect('yes?'), collect('no?')])), [['yes'], []])
 })
 
-test('who asks does not answer itself, and reads no questions as messages', async (t) => {
+test('a node does not answer its own question, and questions are not messages', async (t) => {
   const { a, b } = await pair(t)
   a.answer(() => 'myself')
   b.answer(() => 'the other')
@@ -42,11 +42,11 @@ test('who asks does not answer itself, and reads no questions as messages', asyn
   assert.deepEqual((await take(a.ask('who?'), 1)).map(({ from }) => from), [b.id])
   await a.send('a message')
   const [message] = await take(messages, 1)
-  // Questions are counted.
+  // Questions have sequence numbers, too.
   assert.deepEqual([String(message.data), message.seq], ['a message', 2])
 })
 
-test('an error of the handler is logged, and the others answer', async (t) => {
+test('an error of the handler is logged, and other nodes answer', async (t) => {
   const logged = []
   const asker = await started(t)
   const broken = await started(t, { logger: { error: (text) => logged.push(text) } }, asker)
@@ -83,7 +83,7 @@ test('an answer of the wrong kind is logged', async (t) => {
   assert.deepEqual(await next, { value: undefined, done: true })
 })
 
-test('a node answers with one handler at a time, until that is closed', async (t) => {
+test('a node has one handler at a time, until that is closed', async (t) => {
   const { a, b } = await pair(t)
   const answering = b.answer(() => 'first')
   assert.throws(() => b.answer(() => 'second'), { code: 'ERR_SMOKESIGNAL_ANSWERING' })
@@ -108,7 +108,7 @@ test('the answers end when the node stops', async (t) => {
   assert.deepEqual(await soon(next), { value: undefined, done: true })
 })
 
-test('a bad timeout, a bad question and a bad handler are refused', async (t) => {
+test('a wrong timeout, question or handler is refused', async (t) => {
   const node = await started(t)
   assert.throws(() => node.ask('who?', { timeout: '5' }), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"timeout"/ })
   assert.throws(() => node.ask('who?', { timeout: -1 }), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"timeout"/ })

@@ -22,7 +22,7 @@ test('a stream to a neighbour goes over its link', async (t) => {
   assert.deepEqual((await Promise.all([read(here), read(there)])).map(String), ['and back', 'there'])
 })
 
-test('a stream to a node that is no neighbour goes over a connection of its own', async (t) => {
+test('a stream to a node that is not a neighbour goes over a connection of its own', async (t) => {
   const { left, right } = await apart(t)
   const { here, there } = await linked(left, right)
   assert.deepEqual([here.path, there.path], ['direct', 'direct'])
@@ -31,7 +31,7 @@ test('a stream to a node that is no neighbour goes over a connection of its own'
   assert.equal(left.peers.list.length, 1)
 })
 
-test('with relayOnly a stream goes through the nodes between', async (t) => {
+test('with relayOnly a stream is relayed by the nodes between', async (t) => {
   const [first, , , last] = await chain(t, { relayOnly: true })
   const { here, there } = await linked(first, last)
   assert.deepEqual([here.path, there.path], ['relayed', 'relayed'])
@@ -64,7 +64,7 @@ test('one write is one chunk at the other end', async (t) => {
   assert.deepEqual(found, sizes)
 })
 
-test('a stream that is destroyed with an error tells the other end why', async (t) => {
+test('when a stream is destroyed with an error, the other end gets its text', async (t) => {
   const { a, b } = await pair(t)
   const { here, there } = await linked(a, b)
   here.on('error', () => {})
@@ -84,7 +84,7 @@ test('a stream that is destroyed without an error does not look like one that ha
   await assert.rejects(read(there), { code: 'ERR_SMOKESIGNAL_STREAM_RESET' })
 })
 
-test('a name that nobody accepts is refused', async (t) => {
+test('a stream with a name that is not accepted is refused', async (t) => {
   const { a, b } = await pair(t)
   const stream = await a.open(b.id, 'nobody')
   stream.resume()
@@ -94,7 +94,7 @@ test('a name that nobody accepts is refused', async (t) => {
   assert.equal(stream.destroyed, true)
 })
 
-test('a name that nobody accepts is refused through other nodes as well', async (t) => {
+test('a relayed stream with a name that is not accepted is refused', async (t) => {
   const { left, right } = await apart(t, { relayOnly: true })
   const stream = await left.open(right.id, 'nobody')
   stream.resume()
@@ -108,7 +108,7 @@ test('a pipeline into a stream that is refused fails', async (t) => {
   await assert.rejects(soon(pipeline(source, stream)), { code: 'ERR_SMOKESIGNAL_STREAM_REFUSED' })
 })
 
-test('the name is refused again once its iteration was left', async (t) => {
+test('a name is refused again after the iteration of accept was left', async (t) => {
   const { a, b } = await pair(t)
   const { here } = await linked(a, b)
   here.destroy()
@@ -118,7 +118,7 @@ test('the name is refused again once its iteration was left', async (t) => {
   b.accept('test')
 })
 
-test('a name can be accepted once at a time', async (t) => {
+test('a name can be accepted only once at a time', async (t) => {
   const node = await started(t)
   const accepting = node.accept('taken')
   assert.throws(() => node.accept('taken'), { code: 'ERR_SMOKESIGNAL_NAME_TAKEN', message: /taken/ })
@@ -130,7 +130,7 @@ for (const [title, turn] of [
   ['there', (here, there) => [here, there]],
   ['back', (here, there) => [there, here]]
 ]) {
-  test(`a writer on the way ${title} waits for its reader, and keeps nobody else waiting`, async (t) => {
+  test(`a writer over the path ${title} waits for its reader, and does not block other streams`, async (t) => {
     const { a, b } = await pair(t)
     const [first, second] = [await linked(a, b), await linked(a, b)]
     const [writer, reader] = turn(first.here, first.there)
@@ -139,7 +139,7 @@ for (const [title, turn] of [
       for (; taken < 64 * MIB; taken += 65_536) yield Buffer.alloc(65_536)
     }
     const written = pipeline(Readable.from(source()), writer)
-    // Meanwhile as much goes through another stream.
+    // Meanwhile as many bytes go through another stream.
     const [otherWriter, otherReader] = turn(second.here, second.there)
     const other = pipeline(Readable.from(Array.from({ length: 512 }, () => Buffer.alloc(65_536))), otherWriter)
     assert.equal((await read(otherReader)).length, 32 * MIB)
@@ -152,7 +152,7 @@ for (const [title, turn] of [
   })
 }
 
-test('16 MiB arrive as they were written', async (t) => {
+test('16 MiB arrive unchanged', async (t) => {
   const { left, right } = await apart(t)
   const { here, there } = await linked(left, right)
   const sent = Buffer.allocUnsafe(16 * MIB)
@@ -164,7 +164,7 @@ test('16 MiB arrive as they were written', async (t) => {
   assert.ok(received.equals(sent))
 })
 
-test('many streams at once keep their bytes apart', async (t) => {
+test('many streams at the same time keep their bytes apart', async (t) => {
   const { a, b } = await pair(t)
   const echo = (async () => {
     for await (const stream of b.accept('echo')) stream.pipe(stream)
@@ -192,7 +192,7 @@ test('a chunk that is too large is an error, and the stream goes on', async (t) 
   assert.equal((await read(there)).length, 1000)
 })
 
-test('a node that is not there is not found', async (t) => {
+test('opening a stream to an unknown node fails with NOT_FOUND', async (t) => {
   const { a } = await pair(t, { pingTimeout: 200 })
   await assert.rejects(soon(a.open('0'.repeat(64), 'file')), { code: 'ERR_SMOKESIGNAL_NOT_FOUND', message: /0{64}/ })
 })
@@ -210,7 +210,7 @@ test('a stream to oneself, a bad id and a bad name are refused', async (t) => {
   await assert.rejects(node.open('0'.repeat(64), 'file'), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start\(\)/ })
 })
 
-test('streams break when the node at the other end stops, and accept ends there', async (t) => {
+test('streams break when the node at the other end stops, and its accept ends', async (t) => {
   const { a, b } = await pair(t)
   const accepting = b.accept('test')
   const here = await a.open(b.id, 'test')
@@ -221,7 +221,7 @@ test('streams break when the node at the other end stops, and accept ends there'
   assert.deepEqual(await waiting, { value: undefined, done: true })
 })
 
-test('names can be accepted before the node is started', async (t) => {
+test('names can be accepted before the node has started', async (t) => {
   const a = await started(t)
   const b = require('smokesignal-p2p').createNode({ address: '127.0.0.1', seeds: [{ address: '127.0.0.1', port: a.options.port }] })
   t.after(() => b.stop())
@@ -252,7 +252,7 @@ test('a reply reaches the writer of a message', async (t) => {
   assert.deepEqual((await Promise.all(streams.map(read))).map(String).sort(), ['I do', 'I, too'])
 })
 
-test('pipelines end in order', async (t) => {
+test('pipelines over streams end in order', async (t) => {
   const { a, b } = await pair(t)
   const { here, there } = await linked(a, b)
   const collected = []
@@ -261,7 +261,7 @@ test('pipelines end in order', async (t) => {
   assert.equal(String(Buffer.concat(collected)), 'abc')
 })
 
-test('web streams work over them', async (t) => {
+test('web streams work over named streams', async (t) => {
   const { a, b } = await pair(t)
   const { here, there } = await linked(a, b)
   const ends = [here, there].map((stream) => Duplex.toWeb(stream))

@@ -1,7 +1,7 @@
 'use strict'
 /**
- * As an old user would have written it: a toy chain; each block is agreed upon by its number, the highest chain wins. Nothing is
- * awaited, and peers that are not there are tried to be added.
+ * A toy blockchain as a user of 0.2.x would have written it: blocks are numbered, and the longest
+ * chain wins. It awaits nothing, and adds peers that do not exist.
  */
 const { createHash } = require('crypto')
 const { createNode } = require('smokesignal')
@@ -21,7 +21,7 @@ class Ledger {
     this.node.broadcast.pipe(split()).on('data', (line) => this.receive(JSON.parse(line)))
     this.node.on('new peer', (peer) => this.announce(peer))
     this.node.start()
-    // Nobody is there.
+    // Nothing listens at this address.
     this.node.addPeer('127.0.0.1', 1)
     this.node.addPeer()
   }

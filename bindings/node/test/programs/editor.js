@@ -1,6 +1,7 @@
 'use strict'
 /**
- * As an old user would have written it: stdin goes to the others until somebody says `/mute`, which unpipes it.
+ * An editor as a user of 0.2.x would have written it: stdin goes to the others until somebody
+ * writes `/mute`, which unpipes it.
  */
 const smoke = require('smokesignal').default
 
@@ -23,7 +24,7 @@ node.broadcast.on('data', function (text) {
   }
   if (String(text).trim() === '/deaf') {
     node.broadcast.unpipe(process.stdout)
-    // Node.js pauses what has no destination any more.
+    // Node.js pauses a stream that has lost its last destination.
     node.broadcast.resume()
     console.log('deaf')
     node.broadcast.write('deaf\n')

@@ -1,6 +1,7 @@
 'use strict'
 /**
- * A node that speaks some of what `smokesignal run --json` does. The argument is the port of a seed.
+ * A node that speaks a part of the protocol of `smokesignal run --json`. The argument is the port
+ * of a seed.
  */
 const split = require('split2')
 const { createNode } = require('../..')

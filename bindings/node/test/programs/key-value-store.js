@@ -1,7 +1,7 @@
 'use strict'
 /**
- * As an old user would have written it: a store that every node has a copy of. Lines on stdin: `set KEY VALUE`, `get KEY`,
- * `peers`, `quit`.
+ * A key-value store as a user of 0.2.x would have written it: every node has a copy. Commands on
+ * stdin: `set KEY VALUE`, `get KEY`, `peers`, `quit`.
  */
 const smoke = require('smokesignal')
 const readline = require('readline')
@@ -23,7 +23,7 @@ var node = smoke.createNode({
 
 node.id = process.env.NAME
 
-// Whoever comes gets all there is.
+// A new peer gets all entries.
 node.peers.on('add', function (peer) {
   peer.write(JSON.stringify({ all: store }) + '\n')
   var lines = readline.createInterface({ input: peer })

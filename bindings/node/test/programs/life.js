@@ -1,6 +1,6 @@
 'use strict'
 /**
- * A node in a process: what the first argument says is what is looked at.
+ * The life of a process with nodes. The first argument selects the case.
  */
 const { once } = require('node:events')
 const { createNode } = require('../..')
@@ -19,7 +19,7 @@ async function pair() {
 }
 
 const lives = {
-  /** Runs until it is told to stop. */
+  /** Runs until its stdin asks it to stop. */
   async runs() {
     const node = create()
     await node.start()
@@ -30,7 +30,7 @@ const lives = {
     console.log('started')
   },
 
-  /** Nothing is started: nothing keeps it running. */
+  /** Starts nothing, so nothing keeps the process running. */
   async idle() {
     const node = create()
     node.broadcast.on('data', () => {})
@@ -38,7 +38,7 @@ const lives = {
     node.addPeer('127.0.0.1', 1)
   },
 
-  /** All of it goes with stop(). */
+  /** Leaves readers, iterations and streams open, which stop() ends. */
   async stops() {
     const [a, b] = await pair()
     a.broadcast.on('message', () => {})
@@ -53,7 +53,7 @@ const lives = {
     console.log('stopped')
   },
 
-  /** The others run on. */
+  /** Stops one of several nodes; the others go on. */
   async several() {
     const nodes = await Promise.all([pair(), pair()])
     const [[a, b], [c, d]] = nodes
@@ -70,7 +70,7 @@ const lives = {
     process.exit(7)
   },
 
-  /** A listener that throws ends the process as with any EventEmitter. */
+  /** Lets a listener throw, which ends the process as with any EventEmitter. */
   async throws() {
     const a = create()
     a.on('connect', () => {
@@ -80,7 +80,7 @@ const lives = {
     await create(a).start()
   },
 
-  /** And where that is caught, the other listeners and events follow. */
+  /** Catches such an exception; the other listeners and events follow. */
   async caught() {
     const log = []
     process.on('uncaughtException', (error) => log.push(`caught ${error.message}`))
@@ -122,7 +122,7 @@ const lives = {
     await a.stop()
   },
 
-  /** An async listener that rejects is the event `error` with captureRejections, as everywhere. */
+  /** Lets an async listener reject, which is the event `error` with captureRejections. */
   async rejects() {
     require('node:events').captureRejections = true
     const a = create()
@@ -139,7 +139,7 @@ const lives = {
     await b.start()
   },
 
-  /** Left without a word. */
+  /** Exits while nodes are busy. */
   async forgets() {
     for (let i = 0; i < 20; i += 1) {
       const node = create()

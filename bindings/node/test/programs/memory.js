@@ -1,7 +1,7 @@
 'use strict'
 /**
- * Two nodes of this process write to each other, both at once; prints what that does to memory. Run with --expose-gc:
- * `memory.js SMALL LARGE`, so many messages of 64 B and of 64 KiB each way.
+ * Two nodes of this process write to each other at the same time. Prints how memory grows. Run with
+ * --expose-gc as `memory.js SMALL LARGE`, the number of messages of 64 B and of 64 KiB each way.
  */
 const { once } = require('node:events')
 const { setTimeout: sleep } = require('node:timers/promises')
@@ -39,7 +39,7 @@ async function main(smallCount, largeCount) {
     for (const node of [a, b]) write(node.broadcast, data, count)
     await all
   }
-  // What the network retains, 64 MiB in each node, is filled, and the code is warm.
+  // From here on the retained messages, 64 MiB in each node, are complete, and the code is warm.
   await load(large, 2048)
   await load(small, 2_000_000)
   await load(large, 2048)
@@ -62,7 +62,10 @@ function write(stream, data, count) {
   more()
 }
 
-/** The least of ten readings, as the allocator gives pages back; up to thirty where that is not as little as `goal` asks for. */
+/**
+ * Returns the least of ten readings, because the allocator returns pages late. If that is above
+ * `goal`, it takes up to thirty.
+ */
 async function settled(goal) {
   const least = { rss: Infinity, heap: Infinity }
   const reached = () => goal !== undefined && least.rss <= goal.rss * 1.1 && least.heap <= goal.heap * 1.1

@@ -1,6 +1,7 @@
 'use strict'
 /**
- * Worker threads that start a node, and end while it runs. At the end a node of the main thread still works.
+ * Worker threads start a node and end while it runs. At the end, a node of the main thread still
+ * works.
  */
 const { Worker, isMainThread, parentPort } = require('node:worker_threads')
 const { once } = require('node:events')
@@ -16,13 +17,13 @@ async function main() {
     const worker = new Worker(__filename, { argv: [String(node.options.port), String(i)] })
     worker.on('error', (error) => console.error(`worker ${i}: ${error.stack}`))
     codes.push(once(worker, 'exit').then(([code]) => code))
-    // A few at a time.
+    // Only a few run at a time.
     if (i % 5 === 4) await Promise.all(codes)
   }
   const all = await Promise.all(codes)
   console.log(`ended ${all.filter((code) => code === 0).length}`)
   const other = createNode({ address: '127.0.0.1', seeds: [{ address: '127.0.0.1', port: node.options.port }] })
-  // Their nodes have ended with them.
+  // The workers' nodes have ended with them.
   while (node.peers.list.length > 0) await once(node.peers, 'remove')
   const heard = new Promise((resolve) => node.broadcast.on('data', (chunk) => String(chunk) === 'after all' && resolve(chunk)))
   await other.start()
@@ -38,7 +39,7 @@ function work() {
   node.broadcast.on('message', () => {})
   node.start().then(() => parentPort.postMessage('started'))
   node.broadcast.write('x')
-  // In the midst of whatever it does then.
+  // Ends the worker in the middle of whatever it does then.
   setTimeout(() => process.exit(0), number % 10 === 0 ? 0 : 5)
 }
 

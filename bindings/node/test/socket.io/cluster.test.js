@@ -1,6 +1,6 @@
 'use strict'
 
-// What socket.io tests its own cluster adapters with: three servers, one client each.
+// The tests that socket.io has for its own cluster adapters: three servers with one client each.
 
 const test = require('node:test')
 const assert = require('node:assert/strict')
@@ -14,13 +14,13 @@ async function three(t, options) {
   return { servers, clients, sockets: clients.map((client) => client.serverSide) }
 }
 
-/** Waits until each of the clients has got this many events. */
+/** Waits until each client has got this many events. */
 function got(clients, count) {
   return until(() => clients.every(({ events }) => events.length === count),
     `each client gets ${count} events`)
 }
 
-/** An event that arrives after all that was sent before it, from this server. */
+/** Emits an event that arrives after everything that this server has sent before. */
 async function fence({ io }, clients) {
   const before = clients.map(({ events }) => events.length)
   const arrived = clients.map((client) => once(client, 'fence'))
@@ -32,7 +32,7 @@ async function fence({ io }, clients) {
   })
 }
 
-test('broadcast', LIMIT, async (t) => {
+test('a broadcast arrives', LIMIT, async (t) => {
   await t.test('to all clients, with all kinds of values', async (t) => {
     const { servers, clients } = await three(t)
     const blob = Buffer.from([1, 2, 3])
@@ -85,7 +85,7 @@ test('broadcast', LIMIT, async (t) => {
       [['third'], ['first', 'second'], ['first']])
   })
 
-  await t.test('a room may be a number, and is another one than its text', async (t) => {
+  await t.test('to a room whose name is a number, which differs from its string', async (t) => {
     const { servers, clients, sockets } = await three(t)
     sockets[1].join(1)
     sockets[2].join('1')
@@ -104,7 +104,7 @@ test('broadcast', LIMIT, async (t) => {
     assert.deepEqual(clients.map(({ events }) => events.length), [1, 0, 0])
   })
 
-  await t.test('from a socket to all others', async (t) => {
+  await t.test('from one socket at all others', async (t) => {
     const { servers, clients, sockets } = await three(t)
     sockets[0].broadcast.emit('event')
     await fence(servers[0], clients)
@@ -123,7 +123,7 @@ test('broadcast', LIMIT, async (t) => {
     }
   })
 
-  await t.test('a large event', async (t) => {
+  await t.test('when it is large', async (t) => {
     const { servers, clients } = await three(t, { maxHttpBufferSize: 1e8 })
     const large = Buffer.alloc(3 << 20, 7)
     servers[0].io.emit('event', large)
@@ -132,7 +132,7 @@ test('broadcast', LIMIT, async (t) => {
   })
 })
 
-test('acknowledgements', LIMIT, async (t) => {
+test('acknowledgements arrive', LIMIT, async (t) => {
   await t.test('from all clients, with nested Buffers', async (t) => {
     const { servers, clients } = await three(t)
     clients.forEach((client, i) => {
@@ -144,7 +144,7 @@ test('acknowledgements', LIMIT, async (t) => {
     assert.ok(answers.every(({ blobs }) => Buffer.isBuffer(blobs[0])))
   })
 
-  await t.test('a client that does not answer', async (t) => {
+  await t.test('without those of a client that does not answer', async (t) => {
     const { servers, clients } = await three(t)
     clients[0].on('event', (answer) => answer(1))
     clients[1].on('event', (answer) => answer(2))
@@ -155,16 +155,16 @@ test('acknowledgements', LIMIT, async (t) => {
     })
   })
 
-  await t.test('while a server joins that is not known yet', async (t) => {
+  await t.test('while a server joins that was not known when the event was emitted', async (t) => {
     const { servers, clients } = await three(t)
     clients.forEach((client, i) => client.on('event', (answer) => answer(i)))
-    // As if it had come after this server counted.
+    // Pretends that the server has joined after the count.
     servers[0].adapter.nodesMap.delete(servers[2].adapter.uid)
     const answers = await servers[0].io.timeout(20_000).emitWithAck('event')
     assert.deepEqual(answers.toSorted(), [0, 1])
   })
 
-  await t.test('from nobody', async (t) => {
+  await t.test('from no client', async (t) => {
     const { servers } = await three(t)
     assert.deepEqual(await servers[0].io.to('empty').timeout(20_000).emitWithAck('event'), [])
   })
@@ -177,7 +177,7 @@ test('acknowledgements', LIMIT, async (t) => {
   })
 })
 
-test('sockets', LIMIT, async (t) => {
+test('sockets of all servers', LIMIT, async (t) => {
   await t.test('are fetched from all servers', async (t) => {
     const { servers, clients, sockets } = await three(t)
     sockets[1].data = { name: 'B', blob: Buffer.from('x') }
@@ -226,7 +226,7 @@ test('sockets', LIMIT, async (t) => {
   })
 })
 
-test('serverSideEmit', LIMIT, async (t) => {
+test('serverSideEmit reaches the other servers', LIMIT, async (t) => {
   await t.test('reaches the other servers', async (t) => {
     const { servers } = await three(t)
     const events = []
@@ -242,7 +242,7 @@ test('serverSideEmit', LIMIT, async (t) => {
     assert.deepEqual(events, [1, 2].map((i) => [i, 1, '2', { 3: [undefined, Buffer.from('4')] }]))
   })
 
-  await t.test('with answers', async (t) => {
+  await t.test('and returns their answers', async (t) => {
     const { servers } = await three(t)
     servers[0].io.on('hello', () => assert.fail('not the one that asks'))
     servers[1].io.on('hello', (answer) => answer(2))
@@ -251,7 +251,7 @@ test('serverSideEmit', LIMIT, async (t) => {
     assert.deepEqual(answers.sort((a) => (a === 2 ? -1 : 1)), [2, { blob: Buffer.from('3') }])
   })
 
-  await t.test('when one does not answer', async (t) => {
+  await t.test('and fails when one of them does not answer', async (t) => {
     const { servers } = await three(t, { adapter: { requestTimeout: 300 } })
     servers[1].io.on('hello', (answer) => answer(2))
     servers[2].io.on('hello', () => {})
@@ -262,14 +262,14 @@ test('serverSideEmit', LIMIT, async (t) => {
     })
   })
 
-  await t.test('does not wait for a server that leaves', async (t) => {
+  await t.test('and does not wait for a server that leaves', async (t) => {
     const { servers } = await three(t)
     servers[1].io.on('hello', (answer) => answer(2))
     servers[2].io.on('hello', () => servers[2].io.close())
     assert.deepEqual(await servers[0].io.serverSideEmitWithAck('hello'), [2])
   })
 
-  await t.test('a listener that throws is the business of its server', async (t) => {
+  await t.test('and an exception of a listener stays at its server', async (t) => {
     const { servers, clients } = await three(t)
     const thrown = new Promise((resolve) => {
       t.after(() => process.setUncaughtExceptionCaptureCallback(null))
@@ -284,10 +284,10 @@ test('serverSideEmit', LIMIT, async (t) => {
 })
 
 test('servers come and go', LIMIT, async (t) => {
-  // Nothing but messages of the adapter could tell in time.
+  // With these timeouts, only messages of the adapter can inform the others in time.
   const slow = { adapter: { heartbeatInterval: 1e6, heartbeatTimeout: 1e7 } }
 
-  await t.test('one that joins is known at once, one that leaves too', async (t) => {
+  await t.test('a server that joins or leaves is known immediately', async (t) => {
     const servers = await cluster(t, 2, slow)
     const node = newNode(servers[0].node)
     const late = await new TestServer(t, node, slow).listen()
@@ -297,7 +297,7 @@ test('servers come and go', LIMIT, async (t) => {
     await knowing(servers, 2)
   })
 
-  await t.test('one that is killed is missed, and no longer waited for', async (t) => {
+  await t.test('a server that is killed counts as gone after the timeout, and requests stop waiting for it', async (t) => {
     const quick = { adapter: { heartbeatInterval: 100, heartbeatTimeout: 1000 } }
     const servers = await cluster(t, 2, quick)
     const { child } = await childServer(t, servers[0].node.options.port, quick)

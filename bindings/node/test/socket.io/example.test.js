@@ -19,7 +19,7 @@ const FLAGS = [
   '--disable-component-update', '--disable-sync',
 ]
 
-/** Starts a server as `npm start` does. Resolves to where it is. */
+/** Starts a server as `npm start` does. Resolves to its address. */
 async function start(t, modules, ...args) {
   const child = spawn(process.execPath, ['server.js', ...args], {
     cwd: EXAMPLE, stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_PATH: modules },
@@ -38,11 +38,11 @@ async function say(page, name, text) {
 
 const said = (page) => page.locator('#said li').allTextContents()
 
-test('what is typed at one server appears at the others', {
+test('a text that is typed at one server appears at the others', {
   timeout: 120_000,
   skip: !fs.existsSync(CHROMIUM) && `there is no ${CHROMIUM} (Debian: apt-get install -y chromium)`,
 }, async (t) => {
-  // As `npm install` would, which needs a network.
+  // Does what `npm install` would do, which needs a network.
   const modules = fs.mkdtempSync(path.join(os.tmpdir(), 'scaled-chat-'))
   t.after(() => fs.rmSync(modules, { recursive: true }))
   fs.symlinkSync(ROOT, path.join(modules, 'smokesignal-p2p'))
@@ -62,7 +62,7 @@ test('what is typed at one server appears at the others', {
     pages.push(page)
   }
 
-  // The servers may still be on their way to one another.
+  // The servers may not be connected to each other yet.
   let expected = []
   await until(async () => {
     expected.push(`Anna: hello ${expected.length}`)
@@ -78,7 +78,7 @@ test('what is typed at one server appears at the others', {
     return last.every((text) => text === 'Ben: <b>hi</b> all')
   }, 'all pages show what is said at the second')
 
-  // The one that the others were told of.
+  // Kills the server that the others have as their seed.
   first.child.kill('SIGKILL')
   await pages[0].waitForFunction(() => document.getElementById('state').textContent.startsWith('connection lost'))
   await say(pages[2], 'Cleo', 'still here?')
@@ -89,7 +89,7 @@ test('what is typed at one server appears at the others', {
   assert.equal(new Set(expected).size, expected.length)
 })
 
-test('a server of the example that is asked to end ends', { timeout: 60_000 }, async (t) => {
+test('a server of the example ends after a SIGTERM', { timeout: 60_000 }, async (t) => {
   const modules = fs.mkdtempSync(path.join(os.tmpdir(), 'scaled-chat-'))
   t.after(() => fs.rmSync(modules, { recursive: true }))
   fs.symlinkSync(ROOT, path.join(modules, 'smokesignal-p2p'))

@@ -11,10 +11,10 @@ const { io: connect } = require('socket.io-client')
 const { createNode } = require('../../lib/index.js')
 const { createAdapter } = require('../../lib/socket.io.js')
 
-/** How long a test may take: far longer than it does. */
+/** The longest time of a test, far longer than any takes. */
 const LIMIT = { timeout: 60_000 }
 
-/** Resolves once `condition` holds; rejects after a while. */
+/** Resolves when `condition` holds. Rejects after a while. */
 async function until(condition, what = condition.toString()) {
   const end = Date.now() + 20_000
   while (!await condition()) {
@@ -23,7 +23,7 @@ async function until(condition, what = condition.toString()) {
   }
 }
 
-/** A logger that keeps what it is told. */
+/** Returns a logger that keeps its lines. */
 function keepingLogger() {
   const lines = []
   const logger = { lines }
@@ -39,7 +39,7 @@ function newNode(seed, options = {}) {
   return createNode({ address: '127.0.0.1', port: 0, seeds, logger: keepingLogger(), ...options })
 }
 
-/** One socket.io server over a node; `t` ends it. */
+/** A socket.io server over a node. It is closed when the test is over. */
 class TestServer {
   constructor(t, node, { adapter, ...options } = {}) {
     this.node = node
@@ -65,7 +65,7 @@ class TestServer {
     return this
   }
 
-  /** Connects a client. Resolves to it, with `serverSide`: its socket here. */
+  /** Connects a client. Resolves to it, with its socket at this server as `serverSide`. */
   async connect(nsp = '/', options = {}) {
     const accepted = once(this.io.of(nsp), 'connection')
     const client = this.client(nsp, options)
@@ -74,7 +74,7 @@ class TestServer {
     return client
   }
 
-  /** Returns a client that is about to connect, with `events`: what it got. */
+  /** Returns a client that is about to connect, with the events that it gets as `events`. */
   client(nsp = '/', options = {}) {
     const client = connect(`http://127.0.0.1:${this.port}${nsp}`, {
       transports: ['websocket'], reconnectionDelay: 1, reconnectionDelayMax: 1,
@@ -93,7 +93,7 @@ class TestServer {
   }
 }
 
-/** Starts servers that know the address of the first one, and waits until all know all. */
+/** Starts servers that know the address of the first one, and waits until each knows all others. */
 async function cluster(t, count, options = {}) {
   const { node: nodeOptions, ...others } = options
   const servers = []
@@ -106,7 +106,7 @@ async function cluster(t, count, options = {}) {
   return servers
 }
 
-/** Waits until each of the servers knows of `count` servers. */
+/** Waits until each server knows `count` servers. */
 function knowing(servers, count, nsp = '/') {
   return until(async () => {
     for (const { io } of servers) {
@@ -116,7 +116,7 @@ function knowing(servers, count, nsp = '/') {
   }, `all know of ${count} servers`)
 }
 
-/** Breaks the connection of a client as a network does, and goes on at `server`. Resolves when it is back. */
+/** Breaks the connection of a client as a network does, and reconnects it to `server`. */
 async function breakAndReturn(client, server, meanwhile = () => {}) {
   client.io.uri = `http://127.0.0.1:${server.port}`
   const accepted = once(server.io.of(client.nsp), 'connection')
@@ -130,7 +130,7 @@ async function breakAndReturn(client, server, meanwhile = () => {}) {
   ;[client.serverSide] = await accepted
 }
 
-/** Returns what a client got, without the offsets at the end. */
+/** Returns the events of a client without the offsets at the end. */
 function withoutOffsets(events) {
   return events.map((event) => event.slice(0, -1))
 }

@@ -1,6 +1,6 @@
 'use strict'
 
-// The adapter and its node: whatever the state of the node, and whoever else uses it.
+// The adapter and its node, in every state of the node and with other users of the node.
 
 const test = require('node:test')
 const assert = require('node:assert/strict')
@@ -8,7 +8,10 @@ const {
   LIMIT, TestServer, newNode, cluster, knowing, until, childServer, once,
 } = require('./helpers')
 
-/** Publishes as the class below does. Resolves to what happened first: 'resolved', or a tick of the event loop. */
+/**
+ * Publishes as the base class does. Resolves to what happened first: 'resolved', or a turn of the
+ * event loop.
+ */
 function publish(adapter, data) {
   const message = {
     type: 3, uid: adapter.uid, nsp: '/',
@@ -20,13 +23,13 @@ function publish(adapter, data) {
   ])
 }
 
-test('several servers over one node', LIMIT, async (t) => {
+test('several servers share one node', LIMIT, async (t) => {
   const [first, far] = await cluster(t, 2)
   const second = await new TestServer(t, first.node).listen()
   await knowing([first, second, far], 3)
   const clients = [await first.connect(), await second.connect(), await far.connect()]
 
-  await t.test('exchange events inside the process', async () => {
+  await t.test('and exchange events inside the process', async () => {
     first.io.emit('event', Buffer.from('x'))
     second.io.emit('event', Buffer.from('y'))
     far.io.emit('event', Buffer.from('z'))
@@ -36,7 +39,7 @@ test('several servers over one node', LIMIT, async (t) => {
     }
   })
 
-  await t.test('answer one another', async () => {
+  await t.test('and answer each other', async () => {
     second.io.on('hello', (answer) => answer('second'))
     far.io.on('hello', (answer) => answer('far'))
     const answers = await first.io.serverSideEmitWithAck('hello')
@@ -44,7 +47,7 @@ test('several servers over one node', LIMIT, async (t) => {
     assert.equal((await first.io.fetchSockets()).length, 3)
   })
 
-  await t.test('not inside the call, and each with values of its own', async () => {
+  await t.test('and deliver after the call, each with its own copy of the values', async () => {
     const value = { list: [1] }
     let returned = false
     const arrived = new Promise((resolve) => {
@@ -56,7 +59,7 @@ test('several servers over one node', LIMIT, async (t) => {
     assert.deepEqual(await arrived, [true, { list: [1] }])
   })
 
-  await t.test('one leaves, the others stay', async () => {
+  await t.test('and one may leave while the others stay', async () => {
     await second.io.close()
     await knowing([first, far], 2)
     const [client] = clients
@@ -65,7 +68,7 @@ test('several servers over one node', LIMIT, async (t) => {
   })
 })
 
-test('several servers over a node that never starts', LIMIT, async (t) => {
+test('several servers over a node that never starts exchange events', LIMIT, async (t) => {
   const node = newNode()
   const first = await new TestServer(t, node).listen()
   const second = await new TestServer(t, node).listen()
@@ -76,14 +79,14 @@ test('several servers over a node that never starts', LIMIT, async (t) => {
   assert.deepEqual(client.events, [['event']])
 })
 
-test('they keep knowing one another while the queue for the network is full', LIMIT, async (t) => {
+test('servers of one node still know each other while the queue for the network is full', LIMIT, async (t) => {
   const options = { adapter: { heartbeatInterval: 50, heartbeatTimeout: 500 } }
   const node = newNode()
   const first = await new TestServer(t, node, options).listen()
   const second = await new TestServer(t, node, options).listen()
   await knowing([first, second], 2)
   for (let i = 0; i < 20; i++) first.io.emit('event', Buffer.alloc(1 << 20))
-  // Two looks of the class above at who is there.
+  // Waits for two checks of the base class for servers that are gone.
   const removed = []
   for (const { adapter } of [first, second]) {
     const { removeNode } = adapter
@@ -115,7 +118,7 @@ test('a client recovers at another server over the same node', LIMIT, async (t) 
   assert.deepEqual(client.events.map(([name]) => name), ['first', 'missed'])
 })
 
-test('what was published before the node started arrives, in order', LIMIT, async (t) => {
+test('events published before the node started arrive in order', LIMIT, async (t) => {
   const [first] = await cluster(t, 1)
   const client = await first.connect()
   const node = newNode(first.node)
@@ -128,7 +131,7 @@ test('what was published before the node started arrives, in order', LIMIT, asyn
   await knowing([first, late], 2)
 })
 
-test('a publish resolves at once', LIMIT, async (t) => {
+test('a publish resolves immediately', LIMIT, async (t) => {
   const node = newNode()
   const server = await new TestServer(t, node).listen()
   const client = await server.connect()
@@ -162,7 +165,7 @@ test('a publish resolves at once', LIMIT, async (t) => {
     assert.equal(adapter.dropped, 1)
     await check()
   })
-  await t.test('when it cannot be written', async () => {
+  await t.test('when it cannot be encoded', async () => {
     const circular = {}
     circular.self = circular
     assert.equal(await publish(adapter, ['event', circular]), 'resolved')
@@ -171,7 +174,7 @@ test('a publish resolves at once', LIMIT, async (t) => {
   })
 })
 
-test('what is larger than the node allows', LIMIT, async (t) => {
+test('a publish above the maxMessage of the node is dropped and reported', LIMIT, async (t) => {
   const servers = await cluster(t, 2, { node: { maxMessage: 1 << 17 } })
   const clients = [await servers[0].connect(), await servers[1].connect()]
   const errors = []
@@ -185,12 +188,12 @@ test('what is larger than the node allows', LIMIT, async (t) => {
   assert.equal(servers[0].adapter.dropped, 1)
 })
 
-test('a queue that is full', LIMIT, async (t) => {
+test('a publish beyond the full queue is dropped and reported', LIMIT, async (t) => {
   const node = newNode()
   const server = await new TestServer(t, node).listen()
   const client = await server.connect()
   const errors = []
-  // Without a listener, nothing is thrown.
+  // Without a listener for error, nothing is thrown.
   for (let i = 0; i < 40; i++) server.io.emit('event', i, Buffer.alloc(1 << 20))
   assert.ok(server.adapter.dropped >= 24)
   await new Promise(setImmediate)
@@ -202,7 +205,7 @@ test('a queue that is full', LIMIT, async (t) => {
   assert.ok(lines.length >= 1 && lines.length <= 10, lines.join('\n'))
   assert.match(lines[0], /^warn/)
 
-  // What had room arrives.
+  // The events that had room arrive.
   const far = newNode()
   const other = await new TestServer(t, far).listen()
   await far.start()
@@ -216,7 +219,7 @@ test('a queue that is full', LIMIT, async (t) => {
   assert.equal(numbers.length, 45 - server.adapter.dropped)
 })
 
-test('nothing of it appears anywhere else, and nothing of others here', LIMIT, async (t) => {
+test('messages of the adapter do not appear in broadcast, nor those of broadcast in the adapter', LIMIT, async (t) => {
   const servers = await cluster(t, 2)
   const plain = newNode(servers[0].node)
   await plain.start()
@@ -243,7 +246,7 @@ test('nothing of it appears anywhere else, and nothing of others here', LIMIT, a
   await reading
 })
 
-test('a process ends by itself once it was closed', LIMIT, async (t) => {
+test('a process ends by itself after its server was closed', LIMIT, async (t) => {
   const [server] = await cluster(t, 1)
   const { child } = await childServer(t, server.node.options.port, {
     leave: true, connectionStateRecovery: {},

@@ -5,7 +5,7 @@ const assert = require('node:assert/strict')
 const { createAdapter } = require('../../lib/socket.io.js')
 const { newNode } = require('./helpers')
 
-/** Checks an error: its class, its code, and what its text names. */
+/** Returns a check of an error: its class, its code, and what its text names. */
 function fails(call, Kind, ...words) {
   assert.throws(call, (error) => {
     assert.ok(error instanceof Kind, `${error}`)
@@ -15,7 +15,7 @@ function fails(call, Kind, ...words) {
   })
 }
 
-test('options that are wrong name themselves and the cure', () => {
+test('an error of a wrong option names the option and the cure', () => {
   const node = newNode()
   fails(() => createAdapter(), TypeError, 'node', 'createNode()')
   fails(() => createAdapter(null), TypeError, 'node', 'createNode()')
@@ -33,7 +33,7 @@ test('options that are wrong name themselves and the cure', () => {
     RangeError, 'heartbeatTimeout', 'heartbeatInterval')
 })
 
-test('options that are right', () => {
+test('right options are accepted', () => {
   const node = newNode()
   for (const options of [undefined, null, {}, { requestTimeout: undefined, heartbeatInterval: null },
     { heartbeatInterval: 1e6 }, { heartbeatTimeout: 500 },

@@ -1,6 +1,6 @@
 'use strict'
 
-// Clients whose connection broke go on where they were.
+// Clients whose connection broke go on where they were, at any server.
 
 const test = require('node:test')
 const assert = require('node:assert/strict')
@@ -15,7 +15,7 @@ function got(client, count) {
   return until(() => client.events.length >= count, `${count} events`)
 }
 
-/** Waits until all servers saw what the others published so far. */
+/** Waits until all servers have seen what the others have published so far. */
 async function settled(servers) {
   for (const { io } of servers) io.serverSideEmit('settled')
   await until(() => servers.every(({ adapter }) => servers.every((other) => (
@@ -31,12 +31,12 @@ async function publishMuch({ io, adapter }) {
   }
 }
 
-/** The client no longer hears the server, which does not know yet. */
+/** Cuts a client off from its server, which does not notice yet. */
 function deafen(client) {
   client.io.engine.off('data')
 }
 
-/** Three servers, and a client of the first that has got one event. */
+/** Starts three servers, and a client of the first one that has got one event. */
 async function started(t, options = RECOVERY) {
   const servers = await cluster(t, 3, options)
   const client = await servers[0].connect()
@@ -47,7 +47,7 @@ async function started(t, options = RECOVERY) {
   return { servers, client }
 }
 
-/** What a client of `started` missed is the same wherever it comes back. */
+/** Checks that a client of `started` gets what it missed, wherever it comes back. */
 async function misses({ servers, client }, there) {
   const { id } = client
   await breakAndReturn(client, there, async () => {
@@ -77,18 +77,18 @@ async function misses({ servers, client }, there) {
   assert.equal(names.at(-1), 'last')
 }
 
-test('a client comes back', LIMIT, async (t) => {
-  await t.test('to the same server', async (t) => {
+test('a client recovers its session', LIMIT, async (t) => {
+  await t.test('at the same server', async (t) => {
     const { servers, client } = await started(t)
     await misses({ servers, client }, servers[0])
   })
 
-  await t.test('to another server', async (t) => {
+  await t.test('at another server', async (t) => {
     const { servers, client } = await started(t)
     await misses({ servers, client }, servers[2])
   })
 
-  await t.test('many times, also where it got nothing in between', async (t) => {
+  await t.test('many times, even if it got nothing in between', async (t) => {
     const { servers, client } = await started(t)
     for (const there of [1, 2, 0, 0, 2, 1, 1, 0]) {
       await breakAndReturn(client, servers[there])
@@ -100,7 +100,7 @@ test('a client comes back', LIMIT, async (t) => {
   })
 
   for (const there of [0, 2]) {
-    await t.test(`and gets what was lost on the way, at server ${there}`, async (t) => {
+    await t.test(`and gets events that were lost on the way, at server ${there}`, async (t) => {
       const { servers, client } = await started(t)
       deafen(client)
       servers[1].io.emit('lost 1')
@@ -120,7 +120,7 @@ test('a client comes back', LIMIT, async (t) => {
       assert.equal(names.filter((name) => name === 'lost 1').length, 1)
     })
 
-    await t.test(`before its server noticed that it was gone, to server ${there}`, async (t) => {
+    await t.test(`before its old server has noticed the break, at server ${there}`, async (t) => {
       const { servers, client } = await started(t)
       deafen(client)
       servers[1].io.emit('lost')
@@ -136,7 +136,7 @@ test('a client comes back', LIMIT, async (t) => {
     })
   }
 
-  await t.test('and breaks off while it gets what it missed', async (t) => {
+  await t.test('when its connection breaks again while it gets what it missed', async (t) => {
     const { servers, client } = await started(t)
     await breakAndReturn(client, servers[1], async () => {
       await until(() => servers[0].io.of('/').sockets.size === 0)
@@ -144,7 +144,7 @@ test('a client comes back', LIMIT, async (t) => {
       await settled(servers)
     })
     await got(client, 11)
-    // As if it had got four of them.
+    // Pretends that the client has got four of them.
     client._lastOffset = client.events[4].at(-1)
     client.events.length = 5
     deafen(client)
@@ -160,14 +160,14 @@ test('a client comes back', LIMIT, async (t) => {
     assert.deepEqual(numbers.slice(0, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
-  await t.test('and breaks off again and again on its way back', async (t) => {
+  await t.test('when its connection breaks again and again on the way back', async (t) => {
     const { servers, client } = await started(t)
     client.io.reconnection(false)
     client.io.engine.close()
     await until(() => servers[0].io.of('/').sockets.size === 0)
     for (let i = 0; i < 10; i++) servers[i % 3].io.emit('missed', i % 3, i)
     await settled(servers)
-    // So many packets it hears each time: the first says "connected".
+    // The number of packets that arrive before each break. The first packet is "connected".
     for (const [attempt, hears] of [0, 3, 1, 0, 0, 3, 2, 3].entries()) {
       client.io.uri = `http://127.0.0.1:${servers[attempt % 3].port}`
       const open = once(client.io, 'open')
@@ -202,7 +202,7 @@ test('a client comes back', LIMIT, async (t) => {
     }
   })
 
-  await t.test('and gets what was published while a middleware waited', async (t) => {
+  await t.test('and gets events that were published while a middleware waited', async (t) => {
     const options = { connectionStateRecovery: { skipMiddlewares: false } }
     const { servers, client } = await started(t, options)
     let waiting
@@ -230,7 +230,7 @@ test('a client comes back', LIMIT, async (t) => {
       ['first', 'last', 'missed 1', 'missed 2', 'missed 3', 'missed 4', 'missed 5'])
   })
 
-  await t.test('to another server when its own was closed, once', async (t) => {
+  await t.test('at another server after its own was closed, but only once', async (t) => {
     const { servers, client } = await started(t)
     const { id, _pid: pid, _lastOffset: offset } = client
     servers[0].io.on('connection', (socket) => {
@@ -251,7 +251,7 @@ test('a client comes back', LIMIT, async (t) => {
     assert.deepEqual(client.events.map(([name]) => name), ['first', 'somebody left', 'missed', 'last'])
     other.disconnect()
     await until(() => !servers[1].adapter.recovery.sessions.has(pid))
-    // It is here now, not where it was handed over as well.
+    // The session is here now, and no longer at the servers that it was handed over to.
     await breakAndReturn(client, servers[1])
     assert.equal(client.recovered, true)
     client.disconnect()
@@ -260,7 +260,7 @@ test('a client comes back', LIMIT, async (t) => {
     assert.equal((await accepted)[0].recovered, false)
   })
 
-  await t.test('when nothing was written to it for long, and the log went on without it', async (t) => {
+  await t.test('when nothing was written to it for a long time, and the log went on', async (t) => {
     const { servers, client } = await started(t)
     client.serverSide.join('here')
     await publishMuch(servers[0])
@@ -278,7 +278,7 @@ test('a client comes back', LIMIT, async (t) => {
     assert.deepEqual(client.events.map(([name]) => name), ['first', 'second', 'missed'])
   })
 
-  await t.test('while all servers publish, and to any of them', async (t) => {
+  await t.test('at any server, while all servers publish', async (t) => {
     const { servers, client } = await started(t)
     let publishing = true
     const published = [0, 0, 0]
@@ -307,7 +307,7 @@ test('a client comes back', LIMIT, async (t) => {
 })
 
 test('a client gets a fresh session', LIMIT, async (t) => {
-  await t.test('when another one has taken it', async (t) => {
+  await t.test('when another client has taken the session', async (t) => {
     const { servers, client } = await started(t)
     const { _pid: pid, _lastOffset: offset } = client
     await breakAndReturn(client, servers[1])
@@ -319,7 +319,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
     }
   })
 
-  await t.test('with an offset that nobody gave out', async (t) => {
+  await t.test('with an offset that no server has issued', async (t) => {
     const { servers, client } = await started(t)
     const { _pid: pid, _lastOffset: offset } = client
     client.io.engine.close()
@@ -358,7 +358,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
   })
 
   for (const there of [0, 2]) {
-    await t.test(`at server ${there}, when it missed more than is kept; the log says so once`, async (t) => {
+    await t.test(`at server ${there}, when it missed more than is kept, and one warning is logged`, async (t) => {
       const { servers, client } = await started(t)
       const { id } = client
       await breakAndReturn(client, servers[there], async () => {
@@ -385,12 +385,12 @@ test('a client gets a fresh session', LIMIT, async (t) => {
       await got(client, 2)
       await breakAndReturn(client, servers[there], async () => {
         await until(() => servers[0].io.of('/').sockets.size === 1)
-        servers[1].adapter.number++ // One that nobody gets.
+        servers[1].adapter.number++ // A message that no server gets.
         servers[1].io.emit('third')
         await settled(servers)
       })
       assert.equal(client.recovered, false)
-      // Who was connected is not concerned, nor is who breaks off later.
+      // Clients that were connected, or whose connection breaks later, are not affected.
       await got(stays, 2)
       await breakAndReturn(stays, servers[there], async () => {
         servers[2].io.emit('fourth')
@@ -402,7 +402,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
     })
   }
 
-  await t.test('when messages may be lost, until it is known that none were', async (t) => {
+  await t.test('while messages may be lost, until it is known that none were', async (t) => {
     const { servers, client } = await started(t)
     const { bus } = servers[0].adapter
     await breakAndReturn(client, servers[0], async () => {
@@ -431,7 +431,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
     assert.equal(client.recovered, false)
   })
 
-  await t.test('without the option there is no recovery, and no extra argument', async (t) => {
+  await t.test('without the option there is no recovery, and events have no extra argument', async (t) => {
     const servers = await cluster(t, 2)
     const client = await servers[0].connect()
     servers[0].io.emit('event', 1)
@@ -444,7 +444,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
   })
 })
 
-test('what is kept is bounded in time', LIMIT, async (t) => {
+test('sessions and broadcasts are not kept for longer than maxDisconnectionDuration', LIMIT, async (t) => {
   const servers = await cluster(t, 2, {
     connectionStateRecovery: { maxDisconnectionDuration: 20 },
     adapter: { heartbeatInterval: 10, heartbeatTimeout: 10_000 },

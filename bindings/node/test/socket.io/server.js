@@ -1,7 +1,7 @@
 'use strict'
 
-// A server in a process of its own: node server.js '{"seed": 1234}'. Tells its
-// ports to the process that forked it, and ends with it.
+// A server in a process of its own: node server.js '{"seed": 1234}'. It reports its ports to the
+// process that forked it, and ends with that process.
 
 const http = require('node:http')
 const { Server } = require('socket.io')
@@ -23,7 +23,7 @@ async function main() {
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   process.send({ port: server.address().port, nodePort: node.options.port })
   if (leave) {
-    // Nothing but open handles of ours could keep the process from ending.
+    // From here on, only open handles of this package could keep the process from ending.
     process.once('message', async () => {
       await io.close()
       await node.stop()

@@ -13,7 +13,7 @@ test('the types fit those of socket.io', { timeout: 120_000 }, () => {
   assert.equal(result.status, 0, result.stdout + result.stderr)
 })
 
-test('import gets the same as require', async () => {
+test('import returns the same function as require', async () => {
   const { createAdapter } = await import('../../lib/socket.io.mjs')
   assert.equal(createAdapter, require('../../lib/socket.io.js').createAdapter)
 })

@@ -1,4 +1,4 @@
-// Checked by types.test.js, not run.
+// Compiled by types.test.js, not run.
 import { createServer } from 'node:http'
 import { Server } from 'socket.io'
 import { createNode } from '../../index.js'
@@ -12,7 +12,7 @@ const adapter = io.of('/').adapter as unknown as SmokesignalAdapter
 const dropped: number = adapter.dropped
 adapter.on('error', (error: Error) => console.log(error, dropped))
 
-// @ts-expect-error a text is no number of milliseconds
+// @ts-expect-error a string is not a number of milliseconds
 createAdapter(node, { requestTimeout: '5s' })
 // @ts-expect-error it has to be a node
 createAdapter({})

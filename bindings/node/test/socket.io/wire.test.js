@@ -1,6 +1,6 @@
 'use strict'
 
-// What servers tell one another in bytes, and that no bytes do harm.
+// The bytes between servers: values keep their type, and malformed bytes do no harm.
 
 const test = require('node:test')
 const assert = require('node:assert/strict')
@@ -42,7 +42,7 @@ test('values keep their type', () => {
   assert.equal({}.polluted, undefined)
 })
 
-test('what JSON would make of an object is kept', () => {
+test('an object arrives as JSON would have it', () => {
   class Point {
     x = 1
     get y() { return 2 }
@@ -54,12 +54,12 @@ test('what JSON would make of an object is kept', () => {
     { point: { x: 1 }, known: { known: [new Date(1)] }, call: undefined })
 })
 
-test('a value that emits while it is written does not disturb it', () => {
+test('a value that emits while it is encoded does not disturb the encoding', () => {
   const value = { a: 'x', toJSON: () => ({ inner: write(['inside']).length, text: 'after' }) }
   assert.deepEqual(new Reader(write([value, 'end'])).value(), [{ inner: 8, text: 'after' }, 'end'])
 })
 
-test('what cannot be written is refused', () => {
+test('values that cannot be encoded are refused', () => {
   const circular = { list: [] }
   circular.list.push(circular, circular)
   assert.throws(() => write(circular), /contains itself/)
@@ -71,7 +71,7 @@ test('what cannot be written is refused', () => {
   assert.deepEqual(new Reader(write('still works')).value(), 'still works')
 })
 
-/** A random number generator that always gives the same ones. */
+/** Returns a random number generator with a fixed seed. */
 function random() {
   let state = 1
   return (below) => {
@@ -80,7 +80,7 @@ function random() {
   }
 }
 
-test('no bytes do harm', () => {
+test('malformed bytes are refused without harm', () => {
   const next = random()
   const bytes = write(VALUES.filter((value) => value?.length !== 100_000))
   for (let round = 0; round < 50_000; round++) {
@@ -92,7 +92,7 @@ test('no bytes do harm', () => {
       assert.ok(error instanceof DecodeError, error.stack)
     }
   }
-  // Lengths that are not there reserve nothing.
+  // A length beyond the end of the message reserves no memory.
   for (const tag of [6, 7, 8, 9, 12, 13, 14]) {
     const large = Buffer.from([tag, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])
     assert.throws(() => new Reader(large).value(), DecodeError)
@@ -100,7 +100,7 @@ test('no bytes do harm', () => {
   assert.throws(() => new Reader(Buffer.alloc(1000, 0xc1)).value(), DecodeError)
 })
 
-/** One message of each kind. */
+/** Returns one message of each kind. */
 function messages(nsp) {
   const opts = { rooms: ['room', 1], except: [2], flags: { volatile: true, timeout: 5 } }
   const session = {
@@ -123,7 +123,7 @@ function messages(nsp) {
   return { published: published.map(({ bytes }) => bytes), direct }
 }
 
-test('each message is read as it was written, and broken ones are refused', () => {
+test('each message is decoded as it was encoded, and malformed ones are refused', () => {
   const next = random()
   const { published, direct } = messages('/')
   const read = {
@@ -146,7 +146,7 @@ test('each message is read as it was written, and broken ones are refused', () =
   }
 })
 
-test('a program that writes anything to the servers does no harm', LIMIT, async (t) => {
+test('a hostile member that sends random bytes to the servers does no harm', LIMIT, async (t) => {
   const servers = await cluster(t, 2, { connectionStateRecovery: {} })
   const client = await servers[0].connect()
   const hostile = newNode(servers[0].node)
@@ -167,7 +167,7 @@ test('a program that writes anything to the servers does no harm', LIMIT, async 
     for (let i = next(4); i >= 0; i--) frame[next(frame.length)] = next(256)
     await send(chunk(frame))
   }
-  // Events that only socket.io emits, and values that JSON cannot write.
+  // Events that only socket.io may emit, and values that JSON cannot encode.
   for (const name of ['connection', 'connect', 'new_namespace']) {
     await send(chunk(wire.encodePublished('12345678', 1, { type: 9, nsp: '/', data: { packet: [name, 1] } }).bytes))
   }
@@ -175,7 +175,7 @@ test('a program that writes anything to the servers does no harm', LIMIT, async 
   await send(chunk(wire.encodePublished('12345678', 9e6, {
     type: 3, nsp: '/', data: { packet: { type: 2, data: ['event', 5n] }, opts },
   }).bytes))
-  // A server for each message.
+  // Each message comes from another server.
   for (let i = 0; i < 1000; i++) {
     await send(chunk(wire.encodePublished(`${10_000_000 + i}`, 1, { type: 2, nsp: '/' }).bytes))
   }
@@ -194,7 +194,7 @@ test('a program that writes anything to the servers does no harm', LIMIT, async 
 
   await until(() => servers[0].adapter.nodesMap.size >= 64)
   assert.ok(servers[0].adapter.nodesMap.size <= 65)
-  // Nobody speaks for the server of another node.
+  // No node can send in the name of another node's server.
   assert.ok([...servers[0].adapter.nodesMap.keys()].every((uid) => (
     uid === servers[1].adapter.uid || uid.startsWith(`${wireId(hostile)}:`))))
   servers[1].io.emit('still here')

@@ -1,4 +1,7 @@
-/** Uses as CommonJS: `import = require`, a namespace, names, and the default. They are compiled, not run. */
+/**
+ * Uses from CommonJS: `import = require`, a namespace, names, and the default. This file is
+ * compiled, not run.
+ */
 import smokesignal = require('smokesignal-p2p')
 import * as everything from 'smokesignal-p2p'
 import byDefault from 'smokesignal-p2p'

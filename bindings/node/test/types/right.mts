@@ -1,4 +1,4 @@
-/** Uses of everything, as ES module. They are compiled, not run. */
+/** Uses of everything from an ES module. This file is compiled, not run. */
 import { once } from 'node:events'
 import { pipeline } from 'node:stream/promises'
 import { Duplex, Readable, type Writable } from 'node:stream'

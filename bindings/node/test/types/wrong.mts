@@ -1,87 +1,87 @@
-/** Each line here is wrong, and the compiler has to say so. */
+/** Each line after a comment is wrong, and the compiler has to report it. */
 import { createNode, localIp, Broadcast, Identity, MemoryNetwork, NodeStream, Peer, Peerlist } from 'smokesignal-p2p'
 import type { ErrorCode, SmokesignalError } from 'smokesignal-p2p'
 
 const node = createNode({ address: '127.0.0.1' })
 
-// @ts-expect-error The address has to be there.
+// @ts-expect-error The address is required.
 createNode({})
-// @ts-expect-error There has to be something.
+// @ts-expect-error The options are required.
 createNode()
 // @ts-expect-error A seed has a port.
 createNode({ address: '127.0.0.1', seeds: [{ address: '127.0.0.1' }] })
 // @ts-expect-error Seeds are objects.
 createNode({ address: '127.0.0.1', seeds: ['127.0.0.1:8495'] })
-// @ts-expect-error There is no such option.
+// @ts-expect-error The option does not exist.
 createNode({ address: '127.0.0.1', minPeers: 3 })
-// @ts-expect-error A number.
+// @ts-expect-error It has to be a number.
 createNode({ address: '127.0.0.1', maxPeerNo: '3' })
-// @ts-expect-error One of three.
+// @ts-expect-error It has to be one of three values.
 createNode({ address: '127.0.0.1', readFrom: 'newest' })
-// @ts-expect-error A number.
+// @ts-expect-error It has to be a number.
 createNode({ address: '127.0.0.1', readFrom: { last: '3' } })
-// @ts-expect-error Not a string.
+// @ts-expect-error It has to be a number, not a string.
 createNode({ address: '127.0.0.1', identity: 'ann' })
-// @ts-expect-error A boolean.
+// @ts-expect-error It has to be a boolean.
 createNode({ address: '127.0.0.1', unsigned: 'yes' })
-// @ts-expect-error Bytes.
+// @ts-expect-error It has to be bytes.
 createNode({ address: '127.0.0.1', networkSecret: 5 })
 // @ts-expect-error The methods are functions.
 createNode({ address: '127.0.0.1', logger: { info: 'info' } })
-// @ts-expect-error A MemoryNetwork.
+// @ts-expect-error It has to be a MemoryNetwork.
 createNode({ address: '127.0.0.1', transport: 'memory' })
-// @ts-expect-error A string.
+// @ts-expect-error It has to be a string.
 localIp(5)
 
-// @ts-expect-error There is no such event.
+// @ts-expect-error The event does not exist.
 node.on('conect', () => {})
-// @ts-expect-error It tells nothing.
+// @ts-expect-error The listener gets no arguments.
 node.on('connect', (peer: Peer) => peer)
-// @ts-expect-error It is a peer.
+// @ts-expect-error The listener gets a peer.
 node.on('new peer', (id: string) => id)
-// @ts-expect-error `size_before` in Rust.
+// @ts-expect-error The property is `sizeBefore`.
 node.on('netsplit', ({ size_before }) => size_before)
 // @ts-expect-error The peer is missing.
 node.emit('new peer')
-// @ts-expect-error There is no such event.
+// @ts-expect-error The event does not exist.
 node.peers.on('added', () => {})
-// @ts-expect-error It is a peer.
+// @ts-expect-error The listener gets a peer.
 node.peers.once('add', (peer: string) => peer)
 // @ts-expect-error Data is a Buffer.
 node.broadcast.on('message', (data: string) => data)
-// @ts-expect-error It is an object.
+// @ts-expect-error The listener gets an object.
 node.broadcast.on('gap', (missed: number) => missed)
 
-// @ts-expect-error The node says it.
+// @ts-expect-error The property is read-only.
 node.size = 5
-// @ts-expect-error The node says it.
+// @ts-expect-error The property is read-only.
 node.connected = true
-// @ts-expect-error It stays the same.
+// @ts-expect-error The property is read-only.
 node.broadcast = node.broadcast
-// @ts-expect-error A string.
+// @ts-expect-error It has to be a string.
 node.id = 5
 
-// @ts-expect-error A signal, not its controller.
+// @ts-expect-error It has to be a signal, not a controller.
 void node.start({ signal: new AbortController() })
-// @ts-expect-error Bytes or text.
+// @ts-expect-error It has to be bytes or text.
 void node.send({ hello: 'everyone' })
-// @ts-expect-error Bytes or text.
+// @ts-expect-error It has to be bytes or text.
 void node.send(5)
 // @ts-expect-error The name is missing.
 void node.open(node.id)
-// @ts-expect-error It takes an id.
+// @ts-expect-error It has to be an id.
 void node.open(node.peers.list[0]!, 'file')
 // @ts-expect-error The name is missing.
 node.accept()
 // @ts-expect-error The port is missing.
 void node.addPeer('127.0.0.1')
-// @ts-expect-error Milliseconds.
+// @ts-expect-error It has to be a number of milliseconds.
 node.ask('who?', { timeout: '5s' })
-// @ts-expect-error Bytes or text.
+// @ts-expect-error It has to be bytes or text.
 node.answer(() => 5)
-// @ts-expect-error A function.
+// @ts-expect-error It has to be a function.
 node.answer('yes')
-// @ts-expect-error A message, or an id.
+// @ts-expect-error It has to be a message or an id.
 void node.reply(5)
 
 async function reads(): Promise<void> {
@@ -92,33 +92,33 @@ async function reads(): Promise<void> {
     incoming.missed.toFixed()
   }
   const stream = await node.open(node.id, 'file')
-  // @ts-expect-error One of three.
+  // @ts-expect-error It has to be one of three values.
   if (stream.path === 'tcp') stream.end()
-  // @ts-expect-error It stays.
+  // @ts-expect-error The property is read-only.
   stream.peer = 'ann'
-  // @ts-expect-error It is a promise.
+  // @ts-expect-error The result is a promise.
   node.open(node.id, 'file').write('too early')
 }
 
-// @ts-expect-error Nodes make them.
+// @ts-expect-error Only nodes create them.
 new Peer()
-// @ts-expect-error Nodes make them.
+// @ts-expect-error Only nodes create them.
 new Peerlist()
-// @ts-expect-error Nodes make them.
+// @ts-expect-error Only nodes create them.
 new Broadcast()
-// @ts-expect-error Nodes make them.
+// @ts-expect-error Only nodes create them.
 new NodeStream()
-// @ts-expect-error See generate, load, loadOrCreate and fromSeed.
+// @ts-expect-error Use generate, load, loadOrCreate or fromSeed.
 new Identity()
-// @ts-expect-error Bytes.
+// @ts-expect-error It has to be bytes.
 Identity.fromSeed('seed')
-// @ts-expect-error Least and most.
+// @ts-expect-error It has to be the least and the most.
 new MemoryNetwork({ latency: [1] })
-// @ts-expect-error Groups of names.
+// @ts-expect-error It has to be an array of groups.
 new MemoryNetwork().partition(['10.0.0.1:1'])
-// @ts-expect-error There is no such code.
+// @ts-expect-error The code does not exist.
 const code: ErrorCode = 'ERR_SMOKESIGNAL_OUT_OF_MILK'
-// @ts-expect-error There is no such code.
+// @ts-expect-error The code does not exist.
 const isOdd = (error: SmokesignalError): boolean => error.code === 'EADDRINUSE'
 
 export { code, isOdd, reads }

@@ -1,5 +1,5 @@
 'use strict'
-/** A node that is started keeps the process alive, and one that is stopped, or was never started, does not. */
+/** A started node keeps the process alive; one that is stopped, or was never started, does not. */
 const { createNode } = require('smokesignal-p2p')
 
 createNode({ address: '127.0.0.1' })

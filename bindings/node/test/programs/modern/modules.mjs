@@ -1,4 +1,4 @@
-/** The names of an ES module are those that `require` gives, and the nodes of both are of one kind. */
+/** An ES module has the names that `require` returns, and both create nodes of one class. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'

@@ -1,5 +1,8 @@
 'use strict'
-/** Loads the package where the process says that it runs on another platform: `platform.js PLATFORM ARCHITECTURE`. */
+/**
+ * Loads the package in a process that pretends to run on another platform: `platform.js PLATFORM
+ * ARCHITECTURE`.
+ */
 const [, , platform, arch] = process.argv
 Object.defineProperty(process, 'platform', { value: platform })
 Object.defineProperty(process, 'arch', { value: arch })

@@ -1,5 +1,5 @@
 'use strict'
-/** A node in a worker, and one in the main thread, talk to each other. */
+/** A node in a worker and one in the main thread write to each other. */
 const { isMainThread, parentPort, Worker, workerData } = require('node:worker_threads')
 const { createNode } = require('smokesignal-p2p')
 
