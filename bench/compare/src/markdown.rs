@@ -58,7 +58,7 @@ fn preface(results: &Results) -> String {
         "Measured on {}: {}, {} cores, {} GiB of memory, {}, {}. All nodes of a system are in one process and talk over \
          loopback; the systems take turns, {} each, {} s measured after {WARM_UP} of warm-up. A figure is the median, with the \
          least and the most in brackets. *Of tls-tree* is each run against that of tls-tree in the same round. {} runs were \
-         repeated because something else had the machine.\n",
+         repeated because something else used the machine.\n",
         results.date,
         machine.processor,
         machine.cores,
@@ -107,7 +107,7 @@ fn explanation(group: Group) -> &'static str {
         Group::Direct => "One connection between two nodes; 64 bytes go there and back for the round trip.",
         Group::Idle => {
             "smokesignal alone, signed, in one process: all join through the first, a message goes to all, and then nothing is \
-             written. The nodes are looked at as soon as their tasks are as many as they stay."
+             written. The nodes are measured once the number of their tasks no longer changes."
         }
     }
 }
