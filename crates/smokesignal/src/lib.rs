@@ -51,6 +51,8 @@ mod peer;
 mod peers;
 mod stream;
 pub mod transport;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 pub use broadcast::query::{Answer, Answers, ResponderGuard};

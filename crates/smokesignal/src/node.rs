@@ -214,14 +214,8 @@ impl Node {
         config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
         config.ring_total = config.ring_total.max(config.ring_bytes);
         config.partial_total = config.partial_total.max(4 * options.max_message);
-        if let Some(Secret(secret)) = &options.secret {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-            config.network.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
-        }
-        if options.unsigned_messages {
-            // Another network: the two kinds do not mix.
-            config.network.iter_mut().for_each(|byte| *byte = !*byte);
-        }
+        let secret = options.secret.as_ref().map(|Secret(secret)| &secret[..]);
+        config.network = network_id(secret, options.unsigned_messages);
         config
     }
 
@@ -418,6 +412,20 @@ impl Node {
     }
 }
 
+/// Returns the network's id, which every signature contains. Networks with and without signed
+/// messages do not mix, so their ids differ.
+fn network_id(secret: Option<&[u8]>, unsigned_messages: bool) -> [u8; 32] {
+    let mut id = [0; 32];
+    if let Some(secret) = secret {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        id.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
+    }
+    if unsigned_messages {
+        id.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    id
+}
+
 /// The present time in ms since 1970, or a later number if another start in this process has that one already: an
 /// identity may be started again within the same millisecond, above all where time is virtual.
 fn next_incarnation() -> u64 {
@@ -452,4 +460,20 @@ fn reachable_at(local: SocketAddr) -> Vec<SocketAddr> {
         addresses.push(IpAddr::from([127, 0, 0, 1]));
     }
     addresses.into_iter().take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, local.port())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{hex, vectors};
+
+    #[test]
+    fn network_ids_are_those_of_the_test_vectors() {
+        let secret = Some(&b"the secret of our network"[..]);
+        let vectors = vectors();
+        assert_eq!(vectors["network id: open"], hex(&network_id(None, false)));
+        assert_eq!(vectors["network id: secret"], hex(&network_id(secret, false)));
+        assert_eq!(vectors["network id: open, unsigned"], hex(&network_id(None, true)));
+        assert_eq!(vectors["network id: secret, unsigned"], hex(&network_id(secret, true)));
+    }
 }

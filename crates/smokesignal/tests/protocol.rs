@@ -1,83 +1,197 @@
-//! The test vectors of docs/protocol.md are what this implementation sends, and what it understands.
+//! The messages among the test vectors are what this implementation sends, and what it understands.
+//! Frames of streams, HELLO and network ids are compared where they are made.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::fmt::Write as _;
+#[path = "../src/vectors.rs"]
+mod vectors;
+
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Ask, Beat, Control, DigestEnd, Keypair, Mark, Message, Record, SeedReport, SeedState, SeedStatus,
-    Segment, SegmentKind, decode, encode,
+    Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, Priority, Record, SeedReport,
+    SeedState, SeedStatus, Segment, SegmentKind, decode, encode,
 };
+use vectors::{hex, vectors};
 
-const DOCUMENT: &str = include_str!("../../../docs/protocol.md");
 const NETWORK: [u8; 32] = [0; 32];
+const INCARNATION: u64 = 1_700_000_000_000;
+const WALK: u64 = 300;
+const TOKEN: u64 = 1 << 40;
+const QUERY: u64 = 1 << 41;
+const SEED: u64 = 0xea4a_6c63_e29c_520a;
+const BODY: &[u8] = b"\x05hello\0\x02hi";
 
-/// The messages of section 7, block by block.
-fn vectors() -> Vec<Vec<Message>> {
-    let keypair = Keypair::from_seed(&[7; 32]);
-    let origin = keypair.id();
-    let incarnation = 1_700_000_000_000;
-    let seed = 0xea4a_6c63_e29c_520a;
-    let quiet = Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() };
-    let report = SeedReport { seed, present: false, unreachable: 2, other_size: Some(300), beat: 5 };
-    let child = Control::Ping { degree: 300, child: Some(0xea4a_6c63), subtree: 9, seeds: vec![report] };
-    let statuses = vec![
-        SeedStatus { seed: 1, state: SeedState::Elsewhere { size: 300 } },
-        SeedStatus { seed, state: SeedState::Present },
-    ];
-    let beat = Arc::new(Beat::sign(&keypair, &NETWORK, incarnation, 5, 8, statuses));
+fn keypair() -> Keypair {
+    Keypair::from_seed(&[7; 32])
+}
+
+fn other_keypair() -> Keypair {
+    Keypair::from_seed(&[8; 32])
+}
+
+fn record() -> Record {
+    let addresses = vec!["127.0.0.1:8495".parse().unwrap(), "[::1]:8495".parse().unwrap()];
+    Record::sign(&keypair(), &NETWORK, addresses, 7)
+}
+
+fn other_record() -> Record {
+    Record::sign(&other_keypair(), &NETWORK, vec!["127.0.0.1:8496".parse().unwrap()], 8)
+}
+
+/// Joins, walks, splits and links.
+fn membership() -> Vec<(&'static str, Control)> {
+    let (walk, token, incarnation) = (WALK, TOKEN, INCARNATION);
+    let split = Some((other_record(), token));
+    let both = || vec![record(), other_record()];
+    let neighbor = |priority, token| Control::Neighbor { record: record(), incarnation, priority, token };
+    vec![
+        ("Join", Control::Join { record: record(), want: 3 }),
+        ("Welcome", Control::Welcome { records: vec![record()] }),
+        ("Walk", Control::Walk { walk, ttl: 6, record: record() }),
+        ("Offer", Control::Offer { walk, record: record(), split: None }),
+        ("Offer: with a split", Control::Offer { walk, record: record(), split }),
+        ("SplitPrepare", Control::SplitPrepare { token, joiner: other_keypair().id() }),
+        ("SplitAnswer", Control::SplitAnswer { token, ok: true }),
+        ("SplitCommit", Control::SplitCommit { token }),
+        ("Neighbor", neighbor(Priority::Need, None)),
+        ("Neighbor: with a token", neighbor(Priority::Low, Some(token))),
+        ("Accept", Control::Accept { record: record(), incarnation }),
+        ("Refuse", Control::Refuse { records: both() }),
+        ("Active", Control::Active),
+        (
+            "Disconnect",
+            Control::Disconnect { reason: DisconnectReason::Surplus, records: vec![other_record()] },
+        ),
+        ("Move", Control::Move),
+        ("MoveAnswer", Control::MoveAnswer { records: vec![other_record()] }),
+        ("Bridge", Control::Bridge { ttl: 6, records: both() }),
+        ("Shuffle", Control::Shuffle { walk, ttl: 6, records: both() }),
+        ("ShuffleReply", Control::ShuffleReply { walk, records: vec![other_record()] }),
+    ]
+}
+
+/// The beacon, and the search for a node.
+fn beacon() -> Vec<(&'static str, Control)> {
+    let report = SeedReport { seed: SEED, present: false, unreachable: 2, other_size: Some(300), beat: 5 };
+    let beat = |number, size, states: [(u64, SeedState); 2]| {
+        let states = states.map(|(seed, state)| SeedStatus { seed, state });
+        Arc::new(Beat::sign(&keypair(), &NETWORK, INCARNATION, number, size, states.to_vec()))
+    };
+    let present = beat(5, 8, [(1, SeedState::Elsewhere { size: 300 }), (SEED, SeedState::Present)]);
+    let absent = beat(6, 1, [(1, SeedState::Absent), (2, SeedState::Lost)]);
+    vec![
+        ("Ping", Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }),
+        (
+            "Ping: a child",
+            Control::Ping { degree: 300, child: Some(0xea4a_6c63), subtree: 9, seeds: vec![report] },
+        ),
+        ("Beacon", Control::Beacon { beat: present, age_ms: 200, hops: 2 }),
+        ("Beacon: absent and lost seeds", Control::Beacon { beat: absent, age_ms: 0, hops: 0 }),
+        ("Probe", Control::Probe),
+        ("Streams", Control::Streams),
+        ("Find", Control::Find { query: QUERY, target: other_keypair().id(), ttl: 20 }),
+        ("Located", Control::Located { query: QUERY, record: record() }),
+    ]
+}
+
+/// How far a node is, and what it asks for.
+fn digests() -> Vec<(&'static str, Control)> {
+    let (origin, incarnation) = (keypair().id(), INCARNATION);
     let mark = Mark { origin, incarnation: 1, have: 9, floor: 4, floor_message: 6, next_message: 12 };
-    let body = b"\x05hello\0\x02hi";
+    let ask = Ask { origin, incarnation, from: 5, or_later: false };
+    vec![
+        ("Digest", Control::Digest { marks: vec![mark.clone()], end: Some(DigestEnd { settled: true }) }),
+        ("Digest: without an end", Control::Digest { marks: vec![mark], end: None }),
+        ("Graft", Control::Graft { asks: vec![ask] }),
+        ("Prune", Control::Prune { origin, incarnation }),
+    ]
+}
+
+fn segments() -> Vec<(&'static str, Segment)> {
     let unsigned = Segment {
-        origin,
+        origin: keypair().id(),
         incarnation: 1,
         seq: 2,
         first_message: 3,
         kind: SegmentKind::Whole { messages: 3 },
-        body: body[..].into(),
+        body: BODY.into(),
         seal: None,
     };
     let mut signed = unsigned.clone();
-    signed.sign(&keypair, &NETWORK);
-    assert!(signed.verify(&NETWORK));
+    signed.sign(&keypair(), &NETWORK);
     let mut pair = [unsigned.clone(), Segment { seq: 3, first_message: 6, ..unsigned.clone() }];
-    Segment::sign_all(&mut pair, &keypair, &NETWORK);
-    let [_, second] = pair;
-    assert!(second.verify(&NETWORK));
-    let addresses = vec!["127.0.0.1:8495".parse().unwrap(), "[::1]:8495".parse().unwrap()];
-    let records = vec![Record::sign(&keypair, &NETWORK, addresses, 7)];
+    Segment::sign_all(&mut pair, &keypair(), &NETWORK);
+    let [first, second] = pair;
+    let fragment = |seq, first, last, body: &'static [u8]| {
+        let kind = SegmentKind::Fragment { first, last };
+        let mut fragment = Segment { seq, first_message: 9, kind, body: body.into(), ..unsigned.clone() };
+        fragment.sign(&keypair(), &NETWORK);
+        fragment
+    };
     vec![
-        vec![quiet.into(), child.into()],
-        vec![Control::Beacon { beat, age_ms: 200, hops: 2 }.into(), Control::Probe.into()],
-        vec![
-            Control::Graft { asks: vec![Ask { origin, incarnation, from: 5, or_later: false }] }.into(),
-            Control::Prune { origin, incarnation }.into(),
-        ],
-        vec![Control::Digest { marks: vec![mark], end: Some(DigestEnd { settled: true }) }.into()],
-        vec![unsigned, signed, second].into_iter().map(|segment| Message::Data(Arc::new(segment))).collect(),
-        vec![Control::Welcome { records }.into()],
+        ("segment: fragment 1 of 3", fragment(4, true, false, b"a large message")),
+        ("segment: fragment 2 of 3", fragment(5, false, false, b", ")),
+        ("segment: fragment 3 of 3", fragment(6, false, true, b"in three pieces")),
+        ("segment: signed", signed),
+        ("segment: 2 of a signed pair", first),
+        ("segment: 3 of a signed pair", second),
+        ("segment: unsigned", unsigned),
     ]
 }
 
+fn messages() -> Vec<(&'static str, Message)> {
+    let controls = membership().into_iter().chain(beacon()).chain(digests());
+    let mut messages: Vec<_> = controls.map(|(name, control)| (name, control.into())).collect();
+    for (name, segment) in segments() {
+        assert!(segment.seal.is_none() || segment.verify(&NETWORK), "{name}");
+        messages.push((name, Message::Data(Arc::new(segment))));
+    }
+    messages
+}
+
 #[test]
-fn the_test_vectors_of_the_document_are_what_is_sent() {
-    let (_, section) = DOCUMENT.split_once("## 7. Test vectors").unwrap();
-    let documented: Vec<String> = section
-        .split("```text\n")
-        .skip(1)
-        .map(|block| block.split("```").next().unwrap().split_whitespace().collect())
+fn the_messages_of_the_test_vectors_are_what_is_sent_and_understood() {
+    let vectors = vectors();
+    for (name, message) in messages() {
+        assert_eq!(vectors.get(name), Some(&frame(&message)), "`{name}`, {message:?}");
+    }
+}
+
+/// Frames of kind 0 that no other test looks at.
+#[test]
+fn no_message_of_the_test_vectors_is_left_out() {
+    let known: Vec<_> = messages().into_iter().map(|(name, _)| name).collect();
+    let is_message =
+        |bytes: &str| bytes.len() >= 10 && bytes.starts_with("00") && bytes.len() / 2 - 4 == length_of(bytes);
+    let left_out: Vec<_> = vectors()
+        .into_iter()
+        .filter(|(name, bytes)| is_message(bytes) && !known.contains(&name.as_str()))
         .collect();
-    let sent: Vec<String> = vectors().iter().map(|block| block.iter().map(frame).collect()).collect();
-    assert_eq!(documented, sent, "\n{sent:#?}");
+    assert!(left_out.is_empty(), "{left_out:?}");
+}
+
+#[test]
+fn the_ids_and_hashes_of_the_test_vectors_are_ours() {
+    let vectors = vectors();
+    assert_eq!(vectors["node id"], hex(keypair().id().as_bytes()));
+    assert_eq!(vectors["other node id"], hex(other_keypair().id().as_bytes()));
+    // The proof of each segment of a pair is the other one's leaf.
+    assert!(vectors["segment: 2 of a signed pair"].contains(&vectors["leaf: segment 3"]));
+    assert!(vectors["segment: 3 of a signed pair"].contains(&vectors["leaf: segment 2"]));
+}
+
+/// The length in a frame's head.
+fn length_of(frame: &str) -> usize {
+    usize::from_str_radix(&frame[2..8], 16).unwrap()
 }
 
 /// The message in a frame of kind 0, in hex.
 fn frame(message: &Message) -> String {
     let mut bytes = Vec::new();
     encode(message, &mut bytes);
-    let mut hex = format!("{:08x}", bytes.len());
-    bytes.iter().for_each(|byte| write!(hex, "{byte:02x}").unwrap());
+    let head = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+    let frame = hex(&[&head[..], &bytes].concat());
     assert_eq!(decode(bytes.into()).as_ref(), Ok(message));
-    hex
+    frame
 }

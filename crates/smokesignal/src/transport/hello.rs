@@ -168,6 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 mod tests {
     use super::*;
     use crate::identity::Identity;
+    use crate::vectors::{hex, vectors};
 
     #[test]
     fn a_proof_is_good_for_one_sender_and_one_connection() {
@@ -180,6 +181,18 @@ mod tests {
         later_format[0] = 2;
         let error = node.check_hello(&later_format, Role::Dialler, &[5; 32]).unwrap_err();
         assert!(error.to_string().contains("unknown format 2"), "{error}");
+    }
+
+    #[test]
+    fn hellos_are_those_of_the_test_vectors() {
+        let hello = |secret, role| {
+            let node = Credentials::new(Identity::from_seed([7; 32]), secret);
+            hex(&node.hello(role, &[5; 32]))
+        };
+        let (vectors, secret) = (vectors(), Some(&b"the secret of our network"[..]));
+        assert_eq!(vectors["HELLO: open"], hello(None, Role::Dialler));
+        assert_eq!(vectors["HELLO: secret, dialler"], hello(secret, Role::Dialler));
+        assert_eq!(vectors["HELLO: secret, acceptor"], hello(secret, Role::Acceptor));
     }
 
     #[test]

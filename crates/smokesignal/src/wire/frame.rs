@@ -210,7 +210,38 @@ fn text(bytes: &[u8]) -> Result<String, FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
+    use crate::vectors::{hex, vectors};
     use smokesignal_proto::Control;
+
+    #[test]
+    fn stream_frames_are_those_of_the_test_vectors() {
+        let target = Identity::from_seed([8; 32]).id();
+        let hello = |end| StreamFrame::Data { data: "hello".into(), end };
+        let frames = [
+            ("DATA", 0, hello(false)),
+            ("DATA_END", 7, hello(true)),
+            ("CREDIT", 7, StreamFrame::Credit(8192)),
+            ("FIN", 7, StreamFrame::Fin),
+            ("OPEN", 7, StreamFrame::Open("direct".into())),
+            ("OPEN: an answer", 7, StreamFrame::Open(String::new())),
+            ("RESET: refused", 7, StreamFrame::Reset(Reset::Refused)),
+            ("RESET: busy", 7, StreamFrame::Reset(Reset::Busy)),
+            ("RESET: by the application", 7, StreamFrame::Reset(Reset::Reason("enough".into()))),
+            ("STOP", 7, StreamFrame::Stop),
+            ("BLOCKED", 7, StreamFrame::Blocked),
+            ("CARRY", 8, StreamFrame::Carry { query: 1 << 41, target }),
+        ];
+        let vectors = vectors();
+        for (name, number, frame) in frames {
+            let mut wire = Vec::new();
+            let frame = Frame::Stream(number, frame);
+            encode(&frame, &mut wire, |wire, body| wire.extend_from_slice(body));
+            assert_eq!(vectors[name], hex(&wire), "{name}");
+            let read = decode(&mut BytesMut::from(&wire[..]), &BufferPools::default()).unwrap();
+            assert_eq!(read, Some(frame));
+        }
+    }
 
     #[test]
     fn frames_survive_the_wire_when_they_arrive_byte_by_byte() {
