@@ -425,7 +425,7 @@ declare namespace smokesignal {
 
     /**
      * Hands over what was written, closes all links and stops listening. Resolves when that is
-     * done, or immediately if the node is stopped already. What was written may take 5 s to leave.
+     * done, or immediately if the node is stopped already. Written data gets at most 5 s to leave.
      * The node can be started again.
      *
      * Rejects with `ABORT_ERR`; the node goes on stopping then.
@@ -630,7 +630,7 @@ declare namespace smokesignal {
   }
 
   /**
-   * A peer: a node that this one has a link to, and the stream to it. What is written here is read
+   * A peer: a node that this one has a link to, and the stream to it. Data written here is read
    * from the other node's Peer for this one. One write is one chunk there. When the link ends,
    * `end` and then `close` come once each, even if nobody reads.
    *
@@ -652,7 +652,10 @@ declare namespace smokesignal {
     readonly remoteAddress: string
     /** The port where the peer listens. */
     readonly remotePort: number
-    /** Closes the link. What was written before is sent first, if that takes no longer than 5 s. */
+    /**
+     * Closes the link. Data that was written before is sent first, if that takes no longer than 5
+     * s.
+     */
     close(): void
 
     on<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
@@ -860,7 +863,7 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_REFUSED'
     /** There was no answer in time. */
     | 'ERR_SMOKESIGNAL_TIMED_OUT'
-    /** What answers at the address is not a node of this network. */
+    /** The program at the address is not a node of this network. */
     | 'ERR_SMOKESIGNAL_HANDSHAKE'
     /** The other node has another network secret, or only one of the two has one. */
     | 'ERR_SMOKESIGNAL_WRONG_SECRET'

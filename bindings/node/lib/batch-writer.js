@@ -21,7 +21,7 @@ const BATCH_MESSAGES = 1024
 /** What is written before other work gets a turn. */
 const BURST_BYTES = 4 * 1024 * 1024
 const BURST_MESSAGES = 16 * 1024
-/** What a queued chunk counts for beyond its bytes. */
+/** The bytes that a queued chunk counts for beyond its own. */
 const ENTRY_OVERHEAD = 128
 /**
  * Empty batches that are kept for the next writer; further ones are left to the garbage collector.

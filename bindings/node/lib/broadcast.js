@@ -63,7 +63,7 @@ class Broadcast extends ChunkDuplex {
     this._messages?.nodeStarted()
   }
 
-  /** Called when the node has stopped. What has arrived can still be read. */
+  /** Called when the node has stopped. Messages that have arrived can still be read. */
   _nodeStopped() {
     unregister(this._number)
     this._messages?.nodeStopped()

@@ -81,7 +81,7 @@ class Channel {
     if (this.source === undefined) this.release()
   }
 
-  /** Stops reading. What was taken is still sent. */
+  /** Stops reading. Messages that were taken are still sent. */
   close() {
     if (this.source === undefined) return
     this.source.close()

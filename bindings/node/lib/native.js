@@ -35,7 +35,7 @@ function load(platform) {
 function notFound(platform, cause) {
   const parts = [`smokesignal-p2p has no native half for ${platform} here.`]
   if (cause !== undefined) {
-    const likely = 'was npm told to leave out optional dependencies?'
+    const likely = 'was it left out with the optional dependencies (npm --omit=optional)?'
     parts.push(`Its package smokesignal-p2p-${platform} is missing: ${likely}`)
   }
   parts.push(

@@ -2,12 +2,12 @@
 /**
  * Dispatches wakeups of the native half to JavaScript handlers.
  *
- * Whatever can become ready later (an operation, a stream, a reader) owns a number, and a handler
- * is registered for that number here. When the library wakes one of its futures, the number goes
- * into the native wake queue. Only the first number in an empty queue causes a call into
- * JavaScript; that call drains the queue and runs the handlers. A burst therefore costs one call,
- * however many streams and nodes it concerns. After `ROUNDS` rounds the dispatcher yields to timers
- * and sockets and goes on in the next turn of the event loop.
+ * Everything that can become ready later (an operation, a stream, a reader) has a number, and a
+ * handler for that number, which is registered here. When the library wakes one of its futures, the
+ * number goes into the native wake queue. Only the first number in an empty queue causes a call
+ * into JavaScript; that call drains the queue and runs the handlers. A burst therefore costs one
+ * call, however many streams and nodes it concerns. After `ROUNDS` rounds the dispatcher yields to
+ * timers and sockets and goes on in the next turn of the event loop.
  */
 const native = require('./native')
 

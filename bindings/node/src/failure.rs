@@ -17,7 +17,7 @@ use smokesignal::{
 #[napi(object)]
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// Without its prefix `ERR_SMOKESIGNAL_`.
+    /// The code, which `lib/errors.js` prefixes with `ERR_SMOKESIGNAL_`.
     pub code: String,
     pub message: String,
     /// Whether a value is out of range, which makes it a `RangeError`.

@@ -26,7 +26,7 @@ const MAX_LINES: usize = 1024;
 /// A log line.
 #[napi(object)]
 pub struct NativeLine {
-    /// From `trace` to `error`.
+    /// One of `trace`, `debug`, `info`, `warn` and `error`.
     pub level: String,
     pub text: String,
 }

@@ -32,9 +32,9 @@ pub struct NativeOptions {
     pub min_peers: u32,
     /// `None` means no limit.
     pub max_peers: Option<u32>,
-    /// In milliseconds.
+    /// How long a peer may be silent, in milliseconds.
     pub ping_timeout: f64,
-    /// In bytes.
+    /// The largest message, in bytes.
     pub max_message: Option<f64>,
     pub key_file: Option<String>,
     pub network_secret: Option<Uint8Array>,

@@ -1,7 +1,7 @@
 //! One operation that takes time, such as a start or the opening of a stream.
 //!
 //! JavaScript polls it whenever its number is due (`lib/operation.js`), and cancels it by dropping
-//! the future. What a finished operation has produced is taken from it once.
+//! the future. The product of a finished operation is taken from it once.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -2,9 +2,9 @@
 /**
  * The adapter of one namespace of one `io` object.
  *
- * ClusterAdapterWithHeartbeat of socket.io-adapter knows what servers have to tell each other: it
- * calls `doPublish` and `doPublishResponse`, and expects `onMessage` and `onResponse`. This class
- * encodes, decodes and checks these messages (wire.js) and exchanges them through the node
+ * ClusterAdapterWithHeartbeat of socket.io-adapter knows which messages servers have to exchange:
+ * it calls `doPublish` and `doPublishResponse`, and expects `onMessage` and `onResponse`. This
+ * class encodes, decodes and checks these messages (wire.js) and exchanges them through the node
  * (bus.js). It adds what socket.io leaves open: connection state recovery across servers
  * (recovery.js, sessions.js), actions on its own clients that take effect immediately, as without
  * an adapter, and timeouts that can be chosen.

@@ -20,7 +20,7 @@
  *   session.
  * - A server that is closed hands the sessions of its absent clients over to all others, as far as
  *   these clients got everything it wrote to them. The first server that restores such a session
- *   tells the others.
+ *   informs the others.
  * - A server looks up what a client missed in the same step in which the client begins to receive
  *   events. Nothing falls between the two and nothing comes twice, however long a middleware took.
  *
@@ -84,7 +84,7 @@ class Recovery {
   received(uid, number, heartbeat) {
     const writer = this.writers.get(uid)
     if (writer === undefined) {
-      // A new writer. What it published before is not expected here.
+      // A new writer. Its earlier messages are not expected here.
       this.#writer(uid, number, heartbeat ? number + 1 : number)
     } else {
       const next = heartbeat ? number : number - 1

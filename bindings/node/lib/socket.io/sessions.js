@@ -6,7 +6,7 @@
  * The server where a client comes back asks the server that issued its offset. That one answers
  * with the restore plan, or with the server that the client has moved to since, which is asked
  * next. A server that is closed publishes the sessions of its absent clients instead, and the first
- * server that restores one of those tells the others to forget it.
+ * server that restores one of those makes the others forget it.
  */
 const { Type, encodePublished, offsetTag, readOffset, tagOf, writeOffset } = require('./wire')
 

@@ -86,7 +86,7 @@ class Writer {
     return bytes
   }
 
-  /** Makes the writer available again. What was written is lost. */
+  /** Makes the writer available again. The values that were written are lost. */
   release() {
     this.length = 0
     this.values = 0

@@ -579,7 +579,7 @@ test('a stalled local reader blocks no other node, and gets a gap', async (t) =>
   const c = await started(t, {}, a)
   await until(() => c.connected, [c, 'connect'])
   await eventually(() => [a, b, c].every((node) => node.size === 3))
-  // The stream of b is not read, but its events are listened to.
+  // Nobody reads the stream of b, but it has listeners for its events.
   b.broadcast.pause()
   const gaps = []
   b.broadcast.on('gap', (gap) => gaps.push(gap))
