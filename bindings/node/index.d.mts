@@ -1,5 +1,16 @@
 /** The types for `import`: the same as for `require`. */
-export { createNode, localIp, Identity, MemoryNetwork, Node, Peerlist, Peer, Broadcast, NodeStream, default } from './index.js'
+export {
+  createNode,
+  localIp,
+  Identity,
+  MemoryNetwork,
+  Node,
+  Peerlist,
+  Peer,
+  Broadcast,
+  NodeStream,
+  default
+} from './index.js'
 export type {
   Abortable,
   Answer,

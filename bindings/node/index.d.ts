@@ -585,7 +585,10 @@ declare namespace smokesignal {
     addListener<E extends keyof NodeEvents>(event: E, listener: (...args: NodeEvents[E]) => void): this
     removeListener<E extends keyof NodeEvents>(event: E, listener: (...args: NodeEvents[E]) => void): this
     prependListener<E extends keyof NodeEvents>(event: E, listener: (...args: NodeEvents[E]) => void): this
-    prependOnceListener<E extends keyof NodeEvents>(event: E, listener: (...args: NodeEvents[E]) => void): this
+    prependOnceListener<E extends keyof NodeEvents>(
+      event: E,
+      listener: (...args: NodeEvents[E]) => void
+    ): this
     emit<E extends keyof NodeEvents>(event: E, ...args: NodeEvents[E]): boolean
   }
 
@@ -622,10 +625,22 @@ declare namespace smokesignal {
     on<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
     once<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
     off<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
-    addListener<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
-    removeListener<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
-    prependListener<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
-    prependOnceListener<E extends keyof PeerlistEvents>(event: E, listener: (...args: PeerlistEvents[E]) => void): this
+    addListener<E extends keyof PeerlistEvents>(
+      event: E,
+      listener: (...args: PeerlistEvents[E]) => void
+    ): this
+    removeListener<E extends keyof PeerlistEvents>(
+      event: E,
+      listener: (...args: PeerlistEvents[E]) => void
+    ): this
+    prependListener<E extends keyof PeerlistEvents>(
+      event: E,
+      listener: (...args: PeerlistEvents[E]) => void
+    ): this
+    prependOnceListener<E extends keyof PeerlistEvents>(
+      event: E,
+      listener: (...args: PeerlistEvents[E]) => void
+    ): this
     emit<E extends keyof PeerlistEvents>(event: E, ...args: PeerlistEvents[E]): boolean
   }
 
@@ -663,8 +678,14 @@ declare namespace smokesignal {
     off<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
     addListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
     removeListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
-    prependListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
-    prependOnceListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
+    prependListener<E extends keyof StreamEvents>(
+      event: E,
+      listener: (...args: StreamEvents[E]) => void
+    ): this
+    prependOnceListener<E extends keyof StreamEvents>(
+      event: E,
+      listener: (...args: StreamEvents[E]) => void
+    ): this
     emit<E extends keyof StreamEvents>(event: E, ...args: StreamEvents[E]): boolean
   }
 
@@ -698,8 +719,14 @@ declare namespace smokesignal {
     off<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
     addListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
     removeListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
-    prependListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
-    prependOnceListener<E extends keyof StreamEvents>(event: E, listener: (...args: StreamEvents[E]) => void): this
+    prependListener<E extends keyof StreamEvents>(
+      event: E,
+      listener: (...args: StreamEvents[E]) => void
+    ): this
+    prependOnceListener<E extends keyof StreamEvents>(
+      event: E,
+      listener: (...args: StreamEvents[E]) => void
+    ): this
     emit<E extends keyof StreamEvents>(event: E, ...args: StreamEvents[E]): boolean
   }
 
@@ -722,10 +749,22 @@ declare namespace smokesignal {
     on<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
     once<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
     off<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
-    addListener<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
-    removeListener<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
-    prependListener<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
-    prependOnceListener<E extends keyof BroadcastEvents>(event: E, listener: (...args: BroadcastEvents[E]) => void): this
+    addListener<E extends keyof BroadcastEvents>(
+      event: E,
+      listener: (...args: BroadcastEvents[E]) => void
+    ): this
+    removeListener<E extends keyof BroadcastEvents>(
+      event: E,
+      listener: (...args: BroadcastEvents[E]) => void
+    ): this
+    prependListener<E extends keyof BroadcastEvents>(
+      event: E,
+      listener: (...args: BroadcastEvents[E]) => void
+    ): this
+    prependOnceListener<E extends keyof BroadcastEvents>(
+      event: E,
+      listener: (...args: BroadcastEvents[E]) => void
+    ): this
     emit<E extends keyof BroadcastEvents>(event: E, ...args: BroadcastEvents[E]): boolean
   }
 

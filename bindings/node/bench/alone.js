@@ -9,7 +9,12 @@ const { MemoryNetwork, createNode } = require('..')
 async function main(size, count) {
   const transport = new MemoryNetwork()
   const writer = createNode({ address: '10.0.0.1', port: 1, transport })
-  const reader = createNode({ address: '10.0.0.2', port: 1, transport, seeds: [{ address: '10.0.0.1', port: 1 }] })
+  const reader = createNode({
+    address: '10.0.0.2',
+    port: 1,
+    transport,
+    seeds: [{ address: '10.0.0.1', port: 1 }]
+  })
   await writer.start()
   const connected = once(writer, 'connect')
   await reader.start()

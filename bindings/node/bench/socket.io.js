@@ -25,15 +25,15 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '3' },
     rates: { type: 'string', default: '200,500' },
     bytes: { type: 'string', default: '100' },
-    json: { type: 'boolean', default: false },
-  },
+    json: { type: 'boolean', default: false }
+  }
 })
 
 const RATES = options.rates.split(',').map(Number)
 
 async function main() {
   const redis = await startRedis()
-  const adapters = ['smokesignal', 'unsigned', ...redis ? ['redis'] : []]
+  const adapters = ['smokesignal', 'unsigned', ...(redis ? ['redis'] : [])]
   const results = []
   try {
     for (const servers of options.servers.split(',').map(Number)) {
@@ -60,9 +60,15 @@ async function measure({ adapter, servers, redis }) {
   const group = []
   try {
     for (let i = 0; i < servers; i += 1) {
-      const child = fork(path.join(__dirname, 'socket.io', 'server.js'), [JSON.stringify({
-        adapter, redis, servers, seed: group[0]?.nodePort, bytes: Number(options.bytes),
-      })])
+      const child = fork(path.join(__dirname, 'socket.io', 'server.js'), [
+        JSON.stringify({
+          adapter,
+          redis,
+          servers,
+          seed: group[0]?.nodePort,
+          bytes: Number(options.bytes)
+        })
+      ])
       const [{ nodePort }] = await once(child, 'message')
       group.push({ child, nodePort })
     }
@@ -80,15 +86,18 @@ async function measure({ adapter, servers, redis }) {
       await ask(emitter, { type: 'pace', seconds: Number(options.seconds), rate })
       const latencies = (await all(group.slice(1), { type: 'latencies' })).flatMap(({ values }) => values)
       latencies.sort((a, b) => a - b)
-      for (const part of [50, 99]) result[`p${part} at ${rate}/s`] = latencies[Math.floor(latencies.length * part / 100)]
+      for (const part of [50, 99])
+        result[`p${part} at ${rate}/s`] = latencies[Math.floor((latencies.length * part) / 100)]
     }
     return result
   } finally {
-    await Promise.all(group.map(async ({ child }) => {
-      if (child.exitCode !== null || child.signalCode !== null) return
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    }))
+    await Promise.all(
+      group.map(async ({ child }) => {
+        if (child.exitCode !== null || child.signalCode !== null) return
+        child.kill('SIGKILL')
+        await once(child, 'exit')
+      })
+    )
   }
 }
 
@@ -112,27 +121,40 @@ function all(group, question) {
 }
 
 function medians(rounds) {
-  return Object.fromEntries(Object.keys(rounds[0]).map((name) => {
-    const values = rounds.map((round) => round[name]).sort((a, b) => a - b)
-    return [name, values[Math.floor(values.length / 2)]]
-  }))
+  return Object.fromEntries(
+    Object.keys(rounds[0]).map((name) => {
+      const values = rounds.map((round) => round[name]).sort((a, b) => a - b)
+      return [name, values[Math.floor(values.length / 2)]]
+    })
+  )
 }
 
 function print({ servers, adapter, perSecond, ...latencies }) {
   const words = Object.entries(latencies).map(([name, value]) => `${name} ${value.toFixed(2)} ms`)
-  console.log([`${servers} servers`, adapter.padEnd(11), `${Math.round(perSecond)} messages/s`.padStart(18), ...words].join('  '))
+  console.log(
+    [
+      `${servers} servers`,
+      adapter.padEnd(11),
+      `${Math.round(perSecond)} messages/s`.padStart(18),
+      ...words
+    ].join('  ')
+  )
 }
 
 /** Starts a Redis for this benchmark. Without one, prints why. */
 async function startRedis() {
   if (spawnSync('redis-server', ['--version']).error) {
-    console.error('There is no redis-server: only smokesignal is measured (Debian: apt-get install -y redis-server).')
+    console.error(
+      'There is no redis-server: only smokesignal is measured (Debian: apt-get install -y redis-server).'
+    )
     return undefined
   }
   const port = await freePort()
-  const child = spawn('redis-server', [
-    '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no',
-  ], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(
+    'redis-server',
+    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
+    { stdio: ['ignore', 'pipe', 'inherit'] }
+  )
   child.on('error', (error) => console.error(error.message))
   for await (const text of child.stdout) {
     if (String(text).includes('Ready to accept connections')) break

@@ -66,7 +66,10 @@ class NodeEvents {
   #reconcile() {
     const { peers } = this.node
     const present = this.native.peers()
-    peers.dump().filter((id) => !present.includes(id)).forEach((id) => this.#peerRemoved(id))
+    peers
+      .dump()
+      .filter((id) => !present.includes(id))
+      .forEach((id) => this.#peerRemoved(id))
     for (const id of present.filter((id) => !peers.inList(id))) {
       const number = reserve()
       const stream = this.native.peer(id, wakeQueue, number)

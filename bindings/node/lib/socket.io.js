@@ -26,7 +26,7 @@ const { coded, optionRange, optionType } = require('./errors')
 const DEFAULTS = {
   heartbeatInterval: 5000,
   heartbeatTimeout: 10_000,
-  requestTimeout: 5000,
+  requestTimeout: 5000
 }
 
 /** The longest delay that a timer of Node.js accepts, in ms. */
@@ -77,8 +77,11 @@ function checkOptions(options) {
   if (checked.heartbeatTimeout <= checked.heartbeatInterval) {
     const { heartbeatInterval } = checked
     const expected = `longer than heartbeatInterval (${heartbeatInterval}), such as ${2 * heartbeatInterval}`
-    throw optionRange('heartbeatTimeout', `${expected}, else each server takes the others for gone`,
-      checked.heartbeatTimeout)
+    throw optionRange(
+      'heartbeatTimeout',
+      `${expected}, else each server takes the others for gone`,
+      checked.heartbeatTimeout
+    )
   }
   return checked
 }
@@ -93,7 +96,8 @@ function load() {
   }
   if (typeof found?.ClusterAdapterWithHeartbeat !== 'function') {
     const outcome = found ? 'found an older one' : 'did not find it'
-    const text = 'smokesignal-p2p/socket.io needs the package socket.io-adapter, 2.5.5 or later, '
+    const text =
+      'smokesignal-p2p/socket.io needs the package socket.io-adapter, 2.5.5 or later, '
       + `and ${outcome}: run "npm install socket.io@4 socket.io-adapter@2"`
     throw coded(new Error(text), 'SOCKET_IO_MISSING')
   }

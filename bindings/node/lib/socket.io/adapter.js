@@ -15,8 +15,16 @@ const { ClusterBus } = require('./bus')
 const { Recovery } = require('./recovery')
 const { Sessions } = require('./sessions')
 const {
-  Type, newTag, tagOf, nodeOf, uidOf, writeOffset,
-  encodePublished, encodeDirect, readPublished, readDirect,
+  Type,
+  newTag,
+  tagOf,
+  nodeOf,
+  uidOf,
+  writeOffset,
+  encodePublished,
+  encodeDirect,
+  readPublished,
+  readDirect
 } = require('./wire')
 
 const { Adapter, ClusterAdapterWithHeartbeat } = adapters
@@ -98,7 +106,9 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
       // One heartbeat answers all servers that have introduced themselves in this turn.
       if (heartbeat && this.heartbeatSent) return undefined
       this.heartbeatSent = true
-      setImmediate(() => { this.heartbeatSent = false })
+      setImmediate(() => {
+        this.heartbeatSent = false
+      })
     } else {
       this.number++
       this.recovery?.published(this.number)
@@ -118,7 +128,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   /** Counts a publish that the other servers do not get, logs it, and emits `error`. */
   publishDropped(cause) {
     this.dropped++
-    const text = `A publish is dropped for the other servers: ${cause.message}. Publish less at a time, `
+    const text =
+      `A publish is dropped for the other servers: ${cause.message}. Publish less at a time, `
       + 'or smaller messages; where no other server is reached, look at the seeds of the node.'
     const error = coded(new Error(text, { cause }), 'SOCKET_IO_DROPPED')
     this.bus.warn('dropped', `socket.io: ${error.message}`)
@@ -163,8 +174,9 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     if (isRecoverable(message)) {
       // A copy, because the frame is part of a larger buffer that would stay in memory with it.
       const content = Buffer.from(bytes.subarray(message.content))
-      this.#deliver(uid, frame.number, message.data.opts, content, content.length,
-        (offset) => this.#handle(message, offset))
+      this.#deliver(uid, frame.number, message.data.opts, content, content.length, (offset) =>
+        this.#handle(message, offset)
+      )
     } else {
       this.#handle(message)
     }
@@ -230,7 +242,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
   broadcast(packet, opts) {
     if (opts.flags?.local) return Adapter.prototype.broadcast.call(this, packet, opts)
     const message = {
-      type: Type.BROADCAST, data: { packet, opts: encodeOptions(opts) },
+      type: Type.BROADCAST,
+      data: { packet, opts: encodeOptions(opts) }
     }
     const frame = this.#publishAsOwn(message)
     if (!frame || !this.recovery || !isRecoverable(message)) {
@@ -284,7 +297,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
       // expires.
       setTimeout(() => this.ackRequests.delete(requestId), opts.flags?.timeout).unref()
       this.publish({
-        type: Type.BROADCAST, data: { packet, requestId, opts: encodeOptions(opts) },
+        type: Type.BROADCAST,
+        data: { packet, requestId, opts: encodeOptions(opts) }
       })
     }
     Adapter.prototype.broadcastWithAck.call(this, packet, opts, clientCountCallback, ack)
@@ -316,7 +330,11 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     if (missingUids.size === 0) return ack(null, [])
     const requestId = newTag()
     const request = {
-      type: Type.SERVER_SIDE_EMIT, resolve: ack, missingUids, responses: [], timeout: undefined,
+      type: Type.SERVER_SIDE_EMIT,
+      resolve: ack,
+      missingUids,
+      responses: [],
+      timeout: undefined
     }
     request.timeout = setTimeout(() => {
       this.customRequests.delete(requestId)
@@ -324,7 +342,8 @@ class SmokesignalAdapter extends ClusterAdapterWithHeartbeat {
     }, this.requestTimeout)
     this.customRequests.set(requestId, request)
     this.publish({
-      type: Type.SERVER_SIDE_EMIT, data: { requestId, packet: packet.slice(0, -1) },
+      type: Type.SERVER_SIDE_EMIT,
+      data: { requestId, packet: packet.slice(0, -1) }
     })
   }
 
@@ -439,15 +458,17 @@ function isHeartbeat({ type }) {
  * itself keeps no others.
  */
 function isRecoverable({ type, data }) {
-  return type === Type.BROADCAST
+  return (
+    type === Type.BROADCAST
     && data.requestId === undefined
     && data.packet.type === EVENT
     && data.packet.id === undefined
     && data.opts.flags?.volatile === undefined
+  )
 }
 
 function encodeOptions({ rooms, except, flags }) {
-  return { rooms: [...rooms], except: [...except ?? []], flags }
+  return { rooms: [...rooms], except: [...(except ?? [])], flags }
 }
 
 module.exports = { SmokesignalAdapter }

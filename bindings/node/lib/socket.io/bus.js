@@ -12,7 +12,14 @@
 const { openChannel, wireId } = require('../channel')
 const { DirectStreams } = require('./direct-streams')
 const {
-  DecodeError, joinFrames, splitFrames, openPublished, openDirect, nodeOf, tagOf, uidOf,
+  DecodeError,
+  joinFrames,
+  splitFrames,
+  openPublished,
+  openDirect,
+  nodeOf,
+  tagOf,
+  uidOf
 } = require('./wire')
 
 /** The name of the channel and of the streams. */
@@ -34,7 +41,7 @@ class ClusterBus {
   /** Returns the bus of a node. */
   static of(node) {
     let bus = buses.get(node)
-    if (!bus) buses.set(node, bus = new ClusterBus(node))
+    if (!bus) buses.set(node, (bus = new ClusterBus(node)))
     return bus
   }
 
@@ -235,7 +242,7 @@ class ClusterBus {
         this.#decoding(this.id, () => this.#receiveDirectFrame(this.id, bytes))
         continue
       }
-      for (const sibling of [...this.namespaces.get(adapter.nsp.name) ?? []]) {
+      for (const sibling of [...(this.namespaces.get(adapter.nsp.name) ?? [])]) {
         if (sibling === adapter) continue
         this.#decoding(this.id, () => {
           const frame = openPublished(bytes)
@@ -248,9 +255,11 @@ class ClusterBus {
   // ---- Receiving ----
 
   #receiveChunk(from, chunk) {
-    this.#decoding(from, () => splitFrames(chunk, (bytes) => {
-      this.#decoding(from, () => this.#receiveFrame(from, bytes))
-    }))
+    this.#decoding(from, () =>
+      splitFrames(chunk, (bytes) => {
+        this.#decoding(from, () => this.#receiveFrame(from, bytes))
+      })
+    )
   }
 
   #receiveFrame(from, bytes) {
@@ -282,9 +291,11 @@ class ClusterBus {
 
   /** Called with what a node sent to this one alone. */
   receiveDirectChunk(from, chunk) {
-    this.#decoding(from, () => splitFrames(chunk, (bytes) => {
-      this.#decoding(from, () => this.#receiveDirectFrame(from, bytes))
-    }))
+    this.#decoding(from, () =>
+      splitFrames(chunk, (bytes) => {
+        this.#decoding(from, () => this.#receiveDirectFrame(from, bytes))
+      })
+    )
   }
 
   #receiveDirectFrame(from, bytes) {
@@ -310,7 +321,9 @@ class ClusterBus {
         this.malformed++
         this.warn('malformed', `socket.io: node ${from} sent what cannot be decoded: ${error.message}`)
       } else {
-        process.nextTick(() => { throw error })
+        process.nextTick(() => {
+          throw error
+        })
       }
     }
   }

@@ -148,7 +148,7 @@ class Recovery {
       goneAt: undefined,
       /** Its entries in the log, and the last number that has left the log. */
       entries: new NumberedQueue(),
-      evicted: 0,
+      evicted: 0
     }
     this.writers.set(uid, writer)
     return writer
@@ -172,7 +172,7 @@ class Recovery {
       /** When it joined and left rooms: `{ after, room, joined }`, in order of the position. */
       changes: [],
       /** Changes up to this position are forgotten. */
-      changesFrom: 0,
+      changesFrom: 0
     }
     for (const room of rooms) client.rooms.add(room)
     this.clients.set(sid, client)
@@ -225,7 +225,7 @@ class Recovery {
       client,
       end: this.log.end,
       ...this.#seen(),
-      at: Date.now(),
+      at: Date.now()
     })
   }
 
@@ -454,8 +454,10 @@ class Recovery {
 
 /** Returns whether a client in these rooms receives a broadcast. */
 function concerns({ rooms, except }, current) {
-  return (rooms.length === 0 || rooms.some((room) => current.has(room)))
+  return (
+    (rooms.length === 0 || rooms.some((room) => current.has(room)))
     && !except.some((room) => current.has(room))
+  )
 }
 
 /** Removes the oldest item of a map that has too many. */

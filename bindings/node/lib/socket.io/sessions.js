@@ -66,7 +66,7 @@ class Sessions {
 
   /** Asks the server that issued the offset, and then those that the client has moved to since. */
   async #takeFromOthers(pid, offset, deadline) {
-    let uid = this.recovery.moved.get(pid)?.uid ?? await this.#issuerOf(offset, deadline)
+    let uid = this.recovery.moved.get(pid)?.uid ?? (await this.#issuerOf(offset, deadline))
     for (let moves = 0; uid !== undefined && moves < MAX_MOVES; moves++) {
       const response = await this.#request(uid, { pid, offset }, deadline)
       if (response?.session) {
@@ -92,7 +92,9 @@ class Sessions {
         this.recovery.waiting.delete(again)
         resolve(find())
       }
-      const again = () => { if (find()) finish() }
+      const again = () => {
+        if (find()) finish()
+      }
       const timer = setTimeout(finish, latest - Date.now())
       this.recovery.waiting.add(again)
     })
@@ -160,7 +162,12 @@ class Sessions {
     for (const { seen, gone, sessions } of groups) {
       for (const { age, ...session } of sessions) {
         this.recovery.keepPlan({
-          ...session, seen, gone, resend: new Map(), at: Date.now() - age, handedOver: true,
+          ...session,
+          seen,
+          gone,
+          resend: new Map(),
+          at: Date.now() - age,
+          handedOver: true
         })
       }
     }

@@ -51,8 +51,18 @@ const ARRAY_BUFFER = 14
 const VIEW = 15
 
 const VIEWS = [
-  Uint8Array, Int8Array, Uint8ClampedArray, Uint16Array, Int16Array, Uint32Array, Int32Array,
-  Float32Array, Float64Array, BigUint64Array, BigInt64Array, DataView,
+  Uint8Array,
+  Int8Array,
+  Uint8ClampedArray,
+  Uint16Array,
+  Int16Array,
+  Uint32Array,
+  Int32Array,
+  Float32Array,
+  Float64Array,
+  BigUint64Array,
+  BigInt64Array,
+  DataView
 ]
 
 /** Bytes that cannot be decoded. */
@@ -156,14 +166,19 @@ class Writer {
       throw new RangeError(`a message has more than ${MAX_VALUES} values; send it in parts, or as one Buffer`)
     }
     switch (typeof value) {
-      case 'string': return this.string(value)
-      case 'number': return this.number(value)
-      case 'boolean': return this.byte(value ? TRUE : FALSE)
+      case 'string':
+        return this.string(value)
+      case 'number':
+        return this.number(value)
+      case 'boolean':
+        return this.byte(value ? TRUE : FALSE)
       case 'bigint':
         this.byte(BIGINT)
         return this.text(value.toString(16))
-      case 'object': return value === null ? this.byte(NULL) : this.object(value)
-      default: return this.byte(UNDEFINED)
+      case 'object':
+        return value === null ? this.byte(NULL) : this.object(value)
+      default:
+        return this.byte(UNDEFINED)
     }
   }
 
@@ -370,26 +385,42 @@ class Reader {
       return this.object(tag & 0x1f)
     }
     switch (tag) {
-      case UNDEFINED: return undefined
-      case NULL: return null
-      case FALSE: return false
-      case TRUE: return true
+      case UNDEFINED:
+        return undefined
+      case NULL:
+        return null
+      case FALSE:
+        return false
+      case TRUE:
+        return true
       case INT: {
         const value = this.varint()
         return value % 2 === 0 ? value / 2 : -(value + 1) / 2
       }
-      case DOUBLE: return this.double()
-      case STRING: return this.text()
-      case BUFFER: return Buffer.from(this.bytes())
-      case ARRAY: return this.array(this.varint())
-      case OBJECT: return this.object(this.varint())
-      case DATE: return new Date(this.double())
-      case BIGINT: return this.bigint()
-      case MAP: return this.map(this.items(this.varint(), 2))
-      case SET: return this.set(this.items(this.varint(), 1))
-      case ARRAY_BUFFER: return own(this.bytes())
-      case VIEW: return this.view()
-      default: throw new DecodeError(`value kind ${tag} is unknown`)
+      case DOUBLE:
+        return this.double()
+      case STRING:
+        return this.text()
+      case BUFFER:
+        return Buffer.from(this.bytes())
+      case ARRAY:
+        return this.array(this.varint())
+      case OBJECT:
+        return this.object(this.varint())
+      case DATE:
+        return new Date(this.double())
+      case BIGINT:
+        return this.bigint()
+      case MAP:
+        return this.map(this.items(this.varint(), 2))
+      case SET:
+        return this.set(this.items(this.varint(), 1))
+      case ARRAY_BUFFER:
+        return own(this.bytes())
+      case VIEW:
+        return this.view()
+      default:
+        throw new DecodeError(`value kind ${tag} is unknown`)
     }
   }
 
@@ -415,7 +446,10 @@ class Reader {
       if (key === '__proto__') {
         // An assignment would set the prototype of the object.
         Object.defineProperty(object, key, {
-          value, writable: true, enumerable: true, configurable: true,
+          value,
+          writable: true,
+          enumerable: true,
+          configurable: true
         })
       } else {
         object[key] = value

@@ -42,7 +42,7 @@ const Type = {
   RESTORE_RESPONSE: 65,
   /** The sessions of a closing server, and the news that one of them was restored. */
   SESSIONS: 66,
-  TAKEN: 67,
+  TAKEN: 67
 }
 
 /** Events of a namespace that only socket.io itself may emit. */
@@ -50,7 +50,7 @@ const RESERVED = new Set(['connect', 'connection', 'new_namespace'])
 
 /** Returns a tag for a new server. */
 function newTag() {
-  return randomBytes(TAG * 6 / 8).toString('base64url')
+  return randomBytes((TAG * 6) / 8).toString('base64url')
 }
 
 /** Returns the uid of a server from the id of its node and its own tag. */
@@ -174,7 +174,7 @@ function openPublished(frame) {
     tag: readTag(reader),
     number: reader.varint(),
     nsp: reader.text(),
-    reader,
+    reader
   }
 }
 
@@ -186,7 +186,7 @@ function openDirect(frame) {
     tag: readTag(reader),
     to: readTag(reader),
     nsp: reader.text(),
-    reader,
+    reader
   }
 }
 
@@ -258,7 +258,7 @@ function readBroadcast(message, reader) {
   message.data = {
     packet: { type: packetType, data },
     requestId,
-    opts: readOptions({ rooms, except, flags }),
+    opts: readOptions({ rooms, except, flags })
   }
   if (id !== undefined) message.data.packet.id = id
   return message
@@ -381,8 +381,22 @@ function check(condition, expected) {
 }
 
 module.exports = {
-  Type, DecodeError,
-  newTag, uidOf, nodeOf, tagOf, writeOffset, offsetTag, readOffset,
-  encodePublished, encodeDirect, joinFrames, splitFrames,
-  openPublished, openDirect, readPublished, readDirect, readContent,
+  Type,
+  DecodeError,
+  newTag,
+  uidOf,
+  nodeOf,
+  tagOf,
+  writeOffset,
+  offsetTag,
+  readOffset,
+  encodePublished,
+  encodeDirect,
+  joinFrames,
+  splitFrames,
+  openPublished,
+  openDirect,
+  readPublished,
+  readDirect,
+  readContent
 }

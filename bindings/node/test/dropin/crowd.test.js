@@ -8,7 +8,7 @@ const { test } = require('node:test')
 const split = require('split2')
 const { eventually, network } = require('../helpers')
 
-test('ten nodes write lines of JSON at the same time: each line arrives once, in its writer\'s order, whole and without an echo', async (t) => {
+test("ten nodes write lines of JSON at the same time: each line arrives once, in its writer's order, whole and without an echo", async (t) => {
   const LINES = 200
   const nodes = await network(t, 10)
   await eventually(() => nodes.every((node) => node.size === 10))
@@ -39,7 +39,9 @@ test('ten nodes write lines of JSON at the same time: each line arrives once, in
   await eventually(() => count >= expected)
   const order = Array.from({ length: LINES }, (_, n) => n)
   found.forEach((writers, reader) => {
-    writers.forEach((lines, writer) => assert.deepEqual(lines, reader === writer ? [] : order, `${writer} at ${reader}`))
+    writers.forEach((lines, writer) =>
+      assert.deepEqual(lines, reader === writer ? [] : order, `${writer} at ${reader}`)
+    )
   })
 })
 
@@ -47,10 +49,12 @@ test('identical messages all arrive: none is taken for a copy of another', async
   const nodes = await network(t, 5)
   await eventually(() => nodes.every((node) => node.size === 5))
   const counts = nodes.map(() => 0)
-  nodes.forEach((node, i) => node.broadcast.on('data', (chunk) => {
-    assert.equal(String(chunk), 'same')
-    counts[i] += 1
-  }))
+  nodes.forEach((node, i) =>
+    node.broadcast.on('data', (chunk) => {
+      assert.equal(String(chunk), 'same')
+      counts[i] += 1
+    })
+  )
   for (let i = 0; i < 100; i += 1) nodes.forEach((node) => node.broadcast.write('same'))
   await eventually(() => counts.every((count) => count >= 400))
   assert.deepEqual(counts, [400, 400, 400, 400, 400])

@@ -90,7 +90,10 @@ test('addPeer rejects what is not an address, with an error that names it', asyn
   const node = await started(t)
   const { port } = node.options
   const rejected = async (args, kind, text) => {
-    const error = await node.addPeer(...args).then(() => assert.fail('resolved'), (reason) => reason)
+    const error = await node.addPeer(...args).then(
+      () => assert.fail('resolved'),
+      (reason) => reason
+    )
     assert.ok(error instanceof kind, `${args}: ${error}`)
     assert.match(error.message, text)
     assert.match(error.code, /^ERR_SMOKESIGNAL_/)
@@ -116,7 +119,8 @@ test('operations on a node that is not running reject with a code, before start(
   const { port } = b.options
   await a.stop()
   const fresh = createNode(ADDRESS)
-  const rejects = (promise) => soon(assert.rejects(promise, { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start/ }))
+  const rejects = (promise) =>
+    soon(assert.rejects(promise, { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start/ }))
   for (const node of [a, fresh]) {
     await rejects(node.addPeer('127.0.0.1', port))
     await rejects(node.open(b.id, 'name'))
@@ -138,7 +142,11 @@ test('the arguments of the other methods are checked', async (t) => {
   await rejects(a.open(b.id, 'x'.repeat(256)), { name: 'RangeError', message: /"name"/ })
   await rejects(a.send(13), { name: 'TypeError', message: /"data".*string/ })
   await rejects(a.send(), { name: 'TypeError' })
-  await rejects(a.send(Buffer.alloc(16 * 1024 * 1024 + 1)), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_TOO_LARGE', message: /16777216/ })
+  await rejects(a.send(Buffer.alloc(16 * 1024 * 1024 + 1)), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_TOO_LARGE',
+    message: /16777216/
+  })
   assert.throws(() => a.accept(13), { name: 'TypeError', message: /"name"/ })
   assert.throws(() => a.accept(''), { name: 'RangeError' })
   assert.throws(() => a.ask({}), { name: 'TypeError' })
@@ -146,7 +154,9 @@ test('the arguments of the other methods are checked', async (t) => {
   assert.throws(() => a.ask('x', { timeout: -1 }), { name: 'RangeError', message: /"timeout"/ })
   assert.throws(() => a.answer(), { name: 'TypeError', message: /"handler"/ })
   assert.throws(() => Identity.fromSeed(Buffer.alloc(31)), { name: 'RangeError', message: /32/ })
-  assert.throws(() => Identity.load(path.join(os.tmpdir(), 'no', 'such', 'file')), { code: /^ERR_SMOKESIGNAL_/ })
+  assert.throws(() => Identity.load(path.join(os.tmpdir(), 'no', 'such', 'file')), {
+    code: /^ERR_SMOKESIGNAL_/
+  })
 })
 
 test('a port in use is the event error once, or a rejection if it is awaited, with the cause', async (t) => {
@@ -204,7 +214,10 @@ test('messages(), accept(), replies() and ask() end with stop(), and work again 
   const open = [a.messages(), a.accept('name'), a.replies(), a.ask('anybody?', { timeout: 60_000 })]
   const over = Promise.all(open.map((iteration) => iteration.next()))
   await a.stop()
-  assert.deepEqual(await soon(over, 'the end of all'), open.map(() => ({ value: undefined, done: true })))
+  assert.deepEqual(
+    await soon(over, 'the end of all'),
+    open.map(() => ({ value: undefined, done: true }))
+  )
   await a.start()
   if (!a.connected) await soon(Promise.race([once(a, 'connect'), a.addPeer('127.0.0.1', b.options.port)]))
   const messages = a.messages()

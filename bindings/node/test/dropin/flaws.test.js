@@ -27,7 +27,9 @@ test('a chunk that is written to a Peer within add arrives', async (t) => {
   const b = createNode({ address: '127.0.0.1', seeds: seedsOf(a) })
   t.after(() => b.stop())
   b.peers.on('add', (peer) => peer.write('hello from add'))
-  const arrived = soon(new Promise((resolve) => a.peers.on('add', (peer) => peer.on('data', (chunk) => resolve(String(chunk))))))
+  const arrived = soon(
+    new Promise((resolve) => a.peers.on('add', (peer) => peer.on('data', (chunk) => resolve(String(chunk)))))
+  )
   b.start()
   assert.equal(await arrived, 'hello from add')
 })
@@ -74,10 +76,7 @@ test('a full network lets a newcomer in', async (t) => {
   // In 0.2.x every node refused, and the newcomer stayed alone.
   const options = { minPeerNo: 2, maxPeerNo: 2 }
   const nodes = await network(t, 3, options)
-  await until(
-    () => nodes.every((node) => node.peers.isFull()),
-    ...nodes.map((node) => [node.peers, 'add'])
-  )
+  await until(() => nodes.every((node) => node.peers.isFull()), ...nodes.map((node) => [node.peers, 'add']))
   const newcomer = await started(t, options, nodes[0])
   await until(() => newcomer.connected, [newcomer, 'connect'])
   const heard = Promise.all(nodes.map((node) => chunks(node.broadcast, 1)))
@@ -95,7 +94,12 @@ test('two nodes that dial each other at the same time end up with one link, and 
     ])
     assert.deepEqual([a.peers.dump(), b.peers.dump()], [[b.id], [a.id]])
     assert.deepEqual(peers, [a.peers.list[0], b.peers.list[0]])
-    const heard = Promise.all([chunks(peers[0], 1), chunks(peers[1], 1), chunks(a.broadcast, 1), chunks(b.broadcast, 1)])
+    const heard = Promise.all([
+      chunks(peers[0], 1),
+      chunks(peers[1], 1),
+      chunks(a.broadcast, 1),
+      chunks(b.broadcast, 1)
+    ])
     peers[0].write('to b')
     peers[1].write('to a')
     a.broadcast.write('all of a')
@@ -118,7 +122,12 @@ test('five nodes that start at the same time, each with all five as seeds, becom
   const heard = Promise.all(nodes.map((node) => chunks(node.broadcast, 4)))
   nodes.forEach((node, i) => node.broadcast.write(`I am ${i}`))
   const all = await heard
-  all.forEach((lines, i) => assert.deepEqual(lines.sort(), [0, 1, 2, 3, 4].filter((n) => n !== i).map((n) => `I am ${n}`)))
+  all.forEach((lines, i) =>
+    assert.deepEqual(
+      lines.sort(),
+      [0, 1, 2, 3, 4].filter((n) => n !== i).map((n) => `I am ${n}`)
+    )
+  )
 })
 
 /**
@@ -132,7 +141,8 @@ async function attack(port, bytes) {
   socket.write(bytes)
   socket.end()
   socket.resume()
-  if (!socket.destroyed) await soon(new Promise((resolve) => socket.once('close', resolve)), 'the end of a hostile connection')
+  if (!socket.destroyed)
+    await soon(new Promise((resolve) => socket.once('close', resolve)), 'the end of a hostile connection')
 }
 
 test('hostile lines neither crash a node nor interrupt it', async (t) => {

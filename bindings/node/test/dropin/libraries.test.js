@@ -53,12 +53,16 @@ both('rpc-stream calls functions of the other end', async (one, other) => {
   const client = rpc()
   client.pipe(other).pipe(client)
   const remote = client.wrap(['hello', 'fail'])
-  const call = (name, ...args) => soon(new Promise((resolve) => remote[name](...args, (...result) => resolve(result))), name)
+  const call = (name, ...args) =>
+    soon(new Promise((resolve) => remote[name](...args, (...result) => resolve(result))), name)
   assert.deepEqual(await call('hello', 'wörld'), [null, 'hello, wörld'])
   assert.equal((await call('hello', LONG))[1], `hello, ${LONG}`)
   assert.equal((await call('fail'))[0].message, 'no')
   const many = await Promise.all(Array.from({ length: 500 }, (_, i) => call('hello', i)))
-  assert.deepEqual(many.map(([, text]) => text), Array.from({ length: 500 }, (_, i) => `hello, ${i}`))
+  assert.deepEqual(
+    many.map(([, text]) => text),
+    Array.from({ length: 500 }, (_, i) => `hello, ${i}`)
+  )
 })
 
 both('dnode calls functions, and functions that were passed as arguments', async (one, other) => {
@@ -77,9 +81,11 @@ both('through, split2 and duplexify work in a chain', async (one, other) => {
   const lines = []
   other
     .pipe(split())
-    .pipe(through(function (line) {
-      this.queue(`${line}!\n`)
-    }))
+    .pipe(
+      through(function (line) {
+        this.queue(`${line}!\n`)
+      })
+    )
     .pipe(split())
     .on('data', (line) => lines.push(line))
   const source = new PassThrough()
@@ -112,40 +118,45 @@ both('a message of 200 kB and one of 5 MB arrive whole', async (one, other) => {
   }
 })
 
-both('20 000 lines through a pipeline to a slow reader all arrive in order, and the writer has to wait', async (one, other) => {
-  const COUNT = 20_000
-  const padding = 'ü'.repeat(100)
-  let held = 0
-  const drains = () => (held += 1)
-  one.on('drain', drains)
-  const lines = Readable.from(
-    (function* () {
-      for (let i = 0; i < COUNT; i += 1) yield `${i} ${padding}\n`
-    })(),
-    { objectMode: false }
-  )
-  let next = 0
-  let stalls = 0
-  const slow = new Writable({
-    highWaterMark: 16,
-    objectMode: true,
-    write(line, encoding, callback) {
-      assert.equal(line, `${next} ${padding}`)
-      next += 1
-      if (next % 5000 !== 0) return next % 50 === 0 ? setImmediate(callback) : callback()
-      // Stalls once, for longer than anything that only waits for a turn of the event loop.
-      stalls += 1
-      setTimeout(callback, 100)
-    }
-  })
-  const reading = new Promise((resolve, reject) => pipelineWithCallback(other, split(), slow, (error) => (next === COUNT ? resolve() : reject(error))))
-  await soon(pipeline(lines, one), 'the writing pipeline')
-  await eventually(() => next === COUNT)
-  other.destroy()
-  await soon(reading, 'the reading pipeline')
-  assert.equal(stalls, 4)
-  assert.ok(held > 0, 'nobody had to wait')
-})
+both(
+  '20 000 lines through a pipeline to a slow reader all arrive in order, and the writer has to wait',
+  async (one, other) => {
+    const COUNT = 20_000
+    const padding = 'ü'.repeat(100)
+    let held = 0
+    const drains = () => (held += 1)
+    one.on('drain', drains)
+    const lines = Readable.from(
+      (function* () {
+        for (let i = 0; i < COUNT; i += 1) yield `${i} ${padding}\n`
+      })(),
+      { objectMode: false }
+    )
+    let next = 0
+    let stalls = 0
+    const slow = new Writable({
+      highWaterMark: 16,
+      objectMode: true,
+      write(line, encoding, callback) {
+        assert.equal(line, `${next} ${padding}`)
+        next += 1
+        if (next % 5000 !== 0) return next % 50 === 0 ? setImmediate(callback) : callback()
+        // Stalls once, for longer than anything that only waits for a turn of the event loop.
+        stalls += 1
+        setTimeout(callback, 100)
+      }
+    })
+    const reading = new Promise((resolve, reject) =>
+      pipelineWithCallback(other, split(), slow, (error) => (next === COUNT ? resolve() : reject(error)))
+    )
+    await soon(pipeline(lines, one), 'the writing pipeline')
+    await eventually(() => next === COUNT)
+    other.destroy()
+    await soon(reading, 'the reading pipeline')
+    assert.equal(stalls, 4)
+    assert.ok(held > 0, 'nobody had to wait')
+  }
+)
 
 both('async iteration over lines works, and an async generator in a pipeline', async (one, other) => {
   const found = []
@@ -162,7 +173,10 @@ both('async iteration over lines works, and an async generator in a pipeline', a
     )
   )
   await soon(reading)
-  assert.deepEqual(found, Array.from({ length: 100 }, (_, i) => `Zeile ${i} – ü`))
+  assert.deepEqual(
+    found,
+    Array.from({ length: 100 }, (_, i) => `Zeile ${i} – ü`)
+  )
 })
 
 both('a pipeline whose middle fails destroys both ends with the error', async (one, other) => {

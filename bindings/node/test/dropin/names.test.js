@@ -16,7 +16,8 @@ const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
 /** Records these events of a node and of its list of peers. */
 function noted(node) {
   const log = []
-  const note = (name) => (peer) => log.push({ name, peer, connected: node.connected, count: node.peers.list.length })
+  const note = (name) => (peer) =>
+    log.push({ name, peer, connected: node.connected, count: node.peers.list.length })
   for (const name of ['connect', 'disconnect', 'new peer']) node.on(name, note(name))
   for (const name of ['add', 'remove']) node.peers.on(name, note(name))
   return log
@@ -54,7 +55,14 @@ test('two nodes have different ids', () => {
 
 test('the options of a node are a copy of what was given, and null means the default', () => {
   const seeds = [{ address: '127.0.0.1', port: '13', name: 'first' }]
-  const given = { address: '127.0.0.1', port: '8495', seeds, minPeerNo: null, logger: null, pingTimeout: undefined }
+  const given = {
+    address: '127.0.0.1',
+    port: '8495',
+    seeds,
+    minPeerNo: null,
+    logger: null,
+    pingTimeout: undefined
+  }
   const node = createNode(given)
   assert.equal(node.options.port, 8495)
   assert.deepEqual(node.options.seeds, [{ address: '127.0.0.1', port: 13, name: 'first' }])
@@ -62,7 +70,14 @@ test('the options of a node are a copy of what was given, and null means the def
   assert.equal(node.options.pingTimeout, 3000)
   node.options.seeds.length = 0
   node.options.port = 1
-  assert.deepEqual(given, { address: '127.0.0.1', port: '8495', seeds, minPeerNo: null, logger: null, pingTimeout: undefined })
+  assert.deepEqual(given, {
+    address: '127.0.0.1',
+    port: '8495',
+    seeds,
+    minPeerNo: null,
+    logger: null,
+    pingTimeout: undefined
+  })
   assert.equal(seeds.length, 1)
 })
 
@@ -82,14 +97,20 @@ test('localIp finds the address in a subnet, with a mask of either kind', () => 
   assert.equal(localIp('127.0.0.1/255.0.0.0'), '127.0.0.1')
   assert.equal(localIp('127.0.0.0/8'), '127.0.0.1')
   assert.equal(localIp('127.0.0.1'), '127.0.0.1')
-  const addresses = Object.values(os.networkInterfaces()).flat().filter(({ family }) => family === 'IPv4')
+  const addresses = Object.values(os.networkInterfaces())
+    .flat()
+    .filter(({ family }) => family === 'IPv4')
   for (const { address } of addresses) assert.equal(localIp(`${address}/32`), address)
 })
 
 test('localIp fails if no address fits, and for a text that is not a subnet', () => {
   assert.throws(() => localIp('203.0.113.0/24'), { name: 'Error', message: "Couldn't determine IP address" })
   for (const bad of ['', 'nonsense', '300.1.1.1/8', '10.0.0.0/33', '10.0.0.0/x', '10.0.0.0/255.0.255.0']) {
-    assert.throws(() => localIp(bad), (error) => error instanceof Error && error.message !== "Couldn't determine IP address", bad)
+    assert.throws(
+      () => localIp(bad),
+      (error) => error instanceof Error && error.message !== "Couldn't determine IP address",
+      bad
+    )
   }
   assert.throws(() => localIp('::1/128'), /IPv4/)
   assert.throws(() => localIp(), TypeError)
@@ -148,7 +169,10 @@ test('a second peer emits no connect, and no disconnect comes while a peer is le
   await until(() => log.some(({ name }) => name === 'add'), [a.peers, 'add'])
   await b.stop()
   await until(() => log.some(({ name, peer }) => name === 'remove' && peer.id === b.id), [a.peers, 'remove'])
-  assert.deepEqual(log.filter(({ name }) => name.endsWith('connect')), [])
+  assert.deepEqual(
+    log.filter(({ name }) => name.endsWith('connect')),
+    []
+  )
 })
 
 test('inList returns the Peer or false, for a Peer and for an id', async (t) => {
@@ -157,7 +181,8 @@ test('inList returns the Peer or false, for a Peer and for an id', async (t) => 
   assert.equal(a.peers.inList(toB), toB)
   assert.equal(a.peers.inList({ id: b.id }), toB)
   assert.equal(a.peerlist.inList(b.id), toB)
-  for (const other of [a.id, 'nobody', '', 13, undefined, null, {}]) assert.equal(a.peers.inList(other), false)
+  for (const other of [a.id, 'nobody', '', 13, undefined, null, {}])
+    assert.equal(a.peers.inList(other), false)
   assert.deepEqual(a.peers.dump(), [b.id])
   assert.equal(a.peers.isFull(), false)
 })
@@ -176,17 +201,31 @@ test('a Peer has the names of 0.2.x, and the address where it listens', async (t
 test('close() of a Peer closes the link on both sides, with end and then close once each, even if nobody reads', async (t) => {
   const { a, b, toB, toA } = await pair(t, { minPeerNo: 1 })
   const log = []
-  for (const [side, peer] of [['a', toB], ['b', toA]]) {
+  for (const [side, peer] of [
+    ['a', toB],
+    ['b', toA]
+  ]) {
     for (const event of ['end', 'close']) peer.on(event, () => log.push(side + event))
   }
-  const gone = Promise.all([once(a.peers, 'remove'), once(b.peers, 'remove'), once(toB, 'close'), once(toA, 'close')])
+  const gone = Promise.all([
+    once(a.peers, 'remove'),
+    once(b.peers, 'remove'),
+    once(toB, 'close'),
+    once(toA, 'close')
+  ])
   toB.close()
   toB.close()
   const [[removed]] = await soon(gone, 'the end of the link')
   assert.equal(removed, toB)
   assert.equal(toB.closed, true)
-  assert.deepEqual(log.filter((name) => name.startsWith('a')), ['aend', 'aclose'])
-  assert.deepEqual(log.filter((name) => name.startsWith('b')), ['bend', 'bclose'])
+  assert.deepEqual(
+    log.filter((name) => name.startsWith('a')),
+    ['aend', 'aclose']
+  )
+  assert.deepEqual(
+    log.filter((name) => name.startsWith('b')),
+    ['bend', 'bclose']
+  )
   assert.equal(a.peers.inList(toB), false)
   toB.close()
 })
@@ -204,7 +243,8 @@ test('peers.close() closes all links', async (t) => {
 test('addPeer calls back with the Peer or an error', async (t) => {
   const a = await started(t)
   const b = await started(t)
-  const outcome = (address, port) => soon(new Promise((resolve) => b.addPeer(address, port, (...args) => resolve(args))))
+  const outcome = (address, port) =>
+    soon(new Promise((resolve) => b.addPeer(address, port, (...args) => resolve(args))))
   const [none, peer] = await outcome('127.0.0.1', a.options.port)
   assert.equal(none, null)
   assert.equal(b.peers.inList(a.id), peer)
@@ -234,7 +274,12 @@ test('an addPeer that fails and that nobody awaits is logged', async (t) => {
   await gone.stop()
   let logged
   const written = new Promise((resolve) => (logged = resolve))
-  const logger = { error: (...args) => { lines.push(args); logged() } }
+  const logger = {
+    error: (...args) => {
+      lines.push(args)
+      logged()
+    }
+  }
   const node = await started(t, { logger })
   node.addPeer('127.0.0.1', port)
   await soon(written, 'a log line')
@@ -315,7 +360,10 @@ test('a logger may have any of the six methods, which are called with it as this
     }
     const node = createNode({ address: '127.0.0.1', logger })
     for (const name of LEVELS) node.logger[name]('a', 1)
-    assert.deepEqual(lines.filter((line) => line[1] === 'a'), [[level, 'a', 1]])
+    assert.deepEqual(
+      lines.filter((line) => line[1] === 'a'),
+      [[level, 'a', 1]]
+    )
   }
 })
 
@@ -333,9 +381,18 @@ test('the logger of a node gets lines about its own peers, and none about those 
   await Promise.all([a.stop(), b.stop()])
   assert.equal(a.logger.own, 'method of its own')
   assert.equal(a.options.logger, one)
-  assert.ok(one.lines.some((line) => line.includes(b.id.slice(0, 8))), one.lines.join('\n'))
-  assert.ok(two.lines.some((line) => line.includes(a.id.slice(0, 8))), two.lines.join('\n'))
-  for (const [{ lines }, own] of [[one, a], [two, b]]) {
+  assert.ok(
+    one.lines.some((line) => line.includes(b.id.slice(0, 8))),
+    one.lines.join('\n')
+  )
+  assert.ok(
+    two.lines.some((line) => line.includes(a.id.slice(0, 8))),
+    two.lines.join('\n')
+  )
+  for (const [{ lines }, own] of [
+    [one, a],
+    [two, b]
+  ]) {
     assert.ok(!lines.some((line) => line.includes(`peer=${own.id.slice(0, 8)}`)), lines.join('\n'))
   }
 })
@@ -348,7 +405,7 @@ test('the default export and an import are the object that require returns', asy
   assert.equal(imported.localIp, localIp)
 })
 
-test('an address that is the router\'s makes the node listen at all of the machine\'s', async (t) => {
+test("an address that is the router's makes the node listen at all of the machine's", async (t) => {
   const a = await started(t)
   const b = createNode({ address: '203.0.113.7', seeds: seedsOf(a) })
   t.after(() => b.stop())

@@ -31,8 +31,13 @@ test('netsplit reports the lost seed, and netsplit resolved comes when it is bac
   // Only a seed that was seen in the network can be lost. Nodes report their seeds every half
   // second here.
   await new Promise((resolve) => setTimeout(resolve, 3000))
-  const split = new Promise((resolve) => cut.forEach((node) => node.once('netsplit', (event) => resolve({ node, event }))))
-  network.partition([['10.0.0.1:1', '10.0.0.2:1'], ['10.0.0.3:1', '10.0.0.4:1', '10.0.0.5:1']])
+  const split = new Promise((resolve) =>
+    cut.forEach((node) => node.once('netsplit', (event) => resolve({ node, event })))
+  )
+  network.partition([
+    ['10.0.0.1:1', '10.0.0.2:1'],
+    ['10.0.0.3:1', '10.0.0.4:1', '10.0.0.5:1']
+  ])
   const { node, event } = await split
   assert.equal(event.seed, seed.id)
   assert.ok(event.size >= 1 && event.size <= 3, `${event.size}`)
@@ -47,12 +52,21 @@ test('netsplit reports the lost seed, and netsplit resolved comes when it is bac
   assert.ok(warnings.some((text) => /netsplit/i.test(text)))
   const heard = Promise.all(nodes.slice(1).map((node) => chunks(node.broadcast, 1)))
   seed.broadcast.write('whole again')
-  assert.deepEqual(await heard, [1, 2, 3, 4].map(() => ['whole again']))
+  assert.deepEqual(
+    await heard,
+    [1, 2, 3, 4].map(() => ['whole again'])
+  )
 })
 
 test('a seed that is only down is not a netsplit, and a node without peers keeps trying', LONG, async (t) => {
   const network = new MemoryNetwork()
-  const node = createNode({ address: '10.0.0.2', port: 1, transport: network, seeds: [SEED], pingTimeout: 800 })
+  const node = createNode({
+    address: '10.0.0.2',
+    port: 1,
+    transport: network,
+    seeds: [SEED],
+    pingTimeout: 800
+  })
   const seed = createNode({ ...SEED, transport: network, pingTimeout: 800 })
   t.after(() => Promise.all([node.stop(), seed.stop()]))
   const wrong = []

@@ -85,7 +85,10 @@ function chat(port, own = 0) {
 
 test('the unchanged synopsis of the old README starts, stops and ends by itself', async (t) => {
   const seed = await started(t)
-  const { ended } = run(t, 'synopsis.js', { text: synopsis(seed.options.port), input: 'typed before the end\n' })
+  const { ended } = run(t, 'synopsis.js', {
+    text: synopsis(seed.options.port),
+    input: 'typed before the end\n'
+  })
   const { code, stderr } = await soon(ended, 'the end of the program')
   assert.equal(code, 0, stderr)
   assert.equal(stderr, '')
@@ -132,7 +135,8 @@ test('the old chat example runs with no other change than its addresses', async 
   const talking = setInterval(() => all.forEach(({ child }, i) => child.stdin.write(`${line(i)}\n`)), 50)
   t.after(() => clearInterval(talking))
   for (const [reader, one] of all.entries()) {
-    for (const writer of all.keys()) if (writer !== reader) await one.printed(new RegExp(`^${line(writer)}$`, 'm'))
+    for (const writer of all.keys())
+      if (writer !== reader) await one.printed(new RegExp(`^${line(writer)}$`, 'm'))
   }
   clearInterval(talking)
   for (const [reader, one] of all.entries()) assert.ok(!one.output().includes(line(reader)), 'an echo')
@@ -181,7 +185,7 @@ test('an old key-value store runs, with PORT as a string, a logger of its own, p
   assert.equal((await soon(one.ended)).code, 0)
 })
 
-test('an address that is the router\'s works for an old program', async (t) => {
+test("an address that is the router's works for an old program", async (t) => {
   const one = run(t, 'key-value-store.js', { env: { NAME: 'one', ADDRESS: '203.0.113.7' } })
   const [, port] = await one.printed(/^port (\d+)$/m)
   const node = await started(t)
@@ -192,7 +196,9 @@ test('an address that is the router\'s works for an old program', async (t) => {
 
 test('an old editor runs, with the default export, pipe and unpipe on both sides of broadcast', async (t) => {
   const seed = await started(t)
-  const { child, ended, printed, output } = run(t, 'editor.js', { env: { PORT: '', SEED_PORT: String(seed.options.port) } })
+  const { child, ended, printed, output } = run(t, 'editor.js', {
+    env: { PORT: '', SEED_PORT: String(seed.options.port) }
+  })
   await printed(/^connected$/m)
   await until(() => seed.connected, [seed, 'connect'])
   const first = chunks(seed.broadcast, 1)
@@ -277,7 +283,9 @@ function short(rest, port = 0) {
 
 test('a start() that fails without a listener for error ends the process with the cause', async (t) => {
   const taken = await started(t)
-  const { code, stdout, stderr } = await soon(run(t, 'taken.js', { text: short('node.start()', taken.options.port) }).ended)
+  const { code, stdout, stderr } = await soon(
+    run(t, 'taken.js', { text: short('node.start()', taken.options.port) }).ended
+  )
   assert.equal(code, 1)
   assert.equal(stdout, 'exit 1\n')
   assert.match(stderr, /EADDRINUSE/)
@@ -291,7 +299,9 @@ test('a start() that fails is the event error once if somebody listens, and the 
     node.start()
     setTimeout(function () { console.log('still here') }, 100)
   `
-  const { code, stdout, stderr } = await soon(run(t, 'heard.js', { text: short(rest, taken.options.port) }).ended)
+  const { code, stdout, stderr } = await soon(
+    run(t, 'heard.js', { text: short(rest, taken.options.port) }).ended
+  )
   assert.deepEqual([code, stdout, stderr], [0, 'error ERR_SMOKESIGNAL_PORT_IN_USE\nstill here\nexit 0\n', ''])
 })
 

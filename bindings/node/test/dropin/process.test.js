@@ -18,13 +18,17 @@ async function lived(t, name) {
   return { code, stdout, stderr }
 }
 
-test('a started node keeps the process running, and after stop() it ends by itself', { skip: process.platform === 'win32' }, async (t) => {
-  const { child, ended, printed } = await life(t, 'runs')
-  await printed(/^started$/m)
-  child.kill('SIGUSR2')
-  const { code, stdout, stderr } = await soon(ended, 'the end')
-  assert.deepEqual([code, stdout, stderr], [0, 'started\nstopping\n', ''])
-})
+test(
+  'a started node keeps the process running, and after stop() it ends by itself',
+  { skip: process.platform === 'win32' },
+  async (t) => {
+    const { child, ended, printed } = await life(t, 'runs')
+    await printed(/^started$/m)
+    child.kill('SIGUSR2')
+    const { code, stdout, stderr } = await soon(ended, 'the end')
+    assert.deepEqual([code, stdout, stderr], [0, 'started\nstopping\n', ''])
+  }
+)
 
 test('a node that was not started does not keep the process running', async (t) => {
   assert.deepEqual(await lived(t, 'idle'), { code: 0, stdout: '', stderr: '' })
@@ -39,7 +43,8 @@ test('several nodes live in one process, and the stop of one does not affect the
 })
 
 test('process.exit() with busy nodes neither crashes nor hangs', async (t) => {
-  for (let i = 0; i < 5; i += 1) assert.deepEqual(await lived(t, 'exits'), { code: 7, stdout: 'exiting\n', stderr: '' })
+  for (let i = 0; i < 5; i += 1)
+    assert.deepEqual(await lived(t, 'exits'), { code: 7, stdout: 'exiting\n', stderr: '' })
 })
 
 test('a listener that throws ends the process with its error', async (t) => {
@@ -53,7 +58,10 @@ test('after such an exception is caught, the other listeners and events follow',
   assert.equal(stderr, '')
   assert.equal(code, 0)
   const log = stdout.trim().split('\n')
-  assert.deepEqual(log.filter((line) => !line.startsWith('caught')), ['connect', 'new peer', 'add', 'peer 1', 'peer 2', 'disconnect', 'remove'])
+  assert.deepEqual(
+    log.filter((line) => !line.startsWith('caught')),
+    ['connect', 'new peer', 'add', 'peer 1', 'peer 2', 'disconnect', 'remove']
+  )
   assert.deepEqual(log.filter((line) => line.startsWith('caught')).sort(), [
     'caught from connect',
     'caught from disconnect',
@@ -64,7 +72,11 @@ test('after such an exception is caught, the other listeners and events follow',
 })
 
 test('with captureRejections, the rejection of an async listener is the event error', async (t) => {
-  assert.deepEqual(await lived(t, 'rejects'), { code: 0, stdout: 'error from an async listener\n', stderr: '' })
+  assert.deepEqual(await lived(t, 'rejects'), {
+    code: 0,
+    stdout: 'error from an async listener\n',
+    stderr: ''
+  })
 })
 
 test('twenty nodes, one after the other, leave nothing behind that keeps the process running', async (t) => {

@@ -47,7 +47,10 @@ both('one write is one chunk at the reader, whatever its size', async (t, from, 
   const sent = sizes.map((size, i) => Buffer.alloc(size, i + 1))
   sent.forEach((chunk) => from.write(chunk))
   await soon(done, 'all chunks')
-  assert.deepEqual(found.map((chunk) => chunk.length), sizes)
+  assert.deepEqual(
+    found.map((chunk) => chunk.length),
+    sizes
+  )
   found.forEach((chunk, i) => assert.ok(chunk.equals(sent[i])))
 })
 
@@ -88,17 +91,20 @@ both('read() of a paused stream returns one message at a time', async (t, from, 
   assert.deepEqual(found, sent)
 })
 
-both('read(size) splits a message, and its rest comes before the next message', async (t, from, to, nodes) => {
-  from.write('abcdef')
-  from.write('second')
-  await arrived(nodes, from)
-  await soon(once(to, 'readable'))
-  assert.equal(String(to.read(2)), 'ab')
-  assert.equal(String(to.read()), 'cdef')
-  let next
-  await eventually(() => (next = to.read()) !== null)
-  assert.equal(String(next), 'second')
-})
+both(
+  'read(size) splits a message, and its rest comes before the next message',
+  async (t, from, to, nodes) => {
+    from.write('abcdef')
+    from.write('second')
+    await arrived(nodes, from)
+    await soon(once(to, 'readable'))
+    assert.equal(String(to.read(2)), 'ab')
+    assert.equal(String(to.read()), 'cdef')
+    let next
+    await eventually(() => (next = to.read()) !== null)
+    assert.equal(String(next), 'second')
+  }
+)
 
 both('a chunk that unshift puts back is read again by itself', async (t, from, to, nodes) => {
   from.write('first')
@@ -127,7 +133,10 @@ both('pause() within a listener holds the rest back, and resume() goes on', asyn
     to.resume()
     await until(() => found.length === i, [to, 'data'])
   }
-  assert.deepEqual(found, [0, 1, 2, 3, 4].map((i) => `message ${i}`))
+  assert.deepEqual(
+    found,
+    [0, 1, 2, 3, 4].map((i) => `message ${i}`)
+  )
 })
 
 both('for await yields one message per step', async (t, from, to, nodes) => {
@@ -187,7 +196,8 @@ both('a Uint8Array can be written like a Buffer', async (t, from, to) => {
 })
 
 both('writing what is not data throws a TypeError, and the stream goes on', async (t, from, to) => {
-  for (const bad of [13, {}, [], true, undefined]) assert.throws(() => from.write(bad), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
+  for (const bad of [13, {}, [], true, undefined])
+    assert.throws(() => from.write(bad), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
   assert.throws(() => from.write(null), { code: 'ERR_STREAM_NULL_VALUES' })
   const heard = chunks(to, 1)
   from.write('fine')
@@ -232,7 +242,10 @@ both('callbacks of write come in order, each once, after the call', async (t, fr
   )
   assert.deepEqual(log, [])
   await done
-  assert.deepEqual(log, [0, 1, 2, 3].map((i) => [i, null]))
+  assert.deepEqual(
+    log,
+    [0, 1, 2, 3].map((i) => [i, null])
+  )
 })
 
 both('write() returns false when too much waits, and drain comes when there is room', async (t, from, to) => {
@@ -268,27 +281,33 @@ both('end() ends writing with finish, and reading goes on', async (t, from, to) 
   assert.equal(from.destroyed, false)
 })
 
-both('a write after end() fails with the error of Node.js, in the callback and as an event', async (t, from) => {
-  from.end()
-  const failed = once(from, 'error')
-  const called = new Promise((resolve) => from.write('late', resolve))
-  assert.equal((await called).code, 'ERR_STREAM_WRITE_AFTER_END')
-  assert.equal((await failed)[0].code, 'ERR_STREAM_WRITE_AFTER_END')
-})
+both(
+  'a write after end() fails with the error of Node.js, in the callback and as an event',
+  async (t, from) => {
+    from.end()
+    const failed = once(from, 'error')
+    const called = new Promise((resolve) => from.write('late', resolve))
+    assert.equal((await called).code, 'ERR_STREAM_WRITE_AFTER_END')
+    assert.equal((await failed)[0].code, 'ERR_STREAM_WRITE_AFTER_END')
+  }
+)
 
-both('destroy() closes once even if it is called twice, and a write afterwards fails with the error of Node.js', async (t, from) => {
-  let count = 0
-  from.on('close', () => (count += 1))
-  const closed = once(from, 'close')
-  assert.equal(from.destroy(), from)
-  from.destroy()
-  await soon(closed, 'close')
-  await new Promise(setImmediate)
-  assert.equal(count, 1)
-  assert.equal(from.closed, true)
-  const error = await new Promise((resolve) => from.write('late', resolve))
-  assert.equal(error.code, 'ERR_STREAM_DESTROYED')
-})
+both(
+  'destroy() closes once even if it is called twice, and a write afterwards fails with the error of Node.js',
+  async (t, from) => {
+    let count = 0
+    from.on('close', () => (count += 1))
+    const closed = once(from, 'close')
+    assert.equal(from.destroy(), from)
+    from.destroy()
+    await soon(closed, 'close')
+    await new Promise(setImmediate)
+    assert.equal(count, 1)
+    assert.equal(from.closed, true)
+    const error = await new Promise((resolve) => from.write('late', resolve))
+    assert.equal(error.code, 'ERR_STREAM_DESTROYED')
+  }
+)
 
 both('destroy(error) emits the error before close', async (t, from) => {
   const log = []
@@ -333,7 +352,10 @@ both('pipe to a slow destination loses nothing and keeps the order', async (t, f
   to.pipe(slow)
   for (let i = 0; i < 500; i += 1) if (!from.write(`message ${i}`)) await once(from, 'drain')
   await eventually(() => found.length === 500)
-  assert.deepEqual(found, Array.from({ length: 500 }, (_, i) => `message ${i}`))
+  assert.deepEqual(
+    found,
+    Array.from({ length: 500 }, (_, i) => `message ${i}`)
+  )
 })
 
 both('after unpipe chunks wait, and a pipe to another destination gets them', async (t, from, to, nodes) => {
@@ -356,7 +378,10 @@ both('two destinations of one pipe get everything', async (t, from, to) => {
   const heard = Promise.all(targets.map((target) => chunks(target, 3)))
   targets.forEach((target) => to.pipe(target))
   for (const text of ['a', 'b', 'c']) from.write(text)
-  assert.deepEqual(await heard, [['a', 'b', 'c'], ['a', 'b', 'c']])
+  assert.deepEqual(await heard, [
+    ['a', 'b', 'c'],
+    ['a', 'b', 'c']
+  ])
 })
 
 both('transforms, Duplex.from and chains of pipes work behind it', async (t, from, to) => {
@@ -390,18 +415,21 @@ both('a listener may remove itself or others while it is called', async (t, from
   assert.deepEqual(log, ['first a', 'second a', 'third b'])
 })
 
-both('after once("data") without another reader, chunks wait for the next reader', async (t, from, to, nodes) => {
-  const first = once(to, 'data')
-  from.write('one')
-  assert.equal(String((await soon(first))[0]), 'one')
-  to.pause()
-  from.write('two')
-  from.write('three')
-  await arrived(nodes, from)
-  const rest = chunks(to, 2)
-  to.resume()
-  assert.deepEqual(await rest, ['two', 'three'])
-})
+both(
+  'after once("data") without another reader, chunks wait for the next reader',
+  async (t, from, to, nodes) => {
+    const first = once(to, 'data')
+    from.write('one')
+    assert.equal(String((await soon(first))[0]), 'one')
+    to.pause()
+    from.write('two')
+    from.write('three')
+    await arrived(nodes, from)
+    const rest = chunks(to, 2)
+    to.resume()
+    assert.deepEqual(await rest, ['two', 'three'])
+  }
+)
 
 test('finished() and for await over broadcast end when it is destroyed, and not when the node stops', async (t) => {
   const { a, b } = await pair(t)
@@ -508,11 +536,29 @@ test('an empty message reaches the event message and messages(), and is nothing 
   const yielded = [iteration.next(), iteration.next(), iteration.next()]
   for (const text of ['before', '', 'behind']) a.broadcast.write(text)
   const messages = await soon(Promise.all(yielded), 'messages')
-  assert.deepEqual(messages.map(({ value }) => [String(value.data), value.from]), [['before', a.id], ['', a.id], ['behind', a.id]])
-  const [{ value: { seq } }] = messages
-  assert.deepEqual(messages.map(({ value }) => value.seq), [seq, seq + 1, seq + 2])
+  assert.deepEqual(
+    messages.map(({ value }) => [String(value.data), value.from]),
+    [
+      ['before', a.id],
+      ['', a.id],
+      ['behind', a.id]
+    ]
+  )
+  const [
+    {
+      value: { seq }
+    }
+  ] = messages
+  assert.deepEqual(
+    messages.map(({ value }) => value.seq),
+    [seq, seq + 1, seq + 2]
+  )
   await until(() => events.length === 3 && read.length === 2, [b.broadcast, 'message'], [b.broadcast, 'data'])
-  assert.deepEqual(events, [['before', a.id], ['', a.id], ['behind', a.id]])
+  assert.deepEqual(events, [
+    ['before', a.id],
+    ['', a.id],
+    ['behind', a.id]
+  ])
   assert.deepEqual(read, ['before', 'behind'])
   await iteration.return()
 })
@@ -564,7 +610,12 @@ test('a callback of write that throws does not block other writes', async (t) =>
   t.after(() => process.setUncaughtExceptionCaptureCallback(null))
   // Without a peer it is queued.
   const chunk = Buffer.alloc(100_000)
-  while (a.broadcast.write(chunk, () => { throw new Error('from a callback') })) if (a.broadcast.writableLength > 1e8) break
+  while (
+    a.broadcast.write(chunk, () => {
+      throw new Error('from a callback')
+    })
+  )
+    if (a.broadcast.writableLength > 1e8) break
   const sends = [a.send('one'), a.send('two'), a.send('three')]
   const b = await started(t, {}, a)
   b.broadcast.resume()
@@ -600,5 +651,8 @@ test('a stalled local reader blocks no other node, and gets a gap', async (t) =>
   assert.ok(missed > 0, 'the reader was stalled behind what is retained')
   assert.ok(gaps.every((gap) => gap.from === a.id))
   assert.equal(missed + found.length, count)
-  assert.deepEqual(found, found.slice().sort((one, other) => one - other))
+  assert.deepEqual(
+    found,
+    found.slice().sort((one, other) => one - other)
+  )
 })

@@ -115,7 +115,11 @@ test('a send that waits for room can be aborted, and its message is not sent', a
   const large = Buffer.alloc(256 * 1024)
   const sending = Array.from({ length: 64 }, () => node.send(large))
   await abortedWait((signal) => node.send('aborted', { signal }))
-  const other = createNode({ address: '127.0.0.1', readFrom: 'oldest', seeds: [{ address: '127.0.0.1', port: node.options.port }] })
+  const other = createNode({
+    address: '127.0.0.1',
+    readFrom: 'oldest',
+    seeds: [{ address: '127.0.0.1', port: node.options.port }]
+  })
   t.after(() => other.stop())
   const messages = other.messages()
   await other.start()

@@ -8,8 +8,16 @@ const { started, seedsOf, soon, until } = require('../helpers')
 /** Starts three nodes with the same options. The outer two are linked only to the middle one. */
 async function apart(t, options = {}) {
   const middle = await started(t, options)
-  const [left, right] = [await started(t, { ...options, maxPeerNo: 1 }, middle), await started(t, { ...options, maxPeerNo: 1 }, middle)]
-  await until(() => middle.peers.list.length === 2 && left.connected && right.connected, [middle, 'new peer'], [left, 'connect'], [right, 'connect'])
+  const [left, right] = [
+    await started(t, { ...options, maxPeerNo: 1 }, middle),
+    await started(t, { ...options, maxPeerNo: 1 }, middle)
+  ]
+  await until(
+    () => middle.peers.list.length === 2 && left.connected && right.connected,
+    [middle, 'new peer'],
+    [left, 'connect'],
+    [right, 'connect']
+  )
   return { left, middle, right }
 }
 
@@ -19,7 +27,12 @@ async function chain(t, options = {}) {
   for (const maxPeerNo of [1, 2, 2, 1]) {
     const before = nodes.at(-1)
     const node = await started(t, { ...options, maxPeerNo, minPeerNo: 1 }, before)
-    if (before !== undefined) await until(() => node.peers.inList(before.id) && before.peers.inList(node.id), [node, 'new peer'], [before, 'new peer'])
+    if (before !== undefined)
+      await until(
+        () => node.peers.inList(before.id) && before.peers.inList(node.id),
+        [node, 'new peer'],
+        [before, 'new peer']
+      )
     nodes.push(node)
   }
   return nodes
@@ -28,7 +41,10 @@ async function chain(t, options = {}) {
 /** Opens a stream from one node to another. Resolves to both ends. */
 async function linked(from, to, name = 'test') {
   const accepting = to.accept(name)
-  const [here, { value: there }] = await soon(Promise.all([from.open(to.id, name), accepting.next()]), `a stream ${name}`)
+  const [here, { value: there }] = await soon(
+    Promise.all([from.open(to.id, name), accepting.next()]),
+    `a stream ${name}`
+  )
   await accepting.return()
   return { here, there }
 }

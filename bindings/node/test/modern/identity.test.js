@@ -39,14 +39,23 @@ test('an identity is derived from 32 bytes', () => {
   assert.equal(one.id, Identity.fromSeed(new Uint8Array(32).fill(1)).id)
   assert.notEqual(one.id, Identity.fromSeed(Buffer.alloc(32, 2)).id)
   assert.throws(() => Identity.fromSeed('seed'), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
-  assert.throws(() => Identity.fromSeed(Buffer.alloc(31)), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /32.*31/ })
-  assert.throws(() => new Identity(), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /generate/ })
+  assert.throws(() => Identity.fromSeed(Buffer.alloc(31)), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /32.*31/
+  })
+  assert.throws(() => new Identity(), {
+    name: 'TypeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /generate/
+  })
 })
 
 test('an identity does not show its private key', () => {
   const seed = Buffer.alloc(32, 7)
   const identity = Identity.fromSeed(seed)
-  const shown = require('node:util').inspect(identity, { showHidden: true, depth: 9 }) + JSON.stringify(identity)
+  const shown =
+    require('node:util').inspect(identity, { showHidden: true, depth: 9 }) + JSON.stringify(identity)
   assert.ok(!shown.includes(seed.toString('hex')) && !shown.includes('7, 7, 7'), shown)
 })
 
@@ -80,7 +89,11 @@ test('a key file in a missing folder is refused', (t) => {
   assert.throws(() => Identity.loadOrCreate(keyFile), refused)
   assert.throws(() => Identity.load(path.join(folder(t), 'node.key')), { code: 'ERR_SMOKESIGNAL_KEY_FILE' })
   for (const bad of [undefined, 5, '']) {
-    assert.throws(() => Identity.load(bad), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"path"/ })
+    assert.throws(() => Identity.load(bad), {
+      name: 'TypeError',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+      message: /"path"/
+    })
   }
 })
 
@@ -110,8 +123,13 @@ test('a node with another secret, or with none, is refused', async (t) => {
   const { port } = member.options
   for (const other of [{ networkSecret: `${networkSecret}!` }, {}]) {
     const stranger = await started(t, other)
-    await assert.rejects(soon(stranger.addPeer(address, port)), { code: 'ERR_SMOKESIGNAL_WRONG_SECRET', message: new RegExp(String(port)) })
-    await assert.rejects(soon(member.addPeer(address, stranger.options.port)), { code: 'ERR_SMOKESIGNAL_WRONG_SECRET' })
+    await assert.rejects(soon(stranger.addPeer(address, port)), {
+      code: 'ERR_SMOKESIGNAL_WRONG_SECRET',
+      message: new RegExp(String(port))
+    })
+    await assert.rejects(soon(member.addPeer(address, stranger.options.port)), {
+      code: 'ERR_SMOKESIGNAL_WRONG_SECRET'
+    })
     assert.deepEqual([member.connected, stranger.connected], [false, false])
   }
 })

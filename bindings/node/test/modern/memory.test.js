@@ -19,7 +19,14 @@ async function gathered(t, transport, count) {
   const nodes = []
   for (let number = 1; number <= count; number += 1) {
     const seeds = number === 1 ? [] : [{ address: '10.0.0.1', port: 8495 }]
-    const node = createNode({ address: `10.0.0.${number}`, port: 8495, pingTimeout: 600, rngSeed: 1, seeds, transport })
+    const node = createNode({
+      address: `10.0.0.${number}`,
+      port: 8495,
+      pingTimeout: 600,
+      rngSeed: 1,
+      seeds,
+      transport
+    })
     t.after(() => node.stop())
     await node.start()
     nodes.push(node)
@@ -28,7 +35,7 @@ async function gathered(t, transport, count) {
   return nodes
 }
 
-test('nodes of a memory network may have any address, and read each other\'s messages', async (t) => {
+test("nodes of a memory network may have any address, and read each other's messages", async (t) => {
   const [a, b] = await gathered(t, new MemoryNetwork(), 2)
   assert.deepEqual([b.peers.list[0].remoteAddress, b.peers.list[0].remotePort], ['10.0.0.1', 8495])
   const messages = b.messages()
@@ -53,7 +60,9 @@ test('the parts of a cut network do not reach each other, and do again after hea
   network.partition([[place(1)], [place(2), place(3), place(4)]])
   await soon(gone, 'disconnect')
   await becomes(() => first.size === 1 && others.every((node) => node.size === 3))
-  await assert.rejects(soon(first.addPeer('10.0.0.2', 8495, { signal: AbortSignal.timeout(500) })), { code: 'ABORT_ERR' })
+  await assert.rejects(soon(first.addPeer('10.0.0.2', 8495, { signal: AbortSignal.timeout(500) })), {
+    code: 'ABORT_ERR'
+  })
   const messages = others[2].messages()
   await others[0].send('within a part')
   assert.equal(String((await take(messages, 1))[0].data), 'within a part')
@@ -99,9 +108,13 @@ test('arguments that make no sense are refused', () => {
   for (const latency of [5, [1], [2, 1], [-1, 1], ['1', '2'], [0, Infinity]]) {
     assert.throws(() => new MemoryNetwork({ latency }), { ...wrong('latency'), name: 'TypeError' })
   }
-  for (const bandwidth of [0, -1, 1.5, '5']) assert.throws(() => new MemoryNetwork({ bandwidth }), { ...wrong('bandwidth'), name: 'RangeError' })
+  for (const bandwidth of [0, -1, 1.5, '5'])
+    assert.throws(() => new MemoryNetwork({ bandwidth }), { ...wrong('bandwidth'), name: 'RangeError' })
   const network = new MemoryNetwork()
   assert.throws(() => network.freeze('nowhere'), /IP:PORT.*"nowhere"/)
   assert.throws(() => network.partition([['10.0.0.1']]), /IP:PORT.*"10\.0\.0\.1"/)
-  assert.throws(() => createNode({ address: 'host.example', transport: network }), { ...wrong('address'), name: 'RangeError' })
+  assert.throws(() => createNode({ address: 'host.example', transport: network }), {
+    ...wrong('address'),
+    name: 'RangeError'
+  })
 })

@@ -57,7 +57,10 @@ test('a message sent before the first peer waits for it, and arrives', async (t)
   t.after(() => b.stop())
   const messages = b.messages()
   await b.start()
-  assert.deepEqual((await take(messages, 2)).map(({ data }) => String(data)), ['before the start', 'before the first peer'])
+  assert.deepEqual(
+    (await take(messages, 2)).map(({ data }) => String(data)),
+    ['before the start', 'before the first peer']
+  )
 })
 
 test('send and broadcast.write arrive in the order of the calls', async (t) => {
@@ -70,7 +73,10 @@ test('send and broadcast.write arrive in the order of the calls', async (t) => {
   }
   await soon(Promise.all(sent))
   const taken = await take(messages, 1000)
-  assert.deepEqual(taken.map(({ data }) => Number(data)), Array.from({ length: 1000 }, (_, number) => number))
+  assert.deepEqual(
+    taken.map(({ data }) => Number(data)),
+    Array.from({ length: 1000 }, (_, number) => number)
+  )
 })
 
 test('a message that is too large is refused, with its size and the limit', async (t) => {
@@ -88,7 +94,11 @@ test('a message that is too large is refused, with its size and the limit', asyn
 test('send refuses what is neither text nor bytes, and fails on a stopped node', async (t) => {
   const node = await started(t)
   for (const data of [undefined, null, 5, {}, [1]]) {
-    await assert.rejects(node.send(data), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"data"/ })
+    await assert.rejects(node.send(data), {
+      name: 'TypeError',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+      message: /"data"/
+    })
   }
   await node.stop()
   await assert.rejects(node.send('too late'), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start\(\)/ })
@@ -147,7 +157,10 @@ test('several pending calls of next() get messages in order', async (t) => {
   const messages = b.messages()
   const waiting = [messages.next(), messages.next(), messages.next()]
   for (const text of ['a', 'b', 'c']) await a.send(text)
-  assert.deepEqual((await soon(Promise.all(waiting))).map(({ value }) => String(value.data)), ['a', 'b', 'c'])
+  assert.deepEqual(
+    (await soon(Promise.all(waiting))).map(({ value }) => String(value.data)),
+    ['a', 'b', 'c']
+  )
 })
 
 /** Starts a node that has five messages of another one. Resolves to options to join through it. */
@@ -172,13 +185,20 @@ for (const [readFrom, expected] of [
     t.after(() => joiner.stop())
     const messages = joiner.messages()
     await joiner.start()
-    await until(() => a.peers.inList(joiner.id) && joiner.peers.inList(a.id), [a, 'new peer'], [joiner, 'new peer'])
+    await until(
+      () => a.peers.inList(joiner.id) && joiner.peers.inList(a.id),
+      [a, 'new peer'],
+      [joiner, 'new peer']
+    )
     await a.send('now')
-    assert.deepEqual((await take(messages, expected.length)).map(({ data }) => String(data)), expected)
+    assert.deepEqual(
+      (await take(messages, expected.length)).map(({ data }) => String(data)),
+      expected
+    )
   })
 }
 
-test('unsigned nodes read each other\'s messages', async (t) => {
+test("unsigned nodes read each other's messages", async (t) => {
   const { a, b } = await pair(t, { unsigned: true })
   const messages = b.messages()
   await a.send('trust me')
@@ -192,7 +212,9 @@ test('signed and unsigned nodes do not connect', async (t) => {
     [signed, unsigned],
     [unsigned, signed]
   ]) {
-    await assert.rejects(soon(from.addPeer('127.0.0.1', to.options.port)), (error) => /^ERR_SMOKESIGNAL_/.test(error.code))
+    await assert.rejects(soon(from.addPeer('127.0.0.1', to.options.port)), (error) =>
+      /^ERR_SMOKESIGNAL_/.test(error.code)
+    )
     assert.equal(from.connected, false)
   }
 })

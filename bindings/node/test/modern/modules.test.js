@@ -27,7 +27,14 @@ for (const [platform, arch] of [
     const { code, message } = JSON.parse(await output('modern/platform.js', { args: [platform, arch] }))
     assert.equal(code, 'ERR_SMOKESIGNAL_NO_NATIVE')
     assert.match(message, new RegExp(`${platform}-${arch}`))
-    for (const known of ['linux-x64-gnu', 'linux-arm64-gnu', 'linux-x64-musl', 'darwin-x64', 'darwin-arm64', 'win32-x64-msvc']) {
+    for (const known of [
+      'linux-x64-gnu',
+      'linux-arm64-gnu',
+      'linux-x64-musl',
+      'darwin-x64',
+      'darwin-arm64',
+      'win32-x64-msvc'
+    ]) {
       assert.ok(message.includes(known), `${known}: ${message}`)
     }
     assert.match(message, /rustup\.rs.*npm install && npm run build/)
@@ -35,7 +42,9 @@ for (const [platform, arch] of [
 }
 
 test('if the package of the platform is missing, the error names it and a likely cause', async () => {
-  const { code, message, cause } = JSON.parse(await output('modern/platform.js', { args: ['darwin', 'arm64'] }))
+  const { code, message, cause } = JSON.parse(
+    await output('modern/platform.js', { args: ['darwin', 'arm64'] })
+  )
   assert.equal(code, 'ERR_SMOKESIGNAL_NO_NATIVE')
   assert.match(message, /smokesignal-p2p-darwin-arm64.*optional dependencies.*rustup\.rs/)
   assert.equal(cause, 'MODULE_NOT_FOUND')

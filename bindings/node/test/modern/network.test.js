@@ -70,7 +70,10 @@ test('a port that is in use is an error with a code, and the node can be started
 test('addPeer resolves to the peer', async (t) => {
   const [a, b] = [await started(t), await started(t)]
   const peer = await b.addPeer(address, String(a.options.port))
-  assert.deepEqual([peer.id, peer.remoteAddress, peer.remotePort, peer.node], [a.id, address, a.options.port, b])
+  assert.deepEqual(
+    [peer.id, peer.remoteAddress, peer.remotePort, peer.node],
+    [a.id, address, a.options.port, b]
+  )
   assert.equal(b.peers.list[0], peer)
   assert.equal(await b.addPeer(address, a.options.port), peer)
 })
@@ -83,23 +86,42 @@ test('a peer that cannot be added is an error with a code', async (t) => {
     return error.message.includes(`${address}:${port}`)
   })
   await assert.rejects(soon(node.addPeer(address, node.options.port)), { code: 'ERR_SMOKESIGNAL_MYSELF' })
-  await assert.rejects(soon(node.addPeer('nowhere.invalid', 8495)), { code: 'ERR_SMOKESIGNAL_RESOLVE', message: /nowhere\.invalid/ })
+  await assert.rejects(soon(node.addPeer('nowhere.invalid', 8495)), {
+    code: 'ERR_SMOKESIGNAL_RESOLVE',
+    message: /nowhere\.invalid/
+  })
   await assert.rejects(node.addPeer('a b', 8495), { code: 'ERR_SMOKESIGNAL_BAD_ADDRESS' })
-  await assert.rejects(node.addPeer(5, 8495), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"address"/ })
+  await assert.rejects(node.addPeer(5, 8495), {
+    name: 'TypeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"address"/
+  })
   for (const bad of [0, 65536, 1.5]) {
-    await assert.rejects(node.addPeer(address, bad), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"port"/ })
+    await assert.rejects(node.addPeer(address, bad), {
+      name: 'RangeError',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+      message: /"port"/
+    })
   }
-  await assert.rejects(node.addPeer(address), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"port"/ })
+  await assert.rejects(node.addPeer(address), {
+    name: 'TypeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"port"/
+  })
   await node.stop()
   await assert.rejects(node.addPeer(address, port), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING' })
 })
 
 test('addPeer fails with a code if something else than a node answers', async (t) => {
-  const server = net.createServer((socket) => socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, address)
+  const server = net
+    .createServer((socket) => socket.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+    .listen(0, address)
   await once(server, 'listening')
   t.after(() => server.close())
   const node = await started(t)
-  await assert.rejects(soon(node.addPeer(address, server.address().port)), { code: 'ERR_SMOKESIGNAL_HANDSHAKE' })
+  await assert.rejects(soon(node.addPeer(address, server.address().port)), {
+    code: 'ERR_SMOKESIGNAL_HANDSHAKE'
+  })
 })
 
 /** Resolves to the address that others see of a node with these options. */
@@ -120,13 +142,19 @@ test('others see the advertised address', async (t) => {
 })
 
 test('port 0 in advertise stands for the port where the node listens', async (t) => {
-  const { node, remoteAddress, remotePort } = await seen(t, { address, advertise: ['203.0.113.7:0', '203.0.113.8:0'] })
+  const { node, remoteAddress, remotePort } = await seen(t, {
+    address,
+    advertise: ['203.0.113.7:0', '203.0.113.8:0']
+  })
   assert.deepEqual([remoteAddress, remotePort], ['203.0.113.7', node.options.port])
 })
 
 test('an address of another machine is advertised, and the node listens on all interfaces', async (t) => {
   const { node, remoteAddress, remotePort } = await seen(t, { address: '203.0.113.7' })
-  assert.deepEqual([remoteAddress, remotePort, node.options.address], ['203.0.113.7', node.options.port, '203.0.113.7'])
+  assert.deepEqual(
+    [remoteAddress, remotePort, node.options.address],
+    ['203.0.113.7', node.options.port, '203.0.113.7']
+  )
   const peer = await (await started(t)).addPeer(address, node.options.port)
   assert.equal(peer.id, node.id)
 })
@@ -167,7 +195,10 @@ test('an unreachable seed is reported once, with the cause', async (t) => {
   const told = once(node, 'seed unreachable')
   await node.start()
   const [{ seed, error }] = await soon(told)
-  assert.deepEqual([seed, error.code, error.cause.code], [`${address}:${port}`, 'ERR_SMOKESIGNAL_REFUSED', 'ECONNREFUSED'])
+  assert.deepEqual(
+    [seed, error.code, error.cause.code],
+    [`${address}:${port}`, 'ERR_SMOKESIGNAL_REFUSED', 'ECONNREFUSED']
+  )
 })
 
 test('await using stops the node at the end of the block', async (t) => {

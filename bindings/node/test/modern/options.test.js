@@ -12,18 +12,36 @@ const identity = Identity.generate()
 /** Each option with wrong values and the class of the error. */
 const wrong = {
   address: { TypeError: [5, {}, true], RangeError: ['', ' ', 'a b', 'http://10.0.0.1', '10.0.0.1:80', '-'] },
-  port: { TypeError: [{}, [], true], RangeError: [-1, 65536, 1.5, NaN, Infinity, '', 'http', '-1', '1.5', '65536', '8e3'] },
+  port: {
+    TypeError: [{}, [], true],
+    RangeError: [-1, 65536, 1.5, NaN, Infinity, '', 'http', '-1', '1.5', '65536', '8e3']
+  },
   minPeerNo: { TypeError: ['3', {}, true], RangeError: [-1, 1.5, NaN, Infinity, 6] },
   maxPeerNo: { TypeError: ['5', [], false], RangeError: [-1, 2.5, NaN, -Infinity, 2 ** 32] },
   seeds: { TypeError: [{}, 'localhost:8495', 5] },
   pingTimeout: { TypeError: ['3s', {}], RangeError: [99, -1, NaN, Infinity, 3_600_001] },
   logger: { TypeError: [5, 'console', true] },
-  advertise: { TypeError: [5, {}, [5]], RangeError: ['nowhere', 'host:', ':80', 'host:65536', '0.0.0.0:80', '[::]:80', '224.0.0.1:80', ['10.0.0.1:80', 'nowhere']] },
+  advertise: {
+    TypeError: [5, {}, [5]],
+    RangeError: [
+      'nowhere',
+      'host:',
+      ':80',
+      'host:65536',
+      '0.0.0.0:80',
+      '[::]:80',
+      '224.0.0.1:80',
+      ['10.0.0.1:80', 'nowhere']
+    ]
+  },
   maxMessage: { TypeError: ['1', {}], RangeError: [0, -1, 1.5, NaN, Infinity, 2 ** 30 + 1] },
   identity: { TypeError: [{}, 'ann', identity.id] },
   keyFile: { TypeError: [5, '', {}] },
   networkSecret: { TypeError: [5, {}, ['secret']], RangeError: ['', 'fifteen bytes !', Buffer.alloc(15)] },
-  readFrom: { TypeError: ['newest', '', 5, true], RangeError: [{}, { last: -1 }, { last: 1.5 }, { last: '3' }, { last: Infinity }] },
+  readFrom: {
+    TypeError: ['newest', '', 5, true],
+    RangeError: [{}, { last: -1 }, { last: 1.5 }, { last: '3' }, { last: Infinity }]
+  },
   unsigned: { TypeError: [1, 0, 'true'] },
   relayOnly: { TypeError: [1, 'false'] },
   preferNearPeers: { TypeError: [0, {}] },
@@ -38,7 +56,11 @@ for (const [option, kinds] of Object.entries(wrong)) {
         assert.throws(
           () => createNode({ address, [option]: value }),
           (error) => {
-            assert.deepEqual([error.name, error.code], [name, 'ERR_SMOKESIGNAL_BAD_OPTION'], `${String(value)}: ${error.message}`)
+            assert.deepEqual(
+              [error.name, error.code],
+              [name, 'ERR_SMOKESIGNAL_BAD_OPTION'],
+              `${String(value)}: ${error.message}`
+            )
             assert.match(error.message, new RegExp(`"${option}"`))
             assert.equal(error.option, option)
             return true
@@ -74,15 +96,25 @@ test('each seed is checked, and the error names its index', () => {
 
 test('without an address the error has the text of 0.2.x', () => {
   for (const options of [{}, { address: undefined }, { address: null }, undefined]) {
-    assert.throws(() => createNode(options), { message: '"address" option is not set', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
+    assert.throws(() => createNode(options), {
+      message: '"address" option is not set',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION'
+    })
   }
   for (const options of [null, 5, 'address']) {
-    assert.throws(() => createNode(options), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"options"/ })
+    assert.throws(() => createNode(options), {
+      name: 'TypeError',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+      message: /"options"/
+    })
   }
 })
 
 test('an identity and a key file exclude each other', () => {
-  assert.throws(() => createNode({ address, identity, keyFile: 'node.key' }), { code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"keyFile".*"identity"/ })
+  assert.throws(() => createNode({ address, identity, keyFile: 'node.key' }), {
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"keyFile".*"identity"/
+  })
 })
 
 const defaults = {
@@ -142,7 +174,11 @@ test('a maxPeerNo below the default of minPeerNo lowers that, and Infinity means
     const { options } = createNode({ address, maxPeerNo })
     assert.deepEqual([options.minPeerNo, options.maxPeerNo], [minPeerNo, maxPeerNo])
   }
-  assert.throws(() => createNode({ address, minPeerNo: 3, maxPeerNo: 2 }), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"minPeerNo".*"maxPeerNo".* 2;.* 3$/ })
+  assert.throws(() => createNode({ address, minPeerNo: 3, maxPeerNo: 2 }), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"minPeerNo".*"maxPeerNo".* 2;.* 3$/
+  })
 })
 
 test('right values of all options are kept', () => {
@@ -167,7 +203,10 @@ test('right values of all options are kept', () => {
     for (const [option, value] of Object.entries(options)) assert.deepEqual(node.options[option], value)
   }
   assert.deepEqual(createNode({ address, advertise: 'host.example:0' }).options.advertise, ['host.example:0'])
-  assert.deepEqual(createNode({ address, networkSecret: 'sixteen bytes ok' }).options.networkSecret, Buffer.from('sixteen bytes ok'))
+  assert.deepEqual(
+    createNode({ address, networkSecret: 'sixteen bytes ok' }).options.networkSecret,
+    Buffer.from('sixteen bytes ok')
+  )
 })
 
 test('options are copied', () => {
@@ -177,15 +216,26 @@ test('options are copied', () => {
   given.address = '10.0.0.9'
   seeds[0].port = 1
   seeds.push({})
-  assert.deepEqual([node.options.address, node.options.seeds], [address, [{ address: '10.0.0.1', port: 8495 }]])
+  assert.deepEqual(
+    [node.options.address, node.options.seeds],
+    [address, [{ address: '10.0.0.1', port: 8495 }]]
+  )
   assert.deepEqual(Object.keys(given), ['address', 'seeds'])
 })
 
 test('localIp finds the address in a subnet, and its errors name what is wrong', () => {
   assert.equal(localIp('127.0.0.1/255.0.0.0'), '127.0.0.1')
   assert.equal(localIp('127.0.0.0/8'), '127.0.0.1')
-  assert.throws(() => localIp('203.0.113.0/24'), { name: 'Error', message: "Couldn't determine IP address", code: 'ERR_SMOKESIGNAL_NO_LOCAL_ADDRESS' })
-  assert.throws(() => localIp('nonsense'), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_SUBNET', message: /nonsense.*192\.168\.2\.0\/24/ })
+  assert.throws(() => localIp('203.0.113.0/24'), {
+    name: 'Error',
+    message: "Couldn't determine IP address",
+    code: 'ERR_SMOKESIGNAL_NO_LOCAL_ADDRESS'
+  })
+  assert.throws(() => localIp('nonsense'), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_SUBNET',
+    message: /nonsense.*192\.168\.2\.0\/24/
+  })
   assert.throws(() => localIp('fd00::/8'), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
   assert.throws(() => localIp(), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
 })

@@ -39,7 +39,10 @@ test('a node does not answer its own question, and questions are not messages', 
   a.answer(() => 'myself')
   b.answer(() => 'the other')
   const messages = b.messages()
-  assert.deepEqual((await take(a.ask('who?'), 1)).map(({ from }) => from), [b.id])
+  assert.deepEqual(
+    (await take(a.ask('who?'), 1)).map(({ from }) => from),
+    [b.id]
+  )
   await a.send('a message')
   const [message] = await take(messages, 1)
   // Questions have sequence numbers, too.
@@ -58,7 +61,9 @@ test('an error of the handler is logged, and other nodes answer', async (t) => {
     return Promise.reject(new Error('it is still broken'))
   })
   working.answer(() => 'fine')
-  await Promise.all([broken, working].map((node) => node.connected || soon(require('node:events').once(node, 'connect'))))
+  await Promise.all(
+    [broken, working].map((node) => node.connected || soon(require('node:events').once(node, 'connect')))
+  )
   for (const question of ['one', 'two']) {
     const answers = []
     for await (const { from } of asker.ask(question, { timeout: 700 })) answers.push(from)
@@ -90,7 +95,10 @@ test('a node has one handler at a time, until that is closed', async (t) => {
   answering.close()
   answering.close()
   b.answer(() => 'second')
-  assert.deepEqual((await take(a.ask('who?'), 1)).map(({ data }) => String(data)), ['second'])
+  assert.deepEqual(
+    (await take(a.ask('who?'), 1)).map(({ data }) => String(data)),
+    ['second']
+  )
 })
 
 test('large questions and answers arrive whole', async (t) => {
@@ -110,11 +118,26 @@ test('the answers end when the node stops', async (t) => {
 
 test('a wrong timeout, question or handler is refused', async (t) => {
   const node = await started(t)
-  assert.throws(() => node.ask('who?', { timeout: '5' }), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"timeout"/ })
-  assert.throws(() => node.ask('who?', { timeout: -1 }), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"timeout"/ })
-  assert.throws(() => node.ask('who?', { timeout: NaN }), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
+  assert.throws(() => node.ask('who?', { timeout: '5' }), {
+    name: 'TypeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"timeout"/
+  })
+  assert.throws(() => node.ask('who?', { timeout: -1 }), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"timeout"/
+  })
+  assert.throws(() => node.ask('who?', { timeout: NaN }), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION'
+  })
   assert.throws(() => node.ask(5), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
-  assert.throws(() => node.answer('yes'), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"handler"/ })
+  assert.throws(() => node.answer('yes'), {
+    name: 'TypeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"handler"/
+  })
   await node.stop()
   await assert.rejects(node.ask('who?').next(), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING' })
 })

@@ -141,7 +141,10 @@ for (const [title, turn] of [
     const written = pipeline(Readable.from(source()), writer)
     // Meanwhile as many bytes go through another stream.
     const [otherWriter, otherReader] = turn(second.here, second.there)
-    const other = pipeline(Readable.from(Array.from({ length: 512 }, () => Buffer.alloc(65_536))), otherWriter)
+    const other = pipeline(
+      Readable.from(Array.from({ length: 512 }, () => Buffer.alloc(65_536))),
+      otherWriter
+    )
     assert.equal((await read(otherReader)).length, 32 * MIB)
     await other
     assert.ok(taken < 16 * MIB, `${taken} bytes were taken`)
@@ -194,20 +197,41 @@ test('a chunk that is too large is an error, and the stream goes on', async (t) 
 
 test('opening a stream to an unknown node fails with NOT_FOUND', async (t) => {
   const { a } = await pair(t, { pingTimeout: 200 })
-  await assert.rejects(soon(a.open('0'.repeat(64), 'file')), { code: 'ERR_SMOKESIGNAL_NOT_FOUND', message: /0{64}/ })
+  await assert.rejects(soon(a.open('0'.repeat(64), 'file')), {
+    code: 'ERR_SMOKESIGNAL_NOT_FOUND',
+    message: /0{64}/
+  })
 })
 
 test('a stream to oneself, a bad id and a bad name are refused', async (t) => {
   const node = await started(t)
   await assert.rejects(node.open(node.id, 'file'), { code: 'ERR_SMOKESIGNAL_MYSELF' })
-  await assert.rejects(node.open('ann', 'file'), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"id".*64 hex digits.*"ann"/ })
-  await assert.rejects(node.open(undefined, 'file'), { name: 'TypeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION' })
+  await assert.rejects(node.open('ann', 'file'), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /"id".*64 hex digits.*"ann"/
+  })
+  await assert.rejects(node.open(undefined, 'file'), {
+    name: 'TypeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION'
+  })
   for (const name of ['', 'n'.repeat(256)]) {
-    await assert.rejects(node.open('0'.repeat(64), name), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"name"/ })
-    assert.throws(() => node.accept(name), { name: 'RangeError', code: 'ERR_SMOKESIGNAL_BAD_OPTION', message: /"name"/ })
+    await assert.rejects(node.open('0'.repeat(64), name), {
+      name: 'RangeError',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+      message: /"name"/
+    })
+    assert.throws(() => node.accept(name), {
+      name: 'RangeError',
+      code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+      message: /"name"/
+    })
   }
   await node.stop()
-  await assert.rejects(node.open('0'.repeat(64), 'file'), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING', message: /start\(\)/ })
+  await assert.rejects(node.open('0'.repeat(64), 'file'), {
+    code: 'ERR_SMOKESIGNAL_NOT_RUNNING',
+    message: /start\(\)/
+  })
 })
 
 test('streams break when the node at the other end stops, and its accept ends', async (t) => {
@@ -223,7 +247,10 @@ test('streams break when the node at the other end stops, and its accept ends', 
 
 test('names can be accepted before the node has started', async (t) => {
   const a = await started(t)
-  const b = require('smokesignal-p2p').createNode({ address: '127.0.0.1', seeds: [{ address: '127.0.0.1', port: a.options.port }] })
+  const b = require('smokesignal-p2p').createNode({
+    address: '127.0.0.1',
+    seeds: [{ address: '127.0.0.1', port: a.options.port }]
+  })
   t.after(() => b.stop())
   const accepting = b.accept('early')
   await b.start()
@@ -245,10 +272,13 @@ test('a reply reaches the writer of a message', async (t) => {
   const again = await right.reply(message.from)
   again.end('I, too')
   const streams = await take(replies, 2)
-  assert.deepEqual(streams.map(({ peer, name }) => [peer, name]), [
-    [right.id, 'reply'],
-    [right.id, 'reply']
-  ])
+  assert.deepEqual(
+    streams.map(({ peer, name }) => [peer, name]),
+    [
+      [right.id, 'reply'],
+      [right.id, 'reply']
+    ]
+  )
   assert.deepEqual((await Promise.all(streams.map(read))).map(String).sort(), ['I do', 'I, too'])
 })
 
@@ -257,7 +287,9 @@ test('pipelines over streams end in order', async (t) => {
   const { here, there } = await linked(a, b)
   const collected = []
   const sink = new Writable({ write: (chunk, _encoding, done) => (collected.push(chunk), done()) })
-  await soon(Promise.all([pipeline(Readable.from(['a', 'b', 'c']), here), pipeline(there, new PassThrough(), sink)]))
+  await soon(
+    Promise.all([pipeline(Readable.from(['a', 'b', 'c']), here), pipeline(there, new PassThrough(), sink)])
+  )
   assert.equal(String(Buffer.concat(collected)), 'abc')
 })
 

@@ -8,7 +8,10 @@ const { createNode } = require('smokesignal')
 const split = require('split2')
 
 const chain = [{ index: 0, data: 'genesis', hash: '0' }]
-const hash = (block) => createHash('sha256').update(block.index + block.previous + block.data).digest('hex')
+const hash = (block) =>
+  createHash('sha256')
+    .update(block.index + block.previous + block.data)
+    .digest('hex')
 
 class Ledger {
   constructor() {
@@ -52,7 +55,10 @@ class Ledger {
 }
 
 const ledger = new Ledger()
-process.stdin.pipe(split()).on('data', (line) => ledger.mine(line)).on('end', () => ledger.node.stop())
+process.stdin
+  .pipe(split())
+  .on('data', (line) => ledger.mine(line))
+  .on('end', () => ledger.node.stop())
 const waiting = setInterval(() => {
   if (!ledger.node.listening) return
   clearInterval(waiting)

@@ -18,7 +18,9 @@ node.broadcast.pipe(process.stdout)
 node.broadcast.on('data', function (text) {
   if (String(text).trim() === '/mute') {
     process.stdin.unpipe(node.broadcast)
-    process.stdin.on('data', function (line) { console.log('kept: ' + line.trim()) })
+    process.stdin.on('data', function (line) {
+      console.log('kept: ' + line.trim())
+    })
     process.stdin.resume()
     node.broadcast.write('muted\n')
   }
@@ -32,5 +34,7 @@ node.broadcast.on('data', function (text) {
   if (String(text).trim() === '/exit') process.exit(0)
 })
 
-node.on('connect', function () { console.log('connected') })
+node.on('connect', function () {
+  console.log('connected')
+})
 node.start()

@@ -9,16 +9,22 @@ const readline = require('readline')
 var store = {}
 var logger = {
   lines: 0,
-  count: function () { this.lines++ },
-  debug: function () { this.count() },
-  info: function (text) { this.count() }
+  count: function () {
+    this.lines++
+  },
+  debug: function () {
+    this.count()
+  },
+  info: function (text) {
+    this.count()
+  }
 }
 
 var node = smoke.createNode({
-  port: process.env.PORT
-, address: process.env.ADDRESS || smoke.localIp('127.0.0.1/255.0.0.0')
-, seeds: process.env.SEED_PORT ? [{ port: process.env.SEED_PORT, address: '127.0.0.1' }] : []
-, logger: logger
+  port: process.env.PORT,
+  address: process.env.ADDRESS || smoke.localIp('127.0.0.1/255.0.0.0'),
+  seeds: process.env.SEED_PORT ? [{ port: process.env.SEED_PORT, address: '127.0.0.1' }] : [],
+  logger: logger
 })
 
 node.id = process.env.NAME
@@ -32,7 +38,14 @@ node.peers.on('add', function (peer) {
     for (var key in all) if (!(key in store)) store[key] = all[key]
     console.log('synced ' + Object.keys(store).sort().join(','))
   })
-  console.log('peer ' + (node.peers.inList(peer) === peer) + ' ' + (node.peers.node === node) + ' ' + (node.peers.inList('x') === false))
+  console.log(
+    'peer '
+      + (node.peers.inList(peer) === peer)
+      + ' '
+      + (node.peers.node === node)
+      + ' '
+      + (node.peers.inList('x') === false)
+  )
 })
 
 readline.createInterface({ input: node.broadcast }).on('line', function (line) {
@@ -61,9 +74,15 @@ readline.createInterface({ input: process.stdin }).on('line', function (line) {
   }
 })
 
-node.on('connect', function () { console.log('connected') })
-node.on('disconnect', function () { console.log('disconnected') })
-node.on('error', function (error) { throw error })
+node.on('connect', function () {
+  console.log('connected')
+})
+node.on('disconnect', function () {
+  console.log('disconnected')
+})
+node.on('error', function (error) {
+  throw error
+})
 node.start()
 
 var waiting = setInterval(function () {

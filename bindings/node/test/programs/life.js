@@ -5,7 +5,8 @@
 const { once } = require('node:events')
 const { createNode } = require('../..')
 
-const create = (seed) => createNode({ address: '127.0.0.1', seeds: seed ? [{ address: '127.0.0.1', port: seed.options.port }] : [] })
+const create = (seed) =>
+  createNode({ address: '127.0.0.1', seeds: seed ? [{ address: '127.0.0.1', port: seed.options.port }] : [] })
 
 async function pair() {
   const a = create()

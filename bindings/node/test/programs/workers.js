@@ -22,10 +22,15 @@ async function main() {
   }
   const all = await Promise.all(codes)
   console.log(`ended ${all.filter((code) => code === 0).length}`)
-  const other = createNode({ address: '127.0.0.1', seeds: [{ address: '127.0.0.1', port: node.options.port }] })
+  const other = createNode({
+    address: '127.0.0.1',
+    seeds: [{ address: '127.0.0.1', port: node.options.port }]
+  })
   // The workers' nodes have ended with them.
   while (node.peers.list.length > 0) await once(node.peers, 'remove')
-  const heard = new Promise((resolve) => node.broadcast.on('data', (chunk) => String(chunk) === 'after all' && resolve(chunk)))
+  const heard = new Promise((resolve) =>
+    node.broadcast.on('data', (chunk) => String(chunk) === 'after all' && resolve(chunk))
+  )
   await other.start()
   other.broadcast.write('after all')
   console.log(String(await heard))

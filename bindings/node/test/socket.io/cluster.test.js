@@ -16,8 +16,10 @@ async function three(t, options) {
 
 /** Waits until each client has got this many events. */
 function got(clients, count) {
-  return until(() => clients.every(({ events }) => events.length === count),
-    `each client gets ${count} events`)
+  return until(
+    () => clients.every(({ events }) => events.length === count),
+    `each client gets ${count} events`
+  )
 }
 
 /** Emits an event that arrives after everything that this server has sent before. */
@@ -56,7 +58,10 @@ test('a broadcast arrives', LIMIT, async (t) => {
     servers[1].io.of('/custom').emit('event')
     await got(custom, 1)
     await fence(servers[1], others)
-    assert.deepEqual(others.map(({ events }) => events), [[], [], []])
+    assert.deepEqual(
+      others.map(({ events }) => events),
+      [[], [], []]
+    )
   })
 
   await t.test('to a dynamic namespace', async (t) => {
@@ -81,8 +86,10 @@ test('a broadcast arrives', LIMIT, async (t) => {
     servers[0].io.to('room').except('quiet').emit('second')
     servers[0].io.except('room').emit('third')
     await fence(servers[0], clients)
-    assert.deepEqual(clients.map(({ events }) => events.flat()),
-      [['third'], ['first', 'second'], ['first']])
+    assert.deepEqual(
+      clients.map(({ events }) => events.flat()),
+      [['third'], ['first', 'second'], ['first']]
+    )
   })
 
   await t.test('to a room whose name is a number, which differs from its string', async (t) => {
@@ -93,32 +100,43 @@ test('a broadcast arrives', LIMIT, async (t) => {
     servers[0].io.to('1').emit('text')
     servers[0].io.except(1).emit('not the number')
     await fence(servers[0], clients)
-    assert.deepEqual(clients.map(({ events }) => events.flat()),
-      [['not the number'], ['number'], ['text', 'not the number']])
+    assert.deepEqual(
+      clients.map(({ events }) => events.flat()),
+      [['not the number'], ['number'], ['text', 'not the number']]
+    )
   })
 
   await t.test('to the clients of one server', async (t) => {
     const { servers, clients } = await three(t)
     servers[0].io.local.emit('event')
     await fence(servers[0], clients)
-    assert.deepEqual(clients.map(({ events }) => events.length), [1, 0, 0])
+    assert.deepEqual(
+      clients.map(({ events }) => events.length),
+      [1, 0, 0]
+    )
   })
 
   await t.test('from one socket at all others', async (t) => {
     const { servers, clients, sockets } = await three(t)
     sockets[0].broadcast.emit('event')
     await fence(servers[0], clients)
-    assert.deepEqual(clients.map(({ events }) => events.length), [0, 1, 1])
+    assert.deepEqual(
+      clients.map(({ events }) => events.length),
+      [0, 1, 1]
+    )
   })
 
-  await t.test('one writer\'s events come in order', async (t) => {
+  await t.test("one writer's events come in order", async (t) => {
     const { servers, clients } = await three(t)
     for (let i = 0; i < 1000; i++) servers[i % 3].io.emit('event', i % 3, i)
     await got(clients, 1000)
     for (const { events } of clients) {
       for (let writer = 0; writer < 3; writer++) {
         const numbers = events.filter((event) => event[1] === writer).map((event) => event[2])
-        assert.deepEqual(numbers, numbers.toSorted((a, b) => a - b))
+        assert.deepEqual(
+          numbers,
+          numbers.toSorted((a, b) => a - b)
+        )
       }
     }
   })
@@ -140,7 +158,10 @@ test('acknowledgements arrive', LIMIT, async (t) => {
     })
     const answers = await servers[0].io.timeout(20_000).emitWithAck('event', Buffer.from([7]))
     answers.sort((a, b) => a.i - b.i)
-    assert.deepEqual(answers, [0, 1, 2].map((i) => ({ i, blobs: [Buffer.from([7, 7])] })))
+    assert.deepEqual(
+      answers,
+      [0, 1, 2].map((i) => ({ i, blobs: [Buffer.from([7, 7])] }))
+    )
     assert.ok(answers.every(({ blobs }) => Buffer.isBuffer(blobs[0])))
   })
 
@@ -198,13 +219,25 @@ test('sockets of all servers', LIMIT, async (t) => {
     servers[0].io.socketsJoin('all')
     servers[0].io.in('some').socketsJoin([8, '8'])
     await fence(servers[0], clients)
-    assert.deepEqual(sockets.map(({ rooms }) => [rooms.has('all'), rooms.has(8), rooms.has('8')]),
-      [[true, false, false], [true, true, true], [true, false, false]])
+    assert.deepEqual(
+      sockets.map(({ rooms }) => [rooms.has('all'), rooms.has(8), rooms.has('8')]),
+      [
+        [true, false, false],
+        [true, true, true],
+        [true, false, false]
+      ]
+    )
     servers[0].io.in('some').socketsLeave(8)
     servers[0].io.socketsLeave('all')
     await fence(servers[0], clients)
-    assert.deepEqual(sockets.map(({ rooms }) => [rooms.has('all'), rooms.has(8), rooms.has('8')]),
-      [[false, false, false], [false, false, true], [false, false, false]])
+    assert.deepEqual(
+      sockets.map(({ rooms }) => [rooms.has('all'), rooms.has(8), rooms.has('8')]),
+      [
+        [false, false, false],
+        [false, false, true],
+        [false, false, false]
+      ]
+    )
   })
 
   await t.test('join a room before what is emitted next', async (t) => {
@@ -220,8 +253,10 @@ test('sockets of all servers', LIMIT, async (t) => {
     sockets[1].join('room')
     const reasons = [0, 1].map((i) => once(clients[i], 'disconnect'))
     servers[2].io.in('room').disconnectSockets()
-    assert.deepEqual((await Promise.all(reasons)).map(([reason]) => reason),
-      ['io server disconnect', 'io server disconnect'])
+    assert.deepEqual(
+      (await Promise.all(reasons)).map(([reason]) => reason),
+      ['io server disconnect', 'io server disconnect']
+    )
     assert.ok(clients[2].connected)
   })
 })
@@ -230,16 +265,22 @@ test('serverSideEmit reaches the other servers', LIMIT, async (t) => {
   await t.test('reaches the other servers', async (t) => {
     const { servers } = await three(t)
     const events = []
-    const arrived = servers.map(({ io }, i) => new Promise((resolve) => {
-      io.on('hello', (...args) => {
-        events.push([i, ...args])
-        resolve()
-      })
-    }))
+    const arrived = servers.map(
+      ({ io }, i) =>
+        new Promise((resolve) => {
+          io.on('hello', (...args) => {
+            events.push([i, ...args])
+            resolve()
+          })
+        })
+    )
     servers[0].io.serverSideEmit('hello', 1, '2', { 3: [undefined, Buffer.from('4')] })
     await Promise.all(arrived.slice(1))
     events.sort()
-    assert.deepEqual(events, [1, 2].map((i) => [i, 1, '2', { 3: [undefined, Buffer.from('4')] }]))
+    assert.deepEqual(
+      events,
+      [1, 2].map((i) => [i, 1, '2', { 3: [undefined, Buffer.from('4')] }])
+    )
   })
 
   await t.test('and returns their answers', async (t) => {
@@ -248,7 +289,10 @@ test('serverSideEmit reaches the other servers', LIMIT, async (t) => {
     servers[1].io.on('hello', (answer) => answer(2))
     servers[2].io.on('hello', (answer) => answer({ blob: Buffer.from('3') }))
     const answers = await servers[0].io.serverSideEmitWithAck('hello')
-    assert.deepEqual(answers.sort((a) => (a === 2 ? -1 : 1)), [2, { blob: Buffer.from('3') }])
+    assert.deepEqual(
+      answers.sort((a) => (a === 2 ? -1 : 1)),
+      [2, { blob: Buffer.from('3') }]
+    )
   })
 
   await t.test('and fails when one of them does not answer', async (t) => {
@@ -275,7 +319,9 @@ test('serverSideEmit reaches the other servers', LIMIT, async (t) => {
       t.after(() => process.setUncaughtExceptionCaptureCallback(null))
       process.setUncaughtExceptionCaptureCallback(resolve)
     })
-    servers[1].io.on('hello', () => { throw new Error('of the listener'); })
+    servers[1].io.on('hello', () => {
+      throw new Error('of the listener')
+    })
     servers[0].io.serverSideEmit('hello')
     servers[0].io.emit('event')
     assert.equal((await thrown).message, 'of the listener')
@@ -297,22 +343,25 @@ test('servers come and go', LIMIT, async (t) => {
     await knowing(servers, 2)
   })
 
-  await t.test('a server that is killed counts as gone after the timeout, and requests stop waiting for it', async (t) => {
-    const quick = { adapter: { heartbeatInterval: 100, heartbeatTimeout: 1000 } }
-    const servers = await cluster(t, 2, quick)
-    const { child } = await childServer(t, servers[0].node.options.port, quick)
-    await knowing(servers, 3)
-    servers[1].io.on('hello', (answer) => answer('from this process'))
-    const all = await servers[0].io.serverSideEmitWithAck('hello')
-    assert.deepEqual(all.sort(), ['from a child', 'from this process'])
-    child.kill('SIGKILL')
-    const answers = servers[0].io.serverSideEmitWithAck('hello')
-    const client = await servers[1].connect()
-    client.on('event', (answer) => answer('from a client'))
-    const acknowledged = servers[0].io.timeout(50_000).emitWithAck('event')
-    await knowing(servers, 2)
-    assert.deepEqual(await acknowledged, ['from a client'])
-    assert.deepEqual((await answers).includes('from this process'), true)
-    assert.deepEqual(await servers[0].io.serverSideEmitWithAck('hello'), ['from this process'])
-  })
+  await t.test(
+    'a server that is killed counts as gone after the timeout, and requests stop waiting for it',
+    async (t) => {
+      const quick = { adapter: { heartbeatInterval: 100, heartbeatTimeout: 1000 } }
+      const servers = await cluster(t, 2, quick)
+      const { child } = await childServer(t, servers[0].node.options.port, quick)
+      await knowing(servers, 3)
+      servers[1].io.on('hello', (answer) => answer('from this process'))
+      const all = await servers[0].io.serverSideEmitWithAck('hello')
+      assert.deepEqual(all.sort(), ['from a child', 'from this process'])
+      child.kill('SIGKILL')
+      const answers = servers[0].io.serverSideEmitWithAck('hello')
+      const client = await servers[1].connect()
+      client.on('event', (answer) => answer('from a client'))
+      const acknowledged = servers[0].io.timeout(50_000).emitWithAck('event')
+      await knowing(servers, 2)
+      assert.deepEqual(await acknowledged, ['from a client'])
+      assert.deepEqual((await answers).includes('from this process'), true)
+      assert.deepEqual(await servers[0].io.serverSideEmitWithAck('hello'), ['from this process'])
+    }
+  )
 })

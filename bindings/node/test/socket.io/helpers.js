@@ -17,7 +17,7 @@ const LIMIT = { timeout: 60_000 }
 /** Resolves when `condition` holds. Rejects after a while. */
 async function until(condition, what = condition.toString()) {
   const end = Date.now() + 20_000
-  while (!await condition()) {
+  while (!(await condition())) {
     if (Date.now() > end) throw new Error(`this never came: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
@@ -45,7 +45,8 @@ class TestServer {
     this.node = node
     this.http = http.createServer()
     this.io = new Server(this.http, {
-      adapter: createAdapter(node, adapter), ...options,
+      adapter: createAdapter(node, adapter),
+      ...options
     })
     this.clients = []
     t.after(() => this.close())
@@ -77,8 +78,11 @@ class TestServer {
   /** Returns a client that is about to connect, with the events that it gets as `events`. */
   client(nsp = '/', options = {}) {
     const client = connect(`http://127.0.0.1:${this.port}${nsp}`, {
-      transports: ['websocket'], reconnectionDelay: 1, reconnectionDelayMax: 1,
-      forceNew: true, ...options,
+      transports: ['websocket'],
+      reconnectionDelay: 1,
+      reconnectionDelayMax: 1,
+      forceNew: true,
+      ...options
     })
     client.events = []
     client.onAny((...event) => client.events.push(event))
@@ -110,7 +114,7 @@ async function cluster(t, count, options = {}) {
 function knowing(servers, count, nsp = '/') {
   return until(async () => {
     for (const { io } of servers) {
-      if (await io.of(nsp).adapter.serverCount() !== count) return false
+      if ((await io.of(nsp).adapter.serverCount()) !== count) return false
     }
     return true
   }, `all know of ${count} servers`)
@@ -144,6 +148,16 @@ async function childServer(t, seed, options = {}) {
 }
 
 module.exports = {
-  LIMIT, TestServer, newNode, keepingLogger, cluster, knowing, until, breakAndReturn,
-  withoutOffsets, childServer, connect, once,
+  LIMIT,
+  TestServer,
+  newNode,
+  keepingLogger,
+  cluster,
+  knowing,
+  until,
+  breakAndReturn,
+  withoutOffsets,
+  childServer,
+  connect,
+  once
 }

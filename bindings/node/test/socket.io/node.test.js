@@ -4,9 +4,7 @@
 
 const test = require('node:test')
 const assert = require('node:assert/strict')
-const {
-  LIMIT, TestServer, newNode, cluster, knowing, until, childServer, once,
-} = require('./helpers')
+const { LIMIT, TestServer, newNode, cluster, knowing, until, childServer, once } = require('./helpers')
 
 /**
  * Publishes as the base class does. Resolves to what happened first: 'resolved', or a turn of the
@@ -14,12 +12,14 @@ const {
  */
 function publish(adapter, data) {
   const message = {
-    type: 3, uid: adapter.uid, nsp: '/',
-    data: { packet: { type: 2, data }, opts: { rooms: [], except: [], flags: {} } },
+    type: 3,
+    uid: adapter.uid,
+    nsp: '/',
+    data: { packet: { type: 2, data }, opts: { rooms: [], except: [], flags: {} } }
   }
   return Promise.race([
     adapter.doPublish(message).then(() => 'resolved'),
-    new Promise((resolve) => setImmediate(resolve, 'late')),
+    new Promise((resolve) => setImmediate(resolve, 'late'))
   ])
 }
 
@@ -79,26 +79,30 @@ test('several servers over a node that never starts exchange events', LIMIT, asy
   assert.deepEqual(client.events, [['event']])
 })
 
-test('servers of one node still know each other while the queue for the network is full', LIMIT, async (t) => {
-  const options = { adapter: { heartbeatInterval: 50, heartbeatTimeout: 500 } }
-  const node = newNode()
-  const first = await new TestServer(t, node, options).listen()
-  const second = await new TestServer(t, node, options).listen()
-  await knowing([first, second], 2)
-  for (let i = 0; i < 20; i++) first.io.emit('event', Buffer.alloc(1 << 20))
-  // Waits for two checks of the base class for servers that are gone.
-  const removed = []
-  for (const { adapter } of [first, second]) {
-    const { removeNode } = adapter
-    adapter.removeNode = (uid) => {
-      removed.push(uid)
-      removeNode.call(adapter, uid)
+test(
+  'servers of one node still know each other while the queue for the network is full',
+  LIMIT,
+  async (t) => {
+    const options = { adapter: { heartbeatInterval: 50, heartbeatTimeout: 500 } }
+    const node = newNode()
+    const first = await new TestServer(t, node, options).listen()
+    const second = await new TestServer(t, node, options).listen()
+    await knowing([first, second], 2)
+    for (let i = 0; i < 20; i++) first.io.emit('event', Buffer.alloc(1 << 20))
+    // Waits for two checks of the base class for servers that are gone.
+    const removed = []
+    for (const { adapter } of [first, second]) {
+      const { removeNode } = adapter
+      adapter.removeNode = (uid) => {
+        removed.push(uid)
+        removeNode.call(adapter, uid)
+      }
     }
+    const heard = second.adapter.nodesMap.get(first.adapter.uid)
+    await until(() => second.adapter.nodesMap.get(first.adapter.uid) > heard + 2000)
+    assert.deepEqual(removed, [])
   }
-  const heard = second.adapter.nodesMap.get(first.adapter.uid)
-  await until(() => second.adapter.nodesMap.get(first.adapter.uid) > heard + 2000)
-  assert.deepEqual(removed, [])
-})
+)
 
 test('a client recovers at another server over the same node', LIMIT, async (t) => {
   const node = newNode()
@@ -115,7 +119,10 @@ test('a client recovers at another server over the same node', LIMIT, async (t) 
   await once(client, 'connect')
   await until(() => client.events.length === 2)
   assert.ok(client.recovered)
-  assert.deepEqual(client.events.map(([name]) => name), ['first', 'missed'])
+  assert.deepEqual(
+    client.events.map(([name]) => name),
+    ['first', 'missed']
+  )
 })
 
 test('events published before the node started arrive in order', LIMIT, async (t) => {
@@ -127,7 +134,10 @@ test('events published before the node started arrive in order', LIMIT, async (t
   await node.start()
   for (let i = 100; i < 120; i++) late.io.emit('event', i)
   await until(() => client.events.length === 120)
-  assert.deepEqual(client.events.map((event) => event[1]), Array.from({ length: 120 }, (_, i) => i))
+  assert.deepEqual(
+    client.events.map((event) => event[1]),
+    Array.from({ length: 120 }, (_, i) => i)
+  )
   await knowing([first, late], 2)
 })
 
@@ -183,7 +193,10 @@ test('a publish above the maxMessage of the node is dropped and reported', LIMIT
   servers[0].io.emit('large', Buffer.alloc(1 << 18))
   servers[0].io.emit('small', 2)
   await until(() => clients[1].events.length === 2 && clients[0].events.length === 3)
-  assert.deepEqual(clients[1].events, [['small', 1], ['small', 2]])
+  assert.deepEqual(clients[1].events, [
+    ['small', 1],
+    ['small', 2]
+  ])
   assert.equal(errors.length, 1)
   assert.equal(servers[0].adapter.dropped, 1)
 })
@@ -215,41 +228,56 @@ test('a publish beyond the full queue is dropped and reported', LIMIT, async (t)
   server.io.emit('last')
   await until(() => farClient.events.at(-1)?.[0] === 'last')
   const numbers = farClient.events.slice(0, -1).map((event) => event[1])
-  assert.deepEqual(numbers, Array.from({ length: numbers.length }, (_, i) => i))
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: numbers.length }, (_, i) => i)
+  )
   assert.equal(numbers.length, 45 - server.adapter.dropped)
 })
 
-test('messages of the adapter do not appear in broadcast, nor those of broadcast in the adapter', LIMIT, async (t) => {
-  const servers = await cluster(t, 2)
-  const plain = newNode(servers[0].node)
-  await plain.start()
-  t.after(() => plain.stop())
-  const seen = []
-  for (const node of [plain, servers[0].node, servers[1].node]) {
-    node.broadcast.on('data', (data) => seen.push(data.toString()))
+test(
+  'messages of the adapter do not appear in broadcast, nor those of broadcast in the adapter',
+  LIMIT,
+  async (t) => {
+    const servers = await cluster(t, 2)
+    const plain = newNode(servers[0].node)
+    await plain.start()
+    t.after(() => plain.stop())
+    const seen = []
+    for (const node of [plain, servers[0].node, servers[1].node]) {
+      node.broadcast.on('data', (data) => seen.push(data.toString()))
+    }
+    const reading = (async () => {
+      for await (const { data } of plain.messages()) seen.push(`messages: ${data}`)
+    })()
+    const clients = [await servers[0].connect(), await servers[1].connect()]
+    for (let i = 0; i < 10; i++) {
+      servers[0].io.emit('event', i)
+      plain.broadcast.write(`plain ${i}`)
+      servers[1].node.broadcast.write(`server ${i}`)
+    }
+    await until(() => clients.every(({ events }) => events.length === 10))
+    await until(
+      () =>
+        seen.filter((text) => text === 'plain 9').length === 2
+        && seen.filter((text) => text === 'server 9').length === 2
+        && seen.includes('messages: server 9')
+    )
+    assert.ok(
+      seen.every((text) => /^(messages: )?(plain|server) \d$/.test(text)),
+      seen.join()
+    )
+    for (const { adapter } of servers) assert.equal(adapter.bus.malformed, 0)
+    await plain.stop()
+    await reading
   }
-  const reading = (async () => {
-    for await (const { data } of plain.messages()) seen.push(`messages: ${data}`)
-  })()
-  const clients = [await servers[0].connect(), await servers[1].connect()]
-  for (let i = 0; i < 10; i++) {
-    servers[0].io.emit('event', i)
-    plain.broadcast.write(`plain ${i}`)
-    servers[1].node.broadcast.write(`server ${i}`)
-  }
-  await until(() => clients.every(({ events }) => events.length === 10))
-  await until(() => seen.filter((text) => text === 'plain 9').length === 2
-    && seen.filter((text) => text === 'server 9').length === 2 && seen.includes('messages: server 9'))
-  assert.ok(seen.every((text) => /^(messages: )?(plain|server) \d$/.test(text)), seen.join())
-  for (const { adapter } of servers) assert.equal(adapter.bus.malformed, 0)
-  await plain.stop()
-  await reading
-})
+)
 
 test('a process ends by itself after its server was closed', LIMIT, async (t) => {
   const [server] = await cluster(t, 1)
   const { child } = await childServer(t, server.node.options.port, {
-    leave: true, connectionStateRecovery: {},
+    leave: true,
+    connectionStateRecovery: {}
   })
   await knowing([server], 2)
   await server.io.serverSideEmitWithAck('hello')

@@ -29,15 +29,25 @@ test('an error of a wrong option names the option and the cure', () => {
       fails(() => createAdapter(node, { [name]: value }), RangeError, name, 'milliseconds')
     }
   }
-  fails(() => createAdapter(node, { heartbeatInterval: 100, heartbeatTimeout: 100 }),
-    RangeError, 'heartbeatTimeout', 'heartbeatInterval')
+  fails(
+    () => createAdapter(node, { heartbeatInterval: 100, heartbeatTimeout: 100 }),
+    RangeError,
+    'heartbeatTimeout',
+    'heartbeatInterval'
+  )
 })
 
 test('right options are accepted', () => {
   const node = newNode()
-  for (const options of [undefined, null, {}, { requestTimeout: undefined, heartbeatInterval: null },
-    { heartbeatInterval: 1e6 }, { heartbeatTimeout: 500 },
-    { heartbeatInterval: 10, heartbeatTimeout: 100, requestTimeout: 1000 }]) {
+  for (const options of [
+    undefined,
+    null,
+    {},
+    { requestTimeout: undefined, heartbeatInterval: null },
+    { heartbeatInterval: 1e6 },
+    { heartbeatTimeout: 500 },
+    { heartbeatInterval: 10, heartbeatTimeout: 100, requestTimeout: 1000 }
+  ]) {
     assert.equal(typeof createAdapter(node, options), 'function')
   }
 })

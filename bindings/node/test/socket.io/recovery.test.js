@@ -5,7 +5,15 @@
 const test = require('node:test')
 const assert = require('node:assert/strict')
 const {
-  LIMIT, cluster, knowing, until, breakAndReturn, withoutOffsets, childServer, connect, once,
+  LIMIT,
+  cluster,
+  knowing,
+  until,
+  breakAndReturn,
+  withoutOffsets,
+  childServer,
+  connect,
+  once
 } = require('./helpers')
 
 const RECOVERY = { connectionStateRecovery: {} }
@@ -18,15 +26,23 @@ function got(client, count) {
 /** Waits until all servers have seen what the others have published so far. */
 async function settled(servers) {
   for (const { io } of servers) io.serverSideEmit('settled')
-  await until(() => servers.every(({ adapter }) => servers.every((other) => (
-    other === servers.find((server) => server.adapter === adapter)
-    || adapter.recovery.writers.get(other.adapter.uid)?.last === other.adapter.number))))
+  await until(() =>
+    servers.every(({ adapter }) =>
+      servers.every(
+        (other) =>
+          other === servers.find((server) => server.adapter === adapter)
+          || adapter.recovery.writers.get(other.adapter.uid)?.last === other.adapter.number
+      )
+    )
+  )
 }
 
 /** Publishes more than a log keeps, as fast as the network takes it. */
 async function publishMuch({ io, adapter }) {
   for (let i = 0; i < 20; i++) {
-    io.to(['elsewhere', 'room']).except('here').emit('event', Buffer.alloc(1 << 20))
+    io.to(['elsewhere', 'room'])
+      .except('here')
+      .emit('event', Buffer.alloc(1 << 20))
     await until(() => adapter.bus.queued === 0)
   }
 }
@@ -70,7 +86,10 @@ async function misses({ servers, client }, there) {
   servers[1].io.to(5).emit('last')
   await got(client, 6)
   const events = withoutOffsets(client.events)
-  assert.deepEqual(events.filter(([name]) => name === 'number'), [['number', [Buffer.from('y')]]])
+  assert.deepEqual(
+    events.filter(([name]) => name === 'number'),
+    [['number', [Buffer.from('y')]]]
+  )
   const names = events.map(([name]) => name)
   assert.deepEqual(names.toSorted(), ['first', 'last', 'number', 'own', 'private', 'third'])
   assert.ok(names.indexOf('third') < names.indexOf('private'))
@@ -116,7 +135,10 @@ test('a client recovers its session', LIMIT, async (t) => {
       servers[1].io.emit('last')
       await got(client, 5)
       const names = client.events.map(([name]) => name)
-      assert.deepEqual(names.filter((name) => name !== 'lost 1'), ['first', 'lost 2', 'lost 3', 'last'])
+      assert.deepEqual(
+        names.filter((name) => name !== 'lost 1'),
+        ['first', 'lost 2', 'lost 3', 'last']
+      )
       assert.equal(names.filter((name) => name === 'lost 1').length, 1)
     })
 
@@ -156,7 +178,10 @@ test('a client recovers its session', LIMIT, async (t) => {
     })
     await got(client, 13)
     const numbers = client.events.slice(1).map((event) => event[1])
-    assert.deepEqual(numbers.toSorted((a, b) => a - b), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    assert.deepEqual(
+      numbers.toSorted((a, b) => a - b),
+      [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    )
     assert.deepEqual(numbers.slice(0, 10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
@@ -197,8 +222,13 @@ test('a client recovers its session', LIMIT, async (t) => {
     const events = withoutOffsets(client.events)
     assert.deepEqual(events.at(-1), ['last'])
     for (let writer = 0; writer < 3; writer++) {
-      const numbers = events.filter((event) => event[0] === 'missed' && event[1] === writer).map((event) => event[2])
-      assert.deepEqual(numbers, [0, 3, 6, 9].map((n) => n + writer).filter((n) => n < 10))
+      const numbers = events
+        .filter((event) => event[0] === 'missed' && event[1] === writer)
+        .map((event) => event[2])
+      assert.deepEqual(
+        numbers,
+        [0, 3, 6, 9].map((n) => n + writer).filter((n) => n < 10)
+      )
     }
   })
 
@@ -226,8 +256,15 @@ test('a client recovers its session', LIMIT, async (t) => {
     await back
     servers[1].io.emit('last')
     await got(client, 7)
-    assert.deepEqual(client.events.map(([name]) => name).toSorted(),
-      ['first', 'last', 'missed 1', 'missed 2', 'missed 3', 'missed 4', 'missed 5'])
+    assert.deepEqual(client.events.map(([name]) => name).toSorted(), [
+      'first',
+      'last',
+      'missed 1',
+      'missed 2',
+      'missed 3',
+      'missed 4',
+      'missed 5'
+    ])
   })
 
   await t.test('at another server after its own was closed, but only once', async (t) => {
@@ -248,7 +285,10 @@ test('a client recovers its session', LIMIT, async (t) => {
     assert.ok(client.serverSide.rooms.has(5))
     servers[1].io.emit('last')
     await got(client, 4)
-    assert.deepEqual(client.events.map(([name]) => name), ['first', 'somebody left', 'missed', 'last'])
+    assert.deepEqual(
+      client.events.map(([name]) => name),
+      ['first', 'somebody left', 'missed', 'last']
+    )
     other.disconnect()
     await until(() => !servers[1].adapter.recovery.sessions.has(pid))
     // The session is here now, and no longer at the servers that it was handed over to.
@@ -275,7 +315,10 @@ test('a client recovers its session', LIMIT, async (t) => {
     })
     assert.equal(client.recovered, true)
     await got(client, 3)
-    assert.deepEqual(client.events.map(([name]) => name), ['first', 'second', 'missed'])
+    assert.deepEqual(
+      client.events.map(([name]) => name),
+      ['first', 'second', 'missed']
+    )
   })
 
   await t.test('at any server, while all servers publish', async (t) => {
@@ -299,9 +342,13 @@ test('a client recovers its session', LIMIT, async (t) => {
     for (const { io } of servers) io.emit('last')
     await until(() => client.events.filter(([name]) => name === 'last').length === 3)
     for (let writer = 0; writer < 3; writer++) {
-      const numbers = client.events.filter((event) => event[0] === 'event' && event[1] === writer)
+      const numbers = client.events
+        .filter((event) => event[0] === 'event' && event[1] === writer)
         .map((event) => event[2])
-      assert.deepEqual(numbers, Array.from({ length: published[writer] }, (_, i) => i))
+      assert.deepEqual(
+        numbers,
+        Array.from({ length: published[writer] }, (_, i) => i)
+      )
     }
   })
 })
@@ -324,8 +371,14 @@ test('a client gets a fresh session', LIMIT, async (t) => {
     const { _pid: pid, _lastOffset: offset } = client
     client.io.engine.close()
     client.disconnect()
-    const foreign = [`${offset}zzzzzz`, 'x', '', servers[1].adapter.tag, `${servers[1].adapter.tag}1`,
-      `${offset.slice(0, 8)}-5`]
+    const foreign = [
+      `${offset}zzzzzz`,
+      'x',
+      '',
+      servers[1].adapter.tag,
+      `${servers[1].adapter.tag}1`,
+      `${offset.slice(0, 8)}-5`
+    ]
     for (const bad of foreign) {
       const accepted = once(servers[0].io, 'connection')
       servers[0].client('/', { auth: { pid, offset: bad } })
@@ -339,7 +392,9 @@ test('a client gets a fresh session', LIMIT, async (t) => {
     const child = await childServer(t, servers[0].node.options.port, { ...RECOVERY, adapter })
     await knowing(servers, 3)
     const client = connect(`http://127.0.0.1:${child.port}`, {
-      transports: ['websocket'], reconnectionDelay: 1, forceNew: true,
+      transports: ['websocket'],
+      reconnectionDelay: 1,
+      forceNew: true
     })
     t.after(() => client.disconnect())
     await once(client, 'connect')
@@ -358,48 +413,61 @@ test('a client gets a fresh session', LIMIT, async (t) => {
   })
 
   for (const there of [0, 2]) {
-    await t.test(`at server ${there}, when it missed more than is kept, and one warning is logged`, async (t) => {
-      const { servers, client } = await started(t)
-      const { id } = client
-      await breakAndReturn(client, servers[there], async () => {
-        await until(() => servers[0].io.of('/').sockets.size === 0)
-        await publishMuch(servers[1])
-        await until(() => servers.every(({ adapter }) => (
-          adapter.recovery.writers.get(servers[1].adapter.uid).last === servers[1].adapter.number)))
-      })
-      assert.equal(client.recovered, false)
-      assert.notEqual(client.id, id)
-      const { log } = servers[there].adapter.recovery
-      assert.ok(log.bytes <= 16 << 20)
-      const lines = servers.flatMap(({ node }) => node.logger.lines)
-      assert.equal(lines.filter((line) => /missed more than is kept/.test(line)).length, 1)
-    })
+    await t.test(
+      `at server ${there}, when it missed more than is kept, and one warning is logged`,
+      async (t) => {
+        const { servers, client } = await started(t)
+        const { id } = client
+        await breakAndReturn(client, servers[there], async () => {
+          await until(() => servers[0].io.of('/').sockets.size === 0)
+          await publishMuch(servers[1])
+          await until(() =>
+            servers.every(
+              ({ adapter }) =>
+                adapter.recovery.writers.get(servers[1].adapter.uid).last === servers[1].adapter.number
+            )
+          )
+        })
+        assert.equal(client.recovered, false)
+        assert.notEqual(client.id, id)
+        const { log } = servers[there].adapter.recovery
+        assert.ok(log.bytes <= 16 << 20)
+        const lines = servers.flatMap(({ node }) => node.logger.lines)
+        assert.equal(lines.filter((line) => /missed more than is kept/.test(line)).length, 1)
+      }
+    )
   }
 
   for (const there of [0, 2]) {
-    await t.test(`at server ${there}, when messages were lost between servers while it was away`, async (t) => {
-      const { servers, client } = await started(t)
-      const stays = await servers[0].connect()
-      servers[1].io.emit('second')
-      await got(stays, 1)
-      await got(client, 2)
-      await breakAndReturn(client, servers[there], async () => {
-        await until(() => servers[0].io.of('/').sockets.size === 1)
-        servers[1].adapter.number++ // A message that no server gets.
-        servers[1].io.emit('third')
-        await settled(servers)
-      })
-      assert.equal(client.recovered, false)
-      // Clients that were connected, or whose connection breaks later, are not affected.
-      await got(stays, 2)
-      await breakAndReturn(stays, servers[there], async () => {
-        servers[2].io.emit('fourth')
-        await settled(servers)
-      })
-      assert.equal(stays.recovered, true)
-      await got(stays, 3)
-      assert.deepEqual(stays.events.map(([name]) => name), ['second', 'third', 'fourth'])
-    })
+    await t.test(
+      `at server ${there}, when messages were lost between servers while it was away`,
+      async (t) => {
+        const { servers, client } = await started(t)
+        const stays = await servers[0].connect()
+        servers[1].io.emit('second')
+        await got(stays, 1)
+        await got(client, 2)
+        await breakAndReturn(client, servers[there], async () => {
+          await until(() => servers[0].io.of('/').sockets.size === 1)
+          servers[1].adapter.number++ // A message that no server gets.
+          servers[1].io.emit('third')
+          await settled(servers)
+        })
+        assert.equal(client.recovered, false)
+        // Clients that were connected, or whose connection breaks later, are not affected.
+        await got(stays, 2)
+        await breakAndReturn(stays, servers[there], async () => {
+          servers[2].io.emit('fourth')
+          await settled(servers)
+        })
+        assert.equal(stays.recovered, true)
+        await got(stays, 3)
+        assert.deepEqual(
+          stays.events.map(([name]) => name),
+          ['second', 'third', 'fourth']
+        )
+      }
+    )
   }
 
   await t.test('while messages may be lost, until it is known that none were', async (t) => {
@@ -421,7 +489,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
 
   await t.test('after maxDisconnectionDuration', async (t) => {
     const { servers, client } = await started(t, {
-      connectionStateRecovery: { maxDisconnectionDuration: 50 },
+      connectionStateRecovery: { maxDisconnectionDuration: 50 }
     })
     await breakAndReturn(client, servers[1], async () => {
       await until(() => servers[0].adapter.recovery.sessions.size === 1)
@@ -438,7 +506,11 @@ test('a client gets a fresh session', LIMIT, async (t) => {
     servers[1].io.emit('event', 1)
     client.serverSide.emit('event', 1)
     await got(client, 3)
-    assert.deepEqual(client.events, [['event', 1], ['event', 1], ['event', 1]])
+    assert.deepEqual(client.events, [
+      ['event', 1],
+      ['event', 1],
+      ['event', 1]
+    ])
     await breakAndReturn(client, servers[0])
     assert.ok(!client.recovered)
   })
@@ -447,7 +519,7 @@ test('a client gets a fresh session', LIMIT, async (t) => {
 test('sessions and broadcasts are not kept for longer than maxDisconnectionDuration', LIMIT, async (t) => {
   const servers = await cluster(t, 2, {
     connectionStateRecovery: { maxDisconnectionDuration: 20 },
-    adapter: { heartbeatInterval: 10, heartbeatTimeout: 10_000 },
+    adapter: { heartbeatInterval: 10, heartbeatTimeout: 10_000 }
   })
   servers[0].io.emit('event')
   const logs = servers.map(({ adapter }) => adapter.recovery.log)

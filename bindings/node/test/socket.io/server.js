@@ -12,8 +12,9 @@ const { seed, adapter, leave, ...options } = JSON.parse(process.argv[2])
 
 async function main() {
   const node = createNode({
-    address: '127.0.0.1', port: 0,
-    seeds: seed ? [{ address: '127.0.0.1', port: seed }] : [],
+    address: '127.0.0.1',
+    port: 0,
+    seeds: seed ? [{ address: '127.0.0.1', port: seed }] : []
   })
   const server = http.createServer()
   const io = new Server(server, { adapter: createAdapter(node, adapter), ...options })

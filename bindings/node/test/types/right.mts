@@ -2,7 +2,17 @@
 import { once } from 'node:events'
 import { pipeline } from 'node:stream/promises'
 import { Duplex, Readable, type Writable } from 'node:stream'
-import smokesignal, { createNode, localIp, Identity, MemoryNetwork, Node, Peer, Peerlist, Broadcast, NodeStream } from 'smokesignal-p2p'
+import smokesignal, {
+  createNode,
+  localIp,
+  Identity,
+  MemoryNetwork,
+  Node,
+  Peer,
+  Peerlist,
+  Broadcast,
+  NodeStream
+} from 'smokesignal-p2p'
 import * as everything from 'smokesignal-p2p'
 import type { Answer, ErrorCode, Gap, Message, Options, SmokesignalError } from 'smokesignal-p2p'
 
@@ -12,7 +22,10 @@ const options: Options = {
   port: '8495',
   minPeerNo: 2,
   maxPeerNo: Infinity,
-  seeds: [{ address: '192.168.2.100', port: 13 }, { address: 'seed.example', port: '8495' }],
+  seeds: [
+    { address: '192.168.2.100', port: 13 },
+    { address: 'seed.example', port: '8495' }
+  ],
   pingTimeout: 3000,
   logger: console,
   advertise: ['203.0.113.7:0', '[2001:db8::1]:8495'],
@@ -27,21 +40,39 @@ const options: Options = {
   transport: new MemoryNetwork({ latency: [1, 2], bandwidth: 1000 })
 }
 const node: Node = createNode(options)
-createNode({ address: '::1', port: null, minPeerNo: undefined, maxPeerNo: null, seeds: null, keyFile: 'node.key', readFrom: 'oldest', advertise: 'a.example:1' })
+createNode({
+  address: '::1',
+  port: null,
+  minPeerNo: undefined,
+  maxPeerNo: null,
+  seeds: null,
+  keyFile: 'node.key',
+  readFrom: 'oldest',
+  advertise: 'a.example:1'
+})
 const same: typeof smokesignal.createNode = everything.createNode
 const again: typeof smokesignal = everything.default
 
 node.on('connect', () => {}).once('disconnect', () => {})
 node.on('new peer', (peer) => peer.write(peer.id)).off('new peer', () => {})
-node.on('netsplit', ({ seed, size, sizeBefore, otherSize }) => [seed.length, size - sizeBefore, otherSize ?? 0])
+node.on('netsplit', ({ seed, size, sizeBefore, otherSize }) => [
+  seed.length,
+  size - sizeBefore,
+  otherSize ?? 0
+])
 node.on('netsplit resolved', ({ duration, size }) => duration * size)
 node.on('seed unreachable', ({ seed, error }) => `${seed}: ${error.code}`)
 node.on('error', (error) => error.code === 'ERR_SMOKESIGNAL_PORT_IN_USE')
 node.emit('connect')
 node.emit('netsplit resolved', { duration: 5, size: 2 })
 node.peers.on('add', (peer: Peer) => peer.remotePort + 1).on('remove', (peer) => peer.remoteAddress.length)
-node.broadcast.on('message', (data, from) => data.length + from.length).on('gap', ({ from, missed }) => `${from} ${missed}`)
-node.broadcast.on('data', (chunk: Buffer) => chunk.length).on('end', () => {}).on('error', (error) => error.message)
+node.broadcast
+  .on('message', (data, from) => data.length + from.length)
+  .on('gap', ({ from, missed }) => `${from} ${missed}`)
+node.broadcast
+  .on('data', (chunk: Buffer) => chunk.length)
+  .on('end', () => {})
+  .on('error', (error) => error.message)
 node.id = 'ann'
 
 const listening: boolean = node.listening && node.connected
@@ -81,7 +112,10 @@ async function uses(): Promise<void> {
   const stream: NodeStream = await node.open(peer.id, 'file', { signal })
   const path: 'neighbour' | 'direct' | 'relayed' = stream.path
   console.log(stream.peer.length, stream.name.length, path)
-  stream.on('data', (chunk) => console.log(chunk)).on('close', () => {}).end('bye')
+  stream
+    .on('data', (chunk) => console.log(chunk))
+    .on('close', () => {})
+    .end('bye')
   for await (const accepted of node.accept('file', { signal })) await pipeline(accepted, process.stdout)
   for await (const accepted of node.replies()) Duplex.toWeb(accepted)
   const back: Duplex = await node.reply(peer.id, { signal })
