@@ -19,6 +19,7 @@ pub struct Acceptor {
 
 #[napi]
 impl Acceptor {
+    /// Wraps an acceptor of the library. `waker` is woken when another node opens a stream.
     pub(crate) fn new(acceptor: smokesignal::Acceptor, waker: Waker) -> Self {
         Self { acceptor: Some(acceptor), waker }
     }

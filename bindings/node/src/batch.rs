@@ -40,6 +40,7 @@ pub(crate) struct BatchBuilder<'a, const WORDS: usize> {
 }
 
 impl<'a, const WORDS: usize> BatchBuilder<'a, WORDS> {
+    /// Begins a batch. The table has room for as many entries as its length allows.
     pub(crate) fn new(buffer: &'a mut [u8], table: &'a mut [u8]) -> Self {
         let room = (table.len() / size_of::<u32>()).saturating_sub(HEADER_WORDS) / WORDS;
         Self { buffer, table, room, count: 0, bytes: 0, needed: 0, flags: 0 }
@@ -73,6 +74,7 @@ impl<'a, const WORDS: usize> BatchBuilder<'a, WORDS> {
         self.flags |= ENDED;
     }
 
+    /// Sets a flag that only the caller and its JavaScript side know.
     pub(crate) fn flag(&mut self, flag: u32) {
         self.flags |= flag;
     }

@@ -48,6 +48,7 @@ pub struct MessageReader {
 
 #[napi]
 impl MessageReader {
+    /// Wraps a reader of the library. `waker` is woken when a message arrives.
     pub(crate) fn new(broadcast: Broadcast, waker: Waker) -> Self {
         let (held, writers, new_writers) = (None, BTreeMap::new(), Vec::new());
         Self { broadcast: Some(broadcast), held, writers, new_writers, waker }
@@ -88,6 +89,7 @@ impl MessageReader {
         batch.finish();
     }
 
+    /// Returns the message that was held back, or else the next one of the library.
     fn next(&mut self) -> Poll<Option<Incoming>> {
         match self.held.take() {
             Some(held) => Poll::Ready(Some(held)),
@@ -98,6 +100,7 @@ impl MessageReader {
         }
     }
 
+    /// Returns the number of a writer, and gives it one if it is new.
     fn number(&mut self, writer: NodeId) -> u32 {
         let next = self.writers.len() as u32;
         *self.writers.entry(writer).or_insert_with(|| {
@@ -119,6 +122,7 @@ impl MessageReader {
     }
 }
 
+/// A send that waits for room in the node.
 type Sending = Pin<Box<dyn Future<Output = std::result::Result<(), SendError>>>>;
 
 /// Writes to a broadcast stream.
@@ -133,6 +137,7 @@ pub struct MessageWriter {
 
 #[napi]
 impl MessageWriter {
+    /// Wraps a sender of the library. `waker` is woken when there is room again.
     pub(crate) fn new(sender: BroadcastSender, waker: Waker) -> Self {
         Self { sender, held: None, sending: None, waker }
     }
@@ -147,6 +152,7 @@ impl MessageWriter {
         Ok(self.write_all(data, lengths))
     }
 
+    /// Writes messages until one has to wait. Returns the result of [`write`](Self::write).
     fn write_all(&mut self, mut data: Bytes, lengths: &[u32]) -> u32 {
         for (taken, length) in (0..).zip(lengths) {
             let message = data.split_to(*length as usize);

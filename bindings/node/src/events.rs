@@ -15,13 +15,18 @@ use crate::wake_queue::WakeQueue;
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
+    /// One of `connect`, `disconnect`, `added`, `removed`, `unreachable`, `netsplit`, `resolved`
+    /// and `missed`.
     pub name: String,
     /// The id of the peer, or of the seed that was lost.
     pub id: Option<String>,
     /// `HOST:PORT` of a seed that cannot be reached.
     pub seed: Option<String>,
+    /// The number of nodes in this node's part of the network.
     pub size: Option<u32>,
+    /// The number of nodes in the network before the netsplit.
     pub size_before: Option<u32>,
+    /// The number of nodes in the part of the lost seed, if it has answered.
     pub other_size: Option<u32>,
     /// How long the netsplit lasted, in milliseconds.
     pub duration: Option<f64>,
@@ -42,6 +47,7 @@ pub struct NativeEvents {
 
 #[napi]
 impl NativeEvents {
+    /// Wraps the library's events. `waker` is woken when there is one.
     pub(crate) fn new(events: Events, waker: Waker) -> Self {
         Self { events, added: None, waker }
     }

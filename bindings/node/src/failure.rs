@@ -19,6 +19,7 @@ use smokesignal::{
 pub struct Failure {
     /// The code, which `lib/errors.js` prefixes with `ERR_SMOKESIGNAL_`.
     pub code: String,
+    /// The text, with the names of options and methods in JavaScript.
     pub message: String,
     /// Whether a value is out of range, which makes it a `RangeError`.
     pub range: bool,
@@ -27,14 +28,17 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Makes a plain error.
     fn new(code: &str, error: impl ToString) -> Self {
         Self { code: code.to_owned(), message: in_javascript(&error.to_string()), range: false, system: None }
     }
 
+    /// Makes a `RangeError`.
     fn range(code: &str, error: impl ToString) -> Self {
         Self { range: true, ..Self::new(code, error) }
     }
 
+    /// Adds the system's name for the cause.
     fn system(self, name: &str) -> Self {
         Self { system: Some(name.to_owned()), ..self }
     }
@@ -42,6 +46,7 @@ impl Failure {
 
 /// Returns a text of the library with the names that options and methods have in JavaScript.
 pub(crate) fn in_javascript(text: &str) -> String {
+    /// Names and phrases of the library's texts, each with its form in JavaScript.
     const NAMES: [(&str, &str); 10] = [
         ("max_message", "maxMessage"),
         ("max_peers", "maxPeerNo"),

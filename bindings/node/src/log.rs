@@ -28,6 +28,7 @@ const MAX_LINES: usize = 1024;
 pub struct NativeLine {
     /// One of `trace`, `debug`, `info`, `warn` and `error`.
     pub level: String,
+    /// The message and its fields, as `message name=value`.
     pub text: String,
 }
 
@@ -47,14 +48,17 @@ struct Lines {
 
 /// All logs, by the number that the span of a node carries.
 static LOGS: Mutex<BTreeMap<u64, Arc<Log>>> = Mutex::new(BTreeMap::new());
+/// The number of the next log.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
+/// Locks the map of all logs.
 fn logs() -> MutexGuard<'static, BTreeMap<u64, Arc<Log>>> {
     LOGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A node's log and span. Dropping it ends the log.
 pub(crate) struct Logging {
+    /// The log, if the node's logger has any method.
     pub(crate) log: Option<Arc<Log>>,
     /// Events inside this span go to the log.
     pub(crate) span: Span,
@@ -92,6 +96,7 @@ impl Log {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a line, or counts it as dropped if too many wait.
     fn push(&self, level: Level, text: String) {
         let mut lines = self.lock();
         if lines.queue.len() < MAX_LINES {
@@ -123,6 +128,7 @@ impl Log {
     }
 }
 
+/// Returns the name of a level, which is a method of the logger.
 fn name(level: Level) -> &'static str {
     match level {
         Level::TRACE => "trace",
@@ -184,6 +190,7 @@ struct Text {
 }
 
 impl Text {
+    /// Returns the text as one line.
     fn line(self) -> String {
         self.message + &self.fields
     }

@@ -69,6 +69,7 @@ impl NativeMemoryNetwork {
     }
 }
 
+/// Parses `IP:PORT`.
 fn address(text: &str) -> Result<SocketAddr> {
     let bad = |_| Error::from_reason(format!("`{text}` is not an address; write IP:PORT"));
     text.parse().map_err(bad)

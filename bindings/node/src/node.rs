@@ -25,26 +25,37 @@ use crate::wake_queue::WakeQueue;
 /// Options, checked by `lib/options.js`. Those that are not set have the library's default.
 #[napi(object)]
 pub struct NativeOptions {
+    /// The IP address to listen at.
     pub address: String,
+    /// The port to listen at; 0 means any free one.
     pub port: u16,
+    /// The seeds, as `HOST:PORT`.
     pub seeds: Vec<String>,
+    /// The addresses that others dial, as `HOST:PORT`.
     pub advertise: Vec<String>,
+    /// The number of peers below which the node looks for more.
     pub min_peers: u32,
-    /// `None` means no limit.
+    /// The largest number of peers. `None` means no limit.
     pub max_peers: Option<u32>,
     /// How long a peer may be silent, in milliseconds.
     pub ping_timeout: f64,
     /// The largest message, in bytes.
     pub max_message: Option<f64>,
+    /// The file of the key pair, which is created if there is none.
     pub key_file: Option<String>,
+    /// The secret that all nodes of the network share.
     pub network_secret: Option<Uint8Array>,
+    /// Whether messages are sent without signatures.
     pub unsigned: bool,
     /// How many earlier messages of each writer to read. `None` reads from now on.
     pub backlog: Option<f64>,
     /// Whether to read everything that the network retains.
     pub from_oldest: bool,
+    /// Whether the node never dials for a stream.
     pub relay_only: bool,
+    /// Whether far peers are replaced by nearer ones.
     pub prefer_near_peers: bool,
+    /// The seed of the node's random choices; `None` draws one.
     pub rng_seed: Option<f64>,
     /// The least severe level that the logger has a method for.
     pub log_level: Option<String>,
@@ -230,6 +241,7 @@ impl NativeNode {
     }
 }
 
+/// Parses the id of a node.
 fn node_id(text: &str) -> Result<NodeId> {
     text.parse().map_err(|error| napi::Error::from_reason(format!("{error}")))
 }

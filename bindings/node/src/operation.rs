@@ -22,6 +22,7 @@ pub(crate) enum Outcome {
     Answers(Answers),
 }
 
+/// The future of an operation, which has converted its result.
 type Running = Pin<Box<dyn Future<Output = Result<Outcome, Failure>>>>;
 
 /// A future and, once it is ready, its result.

@@ -25,6 +25,7 @@ pub struct NativeAnswer {
     pub data: Buffer,
 }
 
+/// A future that returns the next answer, and the stream that the following ones come from.
 type Next = Pin<Box<dyn Future<Output = (Option<smokesignal::Answer>, smokesignal::Answers)>>>;
 
 /// The answers to one question.
@@ -38,6 +39,7 @@ pub struct Answers {
 
 #[napi]
 impl Answers {
+    /// Wraps the library's answers. `waker` is woken when one arrives.
     pub(crate) fn new(answers: smokesignal::Answers, waker: Waker) -> Self {
         Self { next: Some(following(answers)), waker }
     }
@@ -76,6 +78,7 @@ fn following(mut answers: smokesignal::Answers) -> Next {
 /// A question of another node. JavaScript answers it by its number.
 #[napi(object)]
 pub struct NativeQuestion {
+    /// The number by which JavaScript answers it.
     pub number: u32,
     pub from: String,
     pub data: Buffer,
@@ -125,6 +128,7 @@ pub struct Questions {
 
 #[napi]
 impl Questions {
+    /// Wraps the guard that the library returned for the handler of `queue`.
     pub(crate) fn new(queue: Arc<QuestionQueue>, answering: ResponderGuard) -> Self {
         Self { queue, answering: Some(answering) }
     }

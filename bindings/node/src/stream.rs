@@ -18,6 +18,7 @@ use crate::batch::{BatchBuilder, CLOSED, WAITS, contiguous};
 use crate::failure::Failure;
 use crate::runtime::{self, poll_once};
 
+/// The library's stream.
 enum Kind {
     Peer(Peer),
     Named(NodeStream),
@@ -42,10 +43,12 @@ pub struct Stream {
 
 #[napi]
 impl Stream {
+    /// Wraps the stream to a peer. `waker` is woken for its reads and writes.
     pub(crate) fn of_peer(peer: Peer, waker: Waker) -> Self {
         Self::new(peer.id().to_string(), Kind::Peer(peer), waker)
     }
 
+    /// Wraps a named stream. `waker` is woken for its reads and writes.
     pub(crate) fn named(stream: NodeStream, waker: Waker) -> Self {
         Self::new(stream.peer().to_string(), Kind::Named(stream), waker)
     }
@@ -77,6 +80,8 @@ impl Stream {
         batch.finish();
     }
 
+    /// Returns the chunk that was held back, or else the next one of the library. `None` is the
+    /// end.
     fn next(&mut self) -> Poll<Option<Bytes>> {
         if let Some(data) = self.unread.take() {
             return Poll::Ready(Some(data));

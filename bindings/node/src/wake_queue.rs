@@ -20,6 +20,7 @@ type Notify = ThreadsafeFunction<(), UnknownReturnValue, (), Status, false, true
 #[napi]
 pub struct WakeQueue(Arc<Shared>);
 
+/// The queue, shared with its wakers.
 struct Shared {
     notify: Notify,
     due: Mutex<Due>,
