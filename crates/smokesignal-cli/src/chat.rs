@@ -92,7 +92,7 @@ fn own_name(given: Option<String>, node: &Node) -> Result<String, Failure> {
         let name = message::clean_name(&given);
         return name.filter(|name| *name == given).ok_or_else(|| {
             Failure::Usage(format!(
-                "--name {} cannot be shown to others; use 1 to {NAME_LENGTH} visible characters without spaces",
+                "--name `{}` cannot be shown to others; use 1 to {NAME_LENGTH} visible characters without spaces",
                 message::clean_text(&given)
             ))
         });

@@ -10,6 +10,7 @@ mod serve;
 
 use std::net::SocketAddr;
 
+use clap::ArgGroup;
 use smokesignal::NodeId;
 use tokio::task::JoinSet;
 
@@ -26,13 +27,14 @@ const CONNECTIONS: usize = 1024;
 /// The connections are encrypted end to end, also where other nodes relay them because neither side
 /// can dial the other.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("side").args(["allow", "listen"]).required(true).multiple(true)))]
 #[command(after_long_help = "\
 Example: on the node with the port, which prints its ID, and then on the other node:
   smokesignal forward --port 8495 --allow 127.0.0.1:80
   smokesignal forward --seed HOST:8495 --listen 127.0.0.1:8080 --to ID --connect 127.0.0.1:80")]
 pub(crate) struct Args {
     /// Let other nodes connect to this address through this node; repeatable
-    #[arg(long, value_name = "HOST:PORT", value_parser = target, required_unless_present = "listen")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = target)]
     allow: Vec<String>,
     /// Allow only this node; repeatable. Default: any node of the network
     #[arg(long, value_name = "ID", requires = "allow")]
@@ -83,7 +85,7 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
     let mut work = JoinSet::new();
     for target in args.allow {
         let acceptor = node.accept(&stream_name(&target));
-        let acceptor = acceptor.map_err(|_| Failure::Usage(format!("--allow {target} is given twice")))?;
+        let acceptor = acceptor.map_err(|_| Failure::Usage(format!("--allow {target} is given twice; give it once")))?;
         work.spawn(serve::serve(acceptor, target, args.from.clone()));
     }
     // Before the node starts, so that an address in use is reported without delay.

@@ -93,9 +93,10 @@ impl SigningArgs {
 /// it.
 fn ping_timeout(text: &str) -> Result<Duration, String> {
     let allowed = Duration::from_millis(100)..=Duration::from_secs(3600);
-    let timeout =
-        humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 3s or 500ms"))?;
-    if allowed.contains(&timeout) { Ok(timeout) } else { Err("write 100ms to 1h".to_owned()) }
+    match humantime::parse_duration(text) {
+        Ok(timeout) if allowed.contains(&timeout) => Ok(timeout),
+        _ => Err("write a time from 100ms to 1h, for example 3s or 500ms".to_owned()),
+    }
 }
 
 impl JoinArgs {
@@ -182,7 +183,7 @@ fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
     let limit = SECRET_MAX as u64 + 3;
     File::open(file)
         .and_then(|content| content.take(limit).read_to_end(&mut secret))
-        .map_err(|error| failed(format!("cannot be read: {error}; name a file you may read")))?;
+        .map_err(|error| failed(format!("cannot be read: {error}; check its path and permissions")))?;
     if secret.last() == Some(&b'\n') {
         secret.pop();
         if secret.last() == Some(&b'\r') {

@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use crate::message::{Header, clock};
 use crate::progress::Progress;
 
-/// The longest latency that is told apart, in nanoseconds: one minute. Longer ones count as this.
+/// The longest latency that is distinguished, in nanoseconds: one minute. Longer ones count as this.
 const LONGEST_LATENCY: u64 = 60_000_000_000;
 
 /// Takes the messages that one node reads.
