@@ -26,6 +26,7 @@ mod pace;
 mod progress;
 mod sink;
 mod usage;
+mod writer;
 
 pub use measure::{Phase, measure};
 pub use message::LEAST_SIZE;

@@ -13,13 +13,14 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::message::{Header, clock};
+use crate::message::{Header, LEAST_SIZE, clock};
 use crate::outcome::{Latency, Outcome};
-use crate::pace::{Pace, WriterTask};
+use crate::pace::Pace;
 use crate::progress::Progress;
 use crate::sink::{Sink, Totals};
 use crate::usage::{Usage, resident_bytes};
-use crate::{Error, LEAST_SIZE, Running, System, Workload, Writer as _};
+use crate::writer::WriterTask;
+use crate::{Error, Running, System, Workload, Writer as _};
 
 /// Every writer has to be heard by all other nodes within this time.
 const HEARD_WITHIN: Duration = Duration::from_secs(60);

@@ -1,17 +1,8 @@
-//! Writes messages through a window or at a fixed rate.
-//!
-//! Each writer is a task that ends at a given time. With a window, it sends until that many
-//! messages are under way and then waits for its slowest reader. With a rate, it sends each message
-//! at its due time, or immediately if that time has passed.
+//! How fast the writers write, and what follows from that for the readers.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until, timeout};
-
-use crate::message::{Header, clock};
-use crate::progress::Progress;
-use crate::{Error, Writer};
+/// In a run with a large window, reading the clock for every message would cost more than the
+/// system under test: the latency of one message in 64 is recorded.
+const SAMPLE: u64 = 64;
 
 /// How fast the writers write.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,100 +14,38 @@ pub enum Pace {
     Rate(f64),
 }
 
-/// A reader that makes no progress for this long while the window is full has lost those messages;
-/// the writer goes on without it. A guess.
-const LOST_AFTER: Duration = Duration::from_secs(2);
-/// Messages that share one look at the clock when the writer has a window. A guess: few enough to
-/// be written within microseconds of each other.
-const SAME_DUE_TIME: u64 = 16;
+impl Pace {
+    /// Returns after how many messages a reader wakes the writer.
+    ///
+    /// With a window that is an eighth of it: waking more often costs time, and waking less often
+    /// leaves the window half empty. A writer with a rate does not wait for readers.
+    pub(crate) fn step(self) -> u64 {
+        match self {
+            Self::Window(window) => (window / 8).max(1),
+            Self::Rate(_) => u64::MAX,
+        }
+    }
 
-/// The task of one writer.
-pub(crate) struct WriterTask<W> {
-    /// The writing side of this writer's node.
-    pub(crate) writer: W,
-    /// The number of this writer.
-    pub(crate) number: usize,
-    /// The number of all writers.
-    pub(crate) writers: usize,
-    /// A message of the wanted size; a header overwrites its first bytes.
-    pub(crate) filler: Vec<u8>,
-    /// Writing ends at this time.
-    pub(crate) until: Instant,
-    /// How far the readers are.
-    pub(crate) progress: Arc<Progress>,
-    /// Messages written so far.
-    pub(crate) sent: u64,
+    /// Returns whether the latency of this message is recorded.
+    ///
+    /// At a rate, and with a window so small that every message costs a wake-up anyway, all are
+    /// recorded. Otherwise a sample is enough.
+    pub(crate) fn records_latency(self, seq: u64) -> bool {
+        match self {
+            Self::Window(window) => window < SAMPLE || seq.is_multiple_of(SAMPLE),
+            Self::Rate(_) => true,
+        }
+    }
 }
 
-impl<W: Writer> WriterTask<W> {
-    /// Writes until the end, and returns the number of messages written.
-    pub(crate) async fn run(mut self, pace: Pace) -> Result<u64, Error> {
-        match pace {
-            Pace::Window(window) => self.write_through_window(window).await?,
-            Pace::Rate(rate) => self.write_at_rate(rate).await?,
-        }
-        Ok(self.sent)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    async fn write_through_window(&mut self, window: u64) -> Result<(), Error> {
-        let mut limit = window;
-        while Instant::now() < self.until {
-            if self.sent >= limit {
-                limit = self.wait_for_room(window).await;
-            }
-            let due = clock();
-            for _ in 0..(limit - self.sent).min(SAME_DUE_TIME) {
-                self.send(due).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the slowest reader leaves room in the window, and returns the number of messages
-    /// up to which this writer may write then.
-    async fn wait_for_room(&mut self, window: u64) -> u64 {
-        loop {
-            let step = self.progress.next_step(self.number);
-            let limit = self.progress.slowest(self.number).saturating_add(window);
-            if limit > self.sent {
-                return limit;
-            }
-            if timeout(LOST_AFTER, step).await.is_err() {
-                return self.sent + window;
-            }
-        }
-    }
-
-    async fn write_at_rate(&mut self, rate: f64) -> Result<(), Error> {
-        let interval = self.writers as f64 / rate;
-        // The writers take turns.
-        let turn = interval * self.number as f64 / self.writers as f64;
-        let begin = Instant::now() + Duration::from_secs_f64(turn);
-        let (clock_now, now) = (clock(), Instant::now());
-        let begin_clock = clock_now as f64 + (begin - now).as_nanos() as f64;
-        loop {
-            let after = Duration::from_secs_f64(interval * self.sent as f64);
-            let at = begin + after;
-            if at >= self.until {
-                return Ok(());
-            }
-            // A writer that the system held up is late, and its message was due at the planned
-            // time. A timer that wakes late is not the system's fault, so the message is due when
-            // it wakes.
-            let due = if Instant::now() > at {
-                (begin_clock + after.as_nanos() as f64) as u64
-            } else {
-                sleep_until(at).await;
-                clock()
-            };
-            self.send(due).await?;
-        }
-    }
-
-    async fn send(&mut self, due: u64) -> Result<(), Error> {
-        let header = Header { due, seq: self.sent, writer: self.number as u32, probe: false };
-        self.writer.send(header.message(&self.filler)).await?;
-        self.sent += 1;
-        Ok(())
+    #[test]
+    fn a_large_window_is_sampled_and_a_rate_is_not() {
+        assert!(Pace::Window(1024).records_latency(64) && !Pace::Window(1024).records_latency(65));
+        assert!(Pace::Window(8).records_latency(65) && Pace::Rate(1.0).records_latency(65));
+        assert_eq!((Pace::Window(1024).step(), Pace::Window(4).step()), (128, 1));
     }
 }

@@ -10,13 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::Pace;
+use crate::pace::Pace;
 
-/// In an unpaced run, reading the clock for every message would cost more than the system under
-/// test: the latency of one message in 64 is recorded.
-const SAMPLE: u64 = 64;
-
-/// What all nodes have read so far.
+/// Counts what all nodes have read.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// One cell per node and writer; those of one node are adjacent.
@@ -24,11 +20,11 @@ pub(crate) struct Progress {
     /// One per writer: notified whenever a reader has read another `step` messages of it.
     steps: Vec<Notify>,
     step: u64,
+    pace: Pace,
     /// Messages that the system reported as missed.
     missed: AtomicU64,
     /// Messages due at this time of [`clock`](crate::message::clock) or later count for latency.
     measured_from: AtomicU64,
-    latency_of_all: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,20 +40,13 @@ struct Cell {
 impl Progress {
     /// Creates the record of a run in which nothing has been read yet.
     pub(crate) fn new(nodes: usize, writers: usize, pace: Pace) -> Self {
-        // A writer with a window is woken eight times per window: more often costs time, less often
-        // leaves the window half empty. With a short window every message costs a wake-up anyway,
-        // so that the clock for each latency makes no difference.
-        let (step, latency_of_all) = match pace {
-            Pace::Window(window) => (window / 8, window < SAMPLE),
-            Pace::Rate(_) => (u64::MAX, true),
-        };
         Self {
             cells: (0..nodes * writers).map(|_| Cell::default()).collect(),
             steps: (0..writers).map(|_| Notify::new()).collect(),
-            step: step.max(1),
+            step: pace.step(),
+            pace,
             missed: AtomicU64::new(0),
             measured_from: AtomicU64::new(u64::MAX),
-            latency_of_all,
         }
     }
 
@@ -96,8 +85,7 @@ impl Progress {
 
     /// Returns whether the latency of this message is to be recorded.
     pub(crate) fn counts_for_latency(&self, due: u64, seq: u64) -> bool {
-        due >= self.measured_from.load(Ordering::Relaxed)
-            && (self.latency_of_all || seq.is_multiple_of(SAMPLE))
+        due >= self.measured_from.load(Ordering::Relaxed) && self.pace.records_latency(seq)
     }
 
     /// Resolves when a reader of this writer has come a step further since the call.

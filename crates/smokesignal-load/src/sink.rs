@@ -12,7 +12,8 @@ use hdrhistogram::Histogram;
 use crate::message::{Header, clock};
 use crate::progress::Progress;
 
-/// The longest latency that is distinguished, in nanoseconds: one minute. Longer ones count as this.
+/// The longest latency that is distinguished, in nanoseconds: one minute. Longer ones count as
+/// this.
 const LONGEST_LATENCY: u64 = 60_000_000_000;
 
 /// Takes the messages that one node reads.
@@ -150,7 +151,7 @@ fn histogram() -> Histogram<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Pace;
+    use crate::pace::Pace;
 
     fn message(seq: u64, writer: u32) -> bytes::Bytes {
         Header { due: 0, seq, writer, probe: false }.message(&[])
