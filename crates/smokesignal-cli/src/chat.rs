@@ -12,7 +12,6 @@ mod session;
 use std::io::IsTerminal as _;
 
 use smokesignal::Node;
-use tokio::sync::mpsc::Receiver;
 
 use self::message::NAME_LENGTH;
 use self::session::Session;
@@ -20,7 +19,6 @@ use crate::direct;
 use crate::leave;
 use crate::options::{self, JoinArgs};
 use crate::outcome::{Exit, Failure, block_on};
-use crate::output::Output;
 use crate::signals::Signals;
 
 /// Chat with everyone in the network
@@ -41,23 +39,13 @@ pub(crate) struct Args {
     join: JoinArgs,
 }
 
-/// An action of the person at the terminal.
-#[derive(Debug)]
-enum Input {
-    /// A line was typed or read from stdin.
-    Line(String),
-    /// Ctrl-D was pressed, or stdin has ended.
-    End,
-    /// Ctrl-C was pressed at the prompt.
-    Interrupt,
-    /// The terminal or stdin cannot be read.
-    Failed(String),
-}
-
+/// Runs the session on an event loop of its own.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     block_on(chat(args))
 }
 
+/// Starts the node, runs the session until it ends in one of three ways (the person leaves, a
+/// signal arrives, or the reader of stdout is gone), and leaves the network.
 async fn chat(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let node = args.join.node()?;
@@ -120,6 +108,3 @@ fn welcome(node: &Node, name: &str, join: &JoinArgs) -> Result<(), Failure> {
     notice!("/help lists the commands");
     Ok(())
 }
-
-/// The source of the user's input, and the place where the messages of others are printed.
-type Console = (Receiver<Input>, Output);

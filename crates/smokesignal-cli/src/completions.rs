@@ -13,6 +13,7 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
+/// Prints the script, which clap generates from the definition of the command line.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let mut command = crate::Cli::command();
     let name = command.get_name().to_owned();

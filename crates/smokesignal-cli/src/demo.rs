@@ -46,6 +46,7 @@ pub(crate) struct Args {
     verbose: u8,
 }
 
+/// Raises the limit of open files if necessary, and runs the demo.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     // By default nothing is logged: the warnings about killed nodes are expected here.
     if args.verbose > 0 || std::env::var_os("RUST_LOG").is_some() {
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     block_on(demo(args))
 }
 
+/// Runs the phases, stops all nodes, and prints the summary.
 async fn demo(args: &Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let view = LiveView::new(args.headless);

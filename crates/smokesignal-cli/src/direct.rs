@@ -38,7 +38,7 @@ pub(crate) struct Direct {
 }
 
 impl Direct {
-    /// Creates a sender. What the other node writes to the same stream goes to `received`.
+    /// Creates a sender. Messages that the other node writes to the same stream go to `received`.
     pub(crate) fn new(node: Node, to: NodeId, received: mpsc::Sender<DirectMessage>) -> Self {
         Self { node, to, received, stream: Mutex::new(None) }
     }
@@ -127,6 +127,7 @@ pub(crate) async fn receive(mut acceptor: Acceptor, received: mpsc::Sender<Direc
     }
 }
 
+/// Passes on the messages of a stream until it ends.
 async fn read(stream: Arc<NodeStream>, received: mpsc::Sender<DirectMessage>) {
     let from = stream.peer();
     loop {

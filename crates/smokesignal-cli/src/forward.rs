@@ -74,10 +74,13 @@ fn reset_socket(socket: &tokio::net::TcpStream) {
     }
 }
 
+/// Forwards until interrupted.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     block_on(forward(args))
 }
 
+/// Starts a serving task per allowed target, the node, and a listening task, and waits for a
+/// signal.
 async fn forward(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let node = args.join.node()?;
@@ -85,7 +88,8 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
     let mut work = JoinSet::new();
     for target in args.allow {
         let acceptor = node.accept(&stream_name(&target));
-        let acceptor = acceptor.map_err(|_| Failure::Usage(format!("--allow {target} is given twice; give it once")))?;
+        let acceptor =
+            acceptor.map_err(|_| Failure::Usage(format!("--allow {target} is given twice; give it once")))?;
         work.spawn(serve::serve(acceptor, target, args.from.clone()));
     }
     // Before the node starts, so that an address in use is reported without delay.

@@ -15,6 +15,7 @@ pub(crate) struct Args {
     key: PathBuf,
 }
 
+/// Reads or creates the key file, and prints its id.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let is_new = !args.key.exists();
     let identity = Identity::load_or_create(&args.key)?;

@@ -37,6 +37,9 @@ pub(crate) fn chunks() -> Receiver<io::Result<Vec<u8>>> {
     })
 }
 
+/// Starts a thread that calls `next` until it returns `None` or an error.
+///
+/// The thread cannot be stopped while it reads. It is left behind when the process exits.
 fn read_in_thread<T: Send + 'static>(
     mut next: impl FnMut() -> io::Result<Option<T>> + Send + 'static,
 ) -> Receiver<io::Result<T>> {

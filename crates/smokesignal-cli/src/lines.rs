@@ -40,6 +40,7 @@ impl<R: Read> LineReader<R> {
         Ok(Some(batch))
     }
 
+    /// Returns the next line, or `None` at the end of the input.
     fn next(&mut self) -> io::Result<Option<Line>> {
         let mut bytes = Vec::new();
         let (mut started, mut too_long) = (false, false);

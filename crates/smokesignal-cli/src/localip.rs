@@ -10,6 +10,7 @@ pub(crate) struct Args {
     subnet: String,
 }
 
+/// Prints the address, or fails if this machine has none in the subnet.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let address = smokesignal::local_ip(&args.subnet)?;
     print(&format!("{address}\n"))?;

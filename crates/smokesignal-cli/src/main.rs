@@ -62,6 +62,7 @@ struct Cli {
     command: Command,
 }
 
+/// The commands. Their arguments are defined in their modules.
 #[derive(Debug, Subcommand)]
 enum Command {
     Chat(chat::Args),
@@ -76,6 +77,7 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// Runs the command, prints its failure, and exits with its code.
 fn main() {
     let code = match run(Cli::parse().command) {
         Ok(exit) => exit.code(),
@@ -89,6 +91,7 @@ fn main() {
     std::process::exit(code);
 }
 
+/// Passes each command on to its module.
 fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Chat(args) => chat::run(args),

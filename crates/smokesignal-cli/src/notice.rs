@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 type Printer = Box<dyn FnMut(String) + Send>;
 
+/// The printer of the line editor, while one runs. It is global because notices and log
+/// lines come from every task and thread.
 static ABOVE_PROMPT: Mutex<Option<Printer>> = Mutex::new(None);
 
 /// Prints one line to the person at the terminal: `notice!("listening on {address}")`.

@@ -65,7 +65,7 @@ pub(crate) struct JoinArgs {
     signing: SigningArgs,
     /// Log to stderr what happens; -vv adds details, -vvv adds everything else
     ///
-    /// By default only warnings are logged. RUST_LOG overrides this option.
+    /// The default is to log warnings only. RUST_LOG overrides this option.
     #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -84,6 +84,7 @@ struct SigningArgs {
 }
 
 impl SigningArgs {
+    /// Returns whether the flag was given under either name.
     fn unsigned(self) -> bool {
         self.unsigned_messages || self.trusted
     }

@@ -79,6 +79,7 @@ impl Outbox {
     }
 }
 
+/// Sends the items of a queue in order until the queue is closed, and reports failures.
 async fn send_all(mut items: Receiver<(u64, Bytes)>, target: impl Target, reports: mpsc::Sender<Unsent>) {
     let to = target.id();
     let report = async |line, error| {

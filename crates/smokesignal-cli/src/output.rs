@@ -20,16 +20,18 @@ const BUFFER: usize = 64 << 10;
 /// A handle to stdout or another writer. Clones write to the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    queue: Sender<Piece>,
+    queue: Sender<Item>,
     end: watch::Receiver<End>,
 }
 
+/// An item of the queue.
 #[derive(Debug)]
-enum Piece {
+enum Item {
     Bytes(Vec<u8>),
     Flush(oneshot::Sender<()>),
 }
 
+/// Whether and how writing has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     NotYet,
@@ -52,6 +54,8 @@ impl Output {
         Self::start(place).0
     }
 
+    /// Starts the writing thread. Returns also the place to which another thread may report the
+    /// end.
     fn start(place: impl Write + Send + 'static) -> (Self, watch::Sender<End>) {
         let (sender, receiver) = queue::queue(WAITING);
         let (report, end) = watch::channel(End::NotYet);
@@ -64,13 +68,13 @@ impl Output {
     pub(crate) async fn write(&self, bytes: Vec<u8>) {
         let size = bytes.len();
         // Cannot fail: the thread ends only with the last sender. `closed` reports a failed write.
-        let _cannot_fail = self.queue.send(Piece::Bytes(bytes), size).await;
+        let _cannot_fail = self.queue.send(Item::Bytes(bytes), size).await;
     }
 
     /// Resolves when every queued piece has been written, or has failed to be.
     pub(crate) async fn flush(&self) {
         let (done, wait) = oneshot::channel();
-        if self.queue.send(Piece::Flush(done), 0).await.is_ok() {
+        if self.queue.send(Item::Flush(done), 0).await.is_ok() {
             let _done = wait.await;
         }
     }
@@ -85,13 +89,14 @@ impl Output {
     }
 }
 
-fn write_all(mut pieces: Receiver<Piece>, mut place: impl Write, report: &watch::Sender<End>) {
+/// Writes all items. Runs in the writing thread until the last [`Output`] is dropped.
+fn write_all(mut pieces: Receiver<Item>, mut place: impl Write, report: &watch::Sender<End>) {
     while let Some(first) = pieces.blocking_recv() {
         let mut next = Some(first);
         while let Some(piece) = next {
             match piece.item {
-                Piece::Bytes(bytes) => report_error(place.write_all(&bytes), report),
-                Piece::Flush(done) => {
+                Item::Bytes(bytes) => report_error(place.write_all(&bytes), report),
+                Item::Flush(done) => {
                     report_error(place.flush(), report);
                     // Fails if the caller has stopped waiting.
                     let _nobody_waits = done.send(());
@@ -103,7 +108,7 @@ fn write_all(mut pieces: Receiver<Piece>, mut place: impl Write, report: &watch:
     }
 }
 
-/// Reports the first error. The thread goes on after it, so that no task waits for it in vain.
+/// Reports the first error. The thread goes on after it, so that no task waits for it forever.
 fn report_error(result: io::Result<()>, report: &watch::Sender<End>) {
     let Err(error) = result else { return };
     let end = match error.kind() {

@@ -49,10 +49,13 @@ pub(crate) struct Args {
     join: JoinArgs,
 }
 
+/// Runs `pipe` on an event loop of its own.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     block_on(pipe(args))
 }
 
+/// Starts the node and both tasks, and waits for the end of the write task, a signal, or the end of
+/// the reader of stdout.
 async fn pipe(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let node = args.join.node()?;
@@ -66,9 +69,10 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     notice!("listening on {} as {}", options::listening(&node)?, node.id());
 
     let framing = if args.lines { Framing::Lines } else { Framing::Bytes };
+    let printer = Printer { framing, output: output.clone() };
     let (printing, writing) = match direct {
-        None => everyone::start(broadcast, events, framing, output.clone()),
-        Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, framing, output.clone()),
+        None => everyone::start(broadcast, events, printer),
+        Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, printer),
     };
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
@@ -112,6 +116,25 @@ struct Sent {
     too_long: u64,
 }
 
+/// Prints messages to stdout.
+#[derive(Debug, Clone)]
+struct Printer {
+    framing: Framing,
+    output: Output,
+}
+
+impl Printer {
+    /// Prints a message. Waits while the reader of stdout is slow.
+    async fn print(&self, data: &[u8]) {
+        let mut text = Vec::with_capacity(data.len() + 1);
+        text.extend_from_slice(data);
+        if self.framing == Framing::Lines {
+            text.push(b'\n');
+        }
+        self.output.write(text).await;
+    }
+}
+
 /// The task that prints messages.
 struct PrintTask(JoinHandle<()>);
 
@@ -135,21 +158,11 @@ enum Framing {
 }
 
 impl Framing {
-    /// Returns a message as it is printed.
-    fn printed(self, data: &[u8]) -> Vec<u8> {
-        let mut text = Vec::with_capacity(data.len() + 1);
-        text.extend_from_slice(data);
-        if self == Self::Lines {
-            text.push(b'\n');
-        }
-        text
-    }
-
     /// Starts to read stdin.
     fn input(self) -> Input {
         match self {
             Self::Lines => Input::Lines(input::lines(MAX_MESSAGE)),
-            Self::Bytes => Input::Chunks(input::chunks()),
+            Self::Bytes => Input::Bytes(input::chunks()),
         }
     }
 }
@@ -157,7 +170,7 @@ impl Framing {
 /// stdin as messages.
 enum Input {
     Lines(Receiver<io::Result<Vec<Line>>>),
-    Chunks(Receiver<io::Result<Vec<u8>>>),
+    Bytes(Receiver<io::Result<Vec<u8>>>),
 }
 
 impl Input {
@@ -166,7 +179,7 @@ impl Input {
         let failed = |error| Failure::Failed(format!("cannot read stdin: {error}"));
         let lines = match self {
             Self::Lines(lines) => lines.recv().await.transpose().map_err(failed)?,
-            Self::Chunks(chunks) => {
+            Self::Bytes(chunks) => {
                 let chunk = chunks.recv().await.transpose().map_err(failed)?;
                 return Ok(chunk.map(|chunk| vec![chunk]));
             }

@@ -76,6 +76,7 @@ impl<T> Sender<T> {
         self.limit - self.room.available_permits()
     }
 
+    /// Returns the permits that an item needs. An item larger than the limit needs all of them.
     fn weight(&self, bytes: usize) -> u32 {
         u32::try_from((bytes + ITEM_OVERHEAD).min(self.limit)).unwrap_or(u32::MAX)
     }

@@ -50,6 +50,7 @@ pub(crate) struct Args {
     join: JoinArgs,
 }
 
+/// Runs the node on an event loop of its own.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     if !args.json {
         let text = "--json is missing, and `run` has no other format; use: smokesignal run --json";
@@ -58,6 +59,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     block_on(serve(args))
 }
 
+/// Starts the node, and lets all parts run until the first one ends the command.
 async fn serve(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::install()?;
     let node = args.join.node()?;
@@ -122,6 +124,7 @@ async fn finish(
     }
 }
 
+/// Prints all messages and gaps, until the node has stopped.
 async fn emit_messages(mut broadcast: Broadcast, emitter: Emitter) {
     while let Some(incoming) = broadcast.recv().await {
         match incoming {

@@ -13,6 +13,7 @@ mod unix {
 
     use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
+    /// The state of the terminal before the line editor.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
     /// Saves the state of the terminal. To be called before the line editor starts.

@@ -2,7 +2,7 @@
 
 use smokesignal_load::{Outcome, Pace, measure};
 
-use super::Args;
+use super::args::Args;
 use super::bar::Bar;
 use super::case::{Case, pace_name};
 use super::library::FreshNetwork;

@@ -2,7 +2,7 @@
 
 use smokesignal_load::{Pace, Workload};
 
-use super::Args;
+use super::args::Args;
 use super::report::bytes;
 use crate::outcome::Failure;
 
@@ -59,6 +59,7 @@ fn numbers(list: &[u32]) -> impl Iterator<Item = usize> {
     list.iter().map(|number| *number as usize)
 }
 
+/// Returns the rates or windows that the options ask for, or else the default window.
 fn paces(args: &Args, writers: usize, size: usize) -> Vec<Pace> {
     let rates = args.rate.iter().map(|rate| Pace::Rate(*rate));
     let windows = args.window.iter().map(|window| Pace::Window(*window));
@@ -66,6 +67,7 @@ fn paces(args: &Args, writers: usize, size: usize) -> Vec<Pace> {
     if paces.is_empty() { vec![Pace::Window(window(writers, size))] } else { paces }
 }
 
+/// Returns the default window of a writer: its share of [`UNDER_WAY`] in messages.
 fn window(writers: usize, size: usize) -> u64 {
     (UNDER_WAY / writers / size).clamp(WINDOW.0, WINDOW.1) as u64
 }

@@ -25,6 +25,7 @@ struct Flat<'a> {
 }
 
 impl Flat<'_> {
+    /// Adds a cell under the present name.
     fn cell(self, text: impl ToString) {
         self.cells.push((self.name.to_owned(), text.to_string()));
     }
@@ -45,6 +46,7 @@ impl<'de> Visitor<'de> for Flat<'_> {
         f.write_str("an object that contains only numbers, strings and objects")
     }
 
+    /// Descends into an object: its fields get the name of the object in front of theirs.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             let name = if self.name.is_empty() { key } else { format!("{}_{key}", self.name) };

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Args;
+use super::args::Args;
 use super::bar::Bar;
 use super::case::Case;
 use super::net::Net;
@@ -28,7 +28,7 @@ const READ: usize = 64 << 10;
 const REQUEST: usize = 64;
 /// How long round trips are measured.
 const ROUND_TRIPS: Duration = Duration::from_secs(1);
-/// What is still under way when the writers end has to arrive within this time.
+/// Bytes that are still under way when the writers end have to arrive within this time.
 const REST: Duration = Duration::from_secs(60);
 /// The name of the streams.
 const NAME: &str = "bench";
@@ -56,6 +56,7 @@ struct Direct {
     round_trip: RoundTrip,
 }
 
+/// Quantiles of the round-trip time, in microseconds.
 #[derive(Debug, Serialize)]
 struct RoundTrip {
     p50: f64,
@@ -72,6 +73,7 @@ pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar
     report.row(&direct)
 }
 
+/// Measures the throughput of all streams, and then the round trips of one more.
 async fn measure(net: &Net, case: &Case, time: Duration, bar: &Bar) -> io::Result<Direct> {
     let Case { size, streams, .. } = *case;
     let (from, to) = (&net.nodes[0], &net.nodes[1]);

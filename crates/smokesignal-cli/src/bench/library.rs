@@ -43,6 +43,7 @@ pub(super) struct MeasuredNetwork {
 }
 
 impl MeasuredNetwork {
+    /// Starts a reading task per node. Its sink has the same index as the node.
     fn new(net: Net, sinks: Vec<Sink>, stop_nodes: bool) -> Self {
         let mut readers = JoinSet::new();
         for (node, sink) in net.nodes.iter().zip(sinks) {
@@ -94,6 +95,7 @@ async fn read(mut broadcast: Broadcast, sink: Sink) {
     }
 }
 
+/// Records a message or a gap. Other events do not concern the workload.
 fn record(inbox: &mut Inbox<'_>, incoming: &Incoming) {
     match incoming {
         Incoming::Message { data, .. } => inbox.arrived(data),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use smokesignal_load::{measure, resident_bytes};
 use tokio::time::sleep;
 
-use super::Args;
+use super::args::Args;
 use super::bar::Bar;
 use super::broadcast::check;
 use super::case::Case;

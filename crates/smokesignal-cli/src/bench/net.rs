@@ -14,7 +14,7 @@ use crate::outcome::Failure;
 /// All nodes have to join within this time, and [`JOIN_PER_NODE`] for each. A guess, generous
 /// because it only has to end a run that would never end.
 const JOIN: Duration = Duration::from_secs(60);
-/// What each node adds to the time in which all have to join.
+/// Each node adds this to the time in which all have to join.
 const JOIN_PER_NODE: Duration = Duration::from_millis(200);
 
 /// The nodes have settled when no task has started or ended for this long. A guess.
@@ -35,6 +35,7 @@ pub(super) struct NodeKind {
 }
 
 impl NodeKind {
+    /// Returns a builder with these options.
     fn builder(self) -> NodeBuilder {
         Node::builder()
             .min_peers(self.min_peers)
@@ -123,6 +124,7 @@ impl Net {
     }
 }
 
+/// Starts a node, and a task that notifies about changes of its peers.
 async fn start(
     kind: NodeKind,
     seed: Option<&Node>,

@@ -16,6 +16,8 @@ pub(super) fn sleeps() -> Option<u64> {
     threads.map(|thread| sleeps_of(&fs::read_to_string(thread.ok()?.path().join("status")).ok()?)).sum()
 }
 
+/// Returns the voluntary context switches in the status of a thread. A thread makes one when it has
+/// nothing more to do; being preempted by others does not count.
 fn sleeps_of(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line?.trim().parse().ok()

@@ -6,6 +6,7 @@ use super::bar::Bar;
 use super::csv;
 use crate::output::print;
 
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Table,

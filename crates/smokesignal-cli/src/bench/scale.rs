@@ -11,7 +11,7 @@ use smokesignal_load::{Usage, resident_bytes};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Args;
+use super::args::Args;
 use super::bar::Bar;
 use super::case::Case;
 use super::net::Net;
@@ -70,6 +70,7 @@ pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar
     Err(format!("the message reached only {reached} of {others} nodes within {limit} s"))
 }
 
+/// Takes all figures in order: joining, the message, settling, the idle time.
 async fn measure(args: &Args, case: &Case, bar: &Bar) -> Result<Scale, String> {
     let count = case.nodes;
     let before = Before::take();
@@ -142,6 +143,7 @@ struct Before {
 }
 
 impl Before {
+    /// Reads all counters now.
     fn take() -> Self {
         let (usage, rss, files) = (Usage::now(), resident_bytes(), process::open_files());
         Self { at: Instant::now(), usage, rss, files, tasks: process::tasks() }

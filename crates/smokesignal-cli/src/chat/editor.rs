@@ -8,9 +8,8 @@ use std::thread;
 
 use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, ExternalPrinter};
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Console, Input};
 use crate::input;
 use crate::lines::Line;
 use crate::notice::{print_above_prompt, print_to_stderr};
@@ -23,6 +22,22 @@ const PROMPT: &str = "> ";
 const LINE: usize = 1 << 20;
 /// Lines that may wait for the session; then the editor waits. A guess.
 const WAITING: usize = 16;
+
+/// An action of the person at the terminal.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A line was typed or read from stdin.
+    Line(String),
+    /// Ctrl-D was pressed, or stdin has ended.
+    End,
+    /// Ctrl-C was pressed at the prompt.
+    Interrupt,
+    /// The terminal or stdin cannot be read.
+    Failed(String),
+}
+
+/// The source of the user's input, and the place where the messages of others are printed.
+pub(super) type Console = (Receiver<Input>, Output);
 
 /// Starts the line editor.
 pub(super) fn start() -> Result<Console, Failure> {
@@ -47,6 +62,7 @@ pub(super) fn plain() -> Console {
     (receiver, Output::stdout())
 }
 
+/// Reads lines until the first input that is not one. Runs in a thread of its own.
 fn edit(mut editor: DefaultEditor, lines: &Sender<Input>) {
     loop {
         let input = match editor.readline(PROMPT) {
@@ -72,6 +88,7 @@ fn edit(mut editor: DefaultEditor, lines: &Sender<Input>) {
     }
 }
 
+/// Passes on the lines of stdin, and at last its end.
 async fn read_plain(lines: Sender<Input>) {
     let mut input = input::lines(LINE);
     while let Some(batch) = input.recv().await {

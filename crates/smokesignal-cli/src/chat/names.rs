@@ -11,6 +11,7 @@ use smokesignal::NodeId;
 /// and is shown by its id. A guess.
 const REMEMBERED: usize = 4096;
 
+/// The names of all known nodes, at most [`REMEMBERED`].
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: HashMap<NodeId, Known>,
@@ -18,6 +19,7 @@ pub(super) struct Names {
     clock: u64,
 }
 
+/// The name of a node, and when it was last heard.
 #[derive(Debug)]
 struct Known {
     name: String,

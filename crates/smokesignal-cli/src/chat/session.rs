@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use smokesignal::{Acceptor, Broadcast, BroadcastSender, Event, Events, Incoming, Node, NodeId, Peer};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::Input;
+use super::editor::Input;
 use super::message::{self, Received};
 use super::names::{Found, Names};
 use crate::direct::{self, Direct, DirectMessage};
@@ -28,6 +28,7 @@ const RECEIVERS: usize = 256;
 /// The line number of a message that nobody typed: the introduction to a new neighbour.
 const INTRODUCTION: u64 = 0;
 
+/// What `/help` prints.
 const HELP: &str = "\
 /peers          list the neighbours
 /msg WHO TEXT   write to one node; WHO is a name, an id, or the beginning of the id of a known node
@@ -36,6 +37,7 @@ const HELP: &str = "\
 //TEXT          send a line that begins with a slash
 Everything else that you type goes to everyone.";
 
+/// The state of a session.
 pub(super) struct Session<'a> {
     node: &'a Node,
     /// The name of this person.
@@ -140,6 +142,8 @@ impl<'a> Session<'a> {
         Ok(Exit::Done)
     }
 
+    /// Handles the end of the input. The session goes on until there is a peer that can receive the
+    /// last lines.
     fn on_end(&mut self) {
         self.input_ended = true;
         if self.has_written && !self.connected {
@@ -166,6 +170,8 @@ impl<'a> Session<'a> {
         Ok(false)
     }
 
+    /// Sends a line to everyone. Waits while the network cannot take more, so that typing is slowed
+    /// down instead of losing lines.
     async fn broadcast(&mut self, text: &str) -> Result<(), Failure> {
         self.has_written = true;
         if !self.connected && !self.input_ended {
@@ -218,6 +224,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Executes `/peers`.
     fn show_peers(&self) {
         let peers = self.node.peers().list();
         if peers.is_empty() {
@@ -228,6 +235,8 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Handles an event of the node. Introduces this person to each new peer, because a name
+    /// travels only in messages.
     async fn on_event(&mut self, event: Event) {
         print_warning(&event);
         match event {
@@ -254,6 +263,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints a line that a node has sent to everyone, or the size of a gap.
     async fn on_broadcast(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Message { from, data, .. } => {
@@ -269,6 +279,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints a direct message, or the name of a node that has introduced itself.
     async fn on_direct(&mut self, from: NodeId, bytes: &[u8]) {
         let Received { name, text } = message::decode(bytes);
         let introduced = name.clone();
@@ -280,6 +291,8 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Reports a line that could not be sent. A failed introduction is not worth a notice: the next
+    /// line of this person carries the name, too.
     fn on_unsent(&self, Unsent { to, line, error }: &Unsent) {
         match to {
             Some(_) if *line == INTRODUCTION => tracing::debug!(%error, "the introduction was not sent"),
@@ -293,6 +306,7 @@ impl<'a> Session<'a> {
         name.is_some_and(|name| self.names.learn(id, &name))
     }
 
+    /// Prints a line to stdout, or above the prompt.
     async fn print(&self, line: String) {
         self.output.write(line.into_bytes()).await;
     }
@@ -308,6 +322,7 @@ async fn receive_from(peer: Peer, incoming: Sender<DirectMessage>) {
     }
 }
 
+/// Encodes a message of this person.
 fn encode(name: &str, text: Option<&str>) -> Result<Vec<u8>, Failure> {
     message::encode(name, text)
         .map_err(|error| Failure::Failed(format!("cannot encode the line as JSON: {error}")))

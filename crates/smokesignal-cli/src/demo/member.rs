@@ -62,18 +62,22 @@ impl Member {
         Ok(Self { node, sender, written: 0, ledger, progress, tasks })
     }
 
+    /// Returns the id of the node.
     pub(super) fn id(&self) -> NodeId {
         self.node.id()
     }
 
+    /// Returns where the node listens.
     pub(super) fn address(&self) -> Result<SocketAddr, String> {
         self.node.local_addr().ok_or_else(|| format!("node {} does not listen", self.id().short()))
     }
 
+    /// Returns the ids of its peers.
     pub(super) fn peers(&self) -> Vec<NodeId> {
         self.node.peers().list().iter().map(Peer::id).collect()
     }
 
+    /// Locks the ledger of the node.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,6 +112,7 @@ impl Member {
         }
     }
 
+    /// Returns a handle that broadcasts as this node.
     pub(super) fn sender(&self) -> BroadcastSender {
         self.sender.clone()
     }
@@ -127,6 +132,7 @@ impl Member {
         self.ledger().missing(expected, self.id())
     }
 
+    /// Stops the node properly.
     pub(super) async fn stop(&self) {
         self.node.stop().await;
     }
@@ -139,15 +145,19 @@ impl Drop for Member {
 }
 
 impl Ledger {
+    /// Returns whether this node, `me`, has read each writer up to the given number. A node does
+    /// not read itself.
     fn has_all(&self, expected: &HashMap<NodeId, u64>, me: NodeId) -> bool {
         expected.iter().all(|(writer, number)| *writer == me || self.last_of(*writer) >= *number)
     }
 
+    /// Returns how many messages are still missing.
     fn missing(&self, expected: &HashMap<NodeId, u64>, me: NodeId) -> u64 {
         let of = |(writer, number): (&NodeId, &u64)| number.saturating_sub(self.last_of(*writer));
         expected.iter().filter(|(writer, _)| **writer != me).map(of).sum()
     }
 
+    /// Returns the number of the last message of a writer, or 0.
     fn last_of(&self, writer: NodeId) -> u64 {
         self.last.get(&writer).copied().unwrap_or(0)
     }
@@ -174,11 +184,13 @@ impl Ledger {
         self.total += 1;
     }
 
+    /// Records a gap. The messages in it count as read, so that the next one is in order.
     fn gap(&mut self, from: NodeId, missed: u64) {
         *self.gaps.entry(from).or_default() += missed;
         *self.last.entry(from).or_default() += missed;
     }
 
+    /// Records a fault.
     fn fault(&mut self, text: String) {
         if self.faults.len() < FAULTS {
             self.faults.push(text);
@@ -186,16 +198,19 @@ impl Ledger {
     }
 }
 
+/// Broadcasts the message with this number.
 async fn send(sender: &BroadcastSender, number: u64) -> Result<(), String> {
     sender.send(number.to_be_bytes().to_vec()).await.map_err(|error| error.to_string())
 }
 
+/// Increments `changed` with each event, until the node has stopped.
 async fn count_events(mut events: Events, changed: watch::Sender<u64>) {
     while events.recv().await.is_some() {
         changed.send_modify(|count| *count += 1);
     }
 }
 
+/// Records everything that the node reads, until the node has stopped.
 async fn read_all(mut broadcast: Broadcast, ledger: Arc<Mutex<Ledger>>, read: watch::Sender<()>) {
     while let Some(incoming) = broadcast.recv().await {
         {

@@ -48,6 +48,7 @@ impl Row {
         }
     }
 
+    /// Returns the word in the last column.
     fn result(&self) -> &'static str {
         if self.failed.is_none() { "passed" } else { "FAILED" }
     }

@@ -17,6 +17,7 @@ use super::report::{LiveView, Passed};
 /// The library's default of `min_peers`.
 const MIN_PEERS: usize = 3;
 
+/// All nodes of the demo.
 pub(super) struct Swarm {
     size: usize,
     members: Vec<Member>,
@@ -34,11 +35,13 @@ type Writers = JoinSet<(NodeId, Result<u64, String>)>;
 type Phase = Result<Passed, String>;
 
 impl Swarm {
+    /// Creates a swarm of this size. No node is started yet.
     pub(super) fn new(size: usize) -> Self {
         let (changes, _) = watch::channel(0);
         Self { size, members: Vec::new(), changes, writing: None, killed: HashSet::new() }
     }
 
+    /// Returns the number of nodes at the beginning.
     pub(super) fn size(&self) -> usize {
         self.size
     }
@@ -236,6 +239,7 @@ impl Swarm {
         Ok(expected)
     }
 
+    /// Checks that no ledger has a fault, or a gap of one of these writers.
     fn check_ledgers(&self, writers: &HashMap<NodeId, u64>) -> Result<(), String> {
         for member in &self.members {
             let (id, ledger) = (member.id().short(), member.ledger());
@@ -251,6 +255,7 @@ impl Swarm {
     }
 }
 
+/// Stops these nodes concurrently.
 async fn stop(members: Vec<Member>) -> Result<(), String> {
     let mut stopping = JoinSet::new();
     for member in members {

@@ -4,19 +4,17 @@ use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Framing, PrintTask, Sent};
+use super::{Framing, PrintTask, Printer, Sent};
 use crate::options::print_warning;
 use crate::outcome::Failure;
-use crate::output::Output;
 
 /// Starts a task that prints, and one that reads stdin as soon as the first peer is connected.
 pub(super) fn start(
     broadcast: Broadcast,
     events: Events,
-    framing: Framing,
-    output: Output,
+    printer: Printer,
 ) -> (PrintTask, JoinHandle<Result<Sent, Failure>>) {
-    let sender = broadcast.sender();
+    let (sender, framing) = (broadcast.sender(), printer.framing);
     let (connected, first_peer) = oneshot::channel();
     tokio::spawn(watch(events, connected));
     let writing = tokio::spawn(async move {
@@ -26,7 +24,7 @@ pub(super) fn start(
         }
         write(sender, framing).await
     });
-    (PrintTask(tokio::spawn(print(broadcast, framing, output))), writing)
+    (PrintTask(tokio::spawn(print(broadcast, printer))), writing)
 }
 
 /// Prints warnings, and reports the first connection.
@@ -41,15 +39,17 @@ async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
     }
 }
 
-async fn print(mut broadcast: Broadcast, framing: Framing, output: Output) {
+/// Prints all messages, until the node has stopped.
+async fn print(mut broadcast: Broadcast, printer: Printer) {
     while let Some(incoming) = broadcast.recv().await {
         match incoming {
-            Incoming::Message { data, .. } => output.write(framing.printed(&data)).await,
+            Incoming::Message { data, .. } => printer.print(&data).await,
             Incoming::Gap { from, missed } => notice!("{missed} messages from {from} are missing here"),
         }
     }
 }
 
+/// Broadcasts stdin to its end. Waits while the network cannot take more.
 async fn write(sender: BroadcastSender, framing: Framing) -> Result<Sent, Failure> {
     let mut input = framing.input();
     let mut sent = Sent::default();

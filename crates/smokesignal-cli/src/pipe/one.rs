@@ -8,11 +8,10 @@ use std::time::Duration;
 use smokesignal::{Acceptor, Events, Node, NodeId, NodeStream, StreamError};
 use tokio::task::JoinHandle;
 
-use super::{Framing, PrintTask, Sent};
+use super::{PrintTask, Printer, Sent};
 use crate::direct::{self, DirectError};
 use crate::options::print_warning;
 use crate::outcome::Failure;
-use crate::output::Output;
 
 /// Pause between two attempts to reach a node that is not there yet. A guess.
 const RETRY: Duration = Duration::from_millis(500);
@@ -24,33 +23,33 @@ pub(super) fn start(
     node: Node,
     acceptor: Acceptor,
     mut events: Events,
-    framing: Framing,
-    output: Output,
+    printer: Printer,
 ) -> (PrintTask, JoinHandle<Result<Sent, Failure>>) {
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             print_warning(&event);
         }
     });
-    let printing = tokio::spawn(print_all(id, acceptor, framing, output.clone()));
-    (PrintTask(printing), tokio::spawn(write(id, node, framing, output)))
+    let printing = tokio::spawn(print_all(id, acceptor, printer.clone()));
+    (PrintTask(printing), tokio::spawn(write(id, node, printer)))
 }
 
 /// Prints the streams that the node opens, one after the other. Refuses those of other nodes.
-async fn print_all(id: NodeId, mut acceptor: Acceptor, framing: Framing, output: Output) {
+async fn print_all(id: NodeId, mut acceptor: Acceptor, printer: Printer) {
     while let Some(stream) = acceptor.recv().await {
         if stream.peer() == id {
-            print(&stream, framing, &output).await;
+            print(&stream, &printer).await;
         } else {
             stream.reset("this node exchanges direct messages with another node only");
         }
     }
 }
 
-async fn print(stream: &NodeStream, framing: Framing, output: &Output) {
+/// Prints the messages of a stream until it ends.
+async fn print(stream: &NodeStream, printer: &Printer) {
     loop {
         match stream.recv().await {
-            Ok(Some(data)) => output.write(framing.printed(&data)).await,
+            Ok(Some(data)) => printer.print(&data).await,
             Ok(None) => return,
             Err(error) => {
                 notice!("the stream from {} broke, and its last bytes may be lost: {error}", stream.peer());
@@ -78,17 +77,17 @@ async fn open(id: NodeId, node: &Node) -> Result<NodeStream, Failure> {
 }
 
 /// Sends stdin to the node. Fails if the stream breaks, because bytes under way may be lost then.
-async fn write(id: NodeId, node: Node, framing: Framing, output: Output) -> Result<Sent, Failure> {
+async fn write(id: NodeId, node: Node, printer: Printer) -> Result<Sent, Failure> {
     let stream = open(id, &node).await?;
     // Otherwise this handle would keep the node alive after `pipe` has dropped its own.
     drop(node);
     notice!("connected to {id}");
     let printing = async {
-        print(&stream, framing, &output).await;
+        print(&stream, &printer).await;
         std::future::pending::<()>().await;
     };
     let writing = async {
-        let mut input = framing.input();
+        let mut input = printer.framing.input();
         let mut sent = Sent::default();
         while let Some(messages) = input.next(&mut sent).await? {
             for message in messages {
@@ -107,6 +106,7 @@ async fn write(id: NodeId, node: Node, framing: Framing, output: Output) -> Resu
     }
 }
 
+/// Returns the failure of a stream that broke.
 fn broken(id: NodeId, sent: &Sent, error: &StreamError) -> Failure {
     let count = sent.messages;
     Failure::Failed(format!(

@@ -77,6 +77,7 @@ impl<'a> Commands<'a> {
         std::future::pending::<()>().await;
     }
 
+    /// Parses and executes a line, and prints an error event if that fails.
     async fn run_line(&mut self, line: Line) -> Next {
         let (number, bytes, parsed) = match line {
             Line::Whole { number, bytes } => {
@@ -100,6 +101,7 @@ impl<'a> Commands<'a> {
         Next::Continue
     }
 
+    /// Executes a command. The error is to be printed with the number of the line.
     async fn execute(&mut self, command: Command, line: u64) -> Result<(), String> {
         match command {
             Command::Broadcast(data) => {
@@ -134,6 +136,8 @@ impl<'a> Commands<'a> {
         }
     }
 
+    /// Queues a direct message. Never waits, because a single slow receiver must not delay the
+    /// commands for others.
     fn direct(&mut self, to: NodeId, data: Bytes, line: u64) -> Result<(), String> {
         if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
             self.direct.retain(|_, outbox| outbox.queued() > 0);
@@ -155,6 +159,7 @@ impl<'a> Commands<'a> {
         })
     }
 
+    /// Starts to dial a node. The result is an event, because dialling may take seconds.
     fn add_peer(&mut self, address: String, line: u64) -> Result<(), String> {
         while self.dials.try_join_next().is_some() {}
         if self.dials.len() >= DIALS {
@@ -224,6 +229,7 @@ fn check_size(data: &Bytes) -> Result<(), String> {
     Err(smokesignal::SendError::TooLarge { size, limit: MAX_MESSAGE }.to_string())
 }
 
+/// Returns the error for a command that needs a present peer.
 fn not_a_neighbour(id: NodeId) -> String {
     format!("{id} is not a peer; the command `peers` lists the peers")
 }

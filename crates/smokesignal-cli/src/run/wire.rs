@@ -74,6 +74,7 @@ pub(super) struct PeerInfo {
 }
 
 impl PeerInfo {
+    /// Describes a peer.
     pub(super) fn of(peer: &Peer) -> Self {
         let address = peer.remote_addr();
         Self { id: peer.id().to_string(), address: address.ip(), port: address.port() }
@@ -88,6 +89,8 @@ pub(super) enum Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
+    /// Chooses the field for these bytes. JSON has no bytes, and escaping them as text would change
+    /// them.
     pub(super) fn of(bytes: &'a [u8]) -> Self {
         std::str::from_utf8(bytes).map_or_else(|_| Self::Base64(BASE64_STANDARD.encode(bytes)), Self::Data)
     }
@@ -109,6 +112,7 @@ impl Serialize for Payload<'_> {
 pub(super) struct Emitter(Output);
 
 impl Emitter {
+    /// Creates an emitter that prints to this output.
     pub(super) fn to(output: Output) -> Self {
         Self(output)
     }
@@ -185,6 +189,7 @@ impl Command {
 }
 
 impl Fields {
+    /// Returns the payload from the one of the two fields that is present.
     fn payload(self) -> Result<Bytes, String> {
         match (self.data, self.base64) {
             (Some(text), None) => Ok(text.into()),
@@ -208,6 +213,7 @@ impl Fields {
     }
 }
 
+/// Parses the id in this field.
 fn node_id(field: &str, text: Option<String>) -> Result<NodeId, String> {
     let text = text.ok_or_else(|| format!("\"{field}\" is missing"))?;
     text.parse().map_err(|error| format!("\"{field}\": {error}"))

@@ -17,7 +17,7 @@ pub struct TextCommand {
     stderr: Arc<Mutex<String>>,
 }
 
-/// What the process has written to stdout so far.
+/// All that the process has written to stdout so far.
 #[derive(Default)]
 struct Stdout {
     bytes: Vec<u8>,

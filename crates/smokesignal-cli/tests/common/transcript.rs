@@ -12,7 +12,7 @@ const KEEP: usize = 1024;
 /// Events shown when a wait fails.
 const TAIL: usize = 10;
 
-/// What a `run --json` process has printed so far.
+/// Records what a `run --json` process prints.
 #[derive(Debug, Default)]
 pub struct Transcript {
     /// All events; long payloads are replaced by their digests.
