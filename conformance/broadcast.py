@@ -278,7 +278,7 @@ class Broadcast:
         self._push(stream, segment, link)
 
     def _check_signature(self, stream, segment):
-        if self.node.options.trusted:
+        if self.node.options.unsigned_messages:
             return
         root = segment.root(self.node.network)
         proof = (root, segment.signature)
@@ -401,7 +401,7 @@ class Broadcast:
     def _signed(self, drafts):
         node, numbered = self.node, list(enumerate(drafts, self.own.have + 1))
         names = [(node.id, node.incarnation, seq, first) for seq, (_, first, _) in numbered]
-        if node.options.trusted:
+        if node.options.unsigned_messages:
             for name, (flags, _, body) in zip(names, drafts):
                 yield Segment(head(flags, *name) + body, signed=False)
             return

@@ -32,10 +32,10 @@ TICK = 0.25
 TCP_TIMEOUT = 2.0
 
 
-def network_id(secret, trusted):
+def network_id(secret, unsigned):
     """The 32 bytes that all signatures of a network contain."""
     network = hmac.digest(secret, b"smokesignal network id", "sha256") if secret else bytes(32)
-    return bytes(255 - byte for byte in network) if trusted else network
+    return bytes(255 - byte for byte in network) if unsigned else network
 
 
 class Node:
@@ -48,7 +48,7 @@ class Node:
             self.key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(options.key))
         self.id = raw(self.key.public_key())
         self.secret = options.secret.encode() if options.secret else None
-        self.network = network_id(self.secret, options.trusted)
+        self.network = network_id(self.secret, options.unsigned_messages)
         self.incarnation = int(time.time() * 1000)
         self.record, self.connections, self.tasks, self.dialling = None, set(), set(), set()
         self.membership, self.broadcast = Membership(self), Broadcast(self)
@@ -150,7 +150,7 @@ class Node:
         if kind != MESSAGE:
             return self.streams.on_frame(conn, kind, payload)
         if payload[:1] == b"\1":
-            segment = Segment(payload, signed=not self.options.trusted)
+            segment = Segment(payload, signed=not self.options.unsigned_messages)
             if conn.state == "link":
                 self.broadcast.on_segment(conn, segment)
             return
@@ -226,7 +226,7 @@ def parse_options():
     parser.add_argument("--key", help="the seed of the node's key, 64 hex digits")
     parser.add_argument("--min-peers", type=int, default=3)
     parser.add_argument("--max-peers", type=int, default=5)
-    parser.add_argument("--trusted", action="store_true", help="segments are not signed")
+    parser.add_argument("--unsigned-messages", action="store_true", help="segments are not signed")
     parser.add_argument("--carried", action="store_true", help="never dial for a stream")
     parser.add_argument("--hidden", action="store_true", help="tell an address nobody listens at")
     parser.add_argument("-v", "--verbose", action="store_true", help="log each message to stderr")

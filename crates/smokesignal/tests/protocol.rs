@@ -101,7 +101,7 @@ fn digests() -> Vec<(&'static str, Control)> {
     let mark = Mark { origin, incarnation: 1, have: 9, floor: 4, floor_message: 6, next_message: 12 };
     let ask = Ask { origin, incarnation, from: 5, or_later: false };
     vec![
-        ("Digest", Control::Digest { marks: vec![mark.clone()], end: Some(DigestEnd { settled: true }) }),
+        ("Digest", Control::Digest { marks: vec![mark], end: Some(DigestEnd { settled: true }) }),
         ("Digest: without an end", Control::Digest { marks: vec![mark], end: None }),
         ("Graft", Control::Graft { asks: vec![ask] }),
         ("Prune", Control::Prune { origin, incarnation }),
