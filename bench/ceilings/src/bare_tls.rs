@@ -1,5 +1,5 @@
-//! What one direct connection reaches: tokio-rustls as it is, both ends in this process, over the loopback device.
-//! Prints one JSON object.
+//! What one direct connection reaches: tokio-rustls as it is, both ends in this process, over the
+//! loopback device. Prints one JSON object.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Bytes given to the connection at once for throughput.
+/// Bytes per write when throughput is measured.
 const CHUNK: usize = 64 * 1024;
 /// Bytes of a request, and of its answer.
 const REQUEST: usize = 64;
@@ -81,7 +81,7 @@ async fn throughput(
     let begun = Instant::now();
     let reader = tokio::spawn(async move {
         let (mut buffer, mut bytes) = (vec![0; CHUNK], 0);
-        // The writer ends without a word, after the measuring: that is no failure.
+        // The writer ends without `close_notify` after the measuring. That is not a failure.
         while let Ok(read @ 1..) = server.read(&mut buffer).await {
             bytes += read;
         }
@@ -96,7 +96,8 @@ async fn throughput(
     Ok(bytes as f64 / 1e6 / (ended - begun).as_secs_f64())
 }
 
-/// From a request's first byte given to the answer's last one read, in nanoseconds.
+/// Times from the first byte of a request written to the last byte of its answer read, in
+/// nanoseconds.
 async fn round_trips(
     mut client: impl AsyncWrite + AsyncRead + Unpin,
     mut server: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,4 +1,5 @@
-//! TLS as all ceilings use it: version 1.3, AES-128-GCM, ring, a certificate that was made a moment ago.
+//! TLS as all ceilings use it: version 1.3, AES-128-GCM, ring, a certificate that was made a moment
+//! ago.
 
 use std::sync::Arc;
 

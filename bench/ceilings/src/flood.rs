@@ -1,7 +1,7 @@
-//! A flood: what a node sees first goes to all links but the one it came by.
+//! A flood: a node forwards each message that is new to it over all links but the one it came from.
 //!
-//! Links keep the order, and so does each node: of one origin a node sees number 7 never before number 6. What a node has
-//! seen is therefore one number for each origin.
+//! Links keep the order, and so does each node: a node never sees number 7 of an origin before
+//! number 6. One number per origin therefore says what it has seen.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use crate::Node;
 use crate::frame::{self, Assembly, Format, Frame};
 use crate::link;
 
-/// What one node has seen.
+/// Remembers what one node has seen.
 pub(crate) struct Seen {
     origins: Mutex<Vec<Origin>>,
 }
@@ -63,9 +63,9 @@ impl Reader {
 
 impl link::Reader for Reader {
     fn read(&mut self, bytes: &[u8]) -> usize {
-        // Frames not seen before that lie side by side go on as one block.
+        // New frames that are adjacent are forwarded as one block.
         let (mut at, mut new_from, mut copies) = (0, 0, 0);
-        // Held until all is passed on: that keeps the order.
+        // Held until everything is forwarded, which keeps the order.
         let mut origins = self.seen.origins.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inbox = self.node.sink.lock();
         while let Some(frame) = Frame::first(&bytes[at..], Format::Numbered) {

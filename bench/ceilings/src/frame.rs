@@ -1,5 +1,6 @@
-//! What a link carries: frames of four bytes of head and a piece of a message. Large messages go in pieces, so that a node
-//! passes on the first while the last is not there yet.
+//! What a link carries: frames, each with four bytes of header and a fragment of a message. Large
+//! messages are fragmented, so that a node forwards the first fragment before the last one has
+//! arrived.
 
 /// With this in front of the pieces or not.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,7 +13,8 @@ pub(crate) enum Format {
 
 /// The longest piece of a message, in bytes: two TLS records.
 const PIECE: usize = 32 * 1024;
-/// Of the head's 32 bits, from the lowest: length, origin, whether more pieces of the message follow.
+/// Of the head's 32 bits, from the lowest: length, origin, whether more pieces of the message
+/// follow.
 const LENGTH_BITS: u32 = 20;
 const ORIGIN_BITS: u32 = 11;
 

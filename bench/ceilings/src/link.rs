@@ -10,12 +10,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::outgoing::Outgoing;
 use crate::tls::{self, Open, Seal};
 
-/// Bytes read at once at most. A call to the system costs microseconds, and there is nothing to be saved by small ones.
+/// Bytes per read at most. A system call costs microseconds, and small ones save nothing.
 const READ: usize = 256 * 1024;
 /// Bytes sealed before they are written: they are still in the cache then.
 const WRITE: usize = 128 * 1024;
 
-/// What the links are.
+/// The kind of the links.
 #[derive(Clone, Copy)]
 pub(crate) enum Wire {
     /// Bare TCP.
@@ -24,11 +24,11 @@ pub(crate) enum Wire {
     Tls,
 }
 
-/// What a node does with what it reads.
+/// How a node handles what it reads.
 pub(crate) trait Reader: Send + 'static {
-    /// Takes the whole frames, and says how many bytes they are.
+    /// Takes the complete frames, and returns their length in bytes.
     fn read(&mut self, bytes: &[u8]) -> usize;
-    /// Waits until more can be passed on.
+    /// Waits until more can be forwarded.
     fn room(&self) -> impl Future<Output = ()> + Send;
 }
 

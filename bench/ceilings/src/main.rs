@@ -1,9 +1,11 @@
-//! The ceilings: what hand-written code reaches that only carries bytes. There is no protocol: the network is drawn before
-//! it starts, no node comes or goes, nothing is signed, nothing is repaired.
+//! The ceilings: what hand-written code reaches that only carries bytes. There is no protocol: the
+//! network is fixed before it starts, no node comes or goes, nothing is signed, nothing is
+//! repaired.
 //!
 //! - `tcp-tree`: a tree over bare TCP.
 //! - `tls-tree`: the same tree, each link TLS 1.3.
-//! - `tls-flood`: a random graph over TLS 1.3; each node passes on what it sees first to all links but the one it came by.
+//! - `tls-flood`: a random graph over TLS 1.3; each node forwards what is new to it over all links
+//!   but the one it came from.
 
 mod flood;
 mod frame;
@@ -65,7 +67,8 @@ impl System for Ceiling {
         let count = sinks.len();
         let (format, most) = match self.topology {
             Topology::Tree => (Format::Plain, outgoing::LIMIT),
-            // In a circle of full buffers each would wait for the next: the workload's window is the limit.
+            // In a cycle of full buffers each node would wait for the next one, so the workload's
+            // window is the limit.
             Topology::Graph => (Format::Numbered, usize::MAX),
         };
         let mut links: Vec<Vec<Arc<Outgoing>>> = vec![Vec::new(); count];

@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Who has put more than this before a link, in bytes, waits. In a tree nobody waits for himself: what goes from one link to
-/// another never comes back.
+/// A task that has queued more than this for a link, in bytes, waits. In a tree no task waits for
+/// itself, because bytes that go from one link to another never come back.
 pub(crate) const LIMIT: usize = 512 * 1024;
 
-/// What waits to be written to a link.
+/// The bytes that wait to be written to a link.
 pub(crate) struct Outgoing {
     waiting: Mutex<Vec<u8>>,
     limit: usize,
@@ -29,7 +29,7 @@ impl Outgoing {
             waiting.extend_from_slice(block);
         }
         drop(waiting);
-        // Otherwise whoever filled it has woken the link.
+        // Otherwise the task that queued the first bytes has woken the link.
         if was_empty {
             self.filled.notify_one();
         }
@@ -46,7 +46,7 @@ impl Outgoing {
         }
     }
 
-    /// Waits until there is something, and exchanges it for the empty `spare`.
+    /// Waits until something is queued, and exchanges it for the empty `spare`.
     pub(crate) async fn take(&self, spare: &mut Vec<u8>) {
         spare.clear();
         loop {

@@ -1,5 +1,6 @@
-//! TLS 1.3 as a ceiling: rustls shakes hands, and gives its keys away; the records are sealed and opened here, in place, in
-//! large buffers. On the wire it is the same; of what rustls does with its buffers nothing is paid.
+//! TLS 1.3 as a ceiling: rustls performs the handshake and exports its keys; records are sealed and
+//! opened here, in place, in large buffers. The bytes on the wire are the same, without the cost of
+//! rustls' buffers.
 
 use std::io;
 use std::sync::Arc;
@@ -93,7 +94,8 @@ impl Seal {
 }
 
 impl Open {
-    /// Opens the whole records, appends what they carry to `plain`, and says how many bytes they were.
+    /// Opens the complete records, appends their payload to `plain`, and returns their length in
+    /// bytes.
     pub(crate) fn open(&mut self, wire: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Unspecified> {
         let mut at = 0;
         while let Some(&head) = wire[at..].first_chunk::<HEAD>() {

@@ -1,11 +1,12 @@
-//! Who is linked with whom.
+//! The graph of links: which nodes are connected.
 
 /// How the network is drawn.
 #[derive(Clone, Copy)]
 pub(crate) enum Topology {
-    /// The first node has four below it, and so has each of them in its turn: degrees of 4, 5, and 1 for the leaves.
+    /// The first node has four below it, and each of them has four in turn: degrees of 4, 5, and 1
+    /// for the leaves.
     Tree,
-    /// A circle, and chords by chance until most nodes have four links: degrees of 3 to 5.
+    /// A cycle with random chords until most nodes have four links: degrees of 3 to 5.
     Graph,
 }
 
@@ -48,7 +49,7 @@ fn graph(nodes: usize) -> Vec<(usize, usize)> {
     }
 }
 
-/// The same chance in each run (xorshift).
+/// The same random numbers in each run (xorshift).
 struct Chance(u64);
 
 impl Chance {

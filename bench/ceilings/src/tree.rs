@@ -1,4 +1,4 @@
-//! A tree: what comes by one link goes to all others.
+//! A tree: a node forwards everything that arrives on one link over all others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

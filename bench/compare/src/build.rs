@@ -1,4 +1,4 @@
-//! Builds what is to be measured. What cannot be built is a result too: the others run without it.
+//! Builds the systems under test. A failed build is a result, too: the others run without it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -56,7 +56,7 @@ async fn build(package: Package) -> Result<(), String> {
         Package::Npm if Path::new("rivals/npm/node_modules").exists() => return Ok(()),
         Package::Npm => command.args(["ci", "--no-audit", "--no-fund"]).current_dir("rivals/npm"),
     };
-    // What cargo says of the compare package is not for the builds below.
+    // The variables that cargo sets for the compare package must not reach the builds below.
     let output = command.env_remove("CARGO_MANIFEST_DIR").stdin(Stdio::null()).output().await;
     let output = output.map_err(|error| format!("cannot build it: {error}"))?;
     if output.status.success() { Ok(()) } else { Err(format!("cannot build it: {}", reason(&output.stderr))) }

@@ -14,16 +14,16 @@ const LONGEST: Duration = Duration::from_secs(180);
 /// Letters of an error that a table has room for.
 const ERROR_LETTERS: usize = 200;
 
-/// What a process has said.
+/// The output of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) version: Option<String>,
     pub(crate) measured: Option<Measured>,
-    /// There can be both: messages were lost, and this many were not.
+    /// Both can be present: some messages were lost, and this many were not.
     pub(crate) error: Option<String>,
 }
 
-/// Runs it to its end, or to the end of patience.
+/// Runs it until it ends or hangs.
 pub(crate) async fn run(mut command: Command) -> Said {
     command.stdin(Stdio::null()).kill_on_drop(true);
     match timeout(LONGEST, command.output()).await {
@@ -51,14 +51,14 @@ fn said(output: &Output) -> Said {
         Ok(measured) => Said { version, measured: Some(measured), error },
         Err(unreadable) => Said {
             version,
-            error: error.or(Some(format!("what it printed is no outcome: {unreadable}"))),
+            error: error.or(Some(format!("what it printed is not an outcome: {unreadable}"))),
             measured: None,
         },
     }
 }
 
-/// Of what a program said of its failure, the line that is marked as the error, or the last one that says something.
-/// Where files lie on this machine is left out.
+/// Returns the line of a program's output that is marked as the error, or the last one that is not
+/// empty, without the paths of this machine.
 pub(crate) fn reason(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

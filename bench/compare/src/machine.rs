@@ -20,7 +20,7 @@ impl Machine {
     pub(crate) fn this() -> Self {
         let read = |file| fs::read_to_string(file).unwrap_or_default();
         let kib: u64 = value(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
-        // What follows the numbers is whoever built it.
+        // The rest of the version names the builder.
         let kernel = read("/proc/sys/kernel/osrelease");
         let kernel = kernel.trim().split('-').next().unwrap_or_default();
         let compiler = Command::new("rustc").arg("--version").output().map(|output| output.stdout);

@@ -1,5 +1,5 @@
-//! `compare`: runs all systems in turns, keeps every run in `docs/benchmarks.json`, and writes from it the tables of
-//! `docs/benchmarks.md` and the plots in `docs/plots`.
+//! `compare`: runs all systems in turns, keeps every run in `docs/benchmarks.json`, and writes from
+//! it the tables of `docs/benchmarks.md` and the plots in `docs/plots`.
 
 mod build;
 mod child;
@@ -28,10 +28,11 @@ use crate::results::{Results, Run};
 use crate::rows::{Group, Row};
 use crate::systems::{SYSTEMS, System};
 
-/// A system whose own doing it is that the measuring comes late does it each time.
+/// A system that delays the measuring by its own load does so each time.
 const ATTEMPTS: usize = 3;
 
-/// Builds all systems, runs them in turns, and writes docs/benchmarks.json, docs/benchmarks.md and docs/plots.
+/// Builds all systems, runs them in turns, and writes docs/benchmarks.json, docs/benchmarks.md and
+/// docs/plots.
 #[derive(Debug, Parser)]
 struct Options {
     /// How often each system runs each row.
@@ -43,10 +44,10 @@ struct Options {
     /// How long each run measures.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Each row once, for two seconds: to see whether all of it works.
+    /// Each row once, for two seconds: shows whether everything works.
     #[arg(long, conflicts_with_all = ["repeats", "seconds"])]
     quick: bool,
-    /// Only these systems. What they are compared with, tls-tree, has to be among them to be compared with.
+    /// Only these systems. The comparison needs tls-tree among them.
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM", value_parser = systems::names())]
     only: Vec<String>,
     /// Only these rows.
@@ -112,7 +113,7 @@ async fn run_all(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs it again if something else had the machine meanwhile.
+/// Runs it again if something else used the machine meanwhile.
 async fn run_undisturbed(system: &System, row: Row, repeat: usize, seconds: f64, built: &Built) -> Run {
     let mut disturbed = 0;
     loop {

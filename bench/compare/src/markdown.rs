@@ -1,4 +1,5 @@
-//! The report: what lies between two markers in `docs/benchmarks.md`. The rest of that file is written by hand.
+//! The report: what lies between two markers in `docs/benchmarks.md`. The rest of that file is
+//! written by hand.
 
 use std::error::Error;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Which figures are drawn.
+//! Chooses the figures that are drawn.
 
 use std::error::Error;
 use std::fs;

@@ -14,7 +14,7 @@ use crate::rows::Row;
 use crate::stats::Spread;
 
 const FILE: &str = "benchmarks.json";
-/// A measuring that takes this many times as long as it should is none.
+/// A measurement that takes this many times as long as it should is not valid.
 const LATE: f64 = 1.1;
 
 /// One comparison.
@@ -37,7 +37,7 @@ pub(crate) struct Run {
     pub(crate) version: Option<String>,
     pub(crate) measured: Option<Measured>,
     pub(crate) error: Option<String>,
-    /// How often it was run before, when something else had the machine.
+    /// How often it was run before, while something else used the machine.
     #[serde(default)]
     pub(crate) disturbed: usize,
 }
@@ -50,14 +50,14 @@ pub(crate) enum Measured {
     Idle(Idle),
 }
 
-/// What a direct connection has shown.
+/// The result of a direct connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Direct {
     pub(crate) mb_per_s: f64,
     pub(crate) round_trip: RoundTrip,
 }
 
-/// What idle nodes have cost.
+/// The cost of idle nodes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Idle {
     pub(crate) nodes: usize,
@@ -72,7 +72,7 @@ pub(crate) struct Idle {
     pub(crate) rss_kib_per_node: f64,
 }
 
-/// In microseconds.
+/// The round-trip time in microseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RoundTrip {
     pub(crate) p50: f64,
@@ -97,7 +97,8 @@ impl Run {
         if let Some(Measured::Broadcast(outcome)) = &self.measured { Some(outcome) } else { None }
     }
 
-    /// Whether the measuring took longer than it should have, or less: then the process did not get the processor.
+    /// Returns whether the measuring took longer or shorter than it should have, because the
+    /// process did not get the processor.
     pub(crate) fn was_disturbed(&self, seconds: f64) -> bool {
         self.broadcast().is_some_and(|outcome| !(seconds / LATE..=seconds * LATE).contains(&outcome.seconds))
     }
@@ -110,7 +111,7 @@ impl Run {
         if let Some(Measured::Idle(idle)) = &self.measured { Some(idle) } else { None }
     }
 
-    /// One line, for whoever waits.
+    /// Returns one line of progress.
     pub(crate) fn summary(&self) -> String {
         let measured = match &self.measured {
             Some(Measured::Broadcast(outcome)) => format!("{} deliveries/s", short(outcome.deliveries_per_s)),

@@ -19,7 +19,7 @@ pub(crate) enum Group {
     Growth,
     /// One connection between two nodes, no broadcast.
     Direct,
-    /// What nodes cost that have nothing to do.
+    /// The cost of idle nodes.
     Idle,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Row {
 const NODES: usize = 20;
 pub(crate) const SIZES: [usize; 3] = [64, 1024, 16 * 1024];
 pub(crate) const WRITERS: [usize; 2] = [1, NODES];
-/// Of the rows with more and fewer nodes.
+/// The numbers of nodes of the rows with more and fewer nodes.
 const GROWTH_SIZE: usize = 1024;
 const RATE: f64 = 200.0;
 const LARGE: usize = 16 * 1024 * 1024;
-/// Nodes in one process that have nothing to do.
+/// The numbers of idle nodes in one process.
 const IDLE: [usize; 4] = [10, 100, 300, 1_000];
 /// Bytes in a write to a direct connection.
 const DIRECT: usize = 64 * 1024;
@@ -62,14 +62,15 @@ pub(crate) fn all() -> Vec<Row> {
 }
 
 impl Row {
-    /// Whether it is one of those that differ only in the number of nodes; one of them is a row of throughput too.
+    /// Whether it is one of those that differ only in the number of nodes; one of them is a row of
+    /// throughput too.
     pub(crate) fn is_growth(&self) -> bool {
         matches!(self.group, Group::Throughput | Group::Growth)
             && self.writers == 1
             && self.size == GROWTH_SIZE
     }
 
-    /// For people.
+    /// Returns the heading of the row.
     pub(crate) fn title(&self) -> String {
         let writers =
             if self.writers == 1 { "1 writer".to_owned() } else { format!("{} writers", self.writers) };

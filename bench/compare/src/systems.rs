@@ -1,4 +1,4 @@
-//! The systems, how each is started, and how many messages it gets at once.
+//! The systems, how each is started, and how many messages it has in flight.
 
 use clap::builder::PossibleValuesParser;
 use tokio::process::Command;
@@ -10,10 +10,10 @@ pub(crate) const CEILING: &str = "tls-tree";
 /// The same for direct connections.
 pub(crate) const DIRECT_CEILING: &str = "bare-tls";
 
-/// What all this is about.
+/// The name of this project's system.
 pub(crate) const OURS: &str = "smokesignal";
 
-/// In the order of the tables.
+/// All systems, in the order of the tables.
 pub(crate) const SYSTEMS: [System; 13] = [
     System::new("tcp-tree", Package::Here("ceilings"), &["ceilings", "--variant", "tcp-tree"]),
     System::new(CEILING, Package::Here("ceilings"), &["ceilings", "--variant", "tls-tree"]),
@@ -36,15 +36,16 @@ pub(crate) const SYSTEMS: [System; 13] = [
 
 const GOSSIPSUB: Package = Package::Here("rival-gossipsub");
 
-/// Payload that all writers of a system have under way together, in bytes: enough that no buffer of the system runs dry
-/// while the slowest reader reports.
+/// Payload that all writers of a system have in flight together, in bytes: enough that no buffer of
+/// the system runs dry while the slowest reader reports.
 const UNDER_WAY: usize = 8 << 20;
 /// A window of fewer messages waits more than it works; one of more only fills memory.
 const WINDOW: std::ops::RangeInclusive<usize> = 8..=131_072;
 
-/// Messages of each writer under way with which a rival did best, of some that were tried for 64 B, 1 KiB and 16 KiB: with one
-/// writer, and with as many as there are nodes. With more under way iroh-gossip drops messages (its readers fall behind),
-/// gossipsub and the npm original only get later, and zenoh's throughput falls. Names are how those of systems begin.
+/// Messages in flight per writer with which a rival performed best, among those tried for 64 B, 1
+/// KiB and 16 KiB: with one writer, and with as many as there are nodes. With more in flight
+/// iroh-gossip drops messages (its readers fall behind), gossipsub and the npm original only get
+/// later, and zenoh's throughput falls. Names are how those of systems begin.
 const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
     ("iroh-gossip", [128, 128, 8], [64, 64, 16]),
     ("gossipsub-tcp-signed", [64, 64, 16], [4, 1, 4]),
@@ -54,10 +55,11 @@ const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
     ("npm-smokesignal", [512, 512, 8], [4, 16, 4]),
 ];
 
-/// Written before the measuring begins: until the memory of what is retained is filled and used again.
+/// Written before the measuring begins: until the memory of what is retained is filled and used
+/// again.
 pub(crate) const WARM_UP: &str = "8s";
 
-/// How long idle nodes are looked at: what they do comes in waves of two seconds.
+/// How long idle nodes are measured: their activity comes in waves of two seconds.
 const IDLE_SECONDS: &str = "20";
 
 /// One system under test.
@@ -136,7 +138,7 @@ impl System {
         command
     }
 
-    /// Messages that each writer has under way.
+    /// Messages that each writer has in flight.
     fn window(&self, row: &Row) -> usize {
         if row.group == Group::Large {
             return 1;

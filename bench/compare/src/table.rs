@@ -58,7 +58,7 @@ struct Column {
     cell: Cell,
 }
 
-/// What a column says of a system in a row.
+/// The content of a column for a system in a row.
 type Cell = Box<dyn Fn(&Results, &Row, &str) -> String>;
 
 fn throughput_columns() -> Vec<Column> {

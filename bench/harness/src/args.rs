@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line of a system under test.
 
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ struct Flags {
 }
 
 impl Args {
-    /// Reads the command line of a system that has these variants, or none. Ends the process if it is wrong.
+    /// Reads the command line of a system with these variants, or with none. Ends the process if it
+    /// is wrong.
     ///
     /// `version` is that of the measured library, such as `0.57.0`.
     pub fn read(name: &'static str, version: &'static str, variants: &[&'static str]) -> Self {
@@ -49,8 +50,8 @@ impl Args {
         Self::of(name, version, variants, &matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// The variant to run: always one of those given to [`Args::read`], the first if the command line names none. Empty
-    /// for a system without variants.
+    /// The variant to run: always one of those given to [`Args::read`], the first if the command
+    /// line names none. Empty for a system without variants.
     pub fn variant(&self) -> &str {
         self.variant.as_deref().unwrap_or_default()
     }

@@ -1,4 +1,5 @@
-//! The command line that all systems under test share: one system, one run, one JSON object on standard output.
+//! The command line that all systems under test share: one system, one run, one JSON object on
+//! standard output.
 //!
 //! A system without variants needs one line:
 //! ```no_run
@@ -32,7 +33,8 @@ pub use smokesignal_load::{Error, Inbox, Outcome, Running, Sink, System, Workloa
 
 pub use args::Args;
 
-/// The same memory for all systems that are written in Rust, as for the program that is compared with them.
+/// The same allocator for all systems written in Rust, and for the program that they are compared
+/// with.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -66,7 +68,7 @@ impl Args {
             .enable_all()
             .build()?;
         let outcome = runtime.block_on(smokesignal_load::measure(system, &self.workload(), |_| {}))?;
-        // What a system leaves running does not hold up the end.
+        // Tasks that a system leaves running do not delay the end.
         runtime.shutdown_background();
         Ok(serde_json::to_string(&Line {
             system: self.name,
@@ -87,7 +89,8 @@ struct Line<'a> {
     outcome: Outcome,
 }
 
-/// Many nodes in one process have many sockets: the soft limit is raised to the hard one, or as far as it goes.
+/// Many nodes in one process have many sockets: the soft limit is raised to the hard one, or as far
+/// as it goes.
 fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);

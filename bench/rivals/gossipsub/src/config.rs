@@ -1,11 +1,12 @@
 //! How the nodes are set up.
 //!
-//! What is not gossipsub's default, and why:
-//! - A mesh of 4 (3 to 5) instead of 6 (5 to 12): smokesignal's degree is much the same.
-//! - Messages are told apart by their first bytes. The default is the sender's name in base 58, which takes longer.
-//! - Queues are long and patient: by default what has waited for one second is dropped.
-//! - Without signatures neighbours are told what is not wanted any more (`IDONTWANT`) only above 1 MiB, not above
-//!   1000 bytes: it costs more than the copies it saves. With signatures it is worth it, and stays.
+//! Settings that differ from gossipsub's defaults, and why:
+//! - A mesh of 4 (3 to 5) instead of 6 (5 to 12): smokesignal's degree is about the same.
+//! - A message's first bytes are its id. The default is the sender's name in base 58, which takes
+//!   longer.
+//! - Queues are long and patient: by default a message that has waited for one second is dropped.
+//! - Without signatures `IDONTWANT` is sent only above 1 MiB instead of 1000 bytes, because it
+//!   costs more than the copies it saves. With signatures it is worth its cost, and stays.
 //! - No flood publishing: with so few connections it is the same as the mesh.
 //! - The largest message is raised, from 64 KiB.
 
@@ -24,14 +25,14 @@ const LARGEST: usize = 17 << 20;
 /// Longer than a run.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
-/// What the variants differ in.
+/// The differences between the variants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) quic: bool,
     pub(crate) signed: bool,
 }
 
-/// What a swarm does, counting the messages that it names.
+/// The behaviour of a swarm. It counts the messages that it names.
 pub(crate) fn behaviour(
     key: &Keypair,
     settings: Settings,

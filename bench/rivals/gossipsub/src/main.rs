@@ -1,7 +1,7 @@
 //! Gossipsub of libp2p: over TCP (Noise, Yamux) or QUIC, each message signed or not.
 //!
-//! Each node is connected to at most four others, as two random rings through all nodes: a random graph that is whole.
-//! What is set otherwise than by default, and why, is in `config.rs`.
+//! Each node is connected to at most four others, by two random rings through all nodes: a
+//! connected random graph. The settings that differ from the defaults are in `config.rs`.
 
 mod config;
 mod node;
@@ -59,7 +59,7 @@ impl System for Gossipsub {
 fn links(nodes: usize) -> BTreeSet<(usize, usize)> {
     let ring = |seed: u64| {
         let mut order: Vec<usize> = (0..nodes).collect();
-        // Always the same chance: runs differ in what is measured, not in the graph.
+        // Always the same seed: runs differ in what is measured, not in the graph.
         order.sort_by_key(|number| {
             let mut hasher = DefaultHasher::new();
             (seed, number).hash(&mut hasher);

@@ -23,7 +23,7 @@ const TO_SWARM: usize = 64;
 pub(crate) struct Node {
     pub(crate) address: Multiaddr,
     pub(crate) publish: mpsc::Sender<Bytes>,
-    /// True when all neighbours have told that they are subscribed.
+    /// Becomes true once all neighbours have announced their subscriptions.
     pub(crate) subscribed: watch::Receiver<bool>,
     /// Messages that have been named: each copy received, and each message written.
     pub(crate) named: Arc<AtomicU64>,

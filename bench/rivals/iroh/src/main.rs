@@ -1,13 +1,16 @@
 //! iroh-gossip: one topic over QUIC on the loopback interface, with iroh's TLS.
 //!
-//! What is not iroh's default, and why:
-//! - No relays, no port mapping, no discovery: all addresses are known from memory, nothing leaves the machine.
+//! Settings that differ from iroh's defaults, and why:
+//! - No relays, no port mapping, no discovery: all addresses are known from memory, nothing leaves
+//!   the machine.
 //! - The largest message is raised, from 4 KiB.
-//! - A reader may be as far behind as [`READER_QUEUE`], so that it is never the reader who loses a message.
+//! - A reader may be behind by [`READER_QUEUE`], so that it is never the reader that loses a
+//!   message.
 //!
-//! What cannot be set: a node's events go through a queue of 256; whoever is further behind is told that he has lost
-//! something, but not how much. Each such word counts as one message missed. The sending queues hold 64 messages, and a
-//! node waits for the slowest of its neighbours.
+//! What cannot be set: a node's events go through a queue of 256; a reader that is further behind
+//! learns that it has lost something, but not how much. Each such notice counts as one missed
+//! message. The sending queues hold 64 messages, and a node waits for the slowest of its
+//! neighbours.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -121,7 +124,7 @@ impl Running for Nodes {
         let mut ends = JoinSet::new();
         for joined in self.0 {
             ends.spawn(async move {
-                // Whoever ends late or badly ends with the process.
+                // A node that ends late or with an error ends with the process.
                 let _ = joined.node.router.shutdown().await;
             });
         }

@@ -1,11 +1,14 @@
-//! Zenoh: a full mesh of peers, each linked to each other by TCP on the loopback interface, without encryption.
+//! Zenoh: a full mesh of peers, each linked to each other by TCP on the loopback interface, without
+//! encryption.
 //!
-//! What is not zenoh's default, and why:
-//! - Nothing is looked for by multicast or gossip: each peer is told the addresses of those before it.
-//! - A peer that starts waits 20 ms for its links, not up to 500: all links are waited for here.
+//! Settings that differ from zenoh's defaults, and why:
+//! - No discovery by multicast or gossip: each peer gets the addresses of the peers before it.
+//! - A starting peer waits 20 ms for its links instead of up to 500 ms; the program waits for all
+//!   links itself.
 //! - A publisher waits when a link is full (`CongestionControl::Block`), so that nothing is lost.
 //!
-//! Zenoh runs on its own threads, beside those of the workload. A put blocks its thread while a link is full.
+//! Zenoh runs on its own threads, beside those of the workload. A put blocks its thread while a
+//! link is full.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -71,7 +74,8 @@ impl System for Zenoh {
     }
 }
 
-/// Addresses that were free a moment ago: zenoh does not say which port it was given, except in its unstable parts.
+/// Returns addresses that were free a moment ago: only zenoh's unstable interface reports the port
+/// it got.
 fn free_addresses(nodes: usize) -> Result<Vec<SocketAddr>, Error> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners = (0..nodes).map(|_| bind()).collect::<Result<Vec<_>, _>>()?;
