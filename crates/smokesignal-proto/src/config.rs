@@ -106,7 +106,7 @@ pub struct Config {
     pub walk_ttl: u8,
     /// Searches for nodes by id from one neighbour that are heeded in one tick; more are dropped. Default 32 (128 a
     /// second, which is what the whole network can look for, because all are asked: 6 KB/s on each link).
-    pub searches_per_tick: u32,
+    pub lookups_per_tick: u32,
     /// Hops of a search for a node by its id. Default 20 (the diameter of 100 000 nodes is 15 or less).
     pub find_ttl: u8,
     /// A node that was not found by then is not there. Default 5 s.
@@ -140,7 +140,7 @@ pub struct Config {
 
     /// Walks, joins and the like heeded from one connection per tick; what comes on top is dropped, and whoever asked
     /// asks again. Default 50 (a guess: 200 joins a second through one seed send about as many to a neighbour).
-    pub favours_per_tick: u32,
+    pub budget_per_tick: u32,
 
     /// A link with data waiting and no progress is closed after this long. Default 3 s.
     pub stall_timeout: Duration,
@@ -233,7 +233,7 @@ impl Default for Config {
             handshake_timeout: s(3),
             split_timeout: s(5),
             walk_ttl: 6,
-            searches_per_tick: 32,
+            lookups_per_tick: 32,
             find_ttl: 20,
             find_timeout: s(5),
             dial_for_streams: true,
@@ -247,7 +247,7 @@ impl Default for Config {
             reorder_wait: (s(30), s(600)),
             pair_backoff: s(30),
             joins_per_second: 100,
-            favours_per_tick: 50,
+            budget_per_tick: 50,
             stall_timeout: s(3),
             link_window: 128 * KIB,
             control_window: 256 * KIB,

@@ -26,18 +26,19 @@
 
 mod codec;
 mod config;
+mod context;
 mod hash_tree;
 mod id;
 mod ids;
 mod limits;
+mod lookup;
 mod membership;
 mod message;
 mod messages;
 mod netsplit;
 mod node;
 mod output;
-mod passive;
-mod reach;
+mod publish;
 mod record;
 mod ring;
 mod rng;

@@ -4,13 +4,14 @@
 //! have to learn of something before the caller does. The node works through the list in order: it keeps account of what
 //! it sends, tells the other organs the facts, and passes all else on unchanged.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::id::NodeId;
 use crate::ids::{DialId, LinkId, RequestId, Target};
-use crate::message::{DisconnectReason, Message};
+use crate::message::{Control, DisconnectReason, Message};
 use crate::messages::Messages;
 
 /// Something the caller has to do or should know.
@@ -294,6 +295,61 @@ impl fmt::Display for CloseReason {
             Self::ForgedSegment => "it sent a segment that its writer has not signed",
             Self::Malformed => "it sent malformed bytes",
         })
+    }
+}
+
+/// What has happened in one organ and concerns others, before the caller is told.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    /// A link has come up.
+    Up(LinkId),
+    /// A link has ended.
+    Down(LinkId, CloseReason),
+    /// A neighbour is to be sent a ping: nothing was sent to it for a while, or this node's degree has changed.
+    KeepAlive(LinkId),
+    /// Streams may use this connection from now on.
+    StreamOnly(LinkId),
+    /// A dial for streams to this node has failed, directly or through other nodes.
+    NotReached {
+        /// The node.
+        peer: NodeId,
+        /// Whether the dial went through other nodes.
+        relayed: bool,
+    },
+    /// The partition has merged with another.
+    Merged,
+}
+
+/// An entry of [`Outputs`].
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Output(Output),
+    Fact(Fact),
+}
+
+/// What the organs have decided and the node has not yet performed, in order. Bounded by what one input causes.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs(VecDeque<Entry>);
+
+impl Outputs {
+    pub(crate) fn push(&mut self, output: Output) {
+        self.0.push_back(Entry::Output(output));
+    }
+
+    pub(crate) fn note(&mut self, fact: Fact) {
+        self.0.push_back(Entry::Fact(fact));
+    }
+
+    pub(crate) fn send(&mut self, link: LinkId, control: Control) {
+        self.push(Output::Send { link, message: control.into() });
+    }
+
+    pub(crate) fn close(&mut self, link: LinkId, reason: CloseReason) {
+        self.push(Output::Close { link, reason });
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        self.0.pop_front()
     }
 }
 

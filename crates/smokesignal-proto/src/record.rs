@@ -123,7 +123,7 @@ fn reach(ip: IpAddr) -> Reach {
 /// Records that were found right lately, so that one that comes again is compared and not checked: walks and shuffles bring
 /// each many times, and a check takes 50 µs.
 #[derive(Debug, Default)]
-pub(crate) struct Proved {
+pub(crate) struct VerifiedRecords {
     /// Each one's hash, signature included.
     hashes: BTreeSet<[u8; 32]>,
     /// The oldest in front.
@@ -131,9 +131,9 @@ pub(crate) struct Proved {
 }
 
 /// Records that are remembered; the oldest loses. 1024: more than a node knows, in 100 KiB.
-const MAX_PROVED: usize = 1024;
+const MAX_VERIFIED: usize = 1024;
 
-impl Proved {
+impl VerifiedRecords {
     /// Whether the record may be believed in this network, always the same one.
     pub(crate) fn verify(&mut self, record: &Record, network: &[u8; 32]) -> bool {
         let mut text = signed_text(record.id, network, &record.addresses, record.version);
@@ -146,7 +146,7 @@ impl Proved {
         if holds {
             self.hashes.insert(hash);
             self.order.push_back(hash);
-            if self.order.len() > MAX_PROVED
+            if self.order.len() > MAX_VERIFIED
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.hashes.remove(&oldest);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_record_that_was_proved_is_known_again_and_a_changed_one_is_not() {
-        let (keypair, mut proved) = (Keypair::from_seed(&[1; 32]), Proved::default());
+        let (keypair, mut proved) = (Keypair::from_seed(&[1; 32]), VerifiedRecords::default());
         let record = |version| Record::sign(&keypair, &NETWORK, vec![], version);
         assert!(proved.verify(&record(1), &NETWORK) && proved.verify(&record(1), &NETWORK));
         assert_eq!(proved.hashes.len(), 1);
@@ -213,7 +213,7 @@ mod tests {
         assert!(!proved.verify(&forged, &NETWORK) && !proved.verify(&forged, &NETWORK));
         let unsigned: Record = Statement { signature: Signature::new([0; 64]), ..record(1).into() }.into();
         assert!(!proved.verify(&unsigned, &NETWORK));
-        (2..2 + MAX_PROVED as u64).for_each(|version| assert!(proved.verify(&record(version), &NETWORK)));
-        assert_eq!((proved.hashes.len(), proved.order.len()), (MAX_PROVED, MAX_PROVED));
+        (2..2 + MAX_VERIFIED as u64).for_each(|version| assert!(proved.verify(&record(version), &NETWORK)));
+        assert_eq!((proved.hashes.len(), proved.order.len()), (MAX_VERIFIED, MAX_VERIFIED));
     }
 }

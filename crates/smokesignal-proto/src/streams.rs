@@ -10,10 +10,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::{Config, MAX_SEGMENT};
+use crate::context::Cx;
 use crate::id::NodeId;
 use crate::limits::Held;
 use crate::message::Mark;
 use crate::messages::Messages;
+use crate::output::Output;
 use crate::ring::Ring;
 use crate::segment::{Segment, SegmentKind, VerifiedRoot};
 use crate::time::Instant;
@@ -21,19 +23,21 @@ use crate::time::Instant;
 /// A stream's place in the table, which links use to keep their own column about it.
 pub(crate) type StreamIx = usize;
 
-/// What the application is to be told, in this order.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// `seq` is the first one's number.
-    Messages {
-        from: NodeId,
-        seq: u64,
-        messages: Messages,
-    },
-    Gap {
-        from: NodeId,
-        missed: u64,
-    },
+/// Where reading a stream begins: after which segment of which start of its writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) incarnation: u64,
+    /// Everything up to this segment counts as read.
+    pub(crate) have: u64,
+    /// The number of the first message to deliver; `None` for a late joiner, which takes it from the first segment.
+    pub(crate) next_message: Option<u64>,
+}
+
+impl Position {
+    /// The beginning of a writer's stream.
+    pub(crate) const fn beginning(incarnation: u64) -> Self {
+        Self { incarnation, have: 0, next_message: Some(1) }
+    }
 }
 
 /// What became of a segment.
@@ -117,7 +121,7 @@ struct Backlog {
     keep: u64,
     end: u64,
     until: Instant,
-    held: VecDeque<Delivery>,
+    held: VecDeque<(u64, Bytes)>,
     bytes: usize,
 }
 
@@ -125,7 +129,8 @@ struct Backlog {
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 impl Stream {
-    fn new(origin: NodeId, incarnation: u64, have: u64, next_message: Option<u64>, now: Instant) -> Self {
+    fn new(origin: NodeId, from: Position, now: Instant) -> Self {
+        let Position { incarnation, have, next_message } = from;
         let (ring, root, partial, backlog, newer) = (Ring::default(), None, None, None, None);
         let proven = false;
         Self {
@@ -192,7 +197,7 @@ pub(crate) const OWN: StreamIx = 0;
 impl Streams {
     pub(crate) fn new(own: NodeId, incarnation: u64, now: Instant) -> Self {
         Self {
-            list: vec![Stream::new(own, incarnation, 0, Some(1), now)],
+            list: vec![Stream::new(own, Position::beginning(incarnation), now)],
             index: BTreeMap::from([(own, OWN)]),
             ring_total: 0,
             partial_total: 0,
@@ -234,16 +239,9 @@ impl Streams {
 
     /// Makes room for a new writer's stream, read from after segment `have`. `next_message` is `None` for a
     /// late joiner. `None` if that incarnation is known to be over.
-    pub(crate) fn admit(
-        &mut self,
-        origin: NodeId,
-        incarnation: u64,
-        have: u64,
-        next_message: Option<u64>,
-        now: Instant,
-        config: &Config,
-    ) -> Option<StreamIx> {
-        let mut stream = Stream::new(origin, incarnation, have, next_message, now);
+    pub(crate) fn admit(&mut self, cx: &Cx<'_>, origin: NodeId, from: Position) -> Option<StreamIx> {
+        let Position { incarnation, .. } = from;
+        let mut stream = Stream::new(origin, from, cx.now);
         match self.tombstones.get(&origin) {
             Some(buried) if buried.incarnation > incarnation => return None,
             Some(buried) if buried.incarnation == incarnation => {
@@ -253,12 +251,12 @@ impl Streams {
             _ => {}
         }
         self.tombstones.remove(&origin);
-        let ix = if self.list.len() < config.max_streams {
+        let ix = if self.list.len() < cx.config.max_streams {
             self.list.push(stream);
             self.list.len() - 1
         } else {
             let ix = self.loser();
-            self.bury(ix, config);
+            self.bury(ix, cx.config);
             self.list[ix] = stream;
             ix
         };
@@ -299,24 +297,19 @@ impl Streams {
     }
 
     /// Starts the stream over as a newer incarnation of its writer. A message cut off by the change is a gap.
-    pub(crate) fn restart(&mut self, ix: StreamIx, incarnation: u64, now: Instant, out: &mut Vec<Delivery>) {
-        self.drop_partial(ix, out);
+    pub(crate) fn restart(&mut self, cx: &mut Cx<'_>, ix: StreamIx, incarnation: u64) {
+        if let Some(gap) = self.drop_partial(ix) {
+            cx.out.push(gap);
+        }
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
-        *stream = Stream::new(stream.origin, incarnation, 0, Some(1), now);
+        *stream = Stream::new(stream.origin, Position::beginning(incarnation), cx.now);
         stream.proven = true; // By the segment that showed it: the one before is over for good.
     }
 
     /// The stream was admitted on a neighbour's word only, and that was wrong: it has another incarnation.
-    pub(crate) fn replace(
-        &mut self,
-        ix: StreamIx,
-        incarnation: u64,
-        have: u64,
-        next_message: Option<u64>,
-        now: Instant,
-    ) {
-        self.list[ix] = Stream::new(self.list[ix].origin, incarnation, have, next_message, now);
+    pub(crate) fn replace(&mut self, ix: StreamIx, from: Position, now: Instant) {
+        self.list[ix] = Stream::new(self.list[ix].origin, from, now);
     }
 
     /// Of what is before segment `end` only the last `keep` messages are delivered.
@@ -325,31 +318,29 @@ impl Streams {
         self.list[ix].backlog = Some(Backlog { keep, end, until, held, bytes: 0 });
     }
 
-    /// Holds back what belongs to the backlog, or gives it free.
-    fn pass_backlog(
-        &mut self,
-        ix: StreamIx,
-        fresh: Vec<Delivery>,
-        now: Instant,
-        config: &Config,
-        out: &mut Vec<Delivery>,
-    ) {
-        let stream = &mut self.list[ix];
-        let Some(backlog) = &mut stream.backlog else { return out.extend(fresh) };
-        for delivery in fresh {
-            // What was missed before this node joined is no loss to it.
-            let Delivery::Messages { from, seq, messages } = delivery else { continue };
-            for (seq, data) in (seq..).zip(messages) {
-                backlog.bytes += data.len();
-                backlog.held.push_back(Delivery::Messages { from, seq, messages: Messages::one(data) });
-            }
-            while backlog.held.len() as u64 > backlog.keep || backlog.bytes > config.ring_bytes {
-                let Some(Delivery::Messages { messages, .. }) = backlog.held.pop_front() else { break };
-                backlog.bytes -= messages.bytes();
-            }
+    /// Hands an output about this stream to the application, or holds it back as part of the backlog.
+    fn emit(&mut self, cx: &mut Cx<'_>, ix: StreamIx, output: Output) {
+        let Some(backlog) = &mut self.list[ix].backlog else { return cx.out.push(output) };
+        // What was missed before this node joined is no loss to it.
+        let Output::Deliver { seq, messages, .. } = output else { return };
+        for (seq, data) in (seq..).zip(messages) {
+            backlog.bytes += data.len();
+            backlog.held.push_back((seq, data));
         }
-        if stream.have >= backlog.end || now >= backlog.until {
-            out.extend(stream.backlog.take().into_iter().flat_map(|backlog| backlog.held));
+        while backlog.held.len() as u64 > backlog.keep || backlog.bytes > cx.config.ring_bytes {
+            let Some((_, data)) = backlog.held.pop_front() else { break };
+            backlog.bytes -= data.len();
+        }
+    }
+
+    /// Hands over the backlog if its end has arrived, or was waited for long enough.
+    fn release_backlog(&mut self, cx: &mut Cx<'_>, ix: StreamIx) {
+        let stream = &mut self.list[ix];
+        let from = stream.origin;
+        let over = |backlog: &mut Backlog| stream.have >= backlog.end || cx.now >= backlog.until;
+        let backlog = stream.backlog.take_if(over);
+        for (seq, data) in backlog.into_iter().flat_map(|backlog| backlog.held) {
+            cx.out.push(Output::Deliver { from, seq, messages: Messages::one(data) });
         }
     }
 
@@ -370,16 +361,9 @@ impl Streams {
     }
 
     /// Takes a segment if it is the stream's next one.
-    pub(crate) fn accept(
-        &mut self,
-        ix: StreamIx,
-        segment: &Arc<Segment>,
-        now: Instant,
-        config: &Config,
-        out: &mut Vec<Delivery>,
-    ) -> Verdict {
+    pub(crate) fn accept(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Arc<Segment>) -> Verdict {
         let stream = &mut self.list[ix];
-        stream.touched = now;
+        stream.touched = cx.now;
         if segment.seq <= stream.have {
             return Verdict::Duplicate;
         }
@@ -387,22 +371,22 @@ impl Streams {
             return Verdict::Ahead;
         }
         self.list[ix].proven = true;
-        self.store(ix, Arc::clone(segment), now, config);
+        self.store(cx, ix, Arc::clone(segment));
         if ix == OWN {
             self.list[ix].next_message = Some(segment.first_message + segment.messages_ended());
         } else {
-            let mut fresh = Vec::new();
-            self.deliver(ix, segment, now, config, &mut fresh);
-            self.pass_backlog(ix, fresh, now, config, out);
+            self.deliver(cx, ix, segment);
+            self.release_backlog(cx, ix);
         }
         Verdict::New
     }
 
-    fn store(&mut self, ix: StreamIx, segment: Arc<Segment>, now: Instant, config: &Config) {
+    fn store(&mut self, cx: &Cx<'_>, ix: StreamIx, segment: Arc<Segment>) {
+        let config = cx.config;
         let stream = &mut self.list[ix];
         stream.have = segment.seq;
         let before = stream.ring.bytes();
-        stream.ring.push(segment, now);
+        stream.ring.push(segment, cx.now);
         while stream.ring.bytes() > config.ring_bytes {
             stream.ring.pop();
         }
@@ -422,17 +406,10 @@ impl Streams {
         }
     }
 
-    fn deliver(
-        &mut self,
-        ix: StreamIx,
-        segment: &Segment,
-        now: Instant,
-        config: &Config,
-        out: &mut Vec<Delivery>,
-    ) {
+    fn deliver(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment) {
         match segment.kind {
             SegmentKind::Whole { messages } => {
-                self.begin(ix, segment.first_message, out);
+                self.begin(cx, ix, segment.first_message);
                 let stream = &mut self.list[ix];
                 let mut messages = Messages::in_body(segment.body.clone(), messages);
                 let (mut seq, end) = (segment.first_message, segment.first_message + messages.len() as u64);
@@ -443,27 +420,28 @@ impl Streams {
                 }
                 if messages.len() > 0 {
                     stream.next_message = Some(end);
-                    out.push(Delivery::Messages { from: stream.origin, seq, messages });
+                    let from = stream.origin;
+                    self.emit(cx, ix, Output::Deliver { from, seq, messages });
                 }
             }
             SegmentKind::Fragment { first, last } => {
                 if first {
-                    self.begin(ix, segment.first_message, out);
+                    self.begin(cx, ix, segment.first_message);
                     let number = segment.first_message;
                     if self.list[ix].next_message.is_none_or(|next| number >= next) {
-                        self.list[ix].partial = Some(Partial::new(number, now));
+                        self.list[ix].partial = Some(Partial::new(number, cx.now));
                         self.partials.insert(ix);
                     }
                 }
-                self.make_room(ix, segment.body.len(), config, out);
-                self.append(ix, segment, last, config, out);
+                self.make_room(cx, ix, segment.body.len());
+                self.append(cx, ix, segment, last);
             }
         }
     }
 
     /// Half-arrived messages of others that were begun longest ago lose: one that takes so long may never end.
-    fn make_room(&mut self, ix: StreamIx, more: usize, config: &Config, out: &mut Vec<Delivery>) {
-        while self.partial_total + more > config.partial_total {
+    fn make_room(&mut self, cx: &mut Cx<'_>, ix: StreamIx, more: usize) {
+        while self.partial_total + more > cx.config.partial_total {
             let begun = |other: &StreamIx| self.list[*other].partial.as_ref().map(|partial| partial.begun);
             let Some(oldest) =
                 self.partials.iter().filter(|other| **other != ix).min_by_key(|other| begun(other))
@@ -471,46 +449,42 @@ impl Streams {
                 return;
             };
             let oldest = *oldest;
-            self.drop_partial(oldest, out);
+            self.report_partial(cx, oldest);
         }
     }
 
     /// A message begins here; whatever should have come before it is a gap.
-    fn begin(&mut self, ix: StreamIx, number: u64, out: &mut Vec<Delivery>) {
+    fn begin(&mut self, cx: &mut Cx<'_>, ix: StreamIx, number: u64) {
         let expected = self.list[ix].next_message.unwrap_or(number);
         if number > expected {
             self.forget_partial(ix);
-            out.push(Delivery::Gap { from: self.list[ix].origin, missed: number - expected });
+            let gap = Output::Gap { from: self.list[ix].origin, missed: number - expected };
+            self.emit(cx, ix, gap);
         } else {
-            self.drop_partial(ix, out);
+            self.report_partial(cx, ix);
         }
         let stream = &mut self.list[ix];
         stream.next_message = Some(stream.next_message.unwrap_or(number).max(number));
     }
 
-    fn append(
-        &mut self,
-        ix: StreamIx,
-        segment: &Segment,
-        last: bool,
-        config: &Config,
-        out: &mut Vec<Delivery>,
-    ) {
+    fn append(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment, last: bool) {
+        let config = cx.config;
         let room = config.partial_total.saturating_sub(self.partial_total);
         let stream = &mut self.list[ix];
         let Some(partial) = &mut stream.partial else {
             // Its head was skipped, or lies before a late joiner's start; the latter is no loss.
             let expected = stream.next_message.unwrap_or(segment.first_message + 1);
+            stream.next_message = Some(expected.max(segment.first_message + 1));
             if segment.first_message >= expected {
                 let missed = segment.first_message + 1 - expected;
-                out.push(Delivery::Gap { from: stream.origin, missed });
+                let gap = Output::Gap { from: stream.origin, missed };
+                self.emit(cx, ix, gap);
             }
-            stream.next_message = Some(expected.max(segment.first_message + 1));
             return;
         };
         let more = segment.body.len();
         if partial.bytes + more > config.max_message || more > room {
-            self.drop_partial(ix, out);
+            self.report_partial(cx, ix);
             return;
         }
         partial.push(&segment.body);
@@ -520,7 +494,7 @@ impl Streams {
             self.partial_total -= done.bytes;
             stream.next_message = Some(done.number + 1);
             let (from, seq) = (stream.origin, done.number);
-            out.push(Delivery::Messages { from, seq, messages: Messages::one(done.whole()) });
+            self.emit(cx, ix, Output::Deliver { from, seq, messages: Messages::one(done.whole()) });
         }
     }
 
@@ -534,22 +508,28 @@ impl Streams {
     }
 
     /// Frees what is too old. A message that began long ago and never ended is a gap.
-    pub(crate) fn expire(&mut self, now: Instant, config: &Config, out: &mut Vec<Delivery>) {
+    pub(crate) fn expire(&mut self, cx: &mut Cx<'_>) {
         for ix in 0..self.list.len() {
             let stream = &mut self.list[ix];
-            self.ring_total -= stream.ring.expire(now, config.ring_age);
-            if now - stream.touched > config.ring_age {
-                self.drop_partial(ix, out);
+            self.ring_total -= stream.ring.expire(cx.now, cx.config.ring_age);
+            if cx.now - stream.touched > cx.config.ring_age {
+                self.report_partial(cx, ix);
             }
-            self.pass_backlog(ix, Vec::new(), now, config, out);
+            self.release_backlog(cx, ix);
         }
     }
 
-    fn drop_partial(&mut self, ix: StreamIx, out: &mut Vec<Delivery>) {
-        if let Some(number) = self.forget_partial(ix) {
-            self.list[ix].next_message = Some(number + 1);
-            out.push(Delivery::Gap { from: self.list[ix].origin, missed: 1 });
+    fn report_partial(&mut self, cx: &mut Cx<'_>, ix: StreamIx) {
+        if let Some(gap) = self.drop_partial(ix) {
+            self.emit(cx, ix, gap);
         }
+    }
+
+    /// Drops a half-arrived message, which is a gap.
+    fn drop_partial(&mut self, ix: StreamIx) -> Option<Output> {
+        let number = self.forget_partial(ix)?;
+        self.list[ix].next_message = Some(number + 1);
+        Some(Output::Gap { from: self.list[ix].origin, missed: 1 })
     }
 
     fn forget_partial(&mut self, ix: StreamIx) -> Option<u64> {

@@ -1,80 +1,63 @@
-//! What the application wrote and the network has not been given yet.
+//! Packs what the application wrote into the bodies of segments: small messages together, large ones in fragments.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::config::MAX_SEGMENT;
-use crate::segment::{Segment, SegmentKind};
+use crate::segment::SegmentKind;
 use crate::varint;
 
 /// A varint of a length up to 64 KiB, at most.
 const LENGTH: usize = 3;
 
-/// Turns messages into the bodies of segments: small ones together, large ones in pieces.
+/// The messages that wait to be packed.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     pending: VecDeque<Bytes>,
     bytes: usize,
     /// How much of the front message has left as fragments.
     offset: usize,
-    /// Messages that have left whole.
+    /// Messages that have left completely.
     written: u64,
-    /// Segments that are made and not yet given to the network, and their bytes: what waits behind them is made into
-    /// segments, and signed, together.
-    sealed: VecDeque<Arc<Segment>>,
-    sealed_bytes: usize,
 }
 
 impl Writer {
-    /// Bytes waiting.
+    /// Returns the bytes waiting.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.sealed_bytes
+        self.bytes
     }
 
-    /// Gives back memory that a busy time has left.
+    /// Frees memory that a busy time has left.
     pub(crate) fn trim(&mut self) {
         self.pending.shrink_to(2 * self.pending.len());
-        self.sealed.shrink_to(2 * self.sealed.len());
     }
 
-    /// Messages waiting, the half-sent one included.
+    /// Returns the messages waiting, the half-packed one included.
     pub(crate) fn messages(&self) -> usize {
-        let sealed = self.sealed.front().map_or(0, |segment| self.written + 1 - segment.first_message);
-        self.pending.len() + sealed as usize
+        self.pending.len()
     }
 
-    pub(crate) fn has_sealed(&self) -> bool {
-        !self.sealed.is_empty()
+    /// Returns how many messages have been packed completely.
+    pub(crate) fn packed(&self) -> u64 {
+        self.written
     }
 
-    pub(crate) fn put_sealed(&mut self, segments: Vec<Segment>) {
-        self.sealed_bytes += segments.iter().map(|segment| segment.body.len()).sum::<usize>();
-        self.sealed.extend(segments.into_iter().map(Arc::new));
-    }
-
-    pub(crate) fn take_sealed(&mut self) -> Option<Arc<Segment>> {
-        let segment = self.sealed.pop_front()?;
-        self.sealed_bytes -= segment.body.len();
-        Some(segment)
-    }
-
-    /// Queues a message and tells its number in this incarnation.
+    /// Queues a message and returns its number in this incarnation.
     pub(crate) fn push(&mut self, message: Bytes) -> u64 {
         self.bytes += message.len();
         self.pending.push_back(message);
         self.written + self.pending.len() as u64
     }
 
-    /// The next segment's kind, first message number and body; `None` when nothing waits.
+    /// Returns the next segment's kind, first message number and body; `None` when nothing waits.
     pub(crate) fn next(&mut self) -> Option<(SegmentKind, u64, Bytes)> {
         let first_message = self.written + 1;
         if self.offset > 0 || self.pending.front()?.len() + LENGTH > MAX_SEGMENT {
             let (kind, body) = self.fragment();
             return Some((kind, first_message, body));
         }
-        // No more than is filled: the body is retained as it is.
+        // Allocates no more than is filled: the body is retained as it is.
         let (count, size) = self.fitting();
         let mut body = BytesMut::with_capacity(size);
         for message in self.pending.drain(..count) {
@@ -86,7 +69,7 @@ impl Writer {
         Some((SegmentKind::Whole { messages: count as u32 }, first_message, body.freeze()))
     }
 
-    /// How many of the messages at the front fit into a segment, and how many bytes they take there.
+    /// Returns how many of the messages at the front fit into a segment, and how many bytes they take there.
     fn fitting(&self) -> (usize, usize) {
         let (mut count, mut size) = (0, 0);
         for message in &self.pending {

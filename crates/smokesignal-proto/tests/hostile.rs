@@ -633,7 +633,6 @@ fn controls(outputs: &[Output], is: impl Fn(&Control) -> bool) -> usize {
     outputs.iter().filter(counts).count()
 }
 
-/// A stranger asks and asks and reads nothing: what is kept for it is bounded, by time and by size.
 /// 0.25 s, doubled up to 10 s: half a second after it was called, and 4 to 6 times before the connection has lasted for 10 s.
 #[test]
 fn a_lonely_node_asks_one_caller_for_a_place_less_and_less_often() {
@@ -653,6 +652,7 @@ fn a_lonely_node_asks_one_caller_for_a_place_less_and_less_often() {
     assert!(waits.is_sorted() && waits.last() >= Some(&12), "{waits:?} quarter seconds apart");
 }
 
+/// A stranger asks and asks and reads nothing: what is kept for it is bounded, by time and by size.
 #[test]
 fn a_stranger_that_reads_nothing_costs_little() {
     let mut bench = Bench::new(&[2, 3]);

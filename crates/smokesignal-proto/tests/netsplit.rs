@@ -158,6 +158,33 @@ fn a_root_that_is_started_again_at_once_is_heard() {
     assert_eq!(world.splits, []);
 }
 
+/// A root is started anew with a clock that was set back, so that its incarnation is below that of its former start. It goes
+/// above that one, not in its stream alone: with the lower number its beats would be old ones for a minute, and its record
+/// would never replace the former one.
+#[test]
+fn a_root_whose_clock_was_set_back_beats_and_is_known_by_its_new_number() {
+    let n = 12;
+    let root = smallest(n);
+    let mut world = whole(1, n);
+    let restart = |world: &mut World, incarnation| {
+        world.kill(root);
+        world.start(root, Config { incarnation, ..Config::default() }, &[usize::from(root == 0)]);
+        world.until("counted", SECOND * 20, |world| counted(world, n));
+    };
+    restart(&mut world, 1000);
+    world.write(root, "before");
+    world.run(SECOND * 2);
+    restart(&mut world, 7);
+    let id = world.id(root);
+    assert!((0..n).all(|ix| world.nodes[&ix].root() == id));
+    let others = world.nodes.iter().filter(|(ix, _)| **ix != root);
+    let versions: Vec<_> = others
+        .flat_map(|(_, node)| node.known_records().filter(|record| record.id == id))
+        .map(|record| record.version)
+        .collect();
+    assert!(versions.contains(&1001), "{versions:?}");
+}
+
 /// What a root said of a seed is forgotten with it: when it is the root once more it looks anew.
 #[test]
 fn an_old_verdict_is_not_told_again() {

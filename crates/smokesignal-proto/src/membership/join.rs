@@ -1,251 +1,234 @@
-//! Joining: a contact welcomes, walks look for places, the joiner dials. Nobody else dials anybody for it.
+//! Joining, walks and shuffles. A contact welcomes the joiner and sends walks into the network; each walk's end offers a
+//! place back along the walk, and the joiner dials it. No other node dials a joiner.
 
-use std::time::Duration;
-
-use super::{Conn, Membership, Phase, Purpose};
+use super::state::conns::{Conn, Phase};
+use super::state::dials::Purpose;
+use super::state::splits::SplitOffer;
+use super::{Membership, Offer, Walk};
+use crate::context::Cx;
 use crate::ids::{LinkId, Target};
 use crate::message::{Control, Priority};
 use crate::output::CloseReason;
 use crate::record::Record;
-use crate::time::Instant;
 
-/// Half of the joins seen are forgotten after each such time.
-pub(super) const LATELY: Duration = Duration::from_secs(60);
-/// Records in a welcome (design C, 5.2).
+/// Records in a welcome.
 const WELCOME: usize = 16;
 
 impl Membership {
-    pub(super) fn dial_seed(&mut self, ix: usize, now: Instant) {
-        let target = Target::Name(self.seeds[ix].address.clone());
-        self.dial(Purpose::Contact(ix), target, None, now);
+    // As the joiner.
+
+    pub(super) fn dial_seed(&mut self, cx: &mut Cx<'_>, ix: usize) {
+        let target = Target::Name(self.seeds.address(ix));
+        self.dial(cx, Purpose::Contact(ix), target, None);
     }
 
-    pub(super) fn seed_failed(&mut self, ix: usize, now: Instant) {
-        let (first, last) = self.config.seed_backoff;
-        let failures = self.seeds[ix].failures.min(16);
-        let longest = last.min(first * (1 << failures));
-        let wait = self.rng.duration(longest / 8, longest);
-        let seed = &mut self.seeds[ix];
-        (seed.failures, seed.not_before) = (seed.failures + 1, now + wait);
-    }
-
-    pub(super) fn contact_reached(&mut self, link: LinkId, ix: usize, now: Instant) {
-        let Some(peer) = self.conns.get(&link).map(|conn| conn.peer) else { return };
-        let seed = &mut self.seeds[ix];
-        (seed.peer, seed.failures, seed.lost, seed.own) = (Some(peer), 0, false, false);
-        seed.not_before = now + self.config.refill_backoff.1 / 4;
-        seed.seen_answering();
+    pub(super) fn contact_reached(&mut self, cx: &mut Cx<'_>, link: LinkId, ix: usize) {
+        let Some(peer) = self.conns.peer(link) else { return };
+        self.seeds.answered(cx, ix, peer);
         if self.degree() > 0 {
-            self.send(link, Control::Probe);
+            cx.out.send(link, Control::Probe);
         }
-        if self.committed() < self.config.min_peers {
-            self.join_through(link, now);
-        }
-    }
-
-    /// Asks the node at the other end to find a place for this one. The next time over this
-    /// connection comes later and later: a contact that has no place to offer is not to be pressed.
-    pub(super) fn join_through(&mut self, link: LinkId, now: Instant) {
-        if let Some(conn) = self.conns.get_mut(&link) {
-            conn.next_join = now + conn.join_wait;
-            conn.join_wait = (conn.join_wait * 2).min(self.config.refill_backoff.1);
-        }
-        let missing = self.config.min_peers.saturating_sub(self.degree()).clamp(1, 16);
-        let record = self.record.clone();
-        self.send(link, Control::Join { record, want: missing as u8 });
-    }
-
-    pub(super) fn on_join(&mut self, link: LinkId, record: Record, want: u8, now: Instant) {
-        let records = self.sample(8, WELCOME - 8, &record.id);
-        self.send(link, Control::Welcome { records });
-        // Once for each connection, or one node could make all others look rare.
-        let known = self.conns.get_mut(&link).and_then(|conn| conn.record.replace(record.clone()));
-        if known.is_none() {
-            self.learn_joiner(&record);
-        }
-        if self.join_tokens == 0 {
-            return; // Too many at once: the records lead elsewhere, and the joiner comes back.
-        }
-        self.join_tokens -= 1;
-        let degree = self.degree();
-        if degree < self.config.min_peers || degree < 2 {
-            let offer = Control::Offer { walk: 0, record: self.record.clone(), split: None };
-            self.send(link, offer);
-        }
-        for _ in 0..want.div_ceil(2).clamp(1, 8) {
-            self.start_walk(link, record.clone(), now);
+        if self.committed() < cx.config.min_peers {
+            self.join_through(cx, link);
         }
     }
 
-    /// A sample of all who joined lately (Vitter, 1985), not the last ones only: when hundreds join in a second, they would
-    /// be told of each other alone, and the network would grow into a long row of crowds.
-    fn learn_joiner(&mut self, record: &Record) {
-        self.joins_lately += 1;
-        if self.rng.below(self.joins_lately) < self.config.passive_view {
-            self.learn_of(record);
+    /// Asks the node at the other end to find this one a place.
+    pub(super) fn join_through(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.conns.joined_through(cx, link);
+        let missing = cx.config.min_peers.saturating_sub(self.degree()).clamp(1, 16);
+        let record = self.known.own_record();
+        cx.out.send(link, Control::Join { record, want: missing as u8 });
+    }
+
+    /// Joins through the seed: over a connection that exists, or a new one.
+    pub(super) fn join_seed(&mut self, cx: &mut Cx<'_>, ix: usize) {
+        let peer = self.seeds.peer(ix);
+        if peer.is_some_and(|peer| self.conns.link_to(&peer).is_some()) {
+            self.seeds.is_linked(cx, ix);
+        } else if let Some(link) = peer.and_then(|peer| self.conns.session_with(&peer)) {
+            self.seeds.is_asked(cx, ix);
+            self.join_through(cx, link);
+        } else {
+            self.dial_seed(cx, ix);
         }
     }
 
-    /// Sends a walk for `record` to a random neighbour; the answer goes back over `back`.
-    pub(super) fn start_walk(&mut self, back: LinkId, record: Record, now: Instant) {
-        let walk = self.rng.next();
-        let ttl = self.config.walk_ttl + self.rng.below(3) as u8;
-        match self.next_hop(back, &record.id) {
-            Some(hop) => {
-                self.remember_walk(walk, back, now);
-                self.send(hop, Control::Walk { walk, ttl, record });
-            }
-            None => self.end_walk(back, walk, record, now),
-        }
-    }
-
-    pub(super) fn on_walk(&mut self, from: LinkId, walk: u64, ttl: u8, record: Record, now: Instant) {
-        if ttl == 3 {
-            self.learn(from, std::slice::from_ref(&record));
-        }
-        let linked = record.id == self.me || self.link_to(&record.id).is_some();
-        let hungry = self.degree() < self.config.min_peers;
-        let hop = self.next_hop(from, &record.id);
-        match hop {
-            Some(hop) if ttl > 0 && (linked || !hungry) => {
-                if record.id != self.me {
-                    self.remember_walk(walk, from, now);
-                }
-                let ttl = ttl.min(self.config.walk_ttl + 3) - 1;
-                self.send(hop, Control::Walk { walk, ttl, record });
-            }
-            _ if !linked => self.end_walk(from, walk, record, now),
-            _ => {}
-        }
-    }
-
-    /// The walk ends here: offer a free place, or one between this node and a neighbour.
-    fn end_walk(&mut self, back: LinkId, walk: u64, record: Record, now: Instant) {
-        if record.id == self.me || self.link_to(&record.id).is_some() {
+    /// An isolated node tries one contact after the other.
+    pub(super) fn try_contacts(&mut self, cx: &mut Cx<'_>) {
+        if !self.seeds.take_turn(cx) {
             return;
         }
-        if self.committed() < self.config.automatic_max() {
-            let offer = Control::Offer { walk, record: self.record.clone(), split: None };
-            self.send(back, offer);
-        } else {
-            self.prepare_split(back, walk, record.id, Priority::Need, now);
+        let mut ready = self.seeds.ready(cx.now);
+        ready.retain(|ix| !self.dials.is_dialling_seed(*ix));
+        if let Some(ix) = cx.rng.pick(&ready).copied() {
+            return self.join_seed(cx, ix);
+        }
+        // A node that dials an isolated one is its way into the network, too.
+        let calm = cx.config.contact_stagger * 2;
+        let ripe = |(_, conn): &(LinkId, &Conn)| {
+            conn.phase() == Phase::Session && conn.age(cx.now) > calm && conn.may_join(cx.now)
+        };
+        let caller = self.conns.iter().find(ripe).map(|(link, _)| link);
+        if let Some(link) = caller {
+            self.join_through(cx, link);
+        }
+        // The dead, after all who may live have been asked.
+        if !self.known.passive().has_candidate(cx.now)
+            && let Some(record) = self.known.passive_mut().exhume()
+        {
+            self.dial_record(cx, &record, Priority::High, None);
         }
     }
 
-    /// An offer on its way back, or for us.
-    pub(super) fn on_offer(
-        &mut self,
-        from: LinkId,
-        walk: u64,
-        record: Record,
-        split: Option<(Record, u64)>,
-        now: Instant,
-    ) {
-        if let Some(back) = self.walks.remove(&walk) {
-            return self.send(back, Control::Offer { walk, record, split });
+    /// An offer on its way back to the joiner, or for this node.
+    pub(super) fn on_offer(&mut self, cx: &mut Cx<'_>, from: LinkId, offer: Offer) {
+        let Offer { walk, record, split } = offer;
+        if let Some(back) = self.walks.take(walk) {
+            return cx.out.send(back, Control::Offer { walk, record, split });
         }
-        // Only somebody we talk to can make us dial, and only while we look for peers.
-        let Some(conn) = self.conns.get(&from) else { return };
-        let contact = conn.purpose == Purpose::None || matches!(conn.purpose, Purpose::Contact(_));
+        // Only a node at the other end of a connection can make this one dial, and only while it looks for peers.
+        let Some(conn) = self.conns.get(from) else { return };
+        let contact = matches!(conn.purpose(), Purpose::None | Purpose::Contact(_));
         let rejoining =
-            contact && conn.phase == Phase::Session && self.committed() < self.config.automatic_max();
-        if (self.standing() >= self.config.min_peers && !rejoining)
-            || self.dials.len() >= self.config.max_dials
-        {
+            contact && conn.phase() == Phase::Session && self.committed() < cx.config.automatic_max();
+        let enough = self.conns.standing() >= cx.config.min_peers && !rejoining;
+        if enough || self.dials.room(cx.config) == 0 {
             return;
         }
         let priority = if self.degree() == 0 { Priority::High } else { Priority::Need };
         match split {
-            None if !self.is_known_link(&record.id) => self.dial_record(&record, priority, None, now),
-            Some((other, token)) => self.go_between(record, other, token, priority, now),
+            None if !self.is_known_link(cx.me, &record.id) => self.dial_record(cx, &record, priority, None),
+            Some((other, token)) => self.enter_split(cx, (&record, &other), token, priority),
             None => {}
         }
     }
 
-    pub(super) fn limit_sessions(&mut self) {
-        let sessions = self.conns.iter().filter(|(_, conn)| conn.phase == Phase::Session);
-        if sessions.clone().count() > self.config.max_sessions
-            && let Some((oldest, _)) = sessions.min_by_key(|(id, conn)| (conn.since, **id))
-        {
-            self.close(*oldest, CloseReason::TooManySessions);
+    // As the contact, and on the way.
+
+    pub(super) fn on_join(&mut self, cx: &mut Cx<'_>, link: LinkId, record: Record, want: u8) {
+        let records = self.sample(cx, 8, WELCOME - 8, &record.id);
+        cx.out.send(link, Control::Welcome { records });
+        // Once for each connection, or one node could make all others look rare.
+        if self.conns.note_record(link, record.clone()) && self.admission.samples_joiner(cx) {
+            self.learn_of(cx, &record);
+        }
+        if !self.admission.admit_join() {
+            return; // Too many at the same time: the records lead elsewhere, and the joiner comes back.
+        }
+        let degree = self.degree();
+        if degree < cx.config.min_peers || degree < 2 {
+            let record = self.known.own_record();
+            cx.out.send(link, Control::Offer { walk: 0, record, split: None });
+        }
+        for _ in 0..want.div_ceil(2).clamp(1, 8) {
+            self.start_walk(cx, link, record.clone());
         }
     }
 
-    pub(super) fn try_contacts(&mut self, now: Instant) {
-        if now < self.next_contact {
+    /// Sends a walk for `record` to a random neighbour; the answer goes back over `back`.
+    pub(super) fn start_walk(&mut self, cx: &mut Cx<'_>, back: LinkId, record: Record) {
+        let walk = cx.rng.next();
+        let ttl = cx.config.walk_ttl + cx.rng.below(3) as u8;
+        match self.next_hop(cx, back, &record.id) {
+            Some(hop) => {
+                self.walks.remember(cx, walk, back);
+                cx.out.send(hop, Control::Walk { walk, ttl, record });
+            }
+            None => self.end_walk(cx, back, walk, &record),
+        }
+    }
+
+    pub(super) fn on_walk(&mut self, cx: &mut Cx<'_>, from: LinkId, walk: Walk) {
+        let Walk { number, ttl, record } = walk;
+        if ttl == 3 {
+            self.learn(cx, from, std::slice::from_ref(&record));
+        }
+        let own = record.id == cx.me.id();
+        let linked = own || self.conns.link_to(&record.id).is_some();
+        let looking = self.degree() < cx.config.min_peers;
+        let hop = self.next_hop(cx, from, &record.id);
+        match hop {
+            Some(hop) if ttl > 0 && (linked || !looking) => {
+                if !own {
+                    self.walks.remember(cx, number, from);
+                }
+                let ttl = ttl.min(cx.config.walk_ttl + 3) - 1;
+                cx.out.send(hop, Control::Walk { walk: number, ttl, record });
+            }
+            _ if !linked => self.end_walk(cx, from, number, &record),
+            _ => {}
+        }
+    }
+
+    /// The walk ends here: offers a free place, or one between this node and a neighbour.
+    fn end_walk(&mut self, cx: &mut Cx<'_>, back: LinkId, walk: u64, record: &Record) {
+        if record.id == cx.me.id() || self.conns.link_to(&record.id).is_some() {
             return;
         }
-        self.next_contact = now + self.config.contact_stagger;
-        // A name that led to this node itself may lead to another one next time.
-        let ready = |seed: &super::Seed| seed.not_before <= now;
-        let mut seeds: Vec<_> = (0..self.seeds.len()).filter(|ix| ready(&self.seeds[*ix])).collect();
-        seeds.retain(|ix| !self.dials.values().any(|dial| dial.purpose == Purpose::Contact(*ix)));
-        if let Some(ix) = self.rng.pick(&seeds).copied() {
-            return self.join_seed(ix, now);
-        }
-        // Whoever calls on a node that is alone is its way into the network, too.
-        let ripe = |(_, conn): &(&LinkId, &Conn)| {
-            let calm = now - conn.since > self.config.contact_stagger * 2;
-            conn.phase == Phase::Session && calm && conn.next_join <= now
-        };
-        if let Some((link, _)) = self.conns.iter().find(ripe) {
-            let link = *link;
-            self.join_through(link, now);
-        }
-        // The dead, after all who may live have been asked.
-        if !self.passive.has_candidate(now)
-            && let Some(record) = self.passive.exhume()
-        {
-            self.dial_record(&record, Priority::High, None, now);
+        if self.committed() < cx.config.automatic_max() {
+            let record = self.known.own_record();
+            cx.out.send(back, Control::Offer { walk, record, split: None });
+        } else {
+            let (joiner, priority, refused) = (record.id, Priority::Need, Vec::new());
+            self.prepare_split(cx, SplitOffer { back, walk, joiner, priority, refused });
         }
     }
 
-    /// Joins through the seed: over the connection there is, or a new one.
-    pub(super) fn join_seed(&mut self, ix: usize, now: Instant) {
-        let peer = self.seeds[ix].peer;
-        let linked = peer.and_then(|peer| self.link_to(&peer)).is_some();
-        let session = self.conns.iter().find(|(_, c)| Some(c.peer) == peer && c.phase == Phase::Session);
-        if linked {
-            (self.seeds[ix].lost, self.seeds[ix].not_before) = (false, now + self.config.seed_backoff.1);
-        } else if let Some((link, _)) = session {
-            let link = *link;
-            self.seeds[ix].not_before = now + self.config.refill_backoff.1 / 4;
-            self.join_through(link, now);
-        } else {
-            self.dial_seed(ix, now);
+    /// Closes the oldest connection that is not a link if there are too many.
+    pub(super) fn limit_sessions(&mut self, cx: &mut Cx<'_>) {
+        if let Some(oldest) = self.conns.surplus_session(cx.config) {
+            self.close(cx, oldest, CloseReason::TooManySessions);
         }
+    }
+
+    // Shuffles.
+
+    pub(super) fn shuffle(&mut self, cx: &mut Cx<'_>) {
+        let Some(ttl) = self.shuffle.take_turn(cx) else { return };
+        let Some(link) = self.any_neighbour(cx) else { return };
+        let mut records = vec![self.known.own_record()];
+        records.extend(self.sample(cx, 2, 5, &cx.me.id()));
+        let walk = cx.rng.next();
+        cx.out.send(link, Control::Shuffle { walk, ttl, records });
     }
 
     pub(super) fn on_shuffle(
         &mut self,
+        cx: &mut Cx<'_>,
         from: LinkId,
-        walk: u64,
-        ttl: u8,
+        (walk, ttl): (u64, u8),
         records: Vec<Record>,
-        now: Instant,
     ) {
         let Some(asker) = records.first().map(|record| record.id) else { return };
+        let own = asker == cx.me.id();
         if ttl > 0
-            && let Some(hop) = self.next_hop(from, &asker)
+            && let Some(hop) = self.next_hop(cx, from, &asker)
         {
-            if asker != self.me {
-                self.remember_walk(walk, from, now);
+            if !own {
+                self.walks.remember(cx, walk, from);
             }
-            let ttl = ttl.min(self.config.walk_ttl + 3) - 1;
-            return self.send(hop, Control::Shuffle { walk, ttl, records });
+            let ttl = ttl.min(cx.config.walk_ttl + 3) - 1;
+            return cx.out.send(hop, Control::Shuffle { walk, ttl, records });
         }
-        if asker != self.me {
-            let mut reply = self.sample(2, 5, &asker);
-            reply.push(self.record.clone());
-            self.send(from, Control::ShuffleReply { walk, records: reply });
+        if !own {
+            let mut reply = self.sample(cx, 2, 5, &asker);
+            reply.push(self.known.own_record());
+            cx.out.send(from, Control::ShuffleReply { walk, records: reply });
         }
-        self.learn(from, &records);
+        self.learn(cx, from, &records);
     }
 
-    pub(super) fn on_shuffle_reply(&mut self, from: LinkId, walk: u64, records: Vec<Record>) {
-        match self.walks.remove(&walk) {
-            Some(back) => self.send(back, Control::ShuffleReply { walk, records }),
-            None => self.learn(from, &records),
+    pub(super) fn on_shuffle_reply(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: LinkId,
+        walk: u64,
+        records: Vec<Record>,
+    ) {
+        match self.walks.take(walk) {
+            Some(back) => cx.out.send(back, Control::ShuffleReply { walk, records }),
+            None => self.learn(cx, from, &records),
         }
     }
 }

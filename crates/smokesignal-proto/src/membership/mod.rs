@@ -1,470 +1,374 @@
-//! WHO: which connections are links, which nodes are known, and how both are kept up.
+//! Membership: which connections are links, which nodes are known, and how both are kept up.
 //!
-//! HyParView (Leitão et al., 2007) with one change: a full node does not drop a random neighbour for a
-//! joiner, it lets the joiner in between itself and a neighbour (`split.rs`), so that nobody starves and
-//! no path is lost.
+//! This is HyParView (Leitão et al., 2007) with one change: a full node does not drop a random neighbour for a joiner, it
+//! lets the joiner in between itself and a neighbour (`split.rs`), so that no node is left without a place and no path is
+//! lost.
+//!
+//! A message or a tick comes in here and is handed to one method. That method asks the parts (`state/`), each of which owns
+//! its fields and its rule, and appends what follows to the outputs. The files beside this one hold those methods, by topic:
+//! `join` walks and shuffles, `link` the three-step link, `pin` links that a user asked for, `disconnect` the end of one,
+//! `split` room for a joiner, `probe` and `bridge` other partitions, `optimise` nearer neighbours (off by default),
+//! `stream_only` connections for streams, `upkeep` the tick.
 
-mod crossing;
+mod bridge;
+mod disconnect;
 mod join;
-mod links;
-mod lost;
+mod link;
+mod optimise;
+mod pin;
 mod probe;
-mod reorder;
 mod split;
+mod state;
 mod stream_only;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::Config;
-use crate::id::{Keypair, NodeId};
-use crate::ids::{DialId, LinkId, RequestId};
+use crate::context::{Cx, Me};
+use crate::id::NodeId;
+use crate::ids::{LinkId, Target};
 use crate::limits::Held;
 use crate::message::{Control, Message, Priority};
-use crate::output::{CloseReason, Output, RequestFailure};
-use crate::passive::Passive;
-use crate::record::{Proved, Record};
-use crate::rng::Rng;
+use crate::netsplit::SeedFact;
+use crate::output::Output;
+use crate::record::Record;
 use crate::time::Instant;
 
-/// What membership wants done. `node.rs` passes it on.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    Send(LinkId, Message),
-    Dial(Output),
-    Close(LinkId, CloseReason),
-    /// The same, unless streams use it.
-    Demoted(LinkId, CloseReason),
-    Up(LinkId),
-    Down(LinkId, CloseReason),
-    Requested(RequestId, Result<NodeId, RequestFailure>),
-    /// Streams may use this connection.
-    StreamOnly(LinkId),
-    /// The dial for streams to this node, directly or through others, has failed.
-    NotReached {
-        peer: NodeId,
-        relayed: bool,
-    },
-    /// Nothing was sent to this neighbour for a while.
-    KeepAlive(LinkId),
-}
-
-/// One connection, link or not.
-#[derive(Debug)]
-pub(crate) struct Conn {
-    pub(crate) peer: NodeId,
-    dialled: bool,
-    /// Its bytes go through other nodes.
-    relayed: bool,
-    phase: Phase,
-    since: Instant,
-    pub(crate) record: Option<Record>,
-    incarnation: u64,
-    /// What to do once the connection is up, or why it was made.
-    purpose: Purpose,
-    explicit: bool,
-    /// It was chosen because it is near.
-    near: bool,
-    /// It joins two components: not given up for others until then.
-    bridge_until: Instant,
-    /// The first link between the two: its ends see to it that there are more.
-    bridge_first: bool,
-    degree: usize,
-    /// How many more walks, joins and the like from it are heeded until the next tick.
-    favours: u32,
-    /// How many more searches.
-    searches: u32,
-    /// When a node that is alone asks for a place over this connection again, and the wait after that.
-    next_join: Instant,
-    join_wait: Duration,
-    /// Cost of what was sent and not reported as written. Of links the broadcast keeps account.
-    pub(crate) unsent: usize,
-    /// From asking for the link, or agreeing to it, to the answer.
-    pub(crate) rtt: Duration,
-    pub(crate) heard: Instant,
-    pub(crate) spoke: Instant,
-}
-
-impl Conn {
-    fn new(peer: NodeId, dialled: bool, purpose: Purpose, config: &Config, now: Instant) -> Self {
-        Self {
-            peer,
-            dialled,
-            relayed: false,
-            phase: Phase::Session,
-            since: now,
-            record: None,
-            incarnation: 0,
-            purpose,
-            explicit: false,
-            near: false,
-            bridge_until: Instant::ZERO,
-            bridge_first: false,
-            degree: 0,
-            favours: config.favours_per_tick,
-            searches: config.searches_per_tick,
-            next_join: now,
-            join_wait: config.refill_backoff.0,
-            unsent: 0,
-            rtt: Duration::ZERO,
-            heard: now,
-            spoke: now,
-        }
-    }
-
-    /// A link, or on its way to be one.
-    const fn is_link_to_be(&self) -> bool {
-        matches!(self.phase, Phase::Requested | Phase::Accepted | Phase::Active)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// No link: a joiner, a contact, a refused one.
-    Session,
-    /// We asked for a link.
-    Requested,
-    /// We agreed and wait for the last word.
-    Accepted,
-    /// A link.
-    Active,
-    /// No link, and none to be: it serves streams.
-    StreamOnly,
-}
-
-/// Why a connection is dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Purpose {
-    None,
-    /// A seed, by its place in the list: join through it.
-    Contact(usize),
-    /// A known node: ask for a link.
-    Link {
-        priority: Priority,
-        token: Option<u64>,
-    },
-    /// A known node, to look around out of band.
-    Probe,
-    /// For streams, by dialling or through other nodes.
-    Streams {
-        relayed: bool,
-    },
-    /// A neighbour's neighbour, to move to from that one if it is nearer.
-    Nearer(LinkId),
-    /// The user asked.
-    Explicit(RequestId),
-}
-
-#[derive(Debug)]
-struct Dial {
-    purpose: Purpose,
-    peer: Option<NodeId>,
-    since: Instant,
-}
-
-/// An address given by the user, tried for ever.
-#[derive(Debug)]
-struct Seed {
-    address: String,
-    peer: Option<NodeId>,
-    failures: u32,
-    not_before: Instant,
-    /// It leads to this node itself.
-    own: bool,
-    /// The link to it was lost: it must be reached again even if there are peers enough.
-    lost: bool,
-    /// What dialling it has shown lately.
-    seen: probe::Seen,
-}
-
-/// A link being split for a joiner, seen from one of its two ends.
-#[derive(Debug)]
-struct Split {
-    /// The other end of the link.
-    link: LinkId,
-    joiner: NodeId,
-    until: Instant,
-    /// Set at the walk's end, which offers; not at its neighbour, which agreed.
-    offer: Option<SplitOffer>,
-}
-
-#[derive(Debug)]
-struct SplitOffer {
-    back: LinkId,
-    walk: u64,
-    priority: Priority,
-    /// Neighbours that said no.
-    refused: Vec<LinkId>,
-}
-
-/// A split this node was offered, as the joiner.
-#[derive(Debug)]
-struct Between {
-    /// The walk's end first, which is told when both links stand.
-    ends: [NodeId; 2],
-    until: Instant,
-}
+use state::admission::Admission;
+use state::conns::{Conn, Conns, MAX_STREAM_ONLY, Phase};
+use state::crossed::Crossed;
+use state::dials::{Dials, Purpose};
+use state::known::Known;
+use state::optimisation::Optimisation;
+use state::probing::Probing;
+use state::reconnect::{MAX_LOST, Reconnect};
+use state::refill::Refill;
+use state::reverse_paths::ReversePaths;
+use state::seeds::Seeds;
+use state::shuffle::Shuffle;
+use state::splits::{MAX_SPLITS, Splits};
+use state::ticker::Ticker;
 
 /// The membership organ.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    me: NodeId,
-    keypair: Arc<Keypair>,
-    config: Config,
-    rng: Rng,
-    addresses: Vec<SocketAddr>,
+    conns: Conns,
+    dials: Dials,
+    seeds: Seeds,
+    known: Known,
+    walks: ReversePaths,
+    splits: Splits,
+    crossed: Crossed,
+    refill: Refill,
+    shuffle: Shuffle,
+    admission: Admission,
+    probing: Probing,
+    optimisation: Optimisation,
+    reconnect: Reconnect,
+    ticker: Ticker,
+}
+
+/// What a request for a link says.
+#[derive(Debug)]
+struct LinkRequest {
     record: Record,
-    pub(crate) conns: BTreeMap<LinkId, Conn>,
-    dials: BTreeMap<DialId, Dial>,
-    next_dial: u64,
-    passive: Passive,
-    proved: Proved,
-    lost: lost::Lost,
-    seeds: Vec<Seed>,
-    /// The way back of walks and shuffles that passed here.
-    walks: BTreeMap<u64, LinkId>,
-    walk_order: VecDeque<(u64, Instant)>,
-    splits: BTreeMap<u64, Split>,
-    betweens: BTreeMap<u64, Between>,
-    /// Pairs whose link a user closed, and until when.
-    apart: BTreeMap<NodeId, Instant>,
-    join_tokens: u32,
-    /// Joins that were asked for here, the older ones counted less.
-    joins_lately: usize,
-    next_halving: Instant,
-    next_tick: Instant,
-    last_tick: Instant,
-    next_refill: Instant,
-    refill_wait: Duration,
-    next_contact: Instant,
-    next_shuffle: Instant,
-    shuffle_wait: Duration,
-    over_since: Option<Instant>,
-    /// The neighbours do not bring all that they claim to have.
-    hungry_since: Option<Instant>,
-    reorder: reorder::Reorder,
-    next_probe: Instant,
-    /// Links that fell silent since the last tick.
-    silent: usize,
-    /// Links lost and not made up for by a known node that was found alive: as long as there are such, known nodes are
-    /// looked at one by one, because more than a link may have been lost.
-    doubts: u32,
-    /// So many known nodes are to be looked at whatever is found, since many links were lost at about the same time.
-    sweep: usize,
-    /// Links that the user asked for and that the other side's own request may still bring about. As many as the user asks
-    /// for within half a second: the oldest is answered first.
-    crossed: Vec<crossing::Crossed>,
-    pub(crate) leaving: bool,
-    pub(crate) out: Vec<Effect>,
+    incarnation: u64,
+    priority: Priority,
+    token: Option<u64>,
+}
+
+/// A walk on its way.
+#[derive(Debug)]
+struct Walk {
+    number: u64,
+    ttl: u8,
+    record: Record,
+}
+
+/// A place that a walk's end offers.
+#[derive(Debug)]
+struct Offer {
+    walk: u64,
+    record: Record,
+    split: Option<(Record, u64)>,
 }
 
 impl Membership {
-    pub(crate) fn new(keypair: Arc<Keypair>, config: Config, rng_seed: u64, now: Instant) -> Self {
-        let record = Record::sign(&keypair, &config.network, Vec::new(), config.incarnation);
+    pub(crate) fn new(me: &Me, config: &Config, now: Instant) -> Self {
         Self {
-            me: keypair.id(),
-            keypair,
-            rng: Rng::new(rng_seed),
-            addresses: Vec::new(),
-            record,
-            conns: BTreeMap::new(),
-            dials: BTreeMap::new(),
-            next_dial: 0,
-            passive: Passive::default(),
-            proved: Proved::default(),
-            lost: lost::Lost::default(),
-            seeds: Vec::new(),
-            walks: BTreeMap::new(),
-            walk_order: VecDeque::new(),
-            splits: BTreeMap::new(),
-            betweens: BTreeMap::new(),
-            apart: BTreeMap::new(),
-            join_tokens: 2 * config.joins_per_second,
-            joins_lately: 0,
-            next_halving: now + join::LATELY,
-            next_tick: now,
-            last_tick: now,
-            next_refill: now,
-            refill_wait: config.refill_backoff.0,
-            next_contact: now,
-            next_shuffle: now + config.shuffle,
-            shuffle_wait: config.shuffle,
-            over_since: None,
-            hungry_since: None,
-            reorder: reorder::Reorder::new(now, config.reorder_wait.0),
-            next_probe: now,
-            silent: 0,
-            doubts: 0,
-            sweep: 0,
-            crossed: Vec::new(),
-            leaving: false,
-            out: Vec::new(),
-            config,
+            conns: Conns::default(),
+            dials: Dials::default(),
+            seeds: Seeds::new(now),
+            known: Known::new(me, config),
+            walks: ReversePaths::default(),
+            splits: Splits::default(),
+            crossed: Crossed::default(),
+            refill: Refill::new(now, config.refill_backoff.0),
+            shuffle: Shuffle::new(now, config),
+            admission: Admission::new(now, config),
+            probing: Probing::new(now),
+            optimisation: Optimisation::new(now, config.reorder_wait.0),
+            reconnect: Reconnect::default(),
+            ticker: Ticker::new(now),
         }
     }
 
-    pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
-        self.advertise(addresses.clone());
-        self.addresses = addresses;
+    // What the node and its user say.
+
+    pub(crate) fn listen_at(&mut self, me: &Me, config: &Config, addresses: Vec<SocketAddr>) {
+        self.known.listen_at(me, config, addresses);
     }
 
-    pub(crate) fn advertise(&mut self, addresses: Vec<SocketAddr>) {
-        self.record = Record::sign(&self.keypair, &self.config.network, addresses, self.config.incarnation);
+    pub(crate) fn advertise(&mut self, me: &Me, config: &Config, addresses: Vec<SocketAddr>) {
+        self.known.advertise(me, config, addresses);
+    }
+
+    /// Signs the own record anew, because the incarnation has changed.
+    pub(crate) fn renew_record(&mut self, me: &Me, config: &Config) {
+        self.known.renew(me, config);
     }
 
     pub(crate) fn add_seed(&mut self, address: String, now: Instant) {
-        let (peer, failures, seen) = (None, 0, probe::Seen::default());
-        let seed = Seed { address, peer, failures, not_before: now, own: false, lost: false, seen };
-        self.seeds.push(seed);
-        self.next_tick = self.next_tick.min(now);
+        self.seeds.add(address, now);
+        self.ticker.hasten(now);
     }
 
-    /// Whether there is a seed that is not this node itself.
+    // What there is.
+
+    pub(crate) fn next_tick(&self) -> Instant {
+        self.ticker.next()
+    }
+
+    /// Returns whether there is a seed that is not this node itself.
     pub(crate) fn has_seeds(&self) -> bool {
-        self.seeds.iter().any(|seed| !seed.own)
+        self.seeds.has_others()
+    }
+
+    pub(crate) fn seed_facts(&self, now: Instant) -> Vec<SeedFact> {
+        self.seeds.facts(now)
+    }
+
+    pub(crate) fn has(&self, link: LinkId) -> bool {
+        self.conns.contains(link)
+    }
+
+    pub(crate) fn peer(&self, link: LinkId) -> Option<NodeId> {
+        self.conns.peer(link)
+    }
+
+    /// Returns the links that both sides agree on, and the nodes at their other ends.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (LinkId, NodeId)> {
+        self.conns.active().map(|(link, conn)| (link, conn.peer()))
+    }
+
+    pub(crate) fn link(&self, link: LinkId) -> Option<&Conn> {
+        self.conns.get(link)
+    }
+
+    pub(crate) fn is_active(&self, link: LinkId) -> bool {
+        self.conns.is_active(link)
+    }
+
+    pub(crate) fn degree(&self) -> usize {
+        self.conns.degree()
+    }
+
+    pub(crate) fn own_record(&self) -> Record {
+        self.known.own_record()
+    }
+
+    /// See [`crate::Node::known_records`].
+    pub(crate) fn known_records(&self) -> impl Iterator<Item = &Record> {
+        let known = self.known.passive().records().chain(self.reconnect.records());
+        known.chain(self.conns.iter().filter_map(|(_, conn)| conn.record()))
     }
 
     /// See [`crate::Node::held`].
-    pub(crate) fn held(&self, held: &mut Vec<Held>) {
-        let config = &self.config;
-        let explicit = self.conns.values().filter(|conn| conn.explicit).count();
-        let sessions = self.conns.values().filter(|conn| conn.phase == Phase::Session).count();
-        let links = config.hard_max().saturating_add(explicit);
-        let pending = self.conns.len() - sessions - self.degree() - self.stream_only();
-        let explicit = |dial: &&Dial| matches!(dial.purpose, Purpose::Explicit(_));
-        let dials = self.dials.len() - self.dials.values().filter(explicit).count();
-        let (known, dead) = self.passive.counts();
+    pub(crate) fn held(&self, config: &Config, held: &mut Vec<Held>) {
+        let (pinned, sessions) = (self.conns.pinned(), self.conns.in_phase(Phase::Session));
+        let stream_only = self.conns.in_phase(Phase::StreamOnly);
+        let pending = self.conns.iter().count() - sessions - self.degree() - stream_only;
+        let (known, dead) = self.known.passive().counts();
         held.extend([
-            Held { what: "links", amount: self.degree(), limit: links },
+            Held { what: "links", amount: self.degree(), limit: config.hard_max().saturating_add(pinned) },
             Held {
                 what: "links being agreed on",
                 amount: pending,
                 limit: config.max_dials + config.automatic_max() + 2,
             },
             Held { what: "connections that are no links", amount: sessions, limit: config.max_sessions },
-            Held {
-                what: "connections for streams",
-                amount: self.stream_only(),
-                limit: stream_only::MAX_STREAM_ONLY,
-            },
+            Held { what: "connections for streams", amount: stream_only, limit: MAX_STREAM_ONLY },
             // What a user asks for comes on top.
-            Held { what: "dials", amount: dials, limit: config.max_dials },
+            Held { what: "dials", amount: self.dials.counted(), limit: config.max_dials },
             Held { what: "known nodes", amount: known, limit: config.passive_view },
             Held { what: "nodes that did not answer", amount: dead, limit: config.graveyard },
-            Held { what: "lost neighbours", amount: self.lost.len(), limit: lost::MAX_LOST },
+            Held { what: "lost neighbours", amount: self.reconnect.len(), limit: MAX_LOST },
             Held { what: "walks", amount: self.walks.len(), limit: config.max_walks },
+            Held { what: "splits", amount: self.splits.len(), limit: MAX_SPLITS },
             Held {
-                what: "splits",
-                amount: self.splits.len().max(self.betweens.len()),
-                limit: split::MAX_SPLITS,
+                what: "nodes kept apart",
+                amount: self.admission.cooling_down(),
+                limit: config.passive_view,
             },
-            Held { what: "nodes kept apart", amount: self.apart.len(), limit: config.passive_view },
         ]);
     }
 
-    /// See [`crate::Node::known_records`].
-    pub(crate) fn known_records(&self) -> impl Iterator<Item = &Record> {
-        let known = self.passive.records().chain(self.lost.records());
-        known.chain(self.conns.values().filter_map(|conn| conn.record.as_ref()))
+    // Traffic.
+
+    pub(crate) fn heard(&mut self, link: LinkId, now: Instant) {
+        self.conns.heard(link, now);
     }
 
-    /// Links that both sides agree on.
-    pub(crate) fn active(&self) -> impl Iterator<Item = (LinkId, &Conn)> {
-        self.conns.iter().filter(|(_, conn)| conn.phase == Phase::Active).map(|(id, conn)| (*id, conn))
+    pub(crate) fn spoke(&mut self, link: LinkId, now: Instant) {
+        self.conns.spoke(link, now);
     }
 
-    pub(crate) fn is_active(&self, link: LinkId) -> bool {
-        self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::Active)
+    /// Counts a message that is handed to the connection. Returns whether it takes so much.
+    pub(crate) fn count(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) -> bool {
+        self.conns.count(cx, link, cost)
     }
 
-    pub(crate) fn degree(&self) -> usize {
-        self.active().count()
+    pub(crate) fn sent(&mut self, link: LinkId, cost: usize) {
+        self.conns.sent(link, cost);
     }
 
-    /// Links that stand or may stand in a moment, dials for a link included.
-    fn committed(&self) -> usize {
-        let conns = self.conns.values().filter(|conn| conn.is_link_to_be()).count();
-        let is_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. } | Purpose::Nearer(_));
-        conns + self.dials.values().filter(is_link).count()
+    /// Returns whether the message claims nothing that the transport has refuted.
+    pub(crate) fn is_honest(&self, link: LinkId, message: &Message) -> bool {
+        let Some(peer) = self.conns.peer(link) else { return false };
+        let Message::Control(control) = message else { return true };
+        match &**control {
+            Control::Join { record, .. }
+            | Control::Neighbor { record, .. }
+            | Control::Accept { record, .. } => record.id == peer,
+            _ => true,
+        }
     }
 
-    /// Links that both sides want. Requests to others do not count against an offer: when all are full most
-    /// requests are refused, and a place in hand is better.
-    fn standing(&self) -> usize {
-        self.conns.values().filter(|conn| matches!(conn.phase, Phase::Accepted | Phase::Active)).count()
+    /// Returns whether the record is its owner's word in this network.
+    pub(crate) fn believes(&mut self, config: &Config, record: &Record) -> bool {
+        let linked = self.conns.iter().filter_map(|(_, conn)| conn.record());
+        self.known.believes(config, record, linked)
     }
 
-    fn link_to(&self, peer: &NodeId) -> Option<(LinkId, &Conn)> {
-        self.conns.iter().find(|(_, c)| c.peer == *peer && c.is_link_to_be()).map(|(id, c)| (*id, c))
+    pub(crate) fn admit(&mut self, link: LinkId, control: &Control) -> bool {
+        self.conns.admit(link, control)
     }
 
-    fn is_known_link(&self, peer: &NodeId) -> bool {
-        *peer == self.me
-            || self.link_to(peer).is_some()
-            || self.dials.values().any(|dial| dial.peer == Some(*peer))
+    pub(crate) fn admit_lookup(&mut self, link: LinkId) -> bool {
+        self.conns.admit_lookup(link)
     }
 
-    fn send(&mut self, link: LinkId, control: Control) {
-        self.out.push(Effect::Send(link, control.into()));
-    }
-
-    /// Whether the record is its owner's word in this network. A signature costs far more to check than to compare.
-    pub(crate) fn believes(&mut self, record: &Record) -> bool {
-        let linked = || self.conns.values().any(|conn| conn.record.as_ref() == Some(record));
-        let known = *record == self.record || self.passive.has(record) || linked();
-        known || self.proved.verify(record, &self.config.network)
-    }
-
-    /// Believes only what is signed for this network. `node.rs` has closed the link of whoever sent another.
-    fn learn(&mut self, teller: LinkId, records: &[Record]) {
-        let Some(teller) = self.conns.get(&teller).map(|conn| conn.peer) else { return };
-        for record in records {
-            let linked = self.link_to(&record.id).is_some();
-            if record.id != self.me && !linked && record.dialable_from(&self.addresses).is_some() {
-                self.passive.learn(record, &teller, &mut self.rng, &self.config);
+    /// Handles one control message. Its records have been verified.
+    pub(crate) fn handle(&mut self, cx: &mut Cx<'_>, link: LinkId, control: Control) {
+        match control {
+            Control::Join { record, want } => self.on_join(cx, link, record, want),
+            Control::Welcome { records } => self.learn(cx, link, &records),
+            Control::Walk { walk: number, ttl, record } => {
+                self.on_walk(cx, link, Walk { number, ttl, record });
             }
+            Control::Offer { walk, record, split } => self.on_offer(cx, link, Offer { walk, record, split }),
+            Control::SplitPrepare { token, joiner } => self.on_split_prepare(cx, link, token, joiner),
+            Control::SplitAnswer { token, ok } => self.on_split_answer(cx, link, token, ok),
+            Control::SplitCommit { token } => self.on_split_commit(cx, link, token),
+            Control::Neighbor { record, incarnation, priority, token } => {
+                self.on_neighbor(cx, link, LinkRequest { record, incarnation, priority, token });
+            }
+            Control::Accept { record, incarnation } => self.on_accept(cx, link, record, incarnation),
+            Control::Refuse { records } => self.on_refuse(cx, link, &records),
+            Control::Active => self.on_active(cx, link),
+            Control::Disconnect { reason, records } => self.on_disconnect(cx, link, reason, &records),
+            Control::Move => self.on_move(cx, link),
+            Control::MoveAnswer { records } => self.on_move_answer(cx, link, &records),
+            Control::Bridge { ttl, records } => self.on_bridge(cx, link, ttl, records),
+            Control::Ping { degree, .. } => self.conns.set_degree(link, degree),
+            Control::Streams => self.on_streams(cx, link),
+            Control::Shuffle { walk, ttl, records } => self.on_shuffle(cx, link, (walk, ttl), records),
+            Control::ShuffleReply { walk, records } => self.on_shuffle_reply(cx, link, walk, records),
+            // For the broadcast, the beacon and the lookup; see node.rs.
+            Control::Digest { .. }
+            | Control::Graft { .. }
+            | Control::Prune { .. }
+            | Control::Beacon { .. }
+            | Control::Probe
+            | Control::Find { .. }
+            | Control::Located { .. } => {}
         }
     }
 
-    /// What a node says of itself.
-    fn learn_of(&mut self, record: &Record) {
-        let linked = self.link_to(&record.id).is_some();
-        if record.id != self.me && !linked && record.dialable_from(&self.addresses).is_some() {
-            self.passive.learn(record, &record.id, &mut self.rng, &self.config);
+    // What several topics need.
+
+    /// Returns the links that exist or may exist in a moment, dials for a link included.
+    fn committed(&self) -> usize {
+        self.conns.links_to_be() + self.dials.for_links()
+    }
+
+    /// Returns whether this node is linked with the peer, is about to be, or is the peer itself.
+    fn is_known_link(&self, me: &Me, peer: &NodeId) -> bool {
+        *peer == me.id() || self.conns.link_to(peer).is_some() || self.dials.is_dialling(peer)
+    }
+
+    fn dial(&mut self, cx: &mut Cx<'_>, purpose: Purpose, target: Target, expect: Option<NodeId>) {
+        // An isolated node cannot wait for the dead. A slow peer gets the full time-out on retry.
+        let untried = expect.is_some_and(|peer| !self.known.passive().has_failed(&peer));
+        let hurry = matches!(purpose, Purpose::Link { .. }) && untried && self.degree() == 0;
+        let timeout = hurry.then_some(cx.config.dial_hurry);
+        if let Some(dial) = self.dials.begin(cx, purpose, expect) {
+            cx.out.push(Output::Dial { dial, target, expect, timeout });
         }
     }
 
-    /// Some neighbours and some known nodes, for `other`.
-    fn sample(&mut self, active: usize, passive: usize, other: &NodeId) -> Vec<Record> {
-        let neighbours = self.active().filter_map(|(_, conn)| conn.record.clone());
+    /// Asks the owner of the record for a link, over a connection that exists or a new one.
+    fn dial_record(&mut self, cx: &mut Cx<'_>, record: &Record, priority: Priority, token: Option<u64>) {
+        if let Some(link) = self.conns.session_with(&record.id) {
+            return self.ask_for_link(cx, link, priority, token);
+        }
+        if let Some(address) = self.known.address_of(record) {
+            let purpose = Purpose::Link { priority, token };
+            self.dial(cx, purpose, Target::Address(address), Some(record.id));
+        }
+    }
+
+    /// Remembers what a neighbour tells of other nodes. The node has closed the connection of one that sent a forged record.
+    fn learn(&mut self, cx: &mut Cx<'_>, teller: LinkId, records: &[Record]) {
+        let Some(teller) = self.conns.peer(teller) else { return };
+        for record in records {
+            self.learn_from(cx, record, &teller);
+        }
+    }
+
+    /// Remembers what a node says of itself.
+    fn learn_of(&mut self, cx: &mut Cx<'_>, record: &Record) {
+        self.learn_from(cx, record, &record.id);
+    }
+
+    fn learn_from(&mut self, cx: &mut Cx<'_>, record: &Record, teller: &NodeId) {
+        if self.conns.link_to(&record.id).is_none() {
+            self.known.learn(cx, record, teller);
+        }
+    }
+
+    /// Returns up to `active` neighbours and about `passive` known nodes, for `other`.
+    fn sample(&self, cx: &mut Cx<'_>, active: usize, passive: usize, other: &NodeId) -> Vec<Record> {
+        let neighbours = self.conns.active().filter_map(|(_, conn)| conn.record().cloned());
         let mut records: Vec<_> = neighbours.filter(|record| record.id != *other).collect();
-        self.rng.shuffle(&mut records);
+        cx.rng.shuffle(&mut records);
         records.truncate(active);
-        records.extend(self.passive.sample(passive, &mut self.rng).into_iter().filter(|r| r.id != *other));
+        let known = self.known.sample(passive, cx.rng).into_iter();
+        records.extend(known.filter(|record| record.id != *other));
         records
     }
 
-    /// Keeps the way back of a walk. The first one: a walk that comes by twice would lead its answer in circles.
-    fn remember_walk(&mut self, walk: u64, back: LinkId, now: Instant) {
-        if self.walks.contains_key(&walk) {
-            return;
-        }
-        self.walks.insert(walk, back);
-        self.walk_order.push_back((walk, now + self.config.walk_timeout));
-        if self.walk_order.len() > self.config.max_walks
-            && let Some((oldest, _)) = self.walk_order.pop_front()
-        {
-            self.walks.remove(&oldest);
-        }
+    /// Returns a random neighbour to pass a walk on to.
+    fn next_hop(&self, cx: &mut Cx<'_>, from: LinkId, not: &NodeId) -> Option<LinkId> {
+        let fits = |(id, conn): &(LinkId, &Conn)| *id != from && conn.peer() != *not;
+        let hops: Vec<_> = self.conns.active().filter(fits).map(|(id, _)| id).collect();
+        cx.rng.pick(&hops).copied()
     }
 
-    /// A random neighbour to pass a walk on to.
-    fn next_hop(&mut self, from: LinkId, not: &NodeId) -> Option<LinkId> {
-        let fits = |(id, conn): &(LinkId, &Conn)| *id != from && conn.peer != *not;
-        let hops: Vec<_> = self.active().filter(fits).map(|(id, _)| id).collect();
-        self.rng.pick(&hops).copied()
+    /// Returns a random neighbour.
+    fn any_neighbour(&self, cx: &mut Cx<'_>) -> Option<LinkId> {
+        let links: Vec<_> = self.conns.active().map(|(id, _)| id).collect();
+        cx.rng.pick(&links).copied()
     }
 }

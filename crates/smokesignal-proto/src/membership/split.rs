@@ -1,166 +1,157 @@
-//! A full node makes room: the joiner comes between it and one of its neighbours. Both keep their number of
-//! links, the path between them stays, and the joiner has two. Make before break: the old link is closed
-//! only when both new ones stand.
+//! Splits: a full node lets a joiner in between itself and one of its neighbours. Both keep their number of links, the path
+//! between them stays, and the joiner has two.
+//!
+//! The walk's end asks a neighbour (`SplitPrepare`, `SplitAnswer`) and offers the joiner both ends of the link. The joiner
+//! links with both and says so (`SplitCommit`); only then is the old link closed.
 
-use super::{Between, Conn, Membership, Phase, Split, SplitOffer};
+use super::Membership;
+use super::state::conns::Conn;
+use super::state::splits::{MAX_SPLITS, SplitOffer};
+use crate::context::Cx;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::message::{Control, DisconnectReason, Priority};
 use crate::record::Record;
-use crate::time::Instant;
-
-/// Splits one node takes part in at once; a further one is answered no.
-pub(super) const MAX_SPLITS: usize = 16;
 
 impl Membership {
-    /// Room for the node at the other end of `link`, by a split. False: no neighbour can be asked.
-    pub(super) fn make_room(&mut self, link: LinkId, priority: Priority, now: Instant) -> bool {
-        let Some(joiner) = self.conns.get(&link).map(|conn| conn.peer) else { return false };
-        let walk = self.rng.next();
-        self.prepare_split(link, walk, joiner, priority, now)
+    // As the walk's end.
+
+    /// Looks for room for the node at the other end of `link`, by a split. Returns whether a neighbour could be asked.
+    pub(super) fn make_room(&mut self, cx: &mut Cx<'_>, link: LinkId, priority: Priority) -> bool {
+        let Some(joiner) = self.conns.peer(link) else { return false };
+        let (back, walk, refused) = (link, cx.rng.next(), Vec::new());
+        self.prepare_split(cx, SplitOffer { back, walk, joiner, priority, refused })
     }
 
-    /// False if there is no neighbour that could be asked.
-    pub(super) fn prepare_split(
-        &mut self,
-        back: LinkId,
-        walk: u64,
-        joiner: NodeId,
-        priority: Priority,
-        now: Instant,
-    ) -> bool {
-        if self.splits.values().any(|split| split.joiner == joiner) {
-            return true; // It is being done.
+    /// Prepares a split for the joiner. Returns whether a neighbour could be asked, or was asked before.
+    pub(super) fn prepare_split(&mut self, cx: &mut Cx<'_>, offer: SplitOffer) -> bool {
+        if self.splits.is_for(&offer.joiner) {
+            return true;
         }
-        let token = self.rng.next();
-        self.ask_neighbour(token, joiner, SplitOffer { back, walk, priority, refused: Vec::new() }, now)
+        let token = cx.rng.next();
+        self.ask_for_split(cx, token, offer)
     }
 
-    fn ask_neighbour(&mut self, token: u64, joiner: NodeId, offer: SplitOffer, now: Instant) -> bool {
-        let busy = |link: LinkId| self.splits.values().any(|split| split.link == link);
-        let fits = |(id, conn): &(LinkId, &Conn)| {
-            !conn.explicit
-                && conn.bridge_until <= now
-                && conn.peer != joiner
-                && !busy(*id)
-                && !offer.refused.contains(id)
+    fn ask_for_split(&mut self, cx: &mut Cx<'_>, token: u64, offer: SplitOffer) -> bool {
+        let fits = |(link, conn): &(LinkId, &Conn)| {
+            conn.is_spare(cx.now)
+                && conn.peer() != offer.joiner
+                && !self.splits.is_splitting(*link)
+                && !offer.refused.contains(link)
         };
-        let links: Vec<_> = self.active().filter(fits).map(|(id, _)| id).collect();
-        let Some(link) = self.rng.pick(&links).copied().filter(|_| self.splits.len() < MAX_SPLITS) else {
+        let links: Vec<_> = self.conns.active().filter(fits).map(|(link, _)| link).collect();
+        let Some(link) = cx.rng.pick(&links).copied().filter(|_| self.splits.has_room()) else {
             return false;
         };
-        let until = now + self.config.split_timeout;
-        self.splits.insert(token, Split { link, joiner, until, offer: Some(offer) });
-        self.send(link, Control::SplitPrepare { token, joiner });
+        let joiner = offer.joiner;
+        self.splits.propose(cx, token, link, offer);
+        cx.out.send(link, Control::SplitPrepare { token, joiner });
         true
     }
 
-    pub(super) fn on_split_prepare(&mut self, link: LinkId, token: u64, joiner: NodeId, now: Instant) {
-        let free = self.is_active(link)
-            && !self.is_known_link(&joiner)
-            && !self.conns.get(&link).is_some_and(|conn| conn.explicit || conn.bridge_until > now)
-            && !self.splits.values().any(|split| split.link == link || split.joiner == joiner)
-            && self.splits.len() < MAX_SPLITS
-            && !self.is_leased(now)
-            && !self.leaving;
-        if free {
-            let until = now + self.config.split_timeout;
-            self.splits.insert(token, Split { link, joiner, until, offer: None });
-        }
-        self.send(link, Control::SplitAnswer { token, ok: free });
-    }
-
-    pub(super) fn on_split_answer(&mut self, link: LinkId, token: u64, ok: bool, now: Instant) {
-        if self.splits.get(&token).is_none_or(|split| split.link != link || split.offer.is_none()) {
+    pub(super) fn on_split_answer(&mut self, cx: &mut Cx<'_>, link: LinkId, token: u64, ok: bool) {
+        let Some((back, walk)) = self.splits.offer(token, link).map(|offer| (offer.back, offer.walk)) else {
             return;
-        }
-        let other = self.conns.get(&link).and_then(|conn| conn.record.clone());
+        };
+        let other = self.conns.get(link).and_then(|conn| conn.record().cloned());
         if let (true, Some(other)) = (ok, other) {
-            let Some(offer) = self.splits.get(&token).and_then(|split| split.offer.as_ref()) else { return };
-            let (back, walk) = (offer.back, offer.walk);
-            let record = self.record.clone();
-            return self.send(back, Control::Offer { walk, record, split: Some((other, token)) });
+            let record = self.known.own_record();
+            return cx.out.send(back, Control::Offer { walk, record, split: Some((other, token)) });
         }
-        let Some(Split { joiner, offer: Some(mut offer), .. }) = self.splits.remove(&token) else { return };
+        let Some(mut offer) = self.splits.take_offer(token) else { return };
+        let (joiner, priority) = (offer.joiner, offer.priority);
         offer.refused.push(link);
-        let (back, walk, priority) = (offer.back, offer.walk, offer.priority);
-        if self.ask_neighbour(token, joiner, offer, now) {
+        if self.ask_for_split(cx, token, offer) {
             return;
         }
-        let asker = self.conns.get(&back).is_some_and(|conn| conn.peer == joiner);
-        if priority == Priority::High && asker && self.displace(now) {
+        let asker = self.conns.peer(back) == Some(joiner);
+        if priority == Priority::High && asker && self.displace(cx) {
             // The joiner is alone and no neighbour would move: it asks again and finds the place.
-            let record = self.record.clone();
-            self.send(back, Control::Offer { walk, record, split: None });
+            let record = self.known.own_record();
+            cx.out.send(back, Control::Offer { walk, record, split: None });
         }
     }
 
-    /// As the joiner: take the place between two nodes if there is room for two more links.
-    pub(super) fn go_between(
+    pub(super) fn on_split_commit(&mut self, cx: &mut Cx<'_>, link: LinkId, token: u64) {
+        let joiner = self.conns.peer(link);
+        if let Some(old) = joiner.and_then(|joiner| self.splits.commit(token, &joiner))
+            // It may have been pinned since the other end agreed to end it.
+            && !self.conns.get(old).is_some_and(Conn::is_pinned)
+        {
+            self.say_goodbye(cx, old, DisconnectReason::Split);
+        }
+    }
+
+    // As its neighbour.
+
+    pub(super) fn on_split_prepare(&mut self, cx: &mut Cx<'_>, link: LinkId, token: u64, joiner: NodeId) {
+        let spare = |conn: &Conn| conn.is_active() && conn.is_spare(cx.now);
+        let free = self.conns.get(link).is_some_and(spare)
+            && !self.is_known_link(cx.me, &joiner)
+            && !self.splits.is_splitting(link)
+            && !self.splits.is_for(&joiner)
+            && self.splits.has_room()
+            && !self.optimisation.is_leased(cx.now)
+            && !cx.me.is_leaving();
+        if free {
+            self.splits.agree(cx, token, link, joiner);
+        }
+        cx.out.send(link, Control::SplitAnswer { token, ok: free });
+    }
+
+    // As the joiner.
+
+    /// Takes the place between two nodes if there is room for two more links. The first one is the walk's end.
+    pub(super) fn enter_split(
         &mut self,
-        end: Record,
-        other: Record,
+        cx: &mut Cx<'_>,
+        (end, other): (&Record, &Record),
         token: u64,
         priority: Priority,
-        now: Instant,
     ) {
-        let taken = self.is_known_link(&end.id) || self.is_known_link(&other.id) || end.id == other.id;
-        let room = self.standing() + 2 * self.betweens.len() + 2 <= self.config.automatic_max();
-        let dials = self.dials.len() + 2 < self.config.max_dials;
-        if taken || !room || !dials || self.betweens.len() >= MAX_SPLITS {
+        let known = |id: &NodeId| self.is_known_link(cx.me, id);
+        let taken = known(&end.id) || known(&other.id) || end.id == other.id;
+        let pending = self.splits.pending();
+        let room = self.conns.standing() + 2 * pending + 2 <= cx.config.automatic_max();
+        let dials = self.dials.room(cx.config) > 2;
+        if taken || !room || !dials || pending >= MAX_SPLITS {
             return;
         }
-        let until = now + self.config.split_timeout;
-        self.betweens.insert(token, Between { ends: [end.id, other.id], until });
-        self.dial_record(&end, priority, Some(token), now);
-        self.dial_record(&other, priority, Some(token), now);
+        self.splits.enter(cx, token, [end.id, other.id]);
+        self.dial_record(cx, end, priority, Some(token));
+        self.dial_record(cx, other, priority, Some(token));
     }
 
-    /// As the joiner: when both links stand, the old one may go.
-    pub(super) fn commit_between(&mut self, peer: &NodeId) {
-        let stands = |id: &NodeId| self.link_to(id).is_some_and(|(_, conn)| conn.phase == Phase::Active);
-        let done = |between: &Between| between.ends.contains(peer) && between.ends.iter().all(stands);
-        let Some(token) = self.betweens.iter().find(|(_, between)| done(between)).map(|(token, _)| *token)
-        else {
-            return;
-        };
-        let Some(between) = self.betweens.remove(&token) else { return };
-        if let Some((link, _)) = self.link_to(&between.ends[0]) {
-            self.send(link, Control::SplitCommit { token });
+    /// Says that both links are up, once they are: the old one may go.
+    pub(super) fn commit_split(&mut self, cx: &mut Cx<'_>, end: &NodeId) {
+        let conns = &self.conns;
+        let is_linked = |id: &NodeId| conns.link_to(id).is_some_and(|(_, conn)| conn.is_active());
+        let Some((token, end)) = self.splits.complete(end, is_linked) else { return };
+        if let Some((link, _)) = self.conns.link_to(&end) {
+            cx.out.send(link, Control::SplitCommit { token });
         }
     }
 
-    pub(super) fn on_split_commit(&mut self, link: LinkId, token: u64, now: Instant) {
-        let from = self.conns.get(&link).map(|conn| conn.peer);
-        let valid = |split: &Split| Some(split.joiner) == from && split.offer.is_some();
-        if self.splits.get(&token).is_some_and(valid)
-            && let Some(split) = self.splits.remove(&token)
-            // It may have been wished for since the other end agreed to give it up.
-            && !self.conns.get(&split.link).is_some_and(|conn| conn.explicit)
-        {
-            self.say_goodbye(split.link, DisconnectReason::Split, now);
-        }
-    }
+    // Room without a split.
 
-    /// Gives up the neighbour that can best do without, for a node that is alone.
-    pub(super) fn displace(&mut self, now: Instant) -> bool {
-        // A split in progress makes room without cutting a path: whoever asks now may ask again.
-        if !self.splits.is_empty() {
+    /// Ends the link to the neighbour that can best do without it, for a node that is alone. Returns whether there is one.
+    pub(super) fn displace(&mut self, cx: &mut Cx<'_>) -> bool {
+        // A split in progress makes room without cutting a path: the node may ask again.
+        if !self.splits.is_idle() {
             return false;
         }
-        let Some(link) = self.spare(now, |_| true) else { return false };
-        self.say_goodbye(link, DisconnectReason::Surplus, now);
+        let Some(link) = self.spare(cx, |_| true) else { return false };
+        self.say_goodbye(cx, link, DisconnectReason::Surplus);
         true
     }
 
-    /// The link that is easiest to give up: not one the user asked for, not a bridge, the youngest to a neighbour that has
-    /// others. All were connected before that one was made.
-    pub(super) fn spare(&self, now: Instant, suits: impl Fn(&(LinkId, &Conn)) -> bool) -> Option<LinkId> {
-        let free = |(_, conn): &(LinkId, &Conn)| !conn.explicit && conn.bridge_until <= now;
-        self.active()
-            .filter(free)
-            .filter(suits)
-            .max_by_key(|(id, conn)| (conn.degree > 1, conn.since, *id))
-            .map(|(id, _)| id)
+    /// Returns the link that is easiest to do without: not a pinned one nor a bridge, the youngest to a neighbour that has
+    /// others. All nodes were connected before that one was made.
+    pub(super) fn spare(&self, cx: &Cx<'_>, suits: impl Fn(&Conn) -> bool) -> Option<LinkId> {
+        self.conns
+            .active()
+            .filter(|(_, conn)| conn.is_spare(cx.now) && suits(conn))
+            .max_by_key(|(link, conn)| (conn.degree() > 1, conn.since(), *link))
+            .map(|(link, _)| link)
     }
 }

@@ -1,142 +1,107 @@
-//! Connections that serve streams only: no links, in nobody's view, and kept alive like links.
+//! Connections that serve streams only: they are not links, are in no view, and are kept alive like links.
+//!
+//! The side that dialled says what the connection is for (`Streams`). A link that was demoted while streams used it goes on
+//! as such a connection, on each side by itself.
 
 use std::net::SocketAddr;
 
-use super::{Conn, Effect, Membership, Phase, Purpose};
+use super::Membership;
+use super::state::conns::{Conn, Phase};
+use super::state::dials::Purpose;
+use crate::context::Cx;
 use crate::id::NodeId;
 use crate::ids::{LinkId, Target};
 use crate::message::Control;
-use crate::output::{CloseReason, Output};
+use crate::output::{CloseReason, Fact, Output};
 use crate::record::Record;
-use crate::time::Instant;
-
-/// Connections to one node that serve streams, at most: both may have dialled at the same time.
-const MAX_FOR_ONE: usize = 2;
-/// Connections that serve streams only, at most; a new one is closed. Others may take three quarters of them.
-pub(super) const MAX_STREAM_ONLY: usize = 256;
 
 impl Membership {
-    /// A link, or a connection for streams, to this node.
+    /// Returns a link, or a connection for streams, to this node.
     pub(crate) fn link_for_streams(&self, id: &NodeId) -> Option<LinkId> {
-        let serves =
-            |conn: &&Conn| conn.peer == *id && matches!(conn.phase, Phase::Active | Phase::StreamOnly);
-        let found = self.conns.iter().filter(|(_, conn)| serves(conn));
-        found.max_by_key(|(_, conn)| (conn.phase == Phase::Active, !conn.relayed)).map(|(link, _)| *link)
+        self.conns.for_streams_to(id)
     }
 
-    /// Where the node can be dialled, as far as this one knows.
+    /// Returns where the node can be dialled, as far as this one knows.
     pub(crate) fn known_address(&self, id: &NodeId) -> Option<SocketAddr> {
         self.known_records().filter(|record| record.id == *id).find_map(|record| self.address_of(record))
     }
 
     pub(crate) fn address_of(&self, record: &Record) -> Option<SocketAddr> {
-        record.dialable_from(&self.addresses)
+        self.known.address_of(record)
     }
 
-    /// Somebody who was looked for has said where it is: the next time nobody has to be asked.
-    pub(crate) fn remember(&mut self, record: &Record) {
-        self.learn_of(record);
-    }
-
-    pub(crate) fn own_record(&self) -> Record {
-        self.record.clone()
+    /// Remembers a node that was looked for and has said where it is: the next time no other node has to be asked.
+    pub(crate) fn remember(&mut self, cx: &mut Cx<'_>, record: &Record) {
+        self.learn_of(cx, record);
     }
 
     /// Dials the node for streams. Returns whether there was room for a dial.
-    pub(crate) fn dial_for_streams(&mut self, id: NodeId, address: SocketAddr, now: Instant) -> bool {
-        let before = self.dials.len();
-        self.dial(Purpose::Streams { relayed: false }, Target::Address(address), Some(id), now);
-        self.dials.len() > before
+    pub(crate) fn dial_for_streams(&mut self, cx: &mut Cx<'_>, id: NodeId, address: SocketAddr) -> bool {
+        let Some(dial) = self.dials.begin(cx, Purpose::Streams { relayed: false }, Some(id)) else {
+            return false;
+        };
+        let target = Target::Address(address);
+        cx.out.push(Output::Dial { dial, target, expect: Some(id), timeout: None });
+        true
     }
 
     /// Connects to the node through others, for streams. Returns whether there was room for a dial.
-    pub(crate) fn dial_relayed(&mut self, id: NodeId, via: LinkId, query: u64, now: Instant) -> bool {
-        let purpose = Purpose::Streams { relayed: true };
-        let Some(dial) = self.begin_dial(purpose, Some(id), now) else { return false };
-        self.out.push(Effect::Dial(Output::DialRelayed { dial, via, query, id }));
+    pub(crate) fn dial_relayed(&mut self, cx: &mut Cx<'_>, id: NodeId, via: LinkId, query: u64) -> bool {
+        let Some(dial) = self.dials.begin(cx, Purpose::Streams { relayed: true }, Some(id)) else {
+            return false;
+        };
+        cx.out.push(Output::DialRelayed { dial, via, query, id });
         true
     }
 
-    /// Somebody has reached this node through others.
-    pub(crate) fn relayed(&mut self, link: LinkId, peer: NodeId, now: Instant) {
-        if peer == self.me || self.leaving {
-            return self.out.push(Effect::Close(link, CloseReason::RelayRefused));
+    /// A node has reached this one through others.
+    pub(crate) fn relayed(&mut self, cx: &mut Cx<'_>, link: LinkId, peer: NodeId) {
+        if peer == cx.me.id() || cx.me.is_leaving() {
+            return cx.out.close(link, CloseReason::RelayRefused);
         }
-        let conn = Conn { relayed: true, ..Conn::new(peer, false, Purpose::None, &self.config, now) };
-        self.conns.insert(link, conn);
-        self.serve(link, now);
+        self.conns.insert(link, Conn::new(cx, peer, false, Purpose::None).through_others());
+        self.serve(cx, link);
     }
 
-    /// The connection that was dialled for streams is up: the other side is told what it is for.
-    pub(super) fn serve_dialled(&mut self, link: LinkId, now: Instant) {
-        self.send(link, Control::Streams);
-        self.serve(link, now);
+    /// The connection that was dialled for streams is up: tells the other side what it is for.
+    pub(super) fn serve_dialled(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        cx.out.send(link, Control::Streams);
+        self.serve(cx, link);
     }
 
     /// The other side says that the connection is for streams only.
-    pub(super) fn on_streams(&mut self, link: LinkId, now: Instant) {
-        if self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::Session) {
-            self.serve(link, now);
+    pub(super) fn on_streams(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        if self.conns.get(link).is_some_and(|conn| conn.phase() == Phase::Session) {
+            self.serve(cx, link);
         }
     }
 
-    fn serve(&mut self, link: LinkId, now: Instant) {
-        let Some((peer, dialled)) = self.conns.get(&link).map(|conn| (conn.peer, conn.dialled)) else {
-            return;
-        };
-        let same =
-            self.conns.values().filter(|conn| conn.peer == peer && conn.phase == Phase::StreamOnly).count();
-        let room = if dialled { MAX_STREAM_ONLY } else { MAX_STREAM_ONLY * 3 / 4 };
-        if same >= MAX_FOR_ONE || self.stream_only() >= room {
-            let relayed = self.conns.get(&link).is_some_and(|conn| conn.relayed);
-            if dialled {
-                self.out.push(Effect::NotReached { peer, relayed });
-            }
-            return self.drop_link(link, CloseReason::TooManyStreams, now);
+    fn serve(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        if self.conns.serve_streams(cx, link) {
+            return cx.out.note(Fact::StreamOnly(link));
         }
-        let Some(conn) = self.conns.get_mut(&link) else { return };
-        (conn.phase, conn.since) = (Phase::StreamOnly, now);
-        self.out.push(Effect::StreamOnly(link));
+        let Some(conn) = self.conns.get(link) else { return };
+        if conn.is_dialled() {
+            cx.out.note(Fact::NotReached { peer: conn.peer(), relayed: conn.is_relayed() });
+        }
+        self.drop_link(cx, link, CloseReason::TooManyStreams);
     }
 
-    pub(super) fn stream_only(&self) -> usize {
-        self.conns.values().filter(|conn| conn.phase == Phase::StreamOnly).count()
-    }
-
+    /// Lets a demoted link go on as a connection for streams. Returns whether there is room for it.
     pub(crate) fn keep_for_streams(
         &mut self,
+        cx: &Cx<'_>,
         link: LinkId,
         peer: NodeId,
         dialled: bool,
-        now: Instant,
     ) -> bool {
-        if self.stream_only() >= MAX_STREAM_ONLY || self.leaving || self.conns.contains_key(&link) {
-            return false;
-        }
-        let conn =
-            Conn { phase: Phase::StreamOnly, ..Conn::new(peer, dialled, Purpose::None, &self.config, now) };
-        self.conns.insert(link, conn);
-        true
+        let conn = Conn::new(cx, peer, dialled, Purpose::None);
+        !cx.me.is_leaving() && self.conns.keep_for_streams(link, conn)
     }
 
-    pub(crate) fn close_streams(&mut self, link: LinkId, now: Instant) {
-        if self.conns.get(&link).is_some_and(|conn| conn.phase == Phase::StreamOnly) {
-            self.drop_link(link, CloseReason::NoStreams, now);
+    pub(crate) fn close_streams(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        if self.conns.get(link).is_some_and(|conn| conn.phase() == Phase::StreamOnly) {
+            self.drop_link(cx, link, CloseReason::NoStreams);
         }
-    }
-
-    /// Whether a search from this neighbour is heeded: each costs the whole network something.
-    pub(crate) fn affords_search(&mut self, link: LinkId) -> bool {
-        let Some(conn) = self.conns.get_mut(&link) else { return false };
-        if conn.phase != Phase::Active || conn.searches == 0 {
-            return false;
-        }
-        conn.searches -= 1;
-        true
-    }
-
-    /// A random number.
-    pub(crate) fn number(&mut self) -> u64 {
-        self.rng.next()
     }
 }

@@ -16,10 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::id::{Keypair, NodeId};
+use crate::context::{Cx, Me};
+use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::limits::Held;
 use crate::message::{Beat, Control, MAX_SEEDS, SeedReport, SeedStatus};
+use crate::output::Fact;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -41,31 +43,10 @@ const BEATS_DUE: u32 = 16;
 /// A worse root is answered with ours, and news are reported upwards, not more often than this.
 const ANSWER_PAUSE: Duration = Duration::from_millis(250);
 
-/// What becomes of it. `node.rs` passes it on.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Send(LinkId, Control),
-    /// The seed with this id is not part of the component any more.
-    Netsplit {
-        seed: NodeId,
-        size: u32,
-        size_before: u32,
-        other_size: Option<u32>,
-    },
-    Resolved {
-        duration: Duration,
-        size: u32,
-    },
-    /// Two components have become one.
-    Merged,
-}
-
 /// The organ.
 #[derive(Debug)]
 pub(crate) struct Netsplit {
-    me: NodeId,
-    keypair: Arc<Keypair>,
-    config: Config,
+    /// Its own source of chance, so that beats and membership do not change each other's course.
     rng: Rng,
     best: Best,
     /// Own beats so far.
@@ -79,7 +60,6 @@ pub(crate) struct Netsplit {
     dead: BTreeMap<NodeId, (u64, u64, Instant)>,
     sides: BTreeMap<LinkId, Side>,
     watch: Watch,
-    pub(crate) news: Vec<News>,
 }
 
 /// The beat we live by.
@@ -134,6 +114,20 @@ pub(crate) struct Report {
     pub(crate) seeds: Vec<SeedReport>,
 }
 
+/// A beat as a neighbour, or a node that was probed, passed it on.
+#[derive(Debug)]
+pub(crate) struct ToldBeat {
+    pub(crate) beat: Arc<Beat>,
+    pub(crate) age_ms: u32,
+    pub(crate) hops: u8,
+}
+
+impl ToldBeat {
+    fn age(&self) -> Duration {
+        Duration::from_millis(self.age_ms.into())
+    }
+}
+
 /// Enough of a root's id to tell what a report is about.
 fn tag(root: &NodeId) -> u32 {
     root.as_bytes().iter().take(4).fold(0, |tag, byte| tag << 8 | u32::from(*byte))
@@ -155,11 +149,9 @@ impl Best {
 }
 
 impl Netsplit {
-    pub(crate) fn new(keypair: Arc<Keypair>, config: Config, rng_seed: u64, now: Instant) -> Self {
-        let beat = Beat::sign(&keypair, &config.network, config.incarnation, 0, 1, Vec::new());
+    pub(crate) fn new(me: &Me, config: &Config, rng_seed: u64, now: Instant) -> Self {
+        let beat = Beat::sign(me.keypair(), &config.network, me.incarnation(), 0, 1, Vec::new());
         Self {
-            me: keypair.id(),
-            keypair,
             rng: Rng::new(rng_seed),
             best: Best { beat: Arc::new(beat), age: Duration::ZERO, received: now, since: now },
             beats: 0,
@@ -169,8 +161,6 @@ impl Netsplit {
             dead: BTreeMap::new(),
             sides: BTreeMap::new(),
             watch: Watch::default(),
-            news: Vec::new(),
-            config,
         }
     }
 
@@ -184,25 +174,25 @@ impl Netsplit {
     }
 
     /// Nodes in this node's component, itself included, as far as it knows.
-    pub(crate) fn size(&self) -> u32 {
-        if self.is_root() { self.report().subtree } else { self.best.beat.size }
+    pub(crate) fn size(&self, me: &Me) -> u32 {
+        if self.is_root(me) { self.report(me).subtree } else { self.best.beat.size }
     }
 
     pub(crate) fn root(&self) -> NodeId {
         self.best.beat.root
     }
 
-    fn is_root(&self) -> bool {
-        self.best.beat.root == self.me
+    fn is_root(&self, me: &Me) -> bool {
+        self.best.beat.root == me.id()
     }
 
     /// The best beat, for a neighbour or a prober.
-    pub(crate) fn beacon(&self, now: Instant) -> Control {
-        let age_ms = u32::try_from(self.best.age(now).as_millis()).unwrap_or(u32::MAX);
-        Control::Beacon { beat: Arc::clone(&self.best.beat), age_ms, hops: self.hops() }
+    pub(crate) fn beacon(&self, cx: &Cx<'_>) -> Control {
+        let age_ms = u32::try_from(self.best.age(cx.now).as_millis()).unwrap_or(u32::MAX);
+        Control::Beacon { beat: Arc::clone(&self.best.beat), age_ms, hops: self.hops(cx.me) }
     }
 
-    pub(crate) fn link_up(&mut self, link: LinkId, now: Instant) {
+    pub(crate) fn link_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         let side = Side {
             child: None,
             subtree: 0,
@@ -210,13 +200,12 @@ impl Netsplit {
             beat: 0,
             sent: 0,
             hops: 0,
-            answered: now,
+            answered: cx.now,
             told: None,
-            beats_due: (BEATS_DUE, now),
+            beats_due: (BEATS_DUE, cx.now),
         };
         self.sides.insert(link, side);
-        let beacon = self.beacon(now);
-        self.news.push(News::Send(link, beacon));
+        cx.out.send(link, self.beacon(cx));
     }
 
     pub(crate) fn link_down(&mut self, link: LinkId) {
@@ -226,27 +215,21 @@ impl Netsplit {
         }
     }
 
-    /// False: the beat is not its root's word.
-    pub(crate) fn on_beacon(
-        &mut self,
-        link: LinkId,
-        beat: &Arc<Beat>,
-        age_ms: u32,
-        hops: u8,
-        now: Instant,
-    ) -> bool {
-        let age = Duration::from_millis(age_ms.into());
+    /// Takes a beat from a neighbour. Returns whether its signature, if it had to be checked, is right.
+    pub(crate) fn on_beacon(&mut self, cx: &mut Cx<'_>, link: LinkId, told: &ToldBeat) -> bool {
+        let (beat, hops, now) = (&told.beat, told.hops, cx.now);
+        let age = told.age();
         let number = (beat.incarnation, beat.beat);
         let is_dead = |(incarnation, beat, since): &(u64, u64, Instant)| {
             (*incarnation, *beat) >= number && now - *since < DEAD_FOR
         };
         let is_dead = self.dead.get(&beat.root).is_some_and(is_dead);
-        if beat.root == self.me || age > self.config.root_max_age || is_dead {
+        if beat.root == cx.me.id() || age > cx.config.root_max_age || is_dead {
             return true;
         }
         let ours = &self.best.beat;
         if beat.root > ours.root {
-            self.answer(link, now);
+            self.answer(cx, link);
             return true;
         }
         let same = beat.root == ours.root;
@@ -254,30 +237,30 @@ impl Netsplit {
             if number == (ours.incarnation, ours.beat) {
                 self.best.is_no_older_than(age, now);
             }
-            self.came_over(link, beat, hops);
+            self.came_over(cx, link, beat, hops);
             return true;
         }
         if self.sides.get_mut(&link).is_some_and(|side| !side.may_tell(now)) {
             return true;
         }
-        if !beat.verify(&self.config.network) {
+        if !beat.verify(&cx.config.network) {
             return false;
         }
         let urgent = !same || beat.seeds != ours.seeds;
         if same && beat.incarnation == ours.incarnation {
             (self.best.beat, self.best.age, self.best.received) = (Arc::clone(beat), age, now);
         } else {
-            self.change_root(Arc::clone(beat), age, now);
+            self.change_root(cx, Arc::clone(beat), age);
         }
-        self.came_over(link, beat, hops);
-        self.pass_on(urgent, now);
-        self.take_stock(now);
+        self.came_over(cx, link, beat, hops);
+        self.pass_on(cx, urgent);
+        self.take_stock(cx);
         true
     }
 
     /// The way to the root stays as it is unless another is shorter, or it lags by a whole beat. Because the length is
     /// told anew with each beat, no circle lasts.
-    fn came_over(&mut self, link: LinkId, beat: &Beat, hops: u8) {
+    fn came_over(&mut self, cx: &mut Cx<'_>, link: LinkId, beat: &Beat, hops: u8) {
         let Some(side) = self.sides.get_mut(&link) else { return };
         if beat.beat < side.beat || beat.incarnation != self.best.beat.incarnation {
             return;
@@ -288,29 +271,29 @@ impl Netsplit {
         let up = self.up.and_then(|up| self.sides.get(&up));
         if beat.beat == current && up.is_none_or(|side| lags(side) || hops < side.hops) {
             self.up = Some(link);
-            self.tell_up();
+            self.tell_up(cx);
         }
     }
 
     /// Links between this node and the root.
-    fn hops(&self) -> u8 {
+    fn hops(&self, me: &Me) -> u8 {
         let up = self.up.and_then(|up| self.sides.get(&up));
-        if self.is_root() { 0 } else { up.map_or(u8::MAX, |side| side.hops.saturating_add(1)) }
+        if self.is_root(me) { 0 } else { up.map_or(u8::MAX, |side| side.hops.saturating_add(1)) }
     }
 
-    fn answer(&mut self, link: LinkId, now: Instant) {
+    fn answer(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         let Some(side) = self.sides.get_mut(&link) else { return };
-        if now - side.answered >= ANSWER_PAUSE {
-            side.answered = now;
-            let beacon = self.beacon(now);
-            self.news.push(News::Send(link, beacon));
+        if cx.now - side.answered >= ANSWER_PAUSE {
+            side.answered = cx.now;
+            cx.out.send(link, self.beacon(cx));
         }
     }
 
-    fn change_root(&mut self, beat: Arc<Beat>, age: Duration, now: Instant) {
+    fn change_root(&mut self, cx: &mut Cx<'_>, beat: Arc<Beat>, age: Duration) {
+        let now = cx.now;
         let other = beat.root != self.best.beat.root;
-        if other && self.size() > 1 && self.best.age(now) < 2 * self.config.beat_period {
-            self.news.push(News::Merged);
+        if other && self.size(cx.me) > 1 && self.best.age(now) < 2 * cx.config.beat_period {
+            cx.out.note(Fact::Merged);
         }
         self.best = Best { beat, age, received: now, since: now };
         self.begin_anew();
@@ -323,37 +306,37 @@ impl Netsplit {
         self.sides.values_mut().for_each(|side| (side.beat, side.sent) = (0, 0));
     }
 
-    pub(crate) fn on_report(&mut self, link: LinkId, report: Report, now: Instant) {
+    pub(crate) fn on_report(&mut self, cx: &mut Cx<'_>, link: LinkId, report: Report) {
         let Some(side) = self.sides.get_mut(&link) else { return };
         (side.child, side.subtree, side.seeds) = (report.child, report.subtree, report.seeds);
         if side.child.is_some() && self.up == Some(link) {
             self.up = None; // Two nodes that each take the other for nearer to the root: the next beat tells.
         }
         // News travel upwards at once, but not one by one: when two components meet the root must hear of it soon.
-        if now - self.told >= REPORT_PAUSE {
-            self.told = now;
-            self.tell_up();
+        if cx.now - self.told >= REPORT_PAUSE {
+            self.told = cx.now;
+            self.tell_up(cx);
         }
     }
 
     /// Sends the beat to those who wait for it: at once to those who get it from us, or to all if it is `urgent`. All
     /// others most likely have it already; whichever of us two ticks first tells the other, so that it crosses each
     /// link once. The way to the root is told nothing: it is to tell us, and would keep silent if we were faster once.
-    fn pass_on(&mut self, urgent: bool, now: Instant) {
-        let (beacon, number) = (self.beacon(now), self.best.beat.beat);
+    fn pass_on(&mut self, cx: &mut Cx<'_>, urgent: bool) {
+        let (beacon, number) = (self.beacon(cx), self.best.beat.beat);
         let root = tag(&self.best.beat.root);
         let up = self.up;
         for (link, side) in self.sides.iter_mut().filter(|(link, _)| Some(**link) != up) {
             if side.beat < number && side.sent < number && (urgent || side.child == Some(root)) {
                 side.sent = number;
-                self.news.push(News::Send(*link, beacon.clone()));
+                cx.out.send(*link, beacon.clone());
             }
         }
     }
 
     /// What to say to this neighbour in a keepalive.
-    pub(crate) fn report_for(&mut self, link: LinkId) -> Report {
-        let report = if self.up == Some(link) { self.report() } else { Report::default() };
+    pub(crate) fn report_for(&mut self, me: &Me, link: LinkId) -> Report {
+        let report = if self.up == Some(link) { self.report(me) } else { Report::default() };
         if let Some(side) = self.sides.get_mut(&link) {
             side.told = Some(report.clone());
         }
@@ -361,117 +344,118 @@ impl Netsplit {
     }
 
     /// This node and all below it.
-    fn report(&self) -> Report {
+    fn report(&self, me: &Me) -> Report {
         let root = tag(&self.best.beat.root);
         let children = || self.sides.values().filter(|side| side.child == Some(root));
         let below = children().fold(0u32, |sum, side| sum.saturating_add(side.subtree));
-        let seeds = self.watch.merge(self.me, &self.best.beat, children().flat_map(|side| &side.seeds));
+        let seeds = self.watch.merge(me.id(), &self.best.beat, children().flat_map(|side| &side.seeds));
         Report { child: Some(root), subtree: below.saturating_add(1), seeds }
     }
 
     /// Tells the neighbours nearer to the root, now and before, what has changed. `degree` is filled in by `node.rs`.
-    fn tell_up(&mut self) {
+    fn tell_up(&mut self, cx: &mut Cx<'_>) {
         let links: Vec<_> = self.sides.keys().copied().collect();
         for link in links {
             let before = self.sides.get(&link).and_then(|side| side.told.clone());
-            let report = self.report_for(link);
+            let report = self.report_for(cx.me, link);
             if report != before.unwrap_or_default() {
                 let Report { child, subtree, seeds } = report;
-                self.news.push(News::Send(link, Control::Ping { degree: 0, child, subtree, seeds }));
+                cx.out.send(link, Control::Ping { degree: 0, child, subtree, seeds });
             }
         }
     }
 
-    /// Once in every tick of the node. `facts`: what the node itself knows of its seeds.
-    pub(crate) fn tick(&mut self, facts: Vec<SeedFact>, now: Instant) {
+    /// Runs once in every tick of the node. `facts` is what the node itself knows of its seeds.
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>, facts: Vec<SeedFact>) {
         self.watch.learn(facts, self.best.beat.beat);
-        let age = self.best.age(now);
-        if !self.is_root() && age > self.config.root_max_age {
-            self.bury_root(now);
+        let age = self.best.age(cx.now);
+        if !self.is_root(cx.me) && age > cx.config.root_max_age {
+            self.bury_root(cx);
         }
-        if self.is_root() {
-            let size = self.report().subtree;
-            let gathered = self.has_gathered(now);
-            let seeds = self.watch.judge(&self.report().seeds, gathered);
+        if self.is_root(cx.me) {
+            let report = self.report(cx.me);
+            let gathered = self.has_gathered(cx);
+            let seeds = self.watch.judge(&report.seeds, gathered);
             let news = seeds != self.best.beat.seeds;
-            if now >= self.next_beat || (news && now - self.best.received >= ANSWER_PAUSE) {
-                self.beat(size, seeds, now);
+            if cx.now >= self.next_beat || (news && cx.now - self.best.received >= ANSWER_PAUSE) {
+                self.beat(cx, report.subtree, seeds);
             }
         }
-        self.pass_on(true, now);
-        self.tell_up();
-        self.take_stock(now);
+        self.pass_on(cx, true);
+        self.tell_up(cx);
+        self.take_stock(cx);
     }
 
-    /// Whether the reports of all have come in. All neighbours of a root get their beats from it; as long as one does not
-    /// say so, they may be of a component that this node has lost touch with because its line is too slow.
-    fn has_gathered(&self, now: Instant) -> bool {
-        let root = Some(tag(&self.me));
+    /// Returns whether the reports of all have come in. All neighbours of a root get their beats from it; as long as one
+    /// does not say so, it may be part of a partition that this node has lost touch with because its line is too slow.
+    fn has_gathered(&self, cx: &Cx<'_>) -> bool {
+        let root = Some(tag(&cx.me.id()));
         let agreed = self.sides.values().all(|side| side.child == root);
-        agreed && (self.sides.is_empty() || now - self.best.since >= self.config.beat_period)
+        agreed && (self.sides.is_empty() || cx.now - self.best.since >= cx.config.beat_period)
     }
 
-    fn bury_root(&mut self, now: Instant) {
-        let dead = &self.best.beat;
+    fn bury_root(&mut self, cx: &Cx<'_>) {
+        let (dead, now) = (&self.best.beat, cx.now);
         self.dead.insert(dead.root, (dead.incarnation, dead.beat, now));
         if self.dead.len() > MAX_DEAD {
             self.dead.pop_first();
         }
-        let beat = self.own_beat(1, Vec::new());
+        let beat = self.own_beat(cx, 1, Vec::new());
         self.best = Best { beat, age: Duration::ZERO, received: now, since: now };
         self.next_beat = now + self.rng.duration(Duration::ZERO, ANSWER_PAUSE);
         self.begin_anew();
     }
 
-    fn own_beat(&mut self, size: u32, seeds: Vec<SeedStatus>) -> Arc<Beat> {
+    fn own_beat(&mut self, cx: &Cx<'_>, size: u32, seeds: Vec<SeedStatus>) -> Arc<Beat> {
         self.beats += 1;
-        let (network, incarnation) = (&self.config.network, self.config.incarnation);
-        Arc::new(Beat::sign(&self.keypair, network, incarnation, self.beats, size, seeds))
+        let (me, network) = (cx.me, &cx.config.network);
+        Arc::new(Beat::sign(me.keypair(), network, me.incarnation(), self.beats, size, seeds))
     }
 
-    fn beat(&mut self, size: u32, seeds: Vec<SeedStatus>, now: Instant) {
-        let period = self.config.beat_period;
-        self.next_beat = now + self.rng.duration(period * 19 / 20, period * 21 / 20);
-        let beat = self.own_beat(size, seeds);
-        self.best = Best { beat, age: Duration::ZERO, received: now, since: self.best.since };
-        self.pass_on(true, now);
+    fn beat(&mut self, cx: &mut Cx<'_>, size: u32, seeds: Vec<SeedStatus>) {
+        let period = cx.config.beat_period;
+        self.next_beat = cx.now + self.rng.duration(period * 19 / 20, period * 21 / 20);
+        let beat = self.own_beat(cx, size, seeds);
+        self.best = Best { beat, age: Duration::ZERO, received: cx.now, since: self.best.since };
+        self.pass_on(cx, true);
     }
 
-    fn take_stock(&mut self, now: Instant) {
-        let news = self.watch.take_stock(&self.best.beat, self.size(), now, &self.config);
-        self.news.extend(news);
+    fn take_stock(&mut self, cx: &mut Cx<'_>) {
+        let size = self.size(cx.me);
+        if let Some(output) = self.watch.take_stock(cx, &self.best.beat, size) {
+            cx.out.push(output);
+        }
     }
 
-    /// Whether this beat, heard out of band, is of another living component.
-    pub(crate) fn is_other(&self, beat: &Beat, age_ms: u32, now: Instant) -> bool {
-        let fresh = 2 * self.config.beat_period;
-        let steady = self.is_root() || now - self.best.since > self.config.beat_period;
-        beat.root != self.best.beat.root
-            && beat.verify(&self.config.network)
-            && Duration::from_millis(age_ms.into()) < fresh
+    /// Returns whether this beat, heard out of band, is of another living partition.
+    pub(crate) fn is_other(&self, cx: &Cx<'_>, told: &ToldBeat) -> bool {
+        let (now, fresh) = (cx.now, 2 * cx.config.beat_period);
+        let steady = self.is_root(cx.me) || now - self.best.since > cx.config.beat_period;
+        told.beat.root != self.best.beat.root
+            && told.beat.verify(&cx.config.network)
+            && told.age() < fresh
             && self.best.age(now) < fresh
             && steady
     }
 
-    /// Whether this beat, heard out of band, is of this very component.
-    pub(crate) fn is_ours(&self, beat: &Beat, age_ms: u32) -> bool {
-        let fresh = 2 * self.config.beat_period;
-        beat.root == self.best.beat.root && Duration::from_millis(age_ms.into()) < fresh
+    /// Returns whether this beat, heard out of band, is of this node's own partition.
+    pub(crate) fn is_ours(&self, cx: &Cx<'_>, told: &ToldBeat) -> bool {
+        told.beat.root == self.best.beat.root && told.age() < 2 * cx.config.beat_period
     }
 
-    /// Whether the last beat says that this seed is part of the component.
+    /// Returns whether the last beat says that this seed is part of the partition.
     pub(crate) fn has_seed(&self, seed: &NodeId) -> bool {
         self.watch.is_present(&self.best.beat, seed)
     }
 
-    /// Whether a seed is missing since a short while, and nobody knows why.
+    /// Returns whether a seed has been missing for a short while, for a reason not known yet.
     pub(crate) fn misses_a_seed(&self, now: Instant) -> bool {
         self.watch.misses_one(&self.best.beat, now)
     }
 
-    /// One of how many nodes should look around out of band: three in a component, in each round.
-    pub(crate) fn probers(&self) -> u32 {
-        // A member that spoils the count must not put an end to looking around.
-        self.size().div_ceil(3).clamp(1, MAX_PROBERS)
+    /// Returns one of how many nodes should probe out of band, so that three in a partition do so in each round.
+    pub(crate) fn probers(&self, me: &Me) -> u32 {
+        // A member that spoils the count must not put an end to probing.
+        self.size(me).div_ceil(3).clamp(1, MAX_PROBERS)
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::News;
 use crate::config::Config;
+use crate::context::Cx;
 use crate::id::NodeId;
 use crate::message::{Beat, MAX_SEEDS, SeedReport, SeedState, SeedStatus};
+use crate::output::Output;
 use crate::time::Instant;
 
 /// Dials that must have failed, counted over the whole component, before a seed is called lost.
@@ -165,13 +166,8 @@ impl Watch {
     }
 
     /// What a beat means for the application. A seed that was never part of the component cannot be lost.
-    pub(super) fn take_stock(
-        &mut self,
-        beat: &Beat,
-        size: u32,
-        now: Instant,
-        config: &Config,
-    ) -> Option<News> {
+    pub(super) fn take_stock(&mut self, cx: &Cx<'_>, beat: &Beat, size: u32) -> Option<Output> {
+        let (now, config) = (cx.now, cx.config);
         if size != self.steady.1 {
             self.steady = (now, size);
         }
@@ -206,12 +202,12 @@ impl Watch {
             }
             let duration = back - ongoing.since;
             self.split = None;
-            return Some(News::Resolved { duration, size });
+            return Some(Output::NetsplitResolved { duration, size });
         }
         let (seed, other_size) = *lost.first()?;
         let (since, size_before) = (self.seen[&key(&seed)], self.largest.1);
         self.split = Some(Ongoing { seeds: lost.iter().map(|(id, _)| key(id)).collect(), since, back: None });
-        Some(News::Netsplit { seed, size, size_before, other_size })
+        Some(Output::Netsplit { seed, size, size_before, other_size })
     }
 }
 

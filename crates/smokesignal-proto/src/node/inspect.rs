@@ -8,16 +8,18 @@ use crate::record::Record;
 impl Node {
     /// Everything that has a limit, with that limit. `amount <= limit` holds between any two calls.
     pub fn held(&self) -> Vec<Held> {
+        let config = &self.context.config;
         let mut held = vec![Held {
             what: "bytes accepted and not written",
-            amount: self.writer.bytes(),
-            limit: self.config.write_buffer.max(self.config.max_message),
+            amount: self.publisher.bytes(),
+            limit: config.write_buffer.max(config.max_message),
         }];
-        self.membership.held(&mut held);
-        self.streams.held(&self.config, &mut held);
-        self.spread.held(&self.config, &mut held);
+        self.membership.held(config, &mut held);
+        self.streams.held(config, &mut held);
+        self.spread.held(config, &mut held);
         self.netsplit.held(&mut held);
-        self.reach.held(&self.config, &mut held);
+        self.lookups.held(&mut held);
+        self.queries.held(config, &mut held);
         held
     }
 

@@ -8,10 +8,10 @@ use crate::config::ReadFrom;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::message::{Ask, Control, DigestEnd, Mark};
-use crate::output::CloseReason;
+use crate::output::{CloseReason, Output};
 use crate::segment::Segment;
 use crate::spread::{Advice, Repair};
-use crate::streams::{Delivery, OWN, StreamIx, Verdict};
+use crate::streams::{OWN, Position, StreamIx, Verdict};
 use crate::time::Instant;
 
 impl Node {
@@ -19,7 +19,7 @@ impl Node {
         if !self.membership.is_active(link) {
             return;
         }
-        if segment.origin == self.me {
+        if segment.origin == self.id() {
             return self.decline(link, OWN, now);
         }
         let place = self.streams.find(&segment.origin);
@@ -51,90 +51,88 @@ impl Node {
             return;
         }
         // "Verify before believing": nothing moves on an unverified segment (A13).
-        if self.config.signed && !self.streams.verify(place, segment, &self.config.network) {
+        let config = &self.context.config;
+        if config.signed && !self.streams.verify(place, segment, &config.network) {
             return self.violation(link, CloseReason::ForgedSegment, now);
         }
         self.on_proven_segment(link, segment, now);
     }
 
-    pub(super) fn on_proven_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
-        let fresh = self.settled || segment.seq == 1;
-        let (have, next) = if fresh { (0, Some(1)) } else { (segment.seq - 1, None) };
-        let Some(ix) = self.stream(&segment.origin, segment.incarnation, have, next, now) else { return };
+    fn on_proven_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
+        let Segment { incarnation, seq, .. } = **segment;
+        let from = if self.settling.is_settled() || seq == 1 {
+            Position::beginning(incarnation)
+        } else {
+            Position { incarnation, have: seq - 1, next_message: None }
+        };
+        let Some(ix) = self.stream(&segment.origin, from, now) else { return };
         self.spread.peer_has(link, ix, segment.seq);
         let stream = self.streams.get(ix);
         if !stream.proven && segment.seq <= stream.have {
             self.streams.rebase(ix, segment.seq - 1);
-            self.correct(ix, now);
+            self.correct(ix);
         } else if segment.seq > stream.have + 1 && self.spread.may_skip_to(ix, link, segment.seq) {
             self.streams.skip(ix, segment.seq);
         }
-        let mut deliveries = Vec::new();
-        match self.streams.accept(ix, segment, now, &self.config, &mut deliveries) {
+        let cx = &mut self.context.at(now);
+        match self.streams.accept(cx, ix, segment) {
             Verdict::New => {
-                let advice = self.spread.received(link, ix, segment.seq, now, &self.config);
-                self.spread.fan_out(ix, segment.seq, Some(link), now, &self.config);
-                self.follow(advice, link, ix, now);
+                let advice = self.spread.received(cx, link, ix, segment.seq);
+                self.spread.fan_out(cx, ix, segment.seq, Some(link));
+                self.follow(advice, link, ix);
             }
             Verdict::Ahead => self.want(ix, now),
             Verdict::Duplicate => self.decline(link, ix, now),
         }
-        self.deliver(deliveries);
     }
 
-    /// What this node told its neighbours about itself was a lie that it had been told.
-    fn correct(&mut self, ix: StreamIx, now: Instant) {
+    /// This node has advertised a position taken from a false mark: it advertises the corrected one.
+    fn correct(&mut self, ix: StreamIx) {
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
         for link in links {
             let marks = vec![self.streams.get(ix).mark()];
-            self.send(link, Control::Digest { marks, end: None }.into(), now);
+            self.send(link, Control::Digest { marks, end: None });
         }
     }
 
-    pub(super) fn follow(&mut self, advice: Advice, link: LinkId, ix: StreamIx, now: Instant) {
+    fn follow(&mut self, advice: Advice, link: LinkId, ix: StreamIx) {
         let stream = self.streams.get(ix);
         let (origin, incarnation) = (stream.origin, stream.incarnation);
         if advice.graft {
             let asks = vec![Ask { origin, incarnation, from: stream.have + 1, or_later: false }];
-            self.send(link, Control::Graft { asks }.into(), now);
+            self.send(link, Control::Graft { asks });
         }
         if let Some(other) = advice.prune {
-            self.send(other, Control::Prune { origin, incarnation }.into(), now);
+            self.send(other, Control::Prune { origin, incarnation });
         }
     }
 
     /// Tells a link that brings what is of no use to stop.
-    pub(super) fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
-        if self.spread.decline(link, ix, now) {
+    fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
+        if self.spread.decline(&self.context.at(now), link, ix) {
             let stream = self.streams.get(ix);
             let (origin, incarnation) = (stream.origin, stream.incarnation);
-            self.send(link, Control::Prune { origin, incarnation }.into(), now);
+            self.send(link, Control::Prune { origin, incarnation });
         }
     }
 
-    pub(super) fn want(&mut self, ix: StreamIx, now: Instant) {
-        self.spread.want(ix, self.streams.get(ix).have, now, &self.config);
+    fn want(&mut self, ix: StreamIx, now: Instant) {
+        self.spread.want(&self.context.at(now), ix, self.streams.get(ix).have);
     }
 
-    /// The writer's stream; a new one starts after segment `have`. `None` if the incarnation is over, or has
-    /// to wait for the one before it. That there is a newer one must have been proved.
-    pub(super) fn stream(
-        &mut self,
-        origin: &NodeId,
-        incarnation: u64,
-        have: u64,
-        next_message: Option<u64>,
-        now: Instant,
-    ) -> Option<StreamIx> {
+    /// Returns the writer's stream; a new one begins at `from`. `None` if the incarnation is over, or has to wait for the one
+    /// before it. That there is a newer one must have been proved.
+    fn stream(&mut self, origin: &NodeId, from: Position, now: Instant) -> Option<StreamIx> {
+        let cx = &self.context.at(now);
         let Some(ix) = self.streams.find(origin) else {
-            let ix = self.streams.admit(*origin, incarnation, have, next_message, now, &self.config)?;
+            let ix = self.streams.admit(cx, *origin, from)?;
             self.spread.forget_stream(ix);
             return Some(ix);
         };
-        let stream = self.streams.get(ix);
+        let (incarnation, stream) = (from.incarnation, self.streams.get(ix));
         if incarnation != stream.incarnation && !stream.proven {
-            // The other one was a neighbour's word only.
-            self.streams.replace(ix, incarnation, have, next_message, now);
+            // The other one was only a neighbour's claim.
+            self.streams.replace(ix, from, now);
             self.spread.forget_stream(ix);
         } else if incarnation > stream.incarnation {
             let (newest, since) = stream.newer.unwrap_or((incarnation, now));
@@ -144,33 +142,32 @@ impl Node {
         (self.streams.get(ix).incarnation == incarnation).then_some(ix)
     }
 
-    /// "Nothing of an old incarnation may follow the first of a new one" (design A, 3.5).
-    pub(super) fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
+    /// Goes on with the writer's newer incarnation once the old one has drained, or has been waited for long enough: nothing
+    /// of an old incarnation may follow the first of a new one.
+    fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
-        let (lead, from) = (self.spread.lead(ix, stream.have), stream.origin);
-        let drained = lead == 0 && self.spread.all_served(ix, stream.have);
-        if !drained && now - since < self.config.drain_timeout {
+        let (behind_by, from) = (self.spread.behind_by(ix, stream.have), stream.origin);
+        let drained = behind_by == 0 && self.spread.all_served(ix, stream.have);
+        if !drained && now - since < self.context.config.drain_timeout {
             return;
         }
-        if lead > 0 {
-            // How many messages were in the missing segments died with the writer's former start: one each, at a guess.
-            self.deliver(vec![Delivery::Gap { from, missed: lead.min(MOST_GUESSED) }]);
+        if behind_by > 0 {
+            // How many messages were in the missing segments only the former start knew: one each, at a guess.
+            self.context.out.push(Output::Gap { from, missed: behind_by.min(MOST_GUESSED) });
         }
         self.start_over(ix, incarnation, now);
     }
 
-    pub(super) fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
-        let mut deliveries = Vec::new();
-        self.streams.restart(ix, incarnation, now, &mut deliveries);
-        self.deliver(deliveries);
+    fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
+        self.streams.restart(&mut self.context.at(now), ix, incarnation);
         self.spread.forget_stream(ix);
-        // Neighbours may have sent what we could not take yet: all begin again. Who comes second is pruned.
+        // Neighbours may have sent what could not be taken yet: all begin again, and the slower ones are pruned.
         let origin = self.streams.get(ix).origin;
         let asks = vec![Ask { origin, incarnation, from: 1, or_later: true }];
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
         for link in links {
-            self.send(link, Control::Graft { asks: asks.clone() }.into(), now);
+            self.send(link, Control::Graft { asks: asks.clone() });
         }
     }
 
@@ -186,7 +183,7 @@ impl Node {
         }
         let mut asks = Vec::new();
         for mark in marks.iter().filter(|mark| is_sane(mark)) {
-            if mark.origin == self.me {
+            if mark.origin == self.id() {
                 self.on_own_mark(link, mark, now);
                 continue;
             }
@@ -194,7 +191,7 @@ impl Node {
                 None if mark.have == 0 => continue, // It knows the writer, but nothing has been written.
                 Some(ix) if self.is_claim(ix, mark) => {
                     // Its proof is a segment of that incarnation.
-                    let from = if self.settled { mark.floor } else { mark.have + 1 };
+                    let from = if self.settling.is_settled() { mark.floor } else { mark.have + 1 };
                     let Mark { origin, incarnation, .. } = *mark;
                     asks.push(Ask { origin, incarnation, from, or_later: true });
                     continue;
@@ -202,57 +199,61 @@ impl Node {
                 _ => {}
             }
             let is_new = self.streams.find(&mark.origin).is_none();
-            let (have, next) = self.start_of(mark);
-            let Some(ix) = self.stream(&mark.origin, mark.incarnation, have, next, now) else { continue };
-            if let (true, false, ReadFrom::Last(keep)) = (is_new, self.settled, self.config.read_from) {
+            let from = self.start_of(mark);
+            let Some(ix) = self.stream(&mark.origin, from, now) else { continue };
+            let settled = self.settling.is_settled();
+            if let (true, false, ReadFrom::Last(keep)) = (is_new, settled, self.context.config.read_from) {
                 self.streams.hold_back(ix, keep, mark.have, now);
             }
             let stream_have = self.streams.get(ix).have;
-            self.spread.mark(link, ix, mark, stream_have, now, &self.config);
+            self.spread.mark(&self.context.at(now), (link, ix), mark, stream_have);
             self.want(ix, now);
         }
         if !asks.is_empty() {
-            self.send(link, Control::Graft { asks }.into(), now);
+            self.send(link, Control::Graft { asks });
         }
         if let Some(end) = end {
             self.spread.digest_ended(link, &self.streams);
             if end.settled {
-                self.settle(now);
+                self.settle();
             }
         }
     }
 
     /// Whether the mark speaks of another incarnation than the one we read, which may be true.
-    pub(super) fn is_claim(&self, ix: StreamIx, mark: &Mark) -> bool {
+    fn is_claim(&self, ix: StreamIx, mark: &Mark) -> bool {
         let stream = self.streams.get(ix);
         mark.incarnation > stream.incarnation || (mark.incarnation != stream.incarnation && !stream.proven)
     }
 
     /// Where to begin with a stream first heard of by this mark: after which segment, and with which message. For a
     /// node that is no joiner any more the writer is new, or was on the other side of a netsplit: from its beginning.
-    pub(super) fn start_of(&self, mark: &Mark) -> (u64, Option<u64>) {
-        match self.config.read_from {
-            _ if self.settled => (0, Some(1)),
-            ReadFrom::Now => (mark.have, None),
+    fn start_of(&self, mark: &Mark) -> Position {
+        let after = |have| Position { incarnation: mark.incarnation, have, next_message: None };
+        match self.context.config.read_from {
+            _ if self.settling.is_settled() => Position::beginning(mark.incarnation),
+            ReadFrom::Now => after(mark.have),
             // How the messages are numbered only their writer can say.
-            ReadFrom::Last(_) | ReadFrom::Oldest => (mark.floor - 1, None),
+            ReadFrom::Last(_) | ReadFrom::Oldest => after(mark.floor - 1),
         }
     }
 
     /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of this node may
     /// have had a higher incarnation, because the clock was set back since: then ours goes above it (as SWIM refutes a
     /// rumour), before anything was written, because writing waits for a neighbour's first digest.
-    pub(super) fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
+    fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
             let have = mark.have.min(own.have);
-            self.spread.mark(link, OWN, &Mark { have, ..*mark }, own.have, now, &self.config);
+            let mark = Mark { have, ..*mark };
+            self.spread.mark(&self.context.at(now), (link, OWN), &mark, own.have);
         } else if mark.incarnation > own.incarnation
             && mark.incarnation - own.incarnation < FARTHEST
             && own.have == 0
         {
-            self.config.incarnation = mark.incarnation + 1;
-            self.streams.restart(OWN, mark.incarnation + 1, now, &mut Vec::new());
+            self.context.me.raise_incarnation(mark.incarnation + 1);
+            self.membership.renew_record(&self.context.me, &self.context.config);
+            self.streams.restart(&mut self.context.at(now), OWN, mark.incarnation + 1);
             self.spread.forget_stream(OWN);
         }
     }
@@ -275,27 +276,28 @@ impl Node {
         let Some(ix) = self.streams.find(origin) else { return };
         let stream = self.streams.get(ix);
         if stream.incarnation == incarnation {
-            self.spread.pruned(link, ix, stream.have, now, &self.config);
+            self.spread.pruned(&self.context.at(now), link, ix, stream.have);
         }
     }
 
     pub(super) fn repair(&mut self, now: Instant) {
-        for (link, digest) in self.spread.digests(&self.streams, now) {
-            self.send(link, digest.into(), now);
+        let cx = &mut self.context.at(now);
+        for (link, digest) in self.spread.digests(cx, &self.streams) {
+            cx.out.send(link, digest);
         }
-        let lonely = self.membership.degree() < self.config.min_peers;
+        let lonely = self.membership.degree() < cx.config.min_peers;
         let mut asks: BTreeMap<LinkId, Vec<Ask>> = BTreeMap::new();
-        for repair in self.spread.repairs(&self.streams, lonely, now, &self.config) {
+        for repair in self.spread.repairs(cx, &self.streams, lonely) {
             let Repair { link, ix, from, or_later, prune } = repair;
             let stream = self.streams.get(ix);
             let (origin, incarnation) = (stream.origin, stream.incarnation);
             asks.entry(link).or_default().push(Ask { origin, incarnation, from, or_later });
             if let Some(former) = prune {
-                self.send(former, Control::Prune { origin, incarnation }.into(), now);
+                cx.out.send(former, Control::Prune { origin, incarnation });
             }
         }
         for (link, asks) in asks {
-            self.send(link, Control::Graft { asks }.into(), now);
+            cx.out.send(link, Control::Graft { asks });
         }
     }
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::limits::{Held, StreamLink};
 use crate::message::Mark;
@@ -42,8 +43,10 @@ pub(crate) struct Spread {
     next_want: Option<Instant>,
     /// Where the next round of repairs begins.
     hand: StreamIx,
-    /// When all who claimed to be ahead in some stream had failed last, and one of them.
-    starved: Option<(Instant, LinkId)>,
+    /// When all neighbours that claimed to be ahead in some stream had failed last, and one of them.
+    unserved: Option<(Instant, LinkId)>,
+    /// When it was last asked whether the node's own stream may grow.
+    write_checked: Instant,
 }
 
 /// Where a stream comes from.
@@ -126,22 +129,26 @@ impl Link {
     }
 
     /// The neighbour is to be told how far we are, soon, unless it says first that it is as far.
-    fn make_dirty(&mut self, ix: StreamIx, now: Instant, config: &Config) {
+    fn make_dirty(&mut self, cx: &Cx<'_>, ix: StreamIx) {
         if !std::mem::replace(&mut self.column(ix).dirty, true) {
             self.dirty.push(ix);
-            let (least, most) = config.digest_delay;
-            self.digest_at.get_or_insert(now + (2 * self.rtt).clamp(least, most));
+            let (least, most) = cx.config.digest_delay;
+            self.digest_at.get_or_insert(cx.now + (2 * self.rtt).clamp(least, most));
         }
     }
 }
 
 impl Spread {
-    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, now: Instant, config: &Config) {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { write_checked: now, ..Self::default() }
+    }
+
+    pub(crate) fn link_up(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration) {
         let state = Link {
             rtt,
             unsent: 0,
-            window: Window::new(now, config),
-            progress: now,
+            window: Window::new(cx.now, cx.config),
+            progress: cx.now,
             columns: Vec::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
@@ -157,11 +164,11 @@ impl Spread {
     }
 
     /// Streams that came over this link look for another parent at once.
-    pub(crate) fn link_down(&mut self, link: LinkId, now: Instant) {
+    pub(crate) fn link_down(&mut self, cx: &Cx<'_>, link: LinkId) {
         self.links.remove(&link);
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
-            want.at = now;
-            self.next_want = Some(now);
+            want.at = cx.now;
+            self.next_want = Some(cx.now);
         }
         for ix in 1..self.trees.len() {
             if self.trees[ix].parent == Some(link) {
@@ -227,15 +234,8 @@ impl Spread {
     }
 
     /// The link brought the stream's next segment.
-    pub(crate) fn received(
-        &mut self,
-        link: LinkId,
-        ix: StreamIx,
-        seq: u64,
-        now: Instant,
-        config: &Config,
-    ) -> Advice {
-        let advice = self.judge(link, ix, now, config);
+    pub(crate) fn received(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, seq: u64) -> Advice {
+        let advice = self.judge(cx, link, ix);
         let tree = self.tree(ix);
         if tree.parent == Some(link) {
             tree.fed = seq;
@@ -243,7 +243,7 @@ impl Spread {
         advice
     }
 
-    fn judge(&mut self, link: LinkId, ix: StreamIx, now: Instant, config: &Config) -> Advice {
+    fn judge(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> Advice {
         let Some(state) = self.links.get_mut(&link) else { return Advice::default() };
         let column = state.column(ix);
         column.failed_claims = 0;
@@ -252,53 +252,45 @@ impl Spread {
         match tree.parent {
             Some(parent) if parent == link => Advice::default(),
             // What was on its way before our prune arrived.
-            Some(_) if pruned => Advice { prune: self.prune(link, ix, now), graft: false },
+            Some(_) if pruned => Advice { prune: self.prune(cx, link, ix), graft: false },
             // The faster link wins, but rarely: a parent that always comes second would be pruned for ever.
-            Some(parent) if now - tree.switched > config.switch_after => {
-                self.choose(ix, link, now);
-                Advice { prune: self.prune(parent, ix, now), graft: false }
+            Some(parent) if cx.now - tree.switched > cx.config.switch_after => {
+                self.choose(cx, ix, link);
+                Advice { prune: self.prune(cx, parent, ix), graft: false }
             }
-            Some(_) => Advice { prune: self.prune(link, ix, now), graft: false },
+            Some(_) => Advice { prune: self.prune(cx, link, ix), graft: false },
             None => {
-                self.choose(ix, link, now);
+                self.choose(cx, ix, link);
                 Advice { prune: None, graft: pruned }
             }
         }
     }
 
-    fn choose(&mut self, ix: StreamIx, link: LinkId, now: Instant) {
+    fn choose(&mut self, cx: &Cx<'_>, ix: StreamIx, link: LinkId) {
         let tree = self.tree(ix);
-        (tree.parent, tree.switched, tree.fed) = (Some(link), now, 0);
+        (tree.parent, tree.switched, tree.fed) = (Some(link), cx.now, 0);
         if let Some(state) = self.links.get_mut(&link) {
             state.column(ix).pruned = false;
         }
     }
 
     /// The link brought what is of no use. True: tell it to stop.
-    pub(crate) fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) -> bool {
-        self.tree(ix).parent != Some(link) && self.prune(link, ix, now).is_some()
+    pub(crate) fn decline(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> bool {
+        self.tree(ix).parent != Some(link) && self.prune(cx, link, ix).is_some()
     }
 
     /// The link, unless it is gone or was told just now. It may not have heeded it: when it did not know the stream yet.
-    fn prune(&mut self, link: LinkId, ix: StreamIx, now: Instant) -> Option<LinkId> {
+    fn prune(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> Option<LinkId> {
         let column = self.links.get_mut(&link)?.column(ix);
-        if column.pruned && now - column.pruned_at < PRUNED_AGAIN {
+        if column.pruned && cx.now - column.pruned_at < PRUNED_AGAIN {
             return None;
         }
-        (column.pruned, column.pruned_at) = (true, now);
+        (column.pruned, column.pruned_at) = (true, cx.now);
         Some(link)
     }
 
     /// The neighbour's own word on how far it is.
-    pub(crate) fn mark(
-        &mut self,
-        link: LinkId,
-        ix: StreamIx,
-        mark: &Mark,
-        have: u64,
-        now: Instant,
-        config: &Config,
-    ) {
+    pub(crate) fn mark(&mut self, cx: &Cx<'_>, (link, ix): (LinkId, StreamIx), mark: &Mark, have: u64) {
         let orphan = ix != OWN && self.tree(ix).parent.is_none();
         let Some(state) = self.links.get_mut(&link) else { return };
         let first = !state.ended;
@@ -311,7 +303,7 @@ impl Spread {
             (column.sent, column.peer_have) = (mark.have, mark.have);
             state.make_ready(ix);
             if mark.have < have && ix != OWN {
-                state.make_dirty(ix, now, config);
+                state.make_dirty(cx, ix);
             }
         } else {
             // Its last word, even if that is less than before: it may have been told a wrong place to start at.
@@ -324,8 +316,8 @@ impl Spread {
         if mark.floor > have + 1
             && let Some(want) = self.wants.get_mut(&ix).filter(|want| want.asked == Some(link))
         {
-            self.next_want = Some(now);
-            (want.at, want.asked) = (now, None); // It cannot give what we asked for, and says so.
+            self.next_want = Some(cx.now);
+            (want.at, want.asked) = (cx.now, None); // It cannot give what we asked for, and says so.
         }
     }
 
@@ -359,32 +351,25 @@ impl Spread {
     }
 
     /// The neighbour has the stream from somebody else.
-    pub(crate) fn pruned(&mut self, link: LinkId, ix: StreamIx, have: u64, now: Instant, config: &Config) {
+    pub(crate) fn pruned(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, have: u64) {
         if let Some(state) = self.links.get_mut(&link) {
             let column = state.column(ix);
             // Whoever declines it knows it: the end of its first digest, still on the way, changes nothing.
             (column.push, column.named) = (false, true);
             if column.peer_have < have {
-                state.make_dirty(ix, now, config);
+                state.make_dirty(cx, ix);
             }
         }
     }
 
     /// There is something new in the stream.
-    pub(crate) fn fan_out(
-        &mut self,
-        ix: StreamIx,
-        have: u64,
-        except: Option<LinkId>,
-        now: Instant,
-        config: &Config,
-    ) {
+    pub(crate) fn fan_out(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, except: Option<LinkId>) {
         for (_, state) in self.links.iter_mut().filter(|(id, _)| Some(**id) != except) {
             let column = state.column(ix);
             if column.push {
                 state.make_ready(ix);
             } else if column.peer_have < have {
-                state.make_dirty(ix, now, config);
+                state.make_dirty(cx, ix);
             }
         }
     }

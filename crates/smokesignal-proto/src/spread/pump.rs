@@ -1,72 +1,70 @@
 //! Filling the links: segments, streams in turns; digests; and when an own write has to wait.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Link, Spread};
-use crate::config::Config;
+use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::message::{Control, DigestEnd, MAX_MARKS, Message};
 use crate::streams::{OWN, StreamIx, Streams};
-use crate::time::Instant;
 
 /// Bytes a stream may send in one turn of a link. Streams take turns so that a busy one delays no other.
 const QUANTUM: u32 = 16 * 1024;
 
 impl Spread {
     /// Counts a message that was handed to the link outside of [`Spread::pump`]. False: the link is too full.
-    pub(crate) fn count(&mut self, link: LinkId, cost: usize, now: Instant, config: &Config) -> bool {
+    pub(crate) fn count(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) -> bool {
         let Some(state) = self.links.get_mut(&link) else { return true };
         if state.unsent == 0 {
-            state.progress = now;
-            state.window.begins(now);
+            state.progress = cx.now;
+            state.window.begins(cx.now);
         }
         state.unsent += cost;
-        state.unsent <= config.link_window + config.control_window
+        state.unsent <= cx.config.link_window + cx.config.control_window
     }
 
-    pub(crate) fn sent(&mut self, link: LinkId, cost: usize, now: Instant, config: &Config) {
+    pub(crate) fn sent(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) {
         if let Some(state) = self.links.get_mut(&link) {
             state.unsent = state.unsent.saturating_sub(cost);
             // It may be told late, after all links were forgiven.
-            state.progress = state.progress.max(now);
-            state.window.sent(cost, state.unsent == 0, now, config);
+            state.progress = state.progress.max(cx.now);
+            state.window.sent(cost, state.unsent == 0, cx.now, cx.config);
         }
     }
 
     /// Links with something to send and no progress for too long.
-    pub(crate) fn stalled(&self, now: Instant, config: &Config) -> Vec<LinkId> {
-        let stalled = |link: &Link| link.unsent > 0 && now - link.progress > config.stall_timeout;
+    pub(crate) fn stalled(&self, cx: &Cx<'_>) -> Vec<LinkId> {
+        let stalled = |link: &Link| link.unsent > 0 && cx.now - link.progress > cx.config.stall_timeout;
         self.links.iter().filter(|(_, link)| stalled(link)).map(|(id, _)| *id).collect()
     }
 
     /// The node itself had stopped for a while: nobody is to blame for the time that passed.
-    pub(crate) fn forgive(&mut self, now: Instant) {
-        self.links.values_mut().for_each(|link| link.progress = now);
+    pub(crate) fn forgive(&mut self, cx: &Cx<'_>) {
+        self.links.values_mut().for_each(|link| link.progress = cx.now);
     }
 
     /// Links that can take more right now.
-    pub(crate) fn hungry(&self) -> Vec<LinkId> {
-        let hungry = |link: &Link| {
+    pub(crate) fn ready_links(&self) -> Vec<LinkId> {
+        let ready = |link: &Link| {
             link.unsent < link.window.bytes() && (link.digest_next.is_some() || !link.ready.is_empty())
         };
-        self.links.iter().filter(|(_, link)| hungry(link)).map(|(id, _)| *id).collect()
+        self.links.iter().filter(|(_, link)| ready(link)).map(|(id, _)| *id).collect()
     }
 
     /// Fills the link's window: first digest first, then all ready streams by deficit round robin
     /// (Shreedhar and Varghese, 1995).
     pub(crate) fn pump(
         &mut self,
+        cx: &Cx<'_>,
         link: LinkId,
         streams: &Streams,
         settled: bool,
-        now: Instant,
         out: &mut Vec<Message>,
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
         if state.unsent == 0 {
-            state.progress = now;
-            state.window.begins(now);
+            state.progress = cx.now;
+            state.window.begins(cx.now);
         }
         while state.unsent < state.window.bytes() {
             let before = out.len();
@@ -82,10 +80,10 @@ impl Spread {
     }
 
     /// The digests that are due: streams in which a lazy neighbour may be behind.
-    pub(crate) fn digests(&mut self, streams: &Streams, now: Instant) -> Vec<(LinkId, Control)> {
+    pub(crate) fn digests(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
         let mut due = Vec::new();
         for (id, link) in &mut self.links {
-            if link.digest_at.is_none_or(|at| at > now) {
+            if link.digest_at.is_none_or(|at| at > cx.now) {
                 continue;
             }
             link.digest_at = None;
@@ -116,7 +114,12 @@ impl Spread {
     /// whose neighbour gets the stream from others do not count, unless there are no others: when all get it from each
     /// other. What they have then nobody tells; but who was told how far it is, and asks for nothing, has it.
     /// A link that alone holds up the others for longer than its budget does not count until it has caught up.
-    pub(crate) fn may_write(&mut self, streams: &Streams, elapsed: Duration, config: &Config) -> bool {
+    pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
+        let elapsed = cx.now - self.write_checked;
+        self.write_checked = cx.now;
+        if !is_waiting {
+            return false;
+        }
         let own = streams.get(OWN);
         let mut lags = Vec::new();
         // Not before a neighbour has told what it has: it may know a later incarnation of ours (see node.rs).
@@ -128,7 +131,7 @@ impl Spread {
             let seen = if pushes(link) { seen } else { seen.max(link.own_told) };
             lags.push((*id, own.ring.bytes_after(seen)));
         }
-        let blocks = |lag: usize| lag >= config.write_window;
+        let blocks = |lag: usize| lag >= cx.config.write_window;
         let others_wait = lags.iter().any(|(_, lag)| *lag == 0);
         let mut blocked = false;
         for (id, lag) in &lags {
@@ -137,8 +140,11 @@ impl Spread {
             if blocks(*lag) && others_wait {
                 link.debt += elapsed;
             }
-            link.laggard =
-                if link.laggard { *lag > config.write_window / 2 } else { link.debt > config.slow_budget };
+            link.laggard = if link.laggard {
+                *lag > cx.config.write_window / 2
+            } else {
+                link.debt > cx.config.slow_budget
+            };
             blocked |= blocks(*lag) && !link.laggard;
         }
         !lags.is_empty() && !blocked

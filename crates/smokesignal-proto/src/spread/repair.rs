@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{Column, MAX_FAILED_CLAIMS, Spread};
-use crate::config::Config;
+use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::streams::{StreamIx, Streams};
 use crate::time::Instant;
@@ -43,15 +43,15 @@ pub(crate) struct Repair {
 
 impl Spread {
     /// Looks for a missing range if the neighbours have more than we do.
-    pub(crate) fn want(&mut self, ix: StreamIx, have: u64, now: Instant, config: &Config) {
-        let lead = self.lead(ix, have);
+    pub(crate) fn want(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64) {
+        let lead = self.behind_by(ix, have);
         // Void claims count here: whoever made them is asked again some time (see `forgive_all`).
         let claimed =
             self.links.values().filter_map(|link| link.columns.get(ix)).any(|column| column.peer_have > have);
         if !claimed {
             return;
         }
-        let at = now + self.patience(ix, config);
+        let at = cx.now + self.patience(cx, ix);
         if let Some(want) = self.wants.get_mut(&ix) {
             // It may wait for those to be forgiven who have failed, and here is somebody who has not.
             if lead > 0 && want.asked.is_none() && at < want.at {
@@ -70,13 +70,15 @@ impl Spread {
     }
 
     /// How long the parent has before somebody else is asked (design A, T1). Without one there is nothing to wait for.
-    fn patience(&self, ix: StreamIx, config: &Config) -> Duration {
+    fn patience(&self, cx: &Cx<'_>, ix: StreamIx) -> Duration {
         let parent = self.parent(ix).and_then(|link| self.links.get(&link));
-        parent.map_or(Duration::ZERO, |link| (4 * link.rtt).clamp(config.graft_after, config.graft_latest))
+        parent.map_or(Duration::ZERO, |link| {
+            (4 * link.rtt).clamp(cx.config.graft_after, cx.config.graft_latest)
+        })
     }
 
     /// How many segments more than `have` some neighbour claims.
-    pub(crate) fn lead(&self, ix: StreamIx, have: u64) -> u64 {
+    pub(crate) fn behind_by(&self, ix: StreamIx, have: u64) -> u64 {
         self.ahead(ix, have).map(|(_, column)| column.peer_have - have).max().unwrap_or(0)
     }
 
@@ -119,41 +121,33 @@ impl Spread {
     }
 
     /// What is due. `lonely`: this node has fewer peers than it should, so more may come.
-    pub(crate) fn repairs(
-        &mut self,
-        streams: &Streams,
-        lonely: bool,
-        now: Instant,
-        config: &Config,
-    ) -> Vec<Repair> {
-        if now < self.next_repair {
+    pub(crate) fn repairs(&mut self, cx: &Cx<'_>, streams: &Streams, lonely: bool) -> Vec<Repair> {
+        if cx.now < self.next_repair {
             return Vec::new();
         }
-        let due = self.due(now);
-        let mut repairs: Vec<_> = due
-            .into_iter()
-            .filter_map(|ix| self.repair(ix, streams.get(ix).have, lonely, now, config))
-            .collect();
+        let due = self.due(cx);
+        let mut repairs: Vec<_> =
+            due.into_iter().filter_map(|ix| self.repair(cx, ix, streams.get(ix).have, lonely)).collect();
         while repairs.len() < REPAIRS
             && let Some(ix) = self.orphans.pop_front()
         {
             self.tree(ix).seeking = false;
-            repairs.extend(self.find_parent(ix, streams, now, config));
+            repairs.extend(self.find_parent(cx, ix, streams));
         }
         if !repairs.is_empty() {
-            self.next_repair = now + REPAIR_PAUSE;
+            self.next_repair = cx.now + REPAIR_PAUSE;
         }
         repairs
     }
 
     /// Some wants whose time has come, each in its turn.
-    fn due(&mut self, now: Instant) -> Vec<StreamIx> {
-        if self.next_want.is_none_or(|at| at > now) {
+    fn due(&mut self, cx: &Cx<'_>) -> Vec<StreamIx> {
+        if self.next_want.is_none_or(|at| at > cx.now) {
             return Vec::new();
         }
         let in_turn = self.wants.range(self.hand..).chain(self.wants.range(..self.hand));
         let due: Vec<_> =
-            in_turn.filter(|(_, want)| want.at <= now).map(|(ix, _)| *ix).take(REPAIRS).collect();
+            in_turn.filter(|(_, want)| want.at <= cx.now).map(|(ix, _)| *ix).take(REPAIRS).collect();
         self.hand = due.last().map_or(0, |ix| ix + 1);
         let rest = self.wants.iter().filter(|(ix, _)| due.len() == REPAIRS || !due.contains(ix));
         self.next_want = rest.map(|(_, want)| want.at).min();
@@ -161,13 +155,7 @@ impl Spread {
     }
 
     /// A parent for a stream that nobody is known to be ahead in: a neighbour that has another source than us.
-    fn find_parent(
-        &mut self,
-        ix: StreamIx,
-        streams: &Streams,
-        now: Instant,
-        config: &Config,
-    ) -> Option<Repair> {
+    fn find_parent(&mut self, cx: &Cx<'_>, ix: StreamIx, streams: &Streams) -> Option<Repair> {
         let stream = (ix < streams.len()).then(|| streams.get(ix))?;
         // A stream that has been silent for long finds its parent by its next segment.
         if self.parent(ix).is_some() || stream.ring.front().is_none() {
@@ -178,7 +166,7 @@ impl Spread {
             .filter(|(_, link, column)| link.ended && column.peer_floor <= stream.have + 1)
             .max_by_key(|(id, link, column)| (!column.push, column.peer_have, Reverse((link.rtt, *id))))?;
         let want = Want {
-            at: now + self.answer_time(link, config),
+            at: cx.now + self.answer_time(cx, link),
             have: stream.have,
             lead: 0,
             falls: 0,
@@ -189,30 +177,23 @@ impl Spread {
         if !self.wants.contains_key(&ix) {
             self.insert(ix, want);
         }
-        self.choose(ix, link, now);
+        self.choose(cx, ix, link);
         Some(Repair { link, ix, from: stream.have + 1, or_later: false, prune: None })
     }
 
     /// Until when a neighbour that was asked must have answered (design A, T2).
-    fn answer_time(&self, link: LinkId, config: &Config) -> Duration {
+    fn answer_time(&self, cx: &Cx<'_>, link: LinkId) -> Duration {
         let rtt = self.links.get(&link).map_or(Duration::ZERO, |link| link.rtt);
-        (2 * rtt + Duration::from_millis(50)).clamp(config.graft_again, config.graft_latest)
+        (2 * rtt + Duration::from_millis(50)).clamp(cx.config.graft_again, cx.config.graft_latest)
     }
 
-    fn repair(
-        &mut self,
-        ix: StreamIx,
-        have: u64,
-        lonely: bool,
-        now: Instant,
-        config: &Config,
-    ) -> Option<Repair> {
+    fn repair(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, lonely: bool) -> Option<Repair> {
         let mut want = self.wants.remove(&ix)?;
-        if self.lead(ix, have) == 0 {
+        if self.behind_by(ix, have) == 0 {
             if want.have == have {
-                self.blame(want.asked, ix, now, config); // It has taken back its word, and brought nothing.
+                self.blame(cx, want.asked, ix); // It has taken back its word, and brought nothing.
             }
-            return self.forgive_all(ix, have, want, now);
+            return self.forgive_all(cx, ix, have, want);
         }
         // What the parent claims says nothing about what it is worth.
         let parent = self.parent(ix);
@@ -223,49 +204,49 @@ impl Spread {
         if delivers && (lead <= want.lead || want.falls < MAX_FALLS) {
             // It may be slower than others for a moment, not more and more.
             let falls = if lead > want.lead { want.falls + 1 } else { 0 };
-            let at = now + self.patience(ix, config).max(config.graft_after);
+            let at = cx.now + self.patience(cx, ix).max(cx.config.graft_after);
             let fresh = Want { at, have, lead, falls, nobody_since: None, asked: None, skip: None };
             self.insert(ix, fresh);
             return None;
         }
         (want.have, want.lead, want.falls, want.skip) = (have, lead, 0, None);
-        self.blame(want.asked.take(), ix, now, config);
-        if self.lead(ix, have) == 0 {
-            return self.forgive_all(ix, have, want, now);
+        self.blame(cx, want.asked.take(), ix);
+        if self.behind_by(ix, have) == 0 {
+            return self.forgive_all(cx, ix, have, want);
         }
         let slow = parent.filter(|_| delivers);
-        let best = self.best(ix, have, now, |id, column| Some(id) != slow && column.peer_floor <= have + 1);
+        let best = self.best(cx, ix, have, |id, column| Some(id) != slow && column.peer_floor <= have + 1);
         let somebody = self.ahead(ix, have).any(|(_, column)| column.peer_floor <= have + 1);
         if best.is_some() || somebody {
             want.nobody_since = None;
-            return self.ask(ix, want, best, have + 1, now, config);
+            return self.ask(cx, ix, want, best, have + 1);
         }
-        let since = *want.nobody_since.get_or_insert(now);
-        let patience = if lonely { config.gap_after.1 } else { config.gap_after.0 };
-        if now - since < patience {
-            return self.ask(ix, want, None, 0, now, config);
+        let since = *want.nobody_since.get_or_insert(cx.now);
+        let patience = if lonely { cx.config.gap_after.1 } else { cx.config.gap_after.0 };
+        if cx.now - since < patience {
+            return self.ask(cx, ix, want, None, 0);
         }
         let floor = self.ahead(ix, have).map(|(_, column)| column.peer_floor).min()?;
-        let keeper = self.best(ix, have, now, |_, column| column.peer_floor == floor);
+        let keeper = self.best(cx, ix, have, |_, column| column.peer_floor == floor);
         want.skip = Some(floor);
-        self.ask(ix, want, keeper, floor, now, config)
+        self.ask(cx, ix, want, keeper, floor)
     }
 
     /// Nobody is ahead, or none whose word counts. Those who did not keep theirs may have been busy: they are asked once
     /// more after a while, again and again.
-    fn forgive_all(&mut self, ix: StreamIx, have: u64, mut want: Want, now: Instant) -> Option<Repair> {
+    fn forgive_all(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, mut want: Want) -> Option<Repair> {
         let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.columns.get_mut(ix)?)));
         let (mut any, mut forgiven) = (false, false);
         for (id, column) in columns.filter(|(_, column)| column.peer_have > have) {
             any = true;
-            self.starved = Some((now, id));
-            if now >= column.not_before {
+            self.unserved = Some((cx.now, id));
+            if cx.now >= column.not_before {
                 column.failed_claims = MAX_FAILED_CLAIMS - 1;
                 forgiven = true;
             }
         }
         if any {
-            want.at = if forgiven { now } else { now + FORGIVEN_AFTER };
+            want.at = if forgiven { cx.now } else { cx.now + FORGIVEN_AFTER };
             (want.asked, want.skip) = (None, None);
             self.insert(ix, want);
         }
@@ -273,50 +254,49 @@ impl Spread {
     }
 
     /// One of the neighbours that claim to have what they do not bring, if no other brings it either.
-    pub(crate) fn starved_by(&self, now: Instant) -> Option<LinkId> {
-        self.starved
-            .filter(|(at, _)| now - *at <= FORGIVEN_AFTER + Duration::from_secs(1))
+    pub(crate) fn unserved_by(&self, cx: &Cx<'_>) -> Option<LinkId> {
+        self.unserved
+            .filter(|(at, _)| cx.now - *at <= FORGIVEN_AFTER + Duration::from_secs(1))
             .map(|(_, link)| link)
     }
 
     /// Who was asked has not answered in time.
-    fn blame(&mut self, asked: Option<LinkId>, ix: StreamIx, now: Instant, config: &Config) {
+    fn blame(&mut self, cx: &Cx<'_>, asked: Option<LinkId>, ix: StreamIx) {
         let Some(link) = asked.and_then(|id| self.links.get_mut(&id)) else { return };
         let column = link.column(ix);
         column.failed_claims = column.failed_claims.saturating_add(1);
-        column.not_before = now + config.graft_again * 2;
+        column.not_before = cx.now + cx.config.graft_again * 2;
     }
 
     fn best(
         &self,
+        cx: &Cx<'_>,
         ix: StreamIx,
         have: u64,
-        now: Instant,
         suits: impl Fn(LinkId, &Column) -> bool,
     ) -> Option<LinkId> {
         self.ahead(ix, have)
-            .filter(|(id, column)| suits(*id, column) && column.not_before <= now)
+            .filter(|(id, column)| suits(*id, column) && column.not_before <= cx.now)
             .max_by_key(|(id, column)| (column.peer_have, Reverse((self.links[id].rtt, *id))))
             .map(|(id, _)| id)
     }
 
     fn ask(
         &mut self,
+        cx: &Cx<'_>,
         ix: StreamIx,
         mut want: Want,
         link: Option<LinkId>,
         from: u64,
-        now: Instant,
-        config: &Config,
     ) -> Option<Repair> {
         let or_later = want.skip.is_some();
-        want.at = now + link.map_or(config.graft_again, |link| self.answer_time(link, config));
+        want.at = cx.now + link.map_or(cx.config.graft_again, |link| self.answer_time(cx, link));
         want.asked = link;
         self.insert(ix, want);
         let link = link?;
         let former = self.parent(ix).filter(|parent| *parent != link);
-        let prune = former.and_then(|parent| self.prune(parent, ix, now));
-        self.choose(ix, link, now);
+        let prune = former.and_then(|parent| self.prune(cx, parent, ix));
+        self.choose(cx, ix, link);
         Some(Repair { link, ix, from, or_later, prune })
     }
 }
@@ -324,39 +304,44 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::context::Context;
     use crate::id::Keypair;
     use crate::message::Mark;
+    use crate::streams::Position;
 
     /// One neighbour has failed three times and will be forgiven in 10 s: another one that comes is asked at once.
     #[test]
     fn a_new_neighbour_is_asked_before_old_ones_are_forgiven() {
-        let config = Config::default();
         let mut now = Instant::from_micros(1_000_000);
-        let (own, origin) = (Keypair::from_seed(&[1; 32]).id(), Keypair::from_seed(&[2; 32]).id());
+        let mut context = Context::new(Keypair::from_seed(&[1; 32]), Config::default(), 1);
+        let (own, origin) = (context.me.id(), Keypair::from_seed(&[2; 32]).id());
         let mut streams = Streams::new(own, 1, now);
-        let ix = streams.admit(origin, 1, 0, Some(1), now, &config).unwrap();
+        let ix = streams.admit(&context.at(now), origin, Position::beginning(1)).unwrap();
         let mark = Mark { origin, incarnation: 1, have: 5, floor: 1, floor_message: 1, next_message: 6 };
-        let mut spread = Spread::default();
-        let claim = |spread: &mut Spread, link, now| {
-            spread.link_up(link, Duration::from_millis(20), now, &config);
-            spread.mark(link, ix, &mark, 0, now, &config);
+        let mut spread = Spread::new(now);
+        let claim = |spread: &mut Spread, cx: &Cx<'_>, link| {
+            spread.link_up(cx, link, Duration::from_millis(20));
+            spread.mark(cx, (link, ix), &mark, 0);
             spread.digest_ended(link, &streams);
-            spread.want(ix, 0, now, &config);
+            spread.want(cx, ix, 0);
         };
-        let mut asked = |spread: &mut Spread, until: Instant| {
+        let mut asked = |spread: &mut Spread, context: &mut Context, until: Instant| {
             let mut asked = Vec::new();
             while let Some(at) = spread.next_deadline().filter(|at| *at <= until) {
                 now = now.max(at);
-                asked.extend(spread.repairs(&streams, false, now, &config).iter().map(|repair| repair.link));
+                let repairs = spread.repairs(&context.at(now), &streams, false);
+                asked.extend(repairs.iter().map(|repair| repair.link));
             }
             now = until;
             asked
         };
         let (first, second) = (LinkId(1), LinkId(2));
-        claim(&mut spread, first, Instant::from_micros(1_000_000));
-        let times = asked(&mut spread, Instant::from_micros(5_000_000)).len();
+        claim(&mut spread, &context.at(Instant::from_micros(1_000_000)), first);
+        let times = asked(&mut spread, &mut context, Instant::from_micros(5_000_000)).len();
         assert!((2..=4).contains(&times), "asked {times} times");
-        claim(&mut spread, second, Instant::from_micros(5_000_000));
-        assert_eq!(asked(&mut spread, Instant::from_micros(6_000_000)).first(), Some(&second));
+        claim(&mut spread, &context.at(Instant::from_micros(5_000_000)), second);
+        let later = Instant::from_micros(6_000_000);
+        assert_eq!(asked(&mut spread, &mut context, later).first(), Some(&second));
     }
 }

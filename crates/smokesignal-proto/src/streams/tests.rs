@@ -1,35 +1,47 @@
 //! Streams by the rules of design A: in order, at most once, what is skipped is counted.
 
 use super::*;
+use crate::context::Context;
+use crate::id::Keypair;
+use crate::output::Entry;
 
 const WRITER: NodeId = NodeId::from_bytes([1; 32]);
 
 struct Bench {
     streams: Streams,
-    config: Config,
-    out: Vec<Delivery>,
+    context: Context,
 }
 
 impl Bench {
     fn new(config: Config) -> Self {
-        let mut streams = Streams::new(NodeId::from_bytes([0; 32]), 1, Instant::ZERO);
-        streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &config);
-        Self { streams, config, out: Vec::new() }
+        let mut context = Context::new(Keypair::from_seed(&[9; 32]), config, 1);
+        let mut streams = Streams::new(context.me.id(), 1, Instant::ZERO);
+        streams.admit(&context.at(Instant::ZERO), WRITER, Position::beginning(1));
+        Self { streams, context }
     }
 
     fn feed(&mut self, segment: Segment) -> Verdict {
-        self.streams.accept(1, &Arc::new(segment), Instant::ZERO, &self.config, &mut self.out)
+        self.streams.accept(&mut self.context.at(Instant::ZERO), 1, &Arc::new(segment))
     }
 
     fn deliveries(&mut self) -> Vec<String> {
-        let text = |delivery| match delivery {
-            Delivery::Messages { seq, messages, .. } => {
+        let text = |output| match output {
+            Output::Deliver { seq, messages, .. } => {
                 let text = |(seq, data): (u64, Bytes)| format!("{seq}:{}", String::from_utf8_lossy(&data));
                 (seq..).zip(messages).map(text).collect::<Vec<_>>()
             }
-            Delivery::Gap { missed, .. } => vec![format!("gap {missed}")],
+            Output::Gap { missed, .. } => vec![format!("gap {missed}")],
+            other => panic!("{other:?}"),
         };
-        self.out.drain(..).flat_map(text).collect()
+        self.outputs().into_iter().flat_map(text).collect()
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        let output = |entry| match entry {
+            Entry::Output(output) => output,
+            Entry::Fact(fact) => panic!("{fact:?}"),
+        };
+        std::iter::from_fn(|| self.context.out.pop()).map(output).collect()
     }
 }
 
@@ -74,7 +86,7 @@ fn identical_payloads_are_different_messages() {
 fn fragments_become_one_message_again() {
     let mut bench = Bench::new(Config::default());
     bench.feed(piece(1, 1, true, false, "one "));
-    assert!(bench.out.is_empty());
+    assert_eq!(bench.outputs(), []);
     bench.feed(piece(2, 1, false, true, "message"));
     bench.feed(whole(3, 2, &["next"]));
     assert_eq!(bench.deliveries(), ["1:one message", "2:next"]);
@@ -106,9 +118,10 @@ fn a_message_whose_head_or_middle_was_skipped_is_counted_once() {
 fn a_late_joiner_in_the_middle_of_a_large_message_reports_no_gap() {
     let mut bench = Bench::new(Config::default());
     let late = NodeId::from_bytes([2; 32]);
-    let ix = bench.streams.admit(late, 1, 9, None, Instant::ZERO, &bench.config).unwrap();
+    let from = Position { incarnation: 1, have: 9, next_message: None };
+    let ix = bench.streams.admit(&bench.context.at(Instant::ZERO), late, from).unwrap();
     for part in [piece(10, 7, false, false, "t"), piece(11, 7, false, true, "t"), whole(12, 8, &["mine"])] {
-        bench.streams.accept(ix, &Arc::new(part), Instant::ZERO, &bench.config, &mut bench.out);
+        bench.streams.accept(&mut bench.context.at(Instant::ZERO), ix, &Arc::new(part));
     }
     assert_eq!(bench.deliveries(), ["8:mine"]);
 }
@@ -144,10 +157,14 @@ fn a_forgotten_stream_is_not_read_twice() {
     let mut bench = Bench::new(Config { max_streams: 2, ..Config::default() });
     bench.feed(whole(1, 1, &["a"]));
     let other = NodeId::from_bytes([2; 32]);
-    assert_eq!(bench.streams.admit(other, 1, 0, Some(1), Instant::ZERO, &bench.config), Some(1));
+    let admit = |bench: &mut Bench, origin, incarnation| {
+        let cx = &bench.context.at(Instant::ZERO);
+        bench.streams.admit(cx, origin, Position::beginning(incarnation))
+    };
+    assert_eq!(admit(&mut bench, other, 1), Some(1));
     assert_eq!(bench.streams.find(&WRITER), None);
-    assert_eq!(bench.streams.admit(WRITER, 0, 0, Some(1), Instant::ZERO, &bench.config), None);
-    let ix = bench.streams.admit(WRITER, 1, 0, Some(1), Instant::ZERO, &bench.config).unwrap();
+    assert_eq!(admit(&mut bench, WRITER, 0), None);
+    let ix = admit(&mut bench, WRITER, 1).unwrap();
     assert!(bench.streams.get(ix).proven, "what comes again does not set it back");
     assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::Duplicate);
     assert_eq!(bench.deliveries(), ["1:a"]);

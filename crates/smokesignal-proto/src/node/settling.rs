@@ -1,0 +1,78 @@
+//! Settling: a node with seeds is new until a neighbour that is not new has told it all streams.
+//!
+//! A new node starts a writer that it meets where its neighbour is, and a settled one reads it from its first message. New
+//! peers are told to the caller only once the node is settled: whatever is written after a node says that it is connected,
+//! that node reads.
+
+use super::Node;
+use crate::ids::LinkId;
+use crate::message::{Control, DigestEnd};
+use crate::output::Output;
+use crate::time::Instant;
+
+/// Whether the node is settled, and what it does not tell before.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    new: bool,
+    first_link: Option<Instant>,
+    held: Vec<Output>,
+}
+
+impl Settling {
+    /// The node enters a network that has existed before.
+    pub(super) fn begin(&mut self) {
+        self.new = true;
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        !self.new
+    }
+
+    pub(super) fn link_up(&mut self, now: Instant) {
+        self.first_link.get_or_insert(now);
+    }
+
+    /// Passes an output on, or holds it until the node is settled.
+    pub(super) fn pass(&mut self, output: Output) -> Option<Output> {
+        if self.is_settled() {
+            return Some(output);
+        }
+        self.held.push(output);
+        None
+    }
+
+    /// The link is gone. Returns whether its peer was not told yet, and so need not be told.
+    pub(super) fn forget(&mut self, link: LinkId) -> bool {
+        let is_held = |held: &Output| matches!(held, Output::PeerUp { link: held, .. } if *held == link);
+        let at = self.held.iter().position(is_held);
+        at.map(|at| self.held.remove(at)).is_some()
+    }
+}
+
+impl Node {
+    /// From here on a writer that was never heard of is new to all, and read from its first message on.
+    pub(super) fn settle(&mut self) {
+        if self.settling.is_settled() {
+            return;
+        }
+        self.settling.new = false;
+        self.out.extend(std::mem::take(&mut self.settling.held));
+        let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
+        for link in links {
+            let end = Some(DigestEnd { settled: true });
+            self.send(link, Control::Digest { marks: Vec::new(), end });
+        }
+    }
+
+    /// Settles without a neighbour's word: some time after the first link, or where there is no other node to learn from.
+    pub(super) fn settle_in_time(&mut self, now: Instant) {
+        // Not in the middle of a long first digest, which may take some seconds.
+        let longest = if self.spread.is_being_told() { 10 } else { 1 };
+        let wait = longest * self.context.config.settle_after;
+        let waited = self.settling.first_link.is_some_and(|first| now - first > wait);
+        // A node whose seeds are all itself begins the network.
+        if waited || !self.membership.has_seeds() {
+            self.settle();
+        }
+    }
+}

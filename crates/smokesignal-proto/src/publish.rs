@@ -1,0 +1,101 @@
+//! Publishing: turns what the application writes into signed segments of the node's own stream.
+//!
+//! Messages wait in the packer (`writer.rs`) until the links take more. Then up to 16 segments are made and signed together,
+//! as often as the signature rate allows; what is written meanwhile shares the next signature. A leaving node, and one with
+//! much to send, does not wait.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::context::Cx;
+use crate::hash_tree::MAX_LEAVES;
+use crate::segment::Segment;
+use crate::signature_rate::SignatureRate;
+use crate::time::Instant;
+use crate::writer::Writer;
+
+/// What was written and is not yet part of the node's own stream.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    writer: Writer,
+    rate: SignatureRate,
+    /// Segments that are made, and their bytes: what waits behind them is made into segments, and signed, together.
+    ready: VecDeque<Arc<Segment>>,
+    ready_bytes: usize,
+    /// When the next signature may be made, if something waits for it.
+    sign_at: Option<Instant>,
+}
+
+impl Publisher {
+    /// Queues a message and returns its number in this incarnation.
+    pub(crate) fn push(&mut self, message: Bytes) -> u64 {
+        self.writer.push(message)
+    }
+
+    /// Returns the bytes waiting.
+    pub(crate) fn bytes(&self) -> usize {
+        self.writer.bytes() + self.ready_bytes
+    }
+
+    /// Returns the messages waiting, the half-sent one included.
+    pub(crate) fn messages(&self) -> usize {
+        let ready = self.ready.front().map_or(0, |segment| self.writer.packed() + 1 - segment.first_message);
+        self.writer.messages() + ready as usize
+    }
+
+    /// Returns when to call [`Publisher::next`] again, if something waits for a signature.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.sign_at
+    }
+
+    /// Nothing waits for a signature until the next call of [`Publisher::next`] says so.
+    pub(crate) fn stop_waiting(&mut self) {
+        self.sign_at = None;
+    }
+
+    /// Frees memory that a busy time has left.
+    pub(crate) fn trim(&mut self) {
+        self.writer.trim();
+        self.ready.shrink_to(2 * self.ready.len());
+    }
+
+    /// Returns the segment that comes after number `last` of the own stream; `None` where nothing waits, or has to wait for
+    /// its signature.
+    pub(crate) fn next(&mut self, cx: &Cx<'_>, last: u64) -> Option<Arc<Segment>> {
+        if self.ready.is_empty() {
+            self.sign_at = self.wait_until(cx);
+            if self.sign_at.is_some() {
+                return None;
+            }
+            self.make_segments(cx, last + 1);
+        }
+        let segment = self.ready.pop_front()?;
+        self.ready_bytes -= segment.body.len();
+        Some(segment)
+    }
+
+    /// Returns until when what was written has to wait for its signature, if it has to.
+    fn wait_until(&self, cx: &Cx<'_>) -> Option<Instant> {
+        let next = self.rate.next(cx.config);
+        let limited = cx.config.signed && !cx.me.is_leaving() && self.writer.bytes() < cx.config.sign_bytes;
+        (limited && cx.now < next).then_some(next)
+    }
+
+    /// Makes segments, from number `first` on, of what was written: as many as go under one signature.
+    fn make_segments(&mut self, cx: &Cx<'_>, first: u64) {
+        let (origin, incarnation) = (cx.me.id(), cx.me.incarnation());
+        let mut batch = Vec::new();
+        for seq in (first..).take(MAX_LEAVES) {
+            let Some((kind, first_message, body)) = self.writer.next() else { break };
+            batch.push(Segment { origin, incarnation, seq, first_message, kind, body, seal: None });
+        }
+        if cx.config.signed {
+            self.rate.signed(cx.now, cx.config);
+            Segment::sign_all(&mut batch, cx.me.keypair(), &cx.config.network);
+        }
+        self.ready_bytes += batch.iter().map(|segment| segment.body.len()).sum::<usize>();
+        self.ready.extend(batch.into_iter().map(Arc::new));
+    }
+}
