@@ -39,6 +39,7 @@
 #![doc = include_str!("../README.md")]
 
 mod broadcast;
+mod command;
 mod driver;
 mod error;
 mod event;
@@ -46,6 +47,7 @@ mod identity;
 mod local_ip;
 mod lock;
 mod node;
+mod opener;
 mod options;
 mod peer;
 mod peers;
@@ -55,8 +57,9 @@ pub mod transport;
 mod vectors;
 mod wire;
 
+pub use broadcast::mailbox::Incoming;
 pub use broadcast::query::{Answer, Answers, ResponderGuard};
-pub use broadcast::{Broadcast, BroadcastSender, Incoming};
+pub use broadcast::{Broadcast, BroadcastSender};
 pub use error::{
     AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
     StreamError, TrySendError,

@@ -8,13 +8,12 @@ use smokesignal_proto::MAX_ADDRESSES;
 
 use crate::error::BuildError;
 use crate::identity::Identity;
-use crate::node::Node;
 use crate::transport::{TcpTransport, Transport};
 use smokesignal_proto::ReadFrom;
 
 const MIB: usize = 1024 * 1024;
 
-/// Options of a node, from [`Node::builder`]. All have a default.
+/// Options of a node, from [`Node::builder`](crate::Node::builder). All have a default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -111,7 +110,7 @@ impl NodeBuilder {
 
     /// What others are told to dial, as `HOST:PORT`, in place of the address where the node listens: for a forwarded port, a
     /// router's address, a container. Port 0 stands for the port where the node listens. Repeatable, four at most, the best
-    /// one first; a host name is looked up at each [`start`](Node::start).
+    /// one first; a host name is looked up at each [`start`](crate::Node::start).
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise.push(address.into());
         self
@@ -207,11 +206,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Checks the options and makes the node, which does nothing yet.
-    ///
-    /// # Errors
-    /// One for each option that makes no sense; the text names the value and the cure.
-    pub fn build(self) -> Result<Node, BuildError> {
+    /// Returns an error for the first option that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.max_peers == 0 {
             return Err(BuildError::MaxPeersZero);
         }
@@ -239,7 +235,7 @@ impl NodeBuilder {
         if let Some(Secret(secret)) = self.secret.as_ref().filter(|Secret(secret)| secret.len() < 16) {
             return Err(BuildError::SecretTooShort(secret.len()));
         }
-        Ok(Node::new(self))
+        Ok(())
     }
 }
 
@@ -264,6 +260,7 @@ pub(crate) fn is_host_and_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
     #[test]
     fn senseless_options_are_refused_with_value_and_cure() {

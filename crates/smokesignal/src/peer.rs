@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
-use crate::driver::Command;
+use crate::command::Command;
 use crate::error::SendError;
 use crate::stream::Stream;
 use crate::stream::handle::NodeStream;

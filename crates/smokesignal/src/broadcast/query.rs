@@ -1,51 +1,51 @@
-//! Questions to everyone, and their answers: a question is a broadcast message with a mark, an answer comes over a stream
-//! of its own from whoever has one.
+//! Questions to every node, and their answers.
+//!
+//! A question is a broadcast message with a random number, see [`envelope`](super::envelope). A node
+//! that has a responder runs it for each question and sends the answer over a stream of its own, whose
+//! first eight bytes are that number. The asking node accepts these streams under a name that no
+//! application can use, reads a few of them at a time, and passes each answer to the [`Answers`] that
+//! wait for its number. Everything has a limit: questions that wait, questions being answered,
+//! answers being read, and the time for each step; what exceeds it is refused with a reason.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use smokesignal_proto::NodeId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument as _;
 
-use crate::broadcast::Mailbox;
-use crate::error::{AcceptError, SendError};
-use crate::node::Node;
-use crate::node::WeakNode;
-use crate::stream::accept::Acceptor;
-use crate::stream::accept::Acceptors;
+use crate::broadcast::BroadcastSender;
+use crate::broadcast::envelope::Question;
+use crate::broadcast::mailbox::Mailbox;
+use crate::error::{AcceptError, OpenError, SendError};
+use crate::lock::Lock;
+use crate::opener::Opener;
+use crate::stream::accept::{Acceptor, Acceptors};
 use crate::stream::handle::NodeStream;
-use smokesignal_proto::NodeId;
 
-/// Answers to one question at most; more are refused.
+/// Maximum number of answers to one question; further ones are refused.
 const MAX_ANSWERS: usize = 1024;
-/// Bytes of one answer at most: 1 MiB.
+/// Maximum length of one answer: 1 MiB.
 const MAX_ANSWER: usize = 1024 * 1024;
-/// Questions that are being answered at once.
+/// Maximum number of questions that the responder works on at the same time, and of answers that
+/// were read and wait to be taken.
 const AT_ONCE: usize = 64;
-/// Answers that are being read at once: with their windows they fit into half of what one connection may hold.
+/// Maximum number of answers that are being read at the same time: their windows fit into half of
+/// what one connection may hold.
 const READ_AT_ONCE: usize = 8;
-/// Questions that wait to be answered; more are not answered.
-pub(crate) const WAITING: usize = 256;
-/// An answer has to come, or to be taken, within this time once it has begun.
+/// Maximum number of questions that wait for the responder; further ones are not answered.
+const WAITING: usize = 256;
+/// Time for each step of an answer: to arrive once it has begun, and to be taken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The name of the streams that answers come over: one that no application can have.
+/// The longest patience of a question: one year, above which the clock could overflow.
+const MAX_PATIENCE: Duration = Duration::from_secs(365 * 86_400);
+/// The name of the streams that carry answers: the empty one, which no application can use.
 const NAME: &str = "";
-
-/// What begins a broadcast message that is not the application's, after which comes what it is. A message of the
-/// application that happens to begin like this is sent behind it, as [`LITERAL`].
-const MARK: &[u8] = b"\0smokesignal\0";
-const LITERAL: u8 = 0;
-const QUESTION: u8 = 1;
-const CHANNEL: u8 = 2;
-/// Bytes of a channel's name at most.
-pub(crate) const MAX_CHANNEL: usize = 32;
-/// Bytes that marks add to a message at most: the mark, what it is, and a channel's name with its length (a question's number
-/// is shorter).
-pub(crate) const MARKED: usize = MARK.len() + 1 + 1 + MAX_CHANNEL;
 
 /// An answer to a question.
 ///
@@ -63,14 +63,13 @@ pub(crate) const MARKED: usize = MARK.len() + 1 + 1 + MAX_CHANNEL;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Who gives it.
+    /// The node that gives it.
     pub from: NodeId,
     /// What it says.
     pub data: Bytes,
 }
 
-/// The answers to a question, from [`Node::ask`]. When it is dropped, further ones are refused.
-///
+/// The answers to a question, from [`Node::ask`](crate::Node::ask). Dropping it refuses further ones.///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -91,7 +90,6 @@ pub struct Answer {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Answers {
     number: u64,
     until: Instant,
@@ -101,8 +99,8 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The next answer, as they arrive; `None` once the time is over, or 1 024 have come. Nothing is lost if the future is
-    /// dropped.
+    /// Returns the next answer, in the order of arrival, and `None` once the time is over or 1 024
+    /// have come. Cancel safe: nothing is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Answer> {
         if self.left == 0 {
             return None;
@@ -115,12 +113,17 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        self.questions.lock().open.remove(&self.number);
+        self.questions.0.lock().open.remove(&self.number);
     }
 }
 
-/// As long as it lives, the node answers questions. From [`Node::answer`].
-///
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// Keeps the responder of [`Node::answer`](crate::Node::answer) running until it is dropped.///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -132,7 +135,6 @@ impl Drop for Answers {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct ResponderGuard {
     mailbox: Weak<Mailbox>,
 }
@@ -140,66 +142,59 @@ pub struct ResponderGuard {
 impl Drop for ResponderGuard {
     fn drop(&mut self) {
         if let Some(mailbox) = self.mailbox.upgrade() {
-            mailbox.set_questions(None);
+            mailbox.stop_answering();
         }
     }
 }
 
-/// A question that somebody asks.
-#[derive(Debug)]
-pub(crate) struct Question {
-    from: NodeId,
-    number: u64,
-    data: Bytes,
+impl fmt::Debug for ResponderGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponderGuard").finish_non_exhaustive()
+    }
 }
 
-/// What this node has asked and waits for.
+/// The questions that this node has asked and that are still open.
 #[derive(Debug, Default)]
-pub(crate) struct Questions(Mutex<State>);
+pub(crate) struct Questions(Lock<State>);
 
 #[derive(Debug, Default)]
 struct State {
     open: BTreeMap<u64, mpsc::Sender<Answer>>,
+    /// Whether the task that accepts answers runs.
     accepting: bool,
 }
 
 impl Questions {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks everyone.
+    /// Asks every node. `number` names the question in its answers.
     pub(crate) async fn ask(
         self: &Arc<Self>,
-        node: &Node,
+        sender: BroadcastSender,
         acceptors: &Arc<Acceptors>,
         number: u64,
         question: Bytes,
         patience: Duration,
     ) -> Result<Answers, SendError> {
-        if !std::mem::replace(&mut self.lock().accepting, true)
-            && let Ok(acceptor) = acceptors.accept(NAME.to_owned())
-        {
-            tokio::spawn(take_answers(acceptor, Arc::downgrade(self)));
-        }
-        let (sender, answers) = mpsc::channel(1);
-        self.lock().open.insert(number, sender);
-        // A time that nobody lives to see is a year.
-        let (now, year) = (Instant::now(), Duration::from_secs(365 * 86_400));
-        let (until, questions) = (now.checked_add(patience).unwrap_or(now + year), Arc::clone(self));
-        let asked = Answers { number, until, left: MAX_ANSWERS, answers, questions };
-        let mut message = BytesMut::with_capacity(8 + question.len());
-        message.put_u64(number);
-        message.put_slice(&question);
-        let sender = node.broadcast().sender();
-        match timeout_at(until, sender.send_marked(question.len(), marked(QUESTION, &message))).await {
+        self.accept_answers(acceptors);
+        let (answer_sender, answers) = mpsc::channel(1);
+        self.0.lock().open.insert(number, answer_sender);
+        let until = Instant::now() + patience.min(MAX_PATIENCE);
+        let asked = Answers { number, until, left: MAX_ANSWERS, answers, questions: Arc::clone(self) };
+        match timeout_at(until, sender.send_question(number, &question)).await {
             Ok(sent) => sent.map(|()| asked),
-            Err(_) => Ok(asked), // The time is over before anybody was there: no answers.
+            Err(_) => Ok(asked), // The time is over before there was a peer: no answers.
+        }
+    }
+
+    /// Starts to accept answers with the first question.
+    fn accept_answers(self: &Arc<Self>, acceptors: &Arc<Acceptors>) {
+        let first = !std::mem::replace(&mut self.0.lock().accepting, true);
+        if first && let Ok(acceptor) = acceptors.accept(NAME.to_owned()) {
+            tokio::spawn(take_answers(acceptor, Arc::downgrade(self)));
         }
     }
 }
 
-/// For as long as the node is there.
+/// Takes the streams that carry answers, for as long as the node exists.
 async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
     let (room, waiting) = (Arc::new(Semaphore::new(READ_AT_ONCE)), Arc::new(Semaphore::new(AT_ONCE)));
     while let Some(stream) = acceptor.recv().await {
@@ -210,9 +205,9 @@ async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
         let waiting = Arc::clone(&waiting);
         tokio::spawn(async move {
             let read = timeout(ANSWER_TIMEOUT, read_answer(&stream, &questions)).await;
-            // Whoever does not take its answers holds up nobody else's.
+            // A question whose answers are not taken must not keep those of others from being read.
             drop(permit);
-            let why = match read {
+            let reason = match read {
                 Ok(Ok((asker, answer))) => match waiting.try_acquire() {
                     Ok(_waits) => match timeout(ANSWER_TIMEOUT, asker.send(answer)).await {
                         Ok(Ok(())) => return,
@@ -220,32 +215,34 @@ async fn take_answers(mut acceptor: Acceptor, questions: Weak<Questions>) {
                     },
                     Err(_) => "too many answers wait to be taken",
                 },
-                Ok(Err(why)) => why,
-                Err(_) => "the answer came too slowly",
+                Ok(Err(reason)) => reason,
+                Err(_) => "the answer arrived too slowly",
             };
-            stream.abort(why);
+            stream.abort(reason);
         });
     }
 }
 
-/// The answer, and who waits for it; or why it is refused.
+/// Reads an answer and finds out who waits for it; an error is the reason to refuse it.
 async fn read_answer(
     stream: &NodeStream,
     questions: &Weak<Questions>,
 ) -> Result<(mpsc::Sender<Answer>, Answer), &'static str> {
-    let Ok(Some(mut data)) = stream.recv_up_to(MAX_ANSWER + 9).await else { return Err("no answer came") };
+    let Ok(Some(mut data)) = stream.recv_up_to(MAX_ANSWER + 9).await else {
+        return Err("no answer arrived");
+    };
     if data.len() < 8 || data.len() > MAX_ANSWER + 8 {
-        return Err("an answer has 1 MiB at most");
+        return Err("an answer has at most 1 MiB");
     }
     let number = data.get_u64();
-    let asker = questions.upgrade().and_then(|questions| questions.lock().open.get(&number).cloned());
-    let asker = asker.ok_or("nobody asks that any more")?;
+    let asker = questions.upgrade().and_then(|questions| questions.0.lock().open.get(&number).cloned());
+    let asker = asker.ok_or("the question is not open any more")?;
     Ok((asker, Answer { from: stream.peer(), data }))
 }
 
-/// Lets `handler` answer what others ask.
+/// Runs `handler` for each question that other nodes ask, until the guard is dropped.
 pub(crate) fn answer<F, A>(
-    node: WeakNode,
+    opener: Opener,
     mailbox: &Arc<Mailbox>,
     handler: F,
 ) -> Result<ResponderGuard, AcceptError>
@@ -254,132 +251,47 @@ where
     A: Future<Output = Option<Bytes>> + Send + 'static,
 {
     let (sender, mut questions) = mpsc::channel::<Question>(WAITING);
-    if !mailbox.set_questions(Some(sender)) {
+    if !mailbox.answer_questions(sender) {
         return Err(AcceptError::ResponderExists);
     }
-    let answering = async move {
+    let responder = async move {
         let (room, handler) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(handler));
         while let Some(Question { from, number, data }) = questions.recv().await {
-            let (Ok(permit), node) = (Arc::clone(&room).acquire_owned().await, node.clone()) else { return };
-            let handler = Arc::clone(&handler);
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let (handler, opener) = (Arc::clone(&handler), opener.clone());
+            // A task for each question: a handler that panics does not end the others.
             let answering = async move {
-                // Within its own task: where it panics, others are answered still.
-                let answering = handler(from, data);
-                if let Some(answer) = answering.await
-                    && let Err(error) = give(&node, from, number, &answer).await
+                if let Some(answer) = handler(from, data).await
+                    && let Err(error) = send_answer(&opener, from, number, &answer).await
                 {
-                    tracing::warn!(?from, error, "an answer could not be given");
+                    tracing::warn!(?from, error, "an answer could not be sent");
                 }
                 drop(permit);
             };
             tokio::spawn(answering.in_current_span());
         }
     };
-    tokio::spawn(answering.in_current_span());
+    tokio::spawn(responder.in_current_span());
     Ok(ResponderGuard { mailbox: Arc::downgrade(mailbox) })
 }
 
-async fn give(node: &WeakNode, to: NodeId, number: u64, answer: &Bytes) -> Result<(), String> {
+async fn send_answer(opener: &Opener, to: NodeId, number: u64, answer: &Bytes) -> Result<(), String> {
     if answer.len() > MAX_ANSWER {
-        return Err(format!("it has {} bytes, {MAX_ANSWER} is the limit", answer.len()));
+        return Err(format!("it has {} bytes, the limit is {MAX_ANSWER}", answer.len()));
     }
-    let Some(node) = node.upgrade() else { return Ok(()) };
-    let stream = node.open_any(to, NAME).await.map_err(|error| error.to_string())?;
-    drop(node);
+    let stream = match opener.open(to, NAME).await {
+        Ok(stream) => stream,
+        Err(OpenError::NotRunning) => return Ok(()), // The node was stopped meanwhile.
+        Err(error) => return Err(error.to_string()),
+    };
     let mut data = BytesMut::with_capacity(8 + answer.len());
     data.put_u64(number);
     data.put_slice(answer);
     stream.send(data).await.map_err(|error| error.to_string())?;
     stream.finish();
-    // Its end, or why it was refused.
+    // Waits for the end of the stream, or for the reason why the answer was refused.
     match timeout(ANSWER_TIMEOUT, stream.recv()).await {
         Ok(Err(error)) => Err(error.to_string()),
         _ => Ok(()),
-    }
-}
-
-/// What an application writes, so that it is not taken for something else.
-pub(crate) fn literal(data: Bytes) -> Bytes {
-    if is_marked(&data) { marked(LITERAL, &data) } else { data }
-}
-
-/// What is written to a channel. Its name has [`MAX_CHANNEL`] bytes at most.
-pub(crate) fn on_channel(channel: &str, data: &[u8]) -> Bytes {
-    [MARK, &[CHANNEL, channel.len() as u8], channel.as_bytes(), data].concat().into()
-}
-
-fn marked(kind: u8, data: &[u8]) -> Bytes {
-    [MARK, &[kind], data].concat().into()
-}
-
-/// What a message that was read is.
-pub(crate) enum Read {
-    /// For the application.
-    Message(Bytes),
-    Question(Question),
-    /// For the readers of this channel.
-    OnChannel(Bytes, Bytes),
-    /// Of a later version.
-    Unknown,
-}
-
-/// A message that is not simply the application's.
-pub(crate) fn is_marked(data: &[u8]) -> bool {
-    data.starts_with(MARK)
-}
-
-pub(crate) fn read(from: NodeId, mut data: Bytes) -> Read {
-    if !is_marked(&data) {
-        return Read::Message(data);
-    }
-    data.advance(MARK.len());
-    let kind = if data.is_empty() { u8::MAX } else { data.get_u8() };
-    match kind {
-        LITERAL => Read::Message(data),
-        QUESTION if data.len() >= 8 => Read::Question(Question { from, number: data.get_u64(), data }),
-        CHANNEL if !data.is_empty() => {
-            let length = data.get_u8() as usize;
-            if length > data.len() {
-                return Read::Unknown;
-            }
-            let channel = data.split_to(length);
-            Read::OnChannel(channel, data)
-        }
-        _ => Read::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_an_application_writes_is_read_as_it_was() {
-        let from = NodeId::from_bytes([1; 32]);
-        for data in
-            [&b""[..], b"hello", MARK, b"\0smokesignal\0\0x", b"\0smokesignal\0\x0112345678", b"\0smoke"]
-        {
-            let Read::Message(read) = read(from, literal(Bytes::copy_from_slice(data))) else {
-                panic!("{data:?}")
-            };
-            assert_eq!(read, data);
-        }
-        assert!(matches!(read(from, MARK.into()), Read::Unknown));
-        assert!(matches!(read(from, marked(QUESTION, b"1234567")), Read::Unknown));
-        assert!(matches!(read(from, marked(QUESTION, b"12345678")), Read::Question(_)));
-    }
-
-    #[test]
-    fn what_is_written_to_a_channel_is_read_there_and_a_broken_one_nowhere() {
-        let from = NodeId::from_bytes([1; 32]);
-        for data in [&b""[..], b"hello", MARK] {
-            let Read::OnChannel(channel, read) = read(from, on_channel("one", data)) else {
-                panic!("{data:?}")
-            };
-            assert_eq!((&channel[..], &read[..]), (&b"one"[..], data));
-        }
-        for broken in [&b""[..], b"\x01", b"\x05four"] {
-            assert!(matches!(read(from, marked(CHANNEL, broken)), Read::Unknown), "{broken:?}");
-        }
     }
 }

@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument as _;
 
-use crate::broadcast::{Batch, Mailbox};
+use crate::broadcast::mailbox::{Batch, Mailbox};
+use crate::command::Command;
 use crate::driver::dial::{connect, explain};
 use crate::error::{ConnectError, OpenError};
 use crate::event::Event;
@@ -43,20 +44,11 @@ const REPORTS: usize = 64;
 const ROUNDS: usize = 8;
 /// What was written may be handed over for this long when the node stops; without a peer there is nothing to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the application wants of the running node. All else goes through the [`Mailbox`] and the streams.
-#[derive(Debug)]
-pub(crate) enum Command {
-    AddPeer { address: String, answer: oneshot::Sender<Result<Peer, ConnectError>> },
-    ClosePeer(NodeId),
-    Open { id: NodeId, name: String, answer: oneshot::Sender<Result<NodeStream, OpenError>> },
-    Stop(oneshot::Sender<()>),
-}
-
 /// What the driver shares with the application's handles.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) bus: Arc<EventBus>,
+    pub(crate) events: Arc<EventBus>,
     pub(crate) peers: Peers,
     pub(crate) streams: SharedStreams,
     /// Nodes in the network, by the last count.
@@ -128,7 +120,7 @@ struct Open {
 
 struct Request {
     address: String,
-    answer: oneshot::Sender<Result<Peer, ConnectError>>,
+    answer: oneshot::Sender<Result<NodeId, ConnectError>>,
 }
 
 /// How a connection was asked for.
@@ -392,7 +384,7 @@ impl Driver {
         let Attempt::Dialled(Target::Name(seed)) = attempt else { return };
         if self.seeds.contains(seed) && self.troubles.get(seed) != Some(error) {
             self.troubles.insert(seed.clone(), error.clone());
-            self.shared.bus.emit(&Event::SeedUnreachable { seed: seed.clone(), error: error.clone() });
+            self.shared.events.emit(&Event::SeedUnreachable { seed: seed.clone(), error: error.clone() });
         }
     }
 
@@ -425,7 +417,7 @@ impl Driver {
             fits
         });
         let overdue = || Instant::now() >= self.stop_by || self.shared.peers.is_empty();
-        if !self.stopping.is_empty() && (self.shared.mailbox.has_written() == 0 || overdue()) {
+        if !self.stopping.is_empty() && (self.shared.mailbox.waiting() == 0 || overdue()) {
             self.core.leave(self.now());
         }
     }
@@ -445,7 +437,7 @@ impl Driver {
         while let Some(output) = self.core.poll_output(now) {
             match output {
                 Output::Deliver { from, seq, messages } => {
-                    self.shared.mailbox.arrived(from, seq, messages, &mut delivered);
+                    self.shared.mailbox.sort(from, seq, messages, &mut delivered);
                 }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages could not be had");
@@ -508,11 +500,11 @@ impl Driver {
                 tracing::warn!(?seed, size, size_before, ?other_size, "netsplit");
                 let (size, size_before) = (size as usize, size_before as usize);
                 let other_size = other_size.map(|size| size as usize);
-                self.shared.bus.emit(&Event::Netsplit { seed, size, size_before, other_size });
+                self.shared.events.emit(&Event::Netsplit { seed, size, size_before, other_size });
             }
             Output::NetsplitResolved { duration, size } => {
                 tracing::info!(?duration, size, "netsplit resolved");
-                self.shared.bus.emit(&Event::NetsplitResolved { duration, size: size as usize });
+                self.shared.events.emit(&Event::NetsplitResolved { duration, size: size as usize });
             }
             Output::Requested { request, outcome } => self.answer(request, outcome),
             Output::Left { unsent } => {
@@ -535,9 +527,9 @@ impl Driver {
         entry.peer = Some((peer.clone(), closed));
         tracing::info!(peer = ?id, %address, "peer added");
         if self.shared.peers.add(peer.clone()) {
-            self.shared.bus.emit(&Event::Connect);
+            self.shared.events.emit(&Event::Connect);
         }
-        self.shared.bus.emit(&Event::PeerAdded(peer));
+        self.shared.events.emit(&Event::PeerAdded(peer));
     }
 
     fn peer_down(&mut self, link: LinkId, reason: CloseReason) {
@@ -547,9 +539,9 @@ impl Driver {
         tracing::info!(peer = ?peer.id(), %reason, "peer removed");
         closed.send_replace(true);
         let last = self.shared.peers.remove(&peer.id());
-        self.shared.bus.emit(&Event::PeerRemoved(peer));
+        self.shared.events.emit(&Event::PeerRemoved(peer));
         if last {
-            self.shared.bus.emit(&Event::Disconnect);
+            self.shared.events.emit(&Event::Disconnect);
         }
     }
 
@@ -567,7 +559,8 @@ impl Driver {
     fn answer(&mut self, request: RequestId, outcome: Result<NodeId, RequestFailure>) {
         let Some(Request { address, answer }) = self.requests.remove(&request) else { return };
         let outcome = match outcome {
-            Ok(id) => self.shared.peers.get(&id).ok_or(ConnectError::Closed(address)),
+            Ok(id) if self.shared.peers.contains(&id) => Ok(id),
+            Ok(_) => Err(ConnectError::Closed(address)),
             Err(RequestFailure::Dial(dial)) => {
                 Err(self.failures.get(&dial).cloned().unwrap_or(ConnectError::TimedOut(address)))
             }

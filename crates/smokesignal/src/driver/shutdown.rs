@@ -61,6 +61,6 @@ impl Driver {
         self.link_tasks.abort_all();
         self.forget_all();
         self.shared.mailbox.close();
-        self.shared.bus.close();
+        self.shared.events.close();
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::{Instrument as _, debug, warn};
 
 use super::{BoxFuture, Connection, Credentials, DialError, Endpoint, Transport};
+use crate::lock::Lock;
 use smokesignal_proto::NodeId;
 
 /// TCP with TLS 1.3, where both sides prove their id.
@@ -99,7 +100,7 @@ impl TcpEndpoint {
     fn new(address: SocketAddr, me: Credentials, limits: Limits) -> io::Result<Self> {
         let listener = listen(address)?;
         let local = listener.local_addr()?;
-        let listener = Listener(Arc::new(Mutex::new(Some(listener))));
+        let listener = Listener(Arc::new(Lock::new(Some(listener))));
         let (queue, accepted) = mpsc::channel(ACCEPTED_MAX);
         let greeter =
             Greeter { me: me.clone(), limits, queue, handshakes: JoinSet::new(), pending: VecDeque::new() };
@@ -177,23 +178,19 @@ fn tune(stream: &TcpStream, remote: SocketAddr) {
 
 /// The listening socket, which can be closed at once although another task is waiting on it.
 #[derive(Clone)]
-struct Listener(Arc<Mutex<Option<TcpListener>>>);
+struct Listener(Arc<Lock<Option<TcpListener>>>);
 
 impl Listener {
-    fn lock(&self) -> MutexGuard<'_, Option<TcpListener>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Ready with `None` once closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<(TcpStream, SocketAddr)>>> {
-        match &*self.lock() {
+        match &*self.0.lock() {
             Some(listener) => Poll::Ready(Some(ready!(listener.poll_accept(cx)))),
             None => Poll::Ready(None),
         }
     }
 
     fn close(&self) {
-        self.lock().take();
+        self.0.lock().take();
     }
 }
 

@@ -45,7 +45,7 @@ impl MemoryEndpoint {
         mut address: SocketAddr,
         me: Credentials,
     ) -> io::Result<Self> {
-        let mut world = network.lock();
+        let mut world = network.world.lock();
         if address.port() == 0 {
             world.choose_port(&mut address)?;
         }
@@ -80,7 +80,7 @@ impl Endpoint for MemoryEndpoint {
     fn close(&self) {
         // Only once: afterwards the address may be somebody else's.
         if !self.closed.swap(true, Ordering::Relaxed) {
-            let listener = self.network.lock().listeners.remove(&self.address);
+            let listener = self.network.world.lock().listeners.remove(&self.address);
             drop(listener); // Without the lock: its queue may hold connections, and their ends take it.
         }
     }
@@ -107,7 +107,7 @@ impl MemoryNetwork {
         expect: Option<NodeId>,
     ) -> Result<Connection, DialError> {
         self.travel(from, to).await;
-        let listener = self.lock().listeners.get(&to).cloned();
+        let listener = self.world.lock().listeners.get(&to).cloned();
         let answer = match &listener {
             Some(listener) => self.knock(from, &me, to, listener, expect).await,
             None => Err(DialError::Refused),
@@ -131,7 +131,7 @@ impl MemoryNetwork {
             _ if !me.same_secret(&listener.me) => return Err(DialError::WrongSecret),
             _ => {}
         }
-        let (wire, port) = self.lock().add_wire([from, to]);
+        let (wire, port) = self.world.lock().add_wire([from, to]);
         let end = |end| WireEnd::new(self.clone(), wire, end);
         let outbound = connection(found, to, end(0));
         let inbound = connection(me.id(), SocketAddr::new(from.ip(), port), end(1));
@@ -145,13 +145,13 @@ impl MemoryNetwork {
     async fn travel(&self, from: SocketAddr, to: SocketAddr) {
         loop {
             let delay = {
-                let mut world = self.lock();
+                let mut world = self.world.lock();
                 if world.faults.block(from, to) { RETRANSMIT_AFTER } else { world.delays.draw() }
             };
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            if !self.lock().faults.block(from, to) {
+            if !self.world.lock().faults.block(from, to) {
                 return;
             }
         }

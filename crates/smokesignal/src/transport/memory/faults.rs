@@ -40,12 +40,12 @@ impl MemoryNetwork {
 
     /// Breaks all connections of this node, at once and at both ends, even across a cut. What was on the way is lost.
     pub fn reset(&self, node: SocketAddr) {
-        let mut world = self.lock();
+        let mut world = self.world.lock();
         world.wires.values_mut().filter(|wire| wire.nodes.contains(&node)).for_each(super::Wire::reset);
     }
 
     fn change(&self, change: impl FnOnce(&mut Faults)) {
-        let mut world = self.lock();
+        let mut world = self.world.lock();
         let World { wires, faults, delays, .. } = &mut *world;
         change(faults);
         let now = Instant::now();

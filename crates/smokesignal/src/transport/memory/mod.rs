@@ -10,13 +10,14 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::endpoint::{Listener, MemoryEndpoint};
 use self::faults::Faults;
 use self::wire::{Delays, Wire};
 use super::{BoxFuture, Credentials, Endpoint, Transport};
+use crate::lock::Lock;
 
 /// A simulated network, in this process only. Clones are the same network.
 ///
@@ -81,7 +82,7 @@ use super::{BoxFuture, Credentials, Endpoint, Transport};
 /// loss, no congestion, and no time that a processor takes.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
-    world: Arc<Mutex<World>>,
+    world: Arc<Lock<World>>,
 }
 
 impl MemoryNetwork {
@@ -94,7 +95,7 @@ impl MemoryNetwork {
     ///
     /// Holds for what is written from now on, in all clones.
     pub fn latency(self, one_way: RangeInclusive<Duration>) -> Self {
-        self.lock().delays.latency = one_way;
+        self.world.lock().delays.latency = one_way;
         self
     }
 
@@ -102,29 +103,25 @@ impl MemoryNetwork {
     ///
     /// Holds for what is written from now on, in all clones.
     pub fn bandwidth(self, bytes_per_second: u64) -> Self {
-        self.lock().delays.bandwidth = Some(bytes_per_second);
+        self.world.lock().delays.bandwidth = Some(bytes_per_second);
         self
     }
 
     /// What the network's chance (the latencies) begins with. Default 0: it is the same in each run anyway.
     pub fn rng_seed(self, seed: u64) -> Self {
-        self.lock().delays.rng = seed;
+        self.world.lock().delays.rng = seed;
         self
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn with_wire<T>(&self, wire: u64, act: impl FnOnce(&mut Wire, &mut Delays) -> T) -> T {
-        let mut world = self.lock();
+        let mut world = self.world.lock();
         let World { wires, delays, .. } = &mut *world;
         let wire = wires.get_mut(&wire).expect("a wire is there as long as one of its ends");
         act(wire, delays)
     }
 
     fn forget_wire(&self, wire: u64) {
-        self.lock().wires.remove(&wire);
+        self.world.lock().wires.remove(&wire);
     }
 }
 
@@ -136,7 +133,7 @@ impl Transport for MemoryNetwork {
 
 impl fmt::Debug for MemoryNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryNetwork({} listening)", self.lock().listeners.len())
+        write!(f, "MemoryNetwork({} listening)", self.world.lock().listeners.len())
     }
 }
 

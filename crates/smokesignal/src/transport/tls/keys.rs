@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
+use crate::lock::Lock;
 use ring::aead::{self, AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce};
 use ring::hkdf::{self, HKDF_SHA256, HKDF_SHA384, KeyType, Okm, Prk};
 use rustls::{CipherSuite, Error, KeyLog, Tls13CipherSuite};
@@ -160,12 +160,12 @@ impl KeyType for Bytes {
 /// keys, from which the next ones cannot be made.
 #[derive(Default)]
 pub(super) struct Secrets {
-    client: Mutex<Vec<u8>>,
-    server: Mutex<Vec<u8>>,
+    client: Lock<Vec<u8>>,
+    server: Lock<Vec<u8>>,
 }
 
 impl Secrets {
-    fn of(&self, label: &str) -> Option<&Mutex<Vec<u8>>> {
+    fn of(&self, label: &str) -> Option<&Lock<Vec<u8>>> {
         match label {
             "CLIENT_TRAFFIC_SECRET_0" => Some(&self.client),
             "SERVER_TRAFFIC_SECRET_0" => Some(&self.server),
@@ -175,15 +175,14 @@ impl Secrets {
 
     /// Of the client, and of the server; empty before the handshake is over.
     pub(super) fn take(&self) -> [Vec<u8>; 2] {
-        [&self.client, &self.server]
-            .map(|secret| std::mem::take(&mut *secret.lock().unwrap_or_else(PoisonError::into_inner)))
+        [&self.client, &self.server].map(|secret| std::mem::take(&mut *secret.lock()))
     }
 }
 
 impl KeyLog for Secrets {
     fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
         if let Some(kept) = self.of(label) {
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = secret.to_vec();
+            *kept.lock() = secret.to_vec();
         }
     }
 

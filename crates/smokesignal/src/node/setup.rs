@@ -1,0 +1,145 @@
+//! Makes the protocol's core and the driver of a node that starts.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ring::{hmac, rand::SecureRandom as _};
+use smokesignal_proto::{self as proto, Config, Keypair, MAX_ADDRESSES};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Node;
+use crate::broadcast::envelope::MAX_ENVELOPE;
+use crate::command::Command;
+use crate::driver::{Driver, Limits};
+use crate::error::StartError;
+use crate::options::Secret;
+use crate::transport::Endpoint;
+
+impl Node {
+    pub(super) fn make_driver(
+        &self,
+        endpoint: Arc<dyn Endpoint>,
+        advertised: Vec<SocketAddr>,
+        commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
+    ) -> Result<Driver, StartError> {
+        let options = &self.0.options;
+        let epoch = Instant::now();
+        let keypair = Keypair::from_seed(self.0.identity.seed());
+        let local = endpoint.local_addr();
+        let seed = self.rng_seed().map_err(|source| StartError::Listen { address: local, source })?;
+        let config = self.config();
+        let limits = Limits {
+            max_message: options.max_message,
+            find_timeout: config.find_timeout,
+            relay_idle: 2 * options.ping_timeout,
+        };
+        let mut core = proto::Node::new(keypair, config, seed, proto::Instant::ZERO);
+        core.set_addresses(reachable_at(local));
+        if !advertised.is_empty() {
+            core.advertise(advertised);
+        }
+        for seed in &options.seeds {
+            core.join(seed.clone(), proto::Instant::ZERO);
+        }
+        let (shared, seeds) = (self.0.shared.clone(), options.seeds.clone());
+        let place = (endpoint, self.0.credentials.clone());
+        Ok(Driver::new(core, epoch, shared, place, seeds, limits, commands))
+    }
+
+    /// Returns the seed of the core's random choices.
+    fn rng_seed(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        if let Some(seed) = self.0.options.rng_seed {
+            // Mixed with the id, or nodes with the same seed would all choose the same.
+            bytes.copy_from_slice(&self.id().as_bytes()[..8]);
+            return Ok(seed ^ u64::from_le_bytes(bytes));
+        }
+        let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+        filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn config(&self) -> Config {
+        let options = &self.0.options;
+        let mut config = Config {
+            incarnation: next_incarnation(),
+            min_peers: options.min_peers,
+            max_peers: options.max_peers,
+            max_message: options.max_message + MAX_ENVELOPE,
+            signed: !options.unsigned_messages,
+            read_from: options.read_from,
+            reorder: options.prefer_near_peers,
+            dial_for_streams: !options.relay_only,
+            ..Config::default().with_ping_timeout(options.ping_timeout)
+        };
+        config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
+        config.ring_total = config.ring_total.max(config.ring_bytes);
+        config.partial_total = config.partial_total.max(4 * options.max_message);
+        let secret = options.secret.as_ref().map(|Secret(secret)| &secret[..]);
+        config.network = network_id(secret, options.unsigned_messages);
+        config
+    }
+}
+
+/// Returns the network's id, which every signature contains. Networks with and without signed
+/// messages do not mix, so their ids differ.
+fn network_id(secret: Option<&[u8]>, unsigned_messages: bool) -> [u8; 32] {
+    let mut id = [0; 32];
+    if let Some(secret) = secret {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        id.copy_from_slice(hmac::sign(&key, b"smokesignal network id").as_ref());
+    }
+    if unsigned_messages {
+        id.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    id
+}
+
+/// Returns the milliseconds since 1970, or a later number if another start in this process has used
+/// that one: an identity may be started again within the same millisecond, in virtual time above all.
+fn next_incarnation() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let next = |last: u64| unix.max(last + 1);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    next(last.unwrap_or_else(|last| last))
+}
+
+/// Returns what others may dial: the address itself, or for 0.0.0.0 and `::` those of this machine,
+/// with loopback ones last.
+fn reachable_at(local: SocketAddr) -> Vec<SocketAddr> {
+    if !local.ip().is_unspecified() {
+        return vec![local];
+    }
+    let fits = |ip: &IpAddr| local.is_ipv6() || ip.is_ipv4();
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot list this machine's addresses; others will know the loopback one only");
+        Vec::new()
+    });
+    let mut addresses: Vec<_> = interfaces.iter().map(if_addrs::Interface::ip).filter(fits).collect();
+    addresses.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
+    if addresses.is_empty() {
+        addresses.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    addresses.into_iter().take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, local.port())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{hex, vectors};
+
+    #[test]
+    fn network_ids_are_those_of_the_test_vectors() {
+        let secret = Some(&b"the secret of our network"[..]);
+        let vectors = vectors();
+        assert_eq!(vectors["network id: open"], hex(&network_id(None, false)));
+        assert_eq!(vectors["network id: secret"], hex(&network_id(secret, false)));
+        assert_eq!(vectors["network id: open, unsigned"], hex(&network_id(None, true)));
+        assert_eq!(vectors["network id: secret, unsigned"], hex(&network_id(secret, true)));
+    }
+}
