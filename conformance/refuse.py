@@ -469,6 +469,7 @@ def a_name_that_nobody_accepts(stranger):
     stranger.open(name=b"nobody")
     stranger.stream(DATA, 1, b"abc")
     stranger.stream(FIN, 1)
+    stranger.until("a RESET", lambda: stranger.of_streams(RESET))
     assert stranger.answered()
     assert stranger.of_streams(RESET) == [b"\0\0\0\1" + bytes([REFUSED])]
 
