@@ -1,5 +1,6 @@
-//! Lines from stdin go to everyone, lines of the others to stdout.
-//! `cargo run -p smokesignal-p2p --example chat`, and in other terminals the same with `-- HOST:PORT` of the first.
+//! A chat: lines from stdin go to everyone, and the lines of the others go to stdout.
+//! `cargo run -p smokesignal-p2p --example chat`, and in other terminals the same with
+//! `-- HOST:PORT` of the first.
 
 use smokesignal::{Incoming, Node, NodeBuilder};
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const MIB: usize = 1 << 20;
 
-/// Megabytes in a second, one stream, 256 MiB; and over how many links it goes, as far as can be told.
+/// Measures one stream of 256 MiB: megabytes per second, and the kind of path it takes.
 async fn throughput(from: &Node, to: &Node) -> Result<(f64, smokesignal::Path), Box<dyn Error>> {
     let mut acceptor = to.accept("bulk")?;
     let mut here = from.open(to.id(), "bulk").await?;
@@ -37,7 +37,7 @@ async fn throughput(from: &Node, to: &Node) -> Result<(f64, smokesignal::Path), 
     Ok((read as f64 / took / 1e6, path))
 }
 
-/// There and back.
+/// Measures round trips.
 async fn ping(from: &Node, to: NodeId) -> Result<(Duration, NodeStream), Box<dyn Error>> {
     let begin = Instant::now();
     let stream = from.open(to, "echo").await?;
@@ -62,7 +62,7 @@ fn echo(node: &Node) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Bytes of this process in memory.
+/// Returns the memory of this process in bytes.
 fn memory() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(text.split(' ').nth(1)?.parse::<usize>().ok()? * 4096)

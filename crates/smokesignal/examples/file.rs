@@ -1,4 +1,5 @@
-//! A file sent to a node that is no neighbour, with a progress bar: `cargo run -p smokesignal-p2p --example file [FILE]`
+//! Sends a file to a node that is not a neighbour, with a progress bar:
+//! `cargo run -p smokesignal-p2p --example file [FILE]`
 
 mod common;
 
@@ -10,7 +11,7 @@ use smokesignal::{Node, NodeId, NodeStream};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
-/// The length first, so that the other side knows how much is to come; then the bytes.
+/// Sends the length first, so that the other side knows how much will come, then the bytes.
 async fn send(node: &Node, to: NodeId, file: &Path) -> Result<(), Box<dyn Error>> {
     let mut source = File::open(file).await?;
     let length = source.metadata().await?.len();

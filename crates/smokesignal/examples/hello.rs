@@ -1,4 +1,5 @@
-//! Two nodes in one process: ann says hello, bob reads it. `cargo run -p smokesignal-p2p --example hello`
+//! Two nodes in one process: ann says hello, bob reads it.
+//! `cargo run -p smokesignal-p2p --example hello`
 
 use smokesignal::{Incoming, Node};
 

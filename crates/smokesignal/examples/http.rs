@@ -1,4 +1,5 @@
-//! HTTP/1.1 by hyper over a stream to a node that is no neighbour: `cargo run -p smokesignal-p2p --example http`
+//! HTTP/1.1 by hyper over a stream to a node that is not a neighbour:
+//! `cargo run -p smokesignal-p2p --example http`
 
 mod common;
 
@@ -16,7 +17,7 @@ async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
     Ok(Response::new(Full::new(Bytes::from(format!("hello from {}", request.uri().path())))))
 }
 
-/// One connection for each stream.
+/// Serves one HTTP connection per stream.
 async fn serve(mut acceptor: Acceptor) {
     while let Some(stream) = acceptor.recv().await {
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! A JSON object in each line, over a stream to a node that is no neighbour:
+//! JSON objects, one per line, over a stream to a node that is not a neighbour:
 //! `cargo run -p smokesignal-p2p --example lines`
 
 mod common;
@@ -15,7 +15,8 @@ struct Measured {
     degrees: f64,
 }
 
-/// Answers each line with the same in Fahrenheit, until the other side has ended its half.
+/// Answers each line with the temperature in Fahrenheit, until the other side has finished its
+/// half.
 async fn convert(stream: NodeStream) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut lines = BufReader::new(reader).lines();

@@ -1,7 +1,9 @@
-//! A program's own protocol under a netsplit, in virtual time: `cargo run -p smokesignal-p2p --example netsplit`
+//! A program's own protocol under a netsplit, in virtual time:
+//! `cargo run -p smokesignal-p2p --example netsplit`
 //!
-//! The protocol is a counter that everyone may raise. Each node tells the others how often it has been raised there, as
-//! a total, not as a step: what was missed does no harm, and the counter is the sum of the latest totals.
+//! The protocol is a counter that every node may raise. Each node broadcasts how often it has been
+//! raised there, as a total and not as a step: a missed message does no harm, and the counter is
+//! the sum of the latest totals.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -69,10 +71,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was seen, and when.
+/// The events that were seen, and when.
 pub(crate) type Log = Vec<(Duration, String)>;
 
-/// Ten nodes in two halves; all raise, the halves are cut apart, all raise again, the cut is healed.
+/// Runs ten nodes in two halves: all raise, the halves are cut apart, all raise again, the cut
+/// heals.
 pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     let start = Instant::now();
     let mut log = Log::new();
@@ -85,7 +88,8 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     let (west, east) = (hosts(1), hosts(2));
     let mut counters = Vec::new();
     for (n, address) in (1_u8..).zip(west.iter().chain(&east)) {
-        // Both halves know both seeds: whoever has lost one goes on trying it, and so finds the other half again.
+        // Both halves know both seeds: a node that has lost one goes on dialling it, and so finds
+        // the other half again.
         let node = Node::builder()
             .transport(network.clone())
             .address(address.ip())
@@ -99,7 +103,7 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     }
     let (western, eastern) = counters.split_at(west.len());
 
-    // Who joins hears what is written from then on: nobody counts before all have joined.
+    // A joiner reads what is written from then on, so no node raises before all have joined.
     until(|| counters.iter().all(|counter| !counter.node.peers().is_empty())).await?;
     note("all have joined".into());
     raise_all(&counters).await?;
@@ -112,7 +116,8 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     let mut events: Vec<Events> = counters.iter().map(|counter| counter.node.events()).collect();
     network.partition(&[&west, &east]);
     note("cut in two".into());
-    // Here a program may show that it is on its own now, or refuse to do what needs all. Each node is told.
+    // Here a program may show that it is on its own now, or refuse work that needs all nodes. Each
+    // node gets the event.
     for events in &mut events {
         let told = next(events, |event| match event {
             Event::Netsplit { size, size_before, .. } => Some((size, size_before)),
@@ -132,7 +137,7 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     sleep(Duration::from_secs(30)).await;
     network.heal();
     note("healed".into());
-    // ... and here that all is well again, and do what was put off.
+    // ... and here that all is well again, and do the work that it had postponed.
     let mut longest = Duration::ZERO;
     for events in &mut events {
         let told = next(events, |event| match event {
@@ -152,7 +157,7 @@ pub(crate) async fn netsplit(rng_seed: u64) -> Result<Log, Box<dyn Error>> {
     Ok(log)
 }
 
-/// The next event that is wanted, within two virtual minutes.
+/// Returns the next wanted event, within two virtual minutes.
 async fn next<T>(events: &mut Events, wanted: impl Fn(Event) -> Option<T>) -> Result<T, Box<dyn Error>> {
     let looking = async {
         while let Some(event) = events.recv().await {
@@ -179,7 +184,7 @@ async fn all_show(counters: &[Counter], value: u64) -> Result<(), Box<dyn Error>
     })
 }
 
-/// Looks every virtual millisecond, for two virtual minutes at most.
+/// Checks every virtual millisecond, for two virtual minutes at most.
 async fn until(holds: impl Fn() -> bool) -> Result<(), tokio::time::error::Elapsed> {
     let looking = async {
         while !holds() {

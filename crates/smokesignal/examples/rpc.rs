@@ -1,4 +1,5 @@
-//! RPC by tarpc over a stream to a node that is no neighbour: `cargo run -p smokesignal-p2p --example rpc`
+//! RPC by tarpc over a stream to a node that is not a neighbour:
+//! `cargo run -p smokesignal-p2p --example rpc`
 
 mod common;
 
@@ -13,7 +14,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 #[tarpc::service]
 trait Shop {
-    /// Cents for so many apples.
+    /// Returns the price of this number of apples in cents.
     async fn price(apples: u32) -> u32;
 }
 
@@ -26,7 +27,7 @@ impl Shop for Apples {
     }
 }
 
-/// Requests and responses as JSON, each behind its length.
+/// Carries requests and responses as JSON, each after its length.
 fn transport<Item, Sink>(
     stream: NodeStream,
 ) -> serde_transport::Transport<NodeStream, Item, Sink, Json<Item, Sink>>

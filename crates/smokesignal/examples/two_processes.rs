@@ -1,4 +1,5 @@
-//! One process writes as fast as it may, another one reads: `bindings/node/bench` runs it beside the same in JavaScript.
+//! One process writes as fast as it can, another one reads. `bindings/node/bench` runs it next to
+//! the same program in JavaScript.
 //!
 //! ```sh
 //! cargo run --release -p smokesignal-p2p --example two_processes -- read 1000000        # prints where it listens
@@ -53,7 +54,7 @@ async fn write(seed: &str, size: usize, count: u64) -> Result<(), Box<dyn Error>
     for _ in 0..count {
         sender.send(message.clone()).await?;
     }
-    // The reader says when it has all.
+    // The reader reports when it has everything.
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     node.stop().await;
     Ok(())

@@ -1,11 +1,11 @@
-//! Two nodes that are no neighbours, and those between them.
+//! Two nodes that are not neighbours, and the nodes between them.
 
 use std::time::Duration;
 
 use smokesignal::{Node, StartError};
 
-/// A network of eight nodes in this process; the first two returned are no neighbours. `relayed`: nobody dials for a
-/// stream.
+/// Starts a network of eight nodes in this process and returns them; the first two are not
+/// neighbours. With `relayed`, no node dials for a stream.
 pub(crate) async fn two_apart(relayed: bool) -> Result<(Node, Node, Vec<Node>), StartError> {
     let first = Node::builder().relay_only(relayed).build().expect("the default options are good");
     first.start().await?;
