@@ -1,4 +1,5 @@
 """Three Rust nodes and two Python nodes in one private network: all write, one of each is killed.
+Then one of each in an open network of unsigned messages.
 
 Every message is counted: each node has to read all that each other one wrote, in order and
 without a gap, and what the two that are killed had written is read by all survivors alike.
@@ -155,13 +156,14 @@ def pairs(members):
 
 
 def run(program):
-    """The whole scenario; returns what it has counted, as lines for people."""
+    """Both scenarios; returns what they have counted, as lines for people."""
     began, members = time.monotonic(), []
     try:
         with tempfile.NamedTemporaryFile("w") as secret:
             secret.write(SECRET + "\n")
             secret.flush()
-            counted = scenario(program, members, secret.name)
+            counted = five_nodes(program, members, secret.name)
+        counted += two_nodes(program, members)
         return counted + ["%.0f s" % (time.monotonic() - began)]
     finally:
         for member in members:
@@ -169,7 +171,36 @@ def run(program):
                 member.kill()
 
 
-def scenario(program, members, secret):
+def rust_node(program):
+    return [program, "run", "--json"]
+
+
+def python_node():
+    return [sys.executable, str(HERE / "node.py")]
+
+
+def two_nodes(program, all_members):
+    """A Rust and a Python node in an open network whose messages are not signed."""
+    rust = Member("Rust", [*rust_node(program), "--unsigned-messages"])
+    all_members.append(rust)
+    wait_until("it listens", lambda: rust.port)
+    seed = ["--seed", "127.0.0.1:%d" % rust.port]
+    python = Member("Python", [*python_node(), "--unsigned-messages", *seed])
+    all_members.append(python)
+    members = [rust, python]
+    wait_until_counted(members, 2)
+    in_background([lambda m=m: write(m, 1, FIRST_BATCH) for m in members])
+    for reader, writer in pairs(members):
+        what = "%s reads all of %s, unsigned" % (reader.name, writer.name)
+        wait_until(what, lambda: len(reader.read[writer.id]) >= FIRST_BATCH)
+        check_order(reader, writer, reader.read[writer.id])
+        expect("%s: %s" % (reader.name, reader.gaps[:3]), not reader.gaps)
+    return ["%d unsigned messages read in order by 2 nodes" % (2 * FIRST_BATCH)]
+
+
+def five_nodes(program, members, secret):
+    """Three Rust and two Python nodes in a private network, of which one each is killed."""
+
     def start(name, *command):
         seeds = ["--seed", "127.0.0.1:%d" % members[0].port] if members else []
         member = Member(name, [*command, "--min-peers", "2", "--max-peers", "3", *seeds])
@@ -177,8 +208,8 @@ def scenario(program, members, secret):
         wait_until("%s listens" % name, lambda: member.port)
         return member
 
-    rust = [program, "run", "--json", "--network-secret-file", secret]
-    python = [sys.executable, str(HERE / "node.py"), "--secret", SECRET]
+    rust = [*rust_node(program), "--network-secret-file", secret]
+    python = [*python_node(), "--secret", SECRET]
     start("Rust 1", *rust)
     start("Python 1", *python)
     rust_victim = start("Rust 2", *rust)
