@@ -22,9 +22,9 @@ use crate::kernel::{Event, Kernel};
 pub use latency::Latency;
 pub(crate) use link::Link;
 use link::{End, Links};
-pub(crate) use relay::Circuit;
+pub(crate) use relay::RelayPath;
 use relay::Relays;
-pub(crate) use transfer::{Arrival, Taken};
+pub(crate) use transfer::{Arrival, Lane, Taken};
 
 /// All hosts and all connections.
 #[derive(Debug)]
@@ -302,6 +302,6 @@ impl Net {
             }
         }
         self.links.release(slot);
-        self.forget_circuit(slot);
+        self.forget_path(slot);
     }
 }

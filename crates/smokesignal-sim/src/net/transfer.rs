@@ -27,6 +27,13 @@ pub(crate) enum Arrival {
     Read(Parcel),
 }
 
+/// One direction of a connection: its slot, and the side that sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lane {
+    pub(crate) slot: u32,
+    pub(crate) from: usize,
+}
+
 /// Whether the sender's socket has taken a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -54,7 +61,7 @@ impl Net {
         }
         self.links.get_mut(slot).states[0] = End::Open;
         if ix != peer {
-            self.post(kernel, slot, 0, Parcel::Hello, 0);
+            self.post(kernel, Lane { slot, from: 0 }, Parcel::Hello, 0);
         }
         true
     }
@@ -76,18 +83,12 @@ impl Net {
     }
 
     /// Sends a message from a node, and schedules the report that a slow line has taken it.
-    pub(crate) fn send(
-        &mut self,
-        kernel: &mut Kernel,
-        slot: u32,
-        from: usize,
-        message: Message,
-        hops: u8,
-    ) -> Taken {
+    pub(crate) fn send(&mut self, kernel: &mut Kernel, lane: Lane, message: Message, hops: u8) -> Taken {
         let cost = message.cost();
-        let Some(taken_at) = self.post_message(kernel, slot, from, message, hops) else {
-            return self.take(slot, from, cost);
+        let Some(taken_at) = self.post_message(kernel, lane, message, hops) else {
+            return self.take(lane, cost);
         };
+        let Lane { slot, from } = lane;
         self.links.get_mut(slot).pending += 1;
         kernel.schedule(taken_at, Event::Sent { slot, from: from as u8, cost: cost as u32 });
         Taken::Later
@@ -97,12 +98,12 @@ impl Net {
     pub(crate) fn post_message(
         &mut self,
         kernel: &mut Kernel,
-        slot: u32,
-        from: usize,
+        lane: Lane,
         message: Message,
         hops: u8,
     ) -> Option<u64> {
         let cost = message.cost();
+        let Lane { slot, from } = lane;
         let link = self.links.get_mut(slot);
         let (sender, receiver) = (link.ends[from] as usize, link.ends[1 - from] as usize);
         link.directions[from].in_flight += cost;
@@ -114,12 +115,13 @@ impl Net {
             line.latest = line.latest.max(line.busy_until);
             line.busy_until
         });
-        self.post(kernel, slot, from, Parcel::Message(message), hops);
+        self.post(kernel, lane, Parcel::Message(message), hops);
         taken_at
     }
 
     /// Queues a parcel behind everything that was sent before.
-    fn post(&mut self, kernel: &mut Kernel, slot: u32, from: usize, parcel: Parcel, hops: u8) {
+    fn post(&mut self, kernel: &mut Kernel, lane: Lane, parcel: Parcel, hops: u8) {
+        let Lane { slot, from } = lane;
         let link = self.links.get_mut(slot);
         link.pending += 1;
         let direction = &mut link.directions[from];
@@ -134,8 +136,8 @@ impl Net {
     }
 
     /// Gives a message to the sender's socket, now or once the socket has room.
-    pub(crate) fn take(&mut self, slot: u32, from: usize, cost: usize) -> Taken {
-        let direction = &mut self.links.get_mut(slot).directions[from];
+    pub(crate) fn take(&mut self, lane: Lane, cost: usize) -> Taken {
+        let direction = &mut self.links.get_mut(lane.slot).directions[lane.from];
         if direction.in_flight > WINDOW || !direction.withheld.is_empty() {
             direction.withheld.push_back(cost);
             return Taken::Later;
@@ -190,7 +192,7 @@ impl Net {
         if std::mem::replace(&mut self.links.get_mut(slot).states[side], End::Closed) == End::Closed {
             return false;
         }
-        self.post(kernel, slot, side, Parcel::Bye, 0);
+        self.post(kernel, Lane { slot, from: side }, Parcel::Bye, 0);
         self.release_if_done(slot);
         true
     }
@@ -208,7 +210,7 @@ impl Net {
         let link = self.links.get_mut(slot);
         let before = std::mem::replace(&mut link.states[side], End::Closed);
         if before != End::Closed && link.states[1 - side] != End::Closed && !silently {
-            self.post(kernel, slot, side, Parcel::Bye, 0);
+            self.post(kernel, Lane { slot, from: side }, Parcel::Bye, 0);
         }
         self.release_if_done(slot);
     }

@@ -37,7 +37,7 @@ pub(super) fn join(lab: &mut Lab<'_, '_>) {
     lab.pass(&mut world, "mix", 20 * S);
     seed_max = seed_max.max(world.peers_of(SEED));
     let graph = world.graph();
-    lab.figure(Figure::new("starved", world.below(1) as f64, "nodes").at_most(0.0));
+    lab.figure(Figure::new("without a link", world.below(1) as f64, "nodes").at_most(0.0));
     lab.figure(Figure::new("below min_peers", world.below(min) as f64, "nodes").at_most(0.0));
     lab.figure(
         Figure::new("after the last join, until all have min_peers", seconds(linked), "s").at_most(5.0),

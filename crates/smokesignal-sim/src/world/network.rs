@@ -12,7 +12,7 @@ use super::nodes::brief;
 use crate::check::Observed;
 use crate::cluster::number_at;
 use crate::kernel::{Event, Mark, Parcel, micros, mix};
-use crate::net::{Arrival, Callee, Dial, Taken};
+use crate::net::{Arrival, Callee, Dial, Lane, Taken};
 
 /// The time after which a dial that nobody answers fails: 2 s, as in the library.
 const DIAL_TIMEOUT: u64 = 2_000_000;
@@ -22,30 +22,29 @@ const DIAL_TIMEOUT: u64 = 2_000_000;
 const OVERHEAD: u64 = 4 + 22 + 40;
 
 impl World {
-    /// Dials an address for a node.
-    pub(super) fn dial(
-        &mut self,
-        ix: usize,
-        dial: DialId,
-        target: &Target,
-        expect: Option<NodeId>,
-        timeout: Option<Duration>,
-    ) {
+    /// Dials for a node. Without a timeout of its own the dial has that of the library.
+    pub(super) fn dial(&mut self, ix: usize, dial: DialId, callee: Callee, timeout: Option<Duration>) {
         self.count_dial(ix);
+        let to_seed = matches!(callee, Callee::Expected(to) | Callee::Other(to) if to < self.setup.seeds);
+        self.stats.seed_dials += u64::from(to_seed);
+        let dial = Dial { id: dial, from: ix, start: self.cluster.starts(ix) };
+        self.net.dial(&mut self.kernel, dial, callee, timeout.map_or(DIAL_TIMEOUT, micros));
+    }
+
+    /// Returns the node at an address, where the dialler may expect a certain one.
+    pub(super) fn callee(&self, target: &Target, expect: Option<NodeId>) -> Callee {
         let address = match target {
             Target::Name(name) => name.parse().ok(),
             Target::Address(address) => Some(*address),
         };
-        let to = address.and_then(number_at).filter(|to| *to < self.cluster.len());
-        self.stats.seed_dials += u64::from(to.is_some_and(|to| to < self.setup.seeds));
-        let is_expected = |to: usize| expect.is_none_or(|id| id == self.cluster.id(to));
-        let callee = match to {
-            None => Callee::Nobody,
-            Some(to) if is_expected(to) => Callee::Expected(to),
-            Some(to) => Callee::Other(to),
+        let Some(to) = address.and_then(number_at).filter(|to| *to < self.cluster.len()) else {
+            return Callee::Nobody;
         };
-        let dial = Dial { id: dial, from: ix, start: self.cluster.starts(ix) };
-        self.net.dial(&mut self.kernel, dial, callee, timeout.map_or(DIAL_TIMEOUT, micros));
+        if expect.is_none_or(|id| id == self.cluster.id(to)) {
+            Callee::Expected(to)
+        } else {
+            Callee::Other(to)
+        }
     }
 
     /// Counts a dial that begins.
@@ -96,22 +95,22 @@ impl World {
     /// Sends a message for a node. A hostile node sends something else instead.
     pub(super) fn send(&mut self, ix: usize, link: LinkId, message: Message) {
         let Some(slot) = self.net.slot(link) else { return };
-        let from = self.net.link(slot).side_of(ix);
-        if !self.net.is_open_at(slot, from) {
+        let lane = Lane { slot, from: self.net.link(slot).side_of(ix) };
+        if !self.net.is_open_at(slot, lane.from) {
             return;
         }
         let cost = message.cost();
         let me = self.cluster.id(ix);
         let Some(hostile) = self.cluster.hostile(ix) else {
             let hops = self.prepare(ix, &message);
-            if self.net.send(&mut self.kernel, slot, from, message, hops) == Taken::Now {
+            if self.net.send(&mut self.kernel, lane, message, hops) == Taken::Now {
                 self.report_sent(ix, slot, cost);
             }
             return;
         };
         for message in hostile.alter(me, message, self.kernel.rng()) {
             let hops = self.prepare(ix, &message);
-            self.net.post_message(&mut self.kernel, slot, from, message, hops);
+            self.net.post_message(&mut self.kernel, lane, message, hops);
         }
         self.report_sent(ix, slot, cost);
     }
@@ -132,7 +131,7 @@ impl World {
     pub(super) fn on_sent(&mut self, slot: u32, from: u8, cost: u32) {
         let (from, cost) = (usize::from(from), cost as usize);
         let ix = self.net.end(slot, from);
-        if self.net.take(slot, from, cost) == Taken::Now {
+        if self.net.take(Lane { slot, from }, cost) == Taken::Now {
             self.report_sent(ix, slot, cost);
         }
         if self.net.is_awake(ix) {
@@ -271,7 +270,7 @@ impl World {
     /// Closes a node's connection. The other side learns it after everything that was sent.
     pub(super) fn close(&mut self, ix: usize, id: LinkId) {
         if self.net.close(&mut self.kernel, ix, id) {
-            self.end_circuits(id);
+            self.end_relayed(id);
         }
     }
 
@@ -279,7 +278,7 @@ impl World {
     pub(super) fn reset(&mut self, slot: u32) {
         let id = self.net.id(slot);
         let ends = self.net.reset(slot);
-        self.end_circuits(id);
+        self.end_relayed(id);
         for ix in ends {
             self.with(ix, |node, now| node.handle_disconnected(id, now));
         }

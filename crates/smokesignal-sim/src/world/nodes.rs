@@ -40,7 +40,7 @@ impl World {
             self.kernel.schedule_in(0, event);
         }
         for slot in self.net.connections(ix).to_vec() {
-            self.end_circuits(self.net.id(slot));
+            self.end_relayed(self.net.id(slot));
             self.net.hang_up(&mut self.kernel, ix, slot, silently);
         }
     }
@@ -100,7 +100,8 @@ impl World {
         match output {
             Output::Send { link, message } => self.send(ix, link, message),
             Output::Dial { dial, target, expect, timeout } => {
-                self.dial(ix, dial, &target, expect, timeout);
+                let callee = self.callee(&target, expect);
+                self.dial(ix, dial, callee, timeout);
             }
             Output::DialRelayed { dial, via, query, id } => self.dial_relayed(ix, dial, (via, query), &id),
             Output::Close { link, reason } => {

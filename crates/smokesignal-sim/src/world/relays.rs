@@ -10,7 +10,7 @@ use smokesignal_proto::{DialFailure, DialId, LinkId, NodeId, Relay};
 
 use super::World;
 use crate::kernel::Event;
-use crate::net::{Circuit, Dial};
+use crate::net::{Dial, RelayPath};
 
 /// The time after which a relayed dial that is not answered fails: 4 s, as in the library.
 const RELAY_TIMEOUT: u64 = 4_000_000;
@@ -38,9 +38,9 @@ impl World {
         self.count_dial(ix);
         let start = self.cluster.starts(ix);
         let wait = match self.follow(ix, via, query, target) {
-            Ok((to, circuit)) => {
+            Ok((to, path)) => {
                 let dial = Dial { id: dial, from: ix, start };
-                return self.net.open_relayed(&mut self.kernel, dial, to, circuit);
+                return self.net.open_relayed(&mut self.kernel, dial, to, path);
             }
             Err(Failure::Refused { delay }) => 2 * delay,
             Err(Failure::Unanswered) => RELAY_TIMEOUT,
@@ -57,49 +57,49 @@ impl World {
         via: LinkId,
         query: u64,
         target: &NodeId,
-    ) -> Result<(usize, Circuit), Failure> {
-        let mut circuit = Circuit { links: Vec::new(), relays: Vec::new(), delay: 0 };
+    ) -> Result<(usize, RelayPath), Failure> {
+        let mut path = RelayPath { links: Vec::new(), relays: Vec::new(), delay: 0 };
         let (mut at, mut link) = (ix, via);
         loop {
-            circuit.links.push(link);
+            path.links.push(link);
             let slot = self.net.slot(link).filter(|slot| self.net.link(*slot).is_open());
-            let Some(slot) = slot else { return Err(Failure::Refused { delay: circuit.delay }) };
+            let Some(slot) = slot else { return Err(Failure::Refused { delay: path.delay }) };
             let next = self.net.link(slot).other(at);
             if self.net.is_cut(at, next) || self.net.blocks(next) {
                 return Err(Failure::Unanswered);
             }
-            (at, circuit.delay) = (next, circuit.delay + self.net.link(slot).delay());
+            (at, path.delay) = (next, path.delay + self.net.link(slot).delay());
             let Some(node) = self.cluster.node(at) else { return Err(Failure::Unanswered) };
             match node.relay(self.net.id(slot), query, target) {
-                Relay::Accept => return Ok((at, circuit)),
+                Relay::Accept => return Ok((at, path)),
                 Relay::Forward(onward) => {
-                    circuit.relays.push(at);
+                    path.relays.push(at);
                     link = onward;
                 }
-                Relay::Refuse => return Err(Failure::Refused { delay: circuit.delay }),
+                Relay::Refuse => return Err(Failure::Refused { delay: path.delay }),
             }
         }
     }
 
     /// Demotes a link: it is closed, unless connections run over it.
     pub(super) fn demote(&mut self, ix: usize, link: LinkId) {
-        let slot = self.net.slot(link).filter(|_| !self.net.circuits_over(link).is_empty());
+        let slot = self.net.slot(link).filter(|_| !self.net.relayed_over_link(link).is_empty());
         let kept = slot.is_some_and(|slot| {
             let connection = self.net.link(slot);
             let (dialled, peer) = (connection.side_of(ix) == 0, self.cluster.id(connection.other(ix)));
             self.with(ix, |node, now| node.keep_for_streams(link, peer, dialled, now)) == Some(true)
         });
         if kept {
-            self.net.keep_for_circuits(link);
+            self.net.keep_for_relaying(link);
         } else {
             self.close(ix, link);
         }
     }
 
     /// Ends the connections that ran over a link that is gone.
-    pub(super) fn end_circuits(&mut self, link: LinkId) {
-        for slot in self.net.circuits_over(link) {
-            self.net.forget_circuit(slot);
+    pub(super) fn end_relayed(&mut self, link: LinkId) {
+        for slot in self.net.relayed_over_link(link) {
+            self.net.forget_path(slot);
             if !self.net.is_closed(slot) {
                 self.lookups.relay_broke();
                 self.reset(slot);
