@@ -1,8 +1,8 @@
-//! Numbers for people.
+//! Numbers as people read them.
 
 use crate::stats::Spread;
 
-/// Three digits that count: `6.60 M`, `36.7 k`, `0.214`.
+/// Formats a number with three significant digits: `6.60 M`, `36.7 k`, `0.214`.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 999_500.0 => digits(value / 1e6) + " M",
@@ -20,7 +20,8 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// `6.60 M (6.12 M–7.20 M)`: the median, the least and the most; a dash for nothing.
+/// Formats the median, the smallest and the largest value: `6.60 M (6.12 M–7.20 M)`. `None` is a
+/// dash.
 pub(crate) fn spread(spread: Option<Spread>) -> String {
     match spread {
         None => "–".to_owned(),
@@ -31,12 +32,12 @@ pub(crate) fn spread(spread: Option<Spread>) -> String {
     }
 }
 
-/// The median alone.
+/// Formats the median alone.
 pub(crate) fn median(spread: Option<Spread>) -> String {
     spread.map_or_else(|| "–".to_owned(), |spread| short(spread.median))
 }
 
-/// `64 B`, `16 KiB`: the unit that leaves no fraction.
+/// Formats bytes in the largest unit that leaves no fraction: `64 B`, `16 KiB`.
 pub(crate) fn bytes(size: usize) -> String {
     match size {
         size if size > 0 && size.is_multiple_of(1 << 20) => format!("{} MiB", size >> 20),
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_three_digits_that_count() {
+    fn numbers_have_three_significant_digits() {
         for (value, text) in [
             (6_600_000.0, "6.60 M"),
             (36_701.0, "36.7 k"),

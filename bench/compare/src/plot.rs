@@ -1,19 +1,19 @@
-//! Lines over a few steps, on a logarithmic scale, as SVG written by hand.
+//! Lines over a few steps, on a logarithmic scale, as one SVG that is written by hand.
 
 use std::fmt::Write as _;
 
 use crate::number::short;
 
-/// Size of one panel in pixels, and the space around its frame.
+/// The size of one panel in pixels, and the space around its frame.
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 230.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
-/// Told apart by most kinds of colour blindness (Okabe and Ito).
+/// Colours that most kinds of colour blindness can tell apart (Okabe and Ito, 2008).
 const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
-/// More lines than colours: the next seven are dashed.
+/// Dashes of the first seven lines, and of the next seven, which repeat the colours.
 const DASHES: [&str; 2] = ["none", "6 4"];
 
 /// One frame with its lines.
@@ -22,7 +22,7 @@ pub(crate) struct Panel {
     pub(crate) title: String,
     pub(crate) across: &'static str,
     pub(crate) up: &'static str,
-    /// Side by side at equal distances.
+    /// The steps of the horizontal axis, at equal distances.
     pub(crate) steps: Vec<String>,
     pub(crate) lines: Vec<Line>,
 }
@@ -30,13 +30,13 @@ pub(crate) struct Panel {
 #[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) name: &'static str,
-    /// The same number looks the same in all panels.
+    /// The look of the line. The same number looks the same in all panels.
     pub(crate) style: usize,
-    /// One for each step, if there is one.
+    /// One value per step, where there is one.
     pub(crate) values: Vec<Option<f64>>,
 }
 
-/// The panels, one below the other.
+/// Draws the panels, one below the other.
 pub(crate) fn svg(panels: &[Panel]) -> String {
     let height = HEIGHT * panels.len() as f64;
     let mut svg = format!(
@@ -52,6 +52,7 @@ pub(crate) fn svg(panels: &[Panel]) -> String {
     svg + "</svg>\n"
 }
 
+/// Draws the axes of a panel, and its lines.
 fn frame(svg: &mut String, panel: &Panel) {
     let positive =
         || panel.lines.iter().flat_map(|line| &line.values).flatten().copied().filter(|value| *value > 0.0);
@@ -117,7 +118,7 @@ fn draw(svg: &mut String, line: &Line, place: usize, x: impl Fn(usize) -> f64, y
     }
 }
 
-/// The powers of ten around all values, one apart at least.
+/// Returns the powers of ten around all values, at least one apart.
 fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     let (least, most) =
         values.fold((f64::MAX, 0.0_f64), |(least, most), value| (least.min(value), most.max(value)));
@@ -128,7 +129,7 @@ fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     (low, (most.log10().ceil() as i32).max(low + 1))
 }
 
-/// `0.01`, `1`, `1 k`, `10 M`.
+/// Formats a power of ten: `0.01`, `1`, `1 k`, `10 M`.
 fn tick(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{:.0} M", value / 1e6),
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scale_is_of_whole_powers_of_ten() {
+    fn a_scale_consists_of_whole_powers_of_ten() {
         assert_eq!(decades([0.2, 30.0].into_iter()), (-1, 2));
         assert_eq!(decades([10.0].into_iter()), (1, 2));
         assert_eq!(decades([].into_iter()), (0, 1));
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_leaves_a_gap_and_no_broken_number() {
+    fn a_missing_value_leaves_a_gap_and_an_svg_without_nan() {
         let line = Line { name: "mine", style: 9, values: vec![Some(1.0), None, Some(0.0)] };
         let steps = ["a", "b", "c"].map(str::to_owned).to_vec();
         let svg = svg(&[Panel { title: "T".to_owned(), across: "x", up: "y", steps, lines: vec![line] }]);

@@ -1,12 +1,13 @@
-// The receiving side: what has come from whom, how late, how often.
+// The receiving side: which messages have arrived from which writer, how late, and how often.
 'use strict'
 
 const LEAST_SIZE = 24
 const PROBE = 0xffffffff
-// When all messages count for latency one would spend more on the clock than on the system: one in 64 is enough.
+// Of 64 messages one counts for latency. If all did, more time would go into the clock than into
+// the system.
 const SAMPLE = 64
 
-// A message of the workload: when it was due, its number, who wrote it, its kind.
+// A message of the workload: when it was due, its number, its writer and its kind.
 exports.message = ({ due, seq, writer, probe = false, size }) => {
   const bytes = Buffer.alloc(Math.max(size, LEAST_SIZE), 'x')
   bytes.writeDoubleLE(due, 0)
@@ -22,7 +23,8 @@ exports.Board = class {
     this.writers = writers
     this.step = Math.max(1, Math.floor((window ?? Infinity) / 8))
     this.everyLatency = window === null || window < 64
-    // One for each reader and writer: `next` is above all that have come, `ahead` came before their turn.
+    // One cell for each reader and writer. `next` is above all numbers that have arrived, `ahead`
+    // are those that arrived before their turn.
     const cell = () => ({ heard: false, mark: 0, next: 0, ahead: new Set() })
     this.cells = Array.from({ length: nodes * writers }, cell)
     this.readers = Array.from({ length: writers }, (_, writer) => this.readersOf(writer))
@@ -34,7 +36,7 @@ exports.Board = class {
     this.latencies = []
   }
 
-  // This node has read this message.
+  // Notes that this node has read this message.
   arrived(node, bytes) {
     if (bytes.length < LEAST_SIZE) return
     const [due, seq, writer] = [bytes.readDoubleLE(0), bytes.readDoubleLE(8), bytes.readUInt32LE(16)]
@@ -64,7 +66,7 @@ exports.Board = class {
     }
   }
 
-  // True when one reader has got further, false when none has for so long.
+  // Resolves to true once a reader has advanced, and to false if none has for this long.
   more(writer, milliseconds) {
     return new Promise(resolve => {
       const timer = setTimeout(() => this.waiting[writer]?.(false), milliseconds)
@@ -80,7 +82,7 @@ exports.Board = class {
     return this.cells.filter((_, at) => at % this.writers === writer && Math.floor(at / this.writers) !== writer)
   }
 
-  // How far the slowest reader of this writer is.
+  // Returns how far the slowest reader of this writer is.
   slowest(writer) {
     return this.readers[writer].reduce((least, cell) => Math.min(least, cell.mark), Infinity)
   }
@@ -89,7 +91,7 @@ exports.Board = class {
     return this.readers[writer].every(cell => cell.heard)
   }
 
-  // In microseconds.
+  // Returns the latency in microseconds.
   latency() {
     const sorted = Float64Array.from(this.latencies).sort()
     const at = quantile => Math.round(1000 * (sorted[Math.max(0, Math.ceil(quantile * sorted.length) - 1)] ?? 0))

@@ -1,18 +1,19 @@
-// The workload of the crate smokesignal-load once more, in JavaScript: same messages, same paces, same figures.
+// The workload of the crate smokesignal-load in JavaScript: the same messages, paces and figures.
 'use strict'
 
 const { setTimeout: sleep } = require('node:timers/promises')
 const { Board, message } = require('./board')
 
 const HEARD_WITHIN = 60_000
-// A network in which nothing has been read for this long after the last write has come to rest.
+// A network in which nothing was read for this long after the last write is at rest.
 const AT_REST = 3_000
 const LOOK = 20
 const SETTLE = 500
-// A reader that has read nothing of a full window for this long has lost it: the writer goes on.
+// A reader that has read nothing of a full window for this long has lost it, and the writer goes
+// on.
 const LOST_AFTER = 2_000
 
-// Starts the network, writes to it, and says what came of it.
+// Starts the network, writes to it, and returns the outcome.
 exports.measure = async (network, workload) => {
   const { nodes, writers, size, window, rate, warmUp, duration } = workload
   const board = new Board(nodes, writers, window)
@@ -57,7 +58,7 @@ exports.measure = async (network, workload) => {
 
 function reading(board) {
   const { user, system } = process.cpuUsage()
-  // Microseconds: for each delivery the same number as seconds for a million.
+  // Microseconds per delivery are the same number as seconds per million.
   return { at: performance.now(), delivered: board.delivered, cpu: user + system }
 }
 
@@ -73,7 +74,8 @@ async function probe(network, board, writer) {
   throw new Error(`after ${HEARD_WITHIN / 1000} s not all nodes hear writer ${writer}`)
 }
 
-// So many messages under way at most: the next is written when the slowest reader has read the first of them.
+// Writes through a window: the next message is written once the slowest reader has read the oldest
+// one in the window.
 async function writeWindow(network, board, { window, size }, writer, until) {
   let sent = 0
   let freeTo = window
@@ -86,20 +88,21 @@ async function writeWindow(network, board, { window, size }, writer, until) {
     for (let count = Math.min(freeTo - sent, 16); count > 0; count--) {
       network.send(writer, message({ due, seq: sent++, writer, size }))
     }
-    // There is one thread: readers have to have their turn.
+    // There is only one thread, and the readers need their turn.
     await new Promise(setImmediate)
   }
   return sent
 }
 
-// So many messages a second by all writers together, whatever becomes of them. The writers take turns.
+// Writes at a rate, which is that of all writers together, whether or not the messages are read.
+// The writers take turns.
 async function writeRate(network, board, { rate, size, writers }, writer, until) {
   const interval = 1000 * writers / rate
   const begin = performance.now() + interval * writer / writers
   for (let sent = 0; ; sent++) {
     const at = begin + interval * sent
     if (at >= until) return sent
-    // Who is late because the system held him up is late; a timer that wakes late is not the system's.
+    // A message is late if the system has delayed its writer, but not if a timer has woken late.
     let due = at
     if (performance.now() <= at) {
       await sleep(at - performance.now())

@@ -1,8 +1,9 @@
-// Nodes of the npm package smokesignal in this process, over TCP on the loopback interface, without encryption.
+// Nodes of the npm package smokesignal in this process, over TCP on loopback, without encryption.
 //
-// Each is connected to at most four others, as two random rings through all nodes, by the package's own `addPeer`. Its
-// own search for peers by way of a seed leaves nodes alone for ten seconds and more: half of all nodes refuse by chance.
-// The package listens on all interfaces; it has no option for that.
+// Two random rings through all nodes are connected by the package's own `addPeer`, so that each
+// node has at most four connections. Its own search for peers through a seed leaves nodes alone for
+// ten seconds and more, because half of all nodes refuse at random. The package listens on all
+// interfaces; it has no option for that.
 'use strict'
 
 const net = require('node:net')
@@ -10,16 +11,17 @@ const { setTimeout: sleep } = require('node:timers/promises')
 const smokesignal = require('smokesignal')
 
 const ADDRESS = '127.0.0.1'
-// All nodes have to have their peers within this time.
+// The time within which all nodes have to have their peers.
 const JOINED_WITHIN = 10_000
 
 exports.Network = class {
-  // One node for each sink; a sink is called with each message that the node reads.
+  // Starts one node for each sink, which is called with each message that the node reads.
   async start(sinks) {
     const ports = await freePorts(sinks.length)
     this.nodes = ports.map((port, number) => {
       const node = smokesignal.createNode({ address: ADDRESS, port })
-      // A node's own writes do not come back here. Each `data` is one message: the stream is never paused.
+      // A node's own writes do not arrive here. Each `data` is one message, because the stream is
+      // never paused.
       node.broadcast.on('data', sinks[number])
       return node
     })
@@ -28,7 +30,7 @@ exports.Network = class {
     const degrees = sinks.map((_, number) => links.filter(link => link.includes(number)).length)
     for (const [one, other] of links) {
       this.nodes[one].addPeer(ADDRESS, ports[other])
-      // One after the other: a node that shakes two hands at once may take one peer for two.
+      // One after the other: a node with two handshakes at the same time may confuse their peers.
       const before = this.nodes[one].peers.list.length
       await until(() => this.nodes[one].peers.list.length > before, 'a peer did not answer')
     }
@@ -57,7 +59,7 @@ function started(node) {
   })
 }
 
-// Ports that were free a moment ago: the package has to be told a port.
+// Returns ports that were free a moment ago, because the package needs to be given one.
 async function freePorts(count) {
   const servers = Array.from({ length: count }, () => net.createServer().listen(0, ADDRESS))
   await Promise.all(servers.map(server => new Promise(resolve => server.once('listening', resolve))))
@@ -66,7 +68,7 @@ async function freePorts(count) {
   return ports
 }
 
-// Pairs of nodes to be connected.
+// Returns the pairs of nodes to connect.
 function linksOf(nodes) {
   const pairs = new Map()
   for (const seed of [1, 2]) {
@@ -79,7 +81,7 @@ function linksOf(nodes) {
   return [...pairs.values()]
 }
 
-// Always the same chance: runs differ in what is measured, not in the graph.
+// The graph is the same in every run.
 function shuffled(count, seed) {
   let state = seed * 2654435761
   const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32

@@ -1,4 +1,4 @@
-// The npm package smokesignal (2013): one run, one JSON object, as the Rust rivals have it.
+// The npm package smokesignal (2013): one run, one JSON object, as for the Rust rivals.
 //
 //   node run.js --nodes 20 --writers 1 --size 64 --window 64 --warm-up 1s --seconds 5
 //   node run.js --rate 200
