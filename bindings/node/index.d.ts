@@ -81,10 +81,15 @@ declare namespace smokesignal {
    * that are missing are not called.
    */
   export interface Logger {
+    /** Gets the most detailed lines. */
     trace?(...args: any[]): void
+    /** Gets steps of the protocol, and the address where the node starts to listen. */
     debug?(...args: any[]): void
+    /** Gets changes of the network, such as the end of a netsplit. */
     info?(...args: any[]): void
+    /** Gets problems that the node copes with, such as an unreachable seed. */
     warn?(...args: any[]): void
+    /** Gets failures, such as that of an `addPeer()` that nobody awaits. */
     error?(...args: any[]): void
     /** Called when `start()` has failed. */
     fatal?(...args: any[]): void
@@ -183,27 +188,41 @@ declare namespace smokesignal {
 
   /** `node.options`: a copy of the given options, with the defaults. */
   export interface ReadOptions {
+    /** The IP address or host name that others dial. */
     address: string
-    /** After `start()`, the port where the node listens. */
+    /** The port that was given. After `start()`, the port where the node listens. */
     port: number
+    /** The number of peers below which the node looks for more. */
     minPeerNo: number
+    /** The largest number of peers. */
     maxPeerNo: number
+    /** Nodes through which to join the network. */
     seeds: { address: string; port: number }[]
-    /** In milliseconds. */
+    /** How long a peer may be silent before it counts as dead, in milliseconds. */
     pingTimeout: number
+    /** The logger that was given, or an empty object. */
     logger: Logger
+    /** The addresses that others dial in place of `address` and `port`. */
     advertise: string[]
-    /** In bytes. */
+    /** The largest message, in bytes. */
     maxMessage: number
+    /** The identity that was given. */
     identity: Identity | undefined
+    /** The file of the key pair. */
     keyFile: string | undefined
-    /** Not enumerable, so that it does not appear in logs. */
+    /** The secret of the network. It is not enumerable, so that it does not appear in logs. */
     networkSecret: Uint8Array | undefined
+    /** Where to begin reading. */
     readFrom: ReadFrom
+    /** Whether messages are sent without signatures. */
     unsigned: boolean
+    /** Whether the node never dials for a stream. */
     relayOnly: boolean
+    /** Whether far peers are replaced by nearer ones. */
     preferNearPeers: boolean
+    /** The seed of the node's random choices. */
     rngSeed: number | undefined
+    /** The network in the memory of this process. */
     transport: MemoryNetwork | undefined
   }
 
@@ -238,6 +257,7 @@ declare namespace smokesignal {
   export interface Answer {
     /** The id of the node that answers. */
     from: string
+    /** The answer. */
     data: Buffer
   }
 
@@ -314,13 +334,19 @@ declare namespace smokesignal {
     finish: []
     /** There is room to write again. */
     drain: []
+    /** There is something to `read()`, or the stream has ended. */
     readable: []
+    /** The stream was paused. */
     pause: []
+    /** The stream was resumed. */
     resume: []
     /** The last event. */
     close: []
+    /** Another stream was piped into this one. */
     pipe: [source: NodeJS.ReadableStream]
+    /** Another stream is no longer piped into this one. */
     unpipe: [source: NodeJS.ReadableStream]
+    /** The stream has failed, or one write was refused. The class lists the codes. */
     error: [error: Error]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]
     removeListener: [event: string | symbol, listener: (...args: any[]) => void]
@@ -335,7 +361,9 @@ declare namespace smokesignal {
     message: [data: Buffer, from: string]
     /** Messages that were lost. */
     gap: [gap: Gap]
+    /** Another stream was piped into this one. */
     pipe: [source: NodeJS.ReadableStream]
+    /** Another stream is no longer piped into this one. */
     unpipe: [source: NodeJS.ReadableStream]
   }
 
