@@ -91,7 +91,7 @@ pub enum Fault {
     },
     /// Clocks jump ahead.
     ClockJump {
-        /// Of how many nodes.
+        /// The share of the nodes whose clocks jump.
         share: f64,
         /// How far.
         by: Duration,

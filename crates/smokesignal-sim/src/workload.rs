@@ -85,7 +85,7 @@ pub(crate) struct Traffic {
     workload: Option<Workload>,
     /// When the writing ends, in virtual microseconds.
     ends_at: u64,
-    /// By writer number.
+    /// All writers, by writer number.
     writers: Vec<Writer>,
     /// The writer number of each node that writes, by node number.
     numbers: Vec<Option<u32>>,

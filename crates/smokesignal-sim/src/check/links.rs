@@ -22,9 +22,9 @@ const SURPLUS: usize = 2;
 /// Remembers how long nodes have been short of links, and which links were pinned.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// Since when a living seed can be reached.
+    /// The time since which a living seed can be reached.
     seed_since: Option<u64>,
-    /// By node number.
+    /// The memory about each node, by node number.
     nodes: Vec<Memory>,
 }
 

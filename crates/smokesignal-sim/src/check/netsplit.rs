@@ -14,7 +14,7 @@ const SEED: usize = 0;
 /// Remembers which nodes have reported a netsplit and not its end.
 #[derive(Debug, Default)]
 pub(super) struct Netsplits {
-    /// By node number.
+    /// Whether a report is open, by node number.
     open: Vec<bool>,
 }
 

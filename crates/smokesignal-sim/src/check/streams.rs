@@ -1,16 +1,16 @@
 //! Checks streams from the inside: what nodes hold of them, believe of their neighbours, and get
 //! from whom.
 //!
-//! To look at all streams every second would take longer than the run. One writer's stream is
-//! looked at in all nodes for some seconds, then the next one's. What nodes believe may be wrong
-//! for a moment, while a message is under way. Such a finding is a suspicion, and becomes a
-//! violation once it was seen in several looks in a row.
+//! To look at all streams every second would take longer than the run. The check looks at one
+//! writer's stream in all nodes for some seconds, and then at the next one's. A node's belief may
+//! be wrong for a moment, while a message is under way. Such a finding is a suspicion, and becomes
+//! a violation once it was seen in several looks in a row.
 
 use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
 use smokesignal_proto::StreamView;
 
-/// Seconds for which one writer's stream is looked at.
+/// Seconds for which the check looks at one writer's stream.
 const TURN: u64 = 8;
 /// Looks in a row, one per second, after which a suspicion counts.
 const LOOKS: u32 = 6;
@@ -21,7 +21,7 @@ const LINKED: u64 = 15_000_000;
 /// Remembers what was not as it should be a second ago.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    /// Whose stream is looked at, counted from the beginning.
+    /// The number of the present turn, which decides the writer.
     turn: u64,
     /// Suspicions, and in how many looks in a row each was seen.
     suspicions: Vec<(Suspicion, u32)>,

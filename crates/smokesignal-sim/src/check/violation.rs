@@ -9,7 +9,7 @@ use crate::invariant::Invariant;
 /// An invariant that did not hold, with what is needed to see it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Which one.
+    /// The invariant.
     pub invariant: Invariant,
     /// What was seen.
     pub what: String,

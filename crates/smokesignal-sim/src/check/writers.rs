@@ -17,7 +17,7 @@ const SLACK: u64 = 2_000_000;
 /// Remembers since when each writer is blocked although it has a healthy link.
 #[derive(Debug, Default)]
 pub(super) struct Writers {
-    /// By writer number.
+    /// The time since which each writer is blocked, by writer number.
     blocked_since: Vec<Option<u64>>,
 }
 

@@ -84,7 +84,7 @@ pub(crate) enum Relaying {
 pub(crate) struct Dial {
     pub(crate) id: DialId,
     pub(crate) from: usize,
-    /// Which start of the dialling node.
+    /// The start of the dialling node, in case that it dies meanwhile.
     pub(crate) start: u64,
 }
 

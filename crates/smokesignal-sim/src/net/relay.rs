@@ -1,8 +1,8 @@
 //! Connections that other nodes relay, because one end cannot dial the other.
 //!
-//! Such a connection has a slot like any other, and beside it a [`RelayPath`]: the links that it runs
-//! over and the nodes that pass its bytes on. It is held up while one of these is, and it ends with
-//! the first link that ends.
+//! Such a connection has a slot like any other, and beside it a [`RelayPath`]: the links that it
+//! runs over and the nodes that pass its bytes on. It is held up while one of these is, and it ends
+//! with the first link that ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -203,7 +203,7 @@ impl Net {
         std::mem::replace(state, End::Closed) != End::Closed
     }
 
-    /// Closes a dead node's side. Its kernel tells the other side, unless the host is off the
+    /// Closes a dead node's side. Its kernel closes the connection, unless the host is off the
     /// network.
     pub(crate) fn hang_up(&mut self, kernel: &mut Kernel, ix: usize, slot: u32, silently: bool) {
         let side = self.links.get(slot).side_of(ix);

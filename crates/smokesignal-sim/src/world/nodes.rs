@@ -45,7 +45,7 @@ impl World {
         }
     }
 
-    /// Lets a frozen node continue. What it was sent meanwhile comes first.
+    /// Lets a frozen node continue. Everything that has arrived meanwhile comes first.
     pub(super) fn thaw(&mut self, ix: usize) {
         let Some(backlog) = self.net.thaw(ix) else { return }; // It was killed meanwhile.
         backlog.into_iter().for_each(|event| self.happen(event));
