@@ -30,6 +30,7 @@ pub(crate) struct Cluster {
 /// A node of the world.
 #[derive(Debug)]
 struct Member {
+    /// The public key of the node.
     id: NodeId,
     /// `None` while the node is dead.
     node: Option<Box<Node>>,
@@ -44,10 +45,12 @@ struct Member {
     wakes_at: u64,
     /// Dials that have neither succeeded nor failed.
     dials: usize,
+    /// What makes the node hostile; `None` for an honest one.
     hostile: Option<Hostile>,
 }
 
 impl Member {
+    /// Returns the time that the node's own clock shows.
     const fn clock(&self, now: u64) -> Instant {
         Instant::from_micros(now + self.clock_ahead)
     }
@@ -179,6 +182,7 @@ impl Cluster {
         self.members.len()
     }
 
+    /// Returns the id of a node, which it keeps over all its starts.
     pub(crate) fn id(&self, ix: usize) -> NodeId {
         self.members[ix].id
     }
@@ -193,6 +197,7 @@ impl Cluster {
         self.members[ix].node.as_deref()
     }
 
+    /// Returns whether a node has been started and has not died since. A frozen node is alive.
     pub(crate) fn is_alive(&self, ix: usize) -> bool {
         self.members[ix].node.is_some()
     }
@@ -212,14 +217,17 @@ impl Cluster {
         self.members[ix].start
     }
 
+    /// Returns when a node was started last, in virtual microseconds.
     pub(crate) fn started_at(&self, ix: usize) -> u64 {
         self.members[ix].started_at
     }
 
+    /// Returns when a node died last, in virtual microseconds.
     pub(crate) fn died_at(&self, ix: usize) -> u64 {
         self.members[ix].died_at
     }
 
+    /// Returns whether a node keeps to the protocol.
     pub(crate) fn is_honest(&self, ix: usize) -> bool {
         self.members[ix].hostile.is_none()
     }
@@ -229,6 +237,7 @@ impl Cluster {
         self.members[ix].hostile.as_mut()
     }
 
+    /// Returns in which way a node is hostile.
     pub(crate) fn behaviour(&self, ix: usize) -> Option<Behaviour> {
         self.members[ix].hostile.as_ref().map(Hostile::behaviour)
     }

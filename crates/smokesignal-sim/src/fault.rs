@@ -23,14 +23,18 @@ pub struct Rule {
     pub fault: Fault,
     /// The nodes that it struck, to be put right at the end.
     struck: Vec<usize>,
+    /// Where the rule stands.
     state: State,
 }
 
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Its time has not come.
     Waiting,
+    /// Its fault goes on.
     Active,
+    /// Its fault is put right.
     Over,
 }
 
@@ -140,6 +144,7 @@ impl Fault {
 /// All rules of a world, and what the checks have to know about them.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
+    /// All rules, by number: those that are over, too.
     rules: Vec<Rule>,
     /// How many rules are active now.
     active: u32,
@@ -214,18 +219,22 @@ impl Faults {
         self.rules.get(number).map_or(&[], |rule| &rule.struck)
     }
 
+    /// Returns whether a rule is active now.
     pub(crate) const fn any_active(&self) -> bool {
         self.active > 0
     }
 
+    /// Returns when a rule last did something, in virtual microseconds.
     pub(crate) const fn disturbed_at(&self) -> u64 {
         self.disturbed_at
     }
 
+    /// Returns when the network was cut last.
     pub(crate) const fn cut_at(&self) -> u64 {
         self.cut_at
     }
 
+    /// Returns when the last cut ended.
     pub(crate) const fn healed_at(&self) -> u64 {
         self.healed_at
     }

@@ -10,6 +10,21 @@
 //!
 //! The same seed gives the same run, event by event: [`World::trace_hash`] shows it.
 //!
+//! # Where to add something
+//!
+//! - A fault: a variant of [`Fault`] in `fault.rs`, and what it does to the world in
+//!   `world/faults.rs`. The swarm draws it once it is listed in `scenario/swarm.rs`.
+//! - An invariant: a constant with a name and a sentence in `invariant.rs`, its check in the file of
+//!   its family below `check/`, and a row in the table of `docs/simulation.md`.
+//! - A scenario: a function below `scenario/` that adds its figures to a `Lab`, and a line in
+//!   [`SCENARIOS`].
+//! - An output of the core: an arm of `perform` in `world/nodes.rs`. The compiler asks for it.
+//!
+//! A change that draws one random number more, or schedules one event more, changes the traces of
+//! all runs. That is allowed, but figures can then no longer be compared seed by seed.
+//!
+//! # Limits
+//!
 //! Not modelled are the cost of cryptography, packets (delay and bandwidth are those of whole
 //! messages), and what the library does around the core.
 //!

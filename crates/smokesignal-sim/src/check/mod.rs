@@ -5,6 +5,30 @@
 //! everything and lets nothing be changed, so that a check cannot disturb what it checks; what a
 //! check has to remember is in its own fields. The first violation stops the world.
 //!
+//! A check that every node delivers something within its first minute would be:
+//!
+//! ```ignore
+//! #[derive(Debug, Default)]
+//! struct Heard(Vec<bool>);
+//!
+//! impl Check for Heard {
+//!     fn on_event(&mut self, view: &View<'_>, event: &Observed<'_>) -> Result<(), Violation> {
+//!         self.0.resize(view.cluster.len(), false);
+//!         match event {
+//!             Observed::Delivered { node, .. } => self.0[*node] = true,
+//!             Observed::Second => {
+//!                 let is_old = |ix: &usize| view.now - view.cluster.started_at(*ix) > 60_000_000;
+//!                 if let Some(ix) = view.awake().filter(is_old).find(|ix| !self.0[*ix]) {
+//!                     return view.violated(Invariant::HEARD, ix, "it heard nothing".to_owned());
+//!                 }
+//!             }
+//!             _ => {}
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
 //! | file | subject |
 //! |---|---|
 //! | `deliveries.rs` | what readers get: order, content, gaps that add up |

@@ -1,4 +1,8 @@
 //! The read-only view of a world that the checks get.
+//!
+//! It holds shared references to the parts of the world, whose `&self` methods answer questions.
+//! The methods here are shorthands that several checks use, and [`View::violated`], through which
+//! every violation is made.
 
 use smokesignal_proto::{Config, Node, StreamView};
 
@@ -17,11 +21,17 @@ use crate::workload::{Read, Traffic, Writer};
 pub(crate) struct View<'a> {
     /// Virtual time in microseconds.
     pub(crate) now: u64,
+    /// The configuration, and what the run expects.
     pub(crate) setup: &'a Setup,
+    /// The nodes: their starts, their clocks, and the cores themselves.
     pub(crate) cluster: &'a Cluster,
+    /// The hosts and connections. A connection may exist that its nodes do not count as a link.
     pub(crate) net: &'a Net,
+    /// The books: what was written, and what each node has read of it.
     pub(crate) traffic: &'a Traffic,
+    /// The rules, and when they last disturbed somebody.
     pub(crate) faults: &'a Faults,
+    /// The lookups that wait for an answer.
     pub(crate) lookups: &'a Lookups,
 }
 
@@ -36,6 +46,7 @@ impl<'a> View<'a> {
         Err(Violation { invariant, what, node, at_us: self.now, replay })
     }
 
+    /// Returns the configuration that the nodes were started with.
     pub(super) const fn config(&self) -> &'a Config {
         &self.setup.config
     }
@@ -61,6 +72,7 @@ impl<'a> View<'a> {
         self.traffic.number(self.cluster.number(id)?)
     }
 
+    /// Returns the writer with this number.
     pub(super) fn writer(&self, number: u32) -> &'a Writer {
         &self.traffic.writers()[number as usize]
     }

@@ -24,10 +24,13 @@ pub(crate) use rng::mix;
 pub(crate) struct Kernel {
     /// Virtual time in microseconds.
     now: u64,
+    /// Everything that is still to happen.
     queue: Queue<Event>,
+    /// All randomness. A draw more or less changes all later draws.
     rng: Rng,
     /// Events handled so far.
     events: u64,
+    /// The hash of the trace.
     hash: u64,
     /// The time from which on a trace is printed.
     trace_from: Option<u64>,
@@ -36,20 +39,35 @@ pub(crate) struct Kernel {
 /// The kinds of entries in the trace. The numbers are part of the hash and never change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mark {
+    /// A node has started; with the number of its start.
     Started = 1,
+    /// The timer of a node was due.
     TimerFired = 2,
+    /// A dialler has its connection.
     Connected = 3,
+    /// A dial has failed.
     DialFailed = 4,
+    /// A node closes or demotes a link.
     Closed = 5,
+    /// A message was delivered; with its number and size.
     Delivered = 6,
+    /// A gap was reported; with its size.
     Gap = 7,
+    /// A link is new, or lost.
     PeersChanged = 8,
+    /// A node has left.
     Left = 9,
+    /// A message arrived; with its kind and size.
     MessageArrived = 10,
+    /// A dialled node has its connection.
     Accepted = 11,
+    /// A connection was closed by the other side.
     Disconnected = 12,
+    /// A node was killed.
     Killed = 13,
+    /// A fault has struck; with the number of nodes.
     FaultBegan = 14,
+    /// A netsplit, or its end, was reported.
     Netsplit = 15,
 }
 

@@ -32,14 +32,18 @@ pub(crate) struct Net {
     latency: Latency,
     /// The delays of all pairs follow from it.
     rng_seed: u64,
+    /// The machine of each node, by node number.
     hosts: Vec<Host>,
+    /// All connections, by slot.
     links: Links,
+    /// What relayed connections run over.
     relays: Relays,
 }
 
 /// The machine that a node runs on, and its connections.
 #[derive(Debug, Default)]
 struct Host {
+    /// Whether the node's process runs.
     process: Process,
     /// The host is off the network: packets to it vanish instead of being refused.
     unplugged: bool,
@@ -61,9 +65,12 @@ struct Host {
 /// Whether a node's process runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Process {
+    /// There is none: the node is dead, or was never started.
     #[default]
     Gone,
+    /// It reads and writes.
     Running,
+    /// It exists, and neither reads nor writes. Its kernel still accepts what arrives.
     Frozen,
 }
 
@@ -71,6 +78,7 @@ enum Process {
 /// up or break them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Relaying {
+    /// Everything passes.
     #[default]
     Faithful,
     /// Nothing passes.
@@ -91,6 +99,7 @@ pub(crate) struct Dial {
 /// The node at a dialled address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Callee {
+    /// There is no such address.
     Nobody,
     /// The node that the dialler expects there.
     Expected(usize),
@@ -182,6 +191,7 @@ impl Net {
         self.hosts[ix].process == Process::Running
     }
 
+    /// Returns whether a process is here and frozen.
     pub(crate) fn is_frozen(&self, ix: usize) -> bool {
         self.hosts[ix].process == Process::Frozen
     }
@@ -191,10 +201,12 @@ impl Net {
         self.hosts[ix].side == 0 && !self.hosts[ix].unplugged
     }
 
+    /// Returns the part of a partitioned network that a host is in; 0 if there is no partition.
     pub(crate) fn side(&self, ix: usize) -> u8 {
         self.hosts[ix].side
     }
 
+    /// Returns the limit of what a host can send over each connection.
     pub(crate) fn upload(&self, ix: usize) -> Option<u64> {
         self.hosts[ix].upload
     }
@@ -227,6 +239,7 @@ impl Net {
         link.is_open() && !link.released && awake
     }
 
+    /// Returns the connection in a slot.
     pub(crate) fn link(&self, slot: u32) -> &Link {
         self.links.get(slot)
     }

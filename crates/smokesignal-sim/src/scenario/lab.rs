@@ -23,16 +23,25 @@ pub struct Progress {
 
 /// A scenario that is being played.
 pub(crate) struct Lab<'a, 'b> {
+    /// The name of the scenario.
     pub(crate) name: &'static str,
+    /// Number of nodes per world.
     pub(crate) nodes: usize,
+    /// The options of the run.
     pub(crate) run: &'a mut Run<'b>,
+    /// The figures, in the order of the report.
     pub(crate) figures: Vec<Figure>,
+    /// The curves, for a plot.
     pub(crate) curves: Vec<Curve>,
+    /// When the scenario began, in real time.
     began: Instant,
+    /// Worlds created so far.
     worlds: u64,
+    /// The sums over all worlds that have ended.
     virtual_time: Duration,
     events: u64,
     hash: u64,
+    /// The violations, at most one per world.
     violations: Vec<Violation>,
 }
 
@@ -162,8 +171,11 @@ impl<'a, 'b> Lab<'a, 'b> {
 /// How many messages were due, and what became of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Delivery {
+    /// Messages that were due.
     pub(crate) expected: u64,
+    /// Messages that were delivered.
     pub(crate) delivered: u64,
+    /// Messages that were reported as missed.
     pub(crate) missed: u64,
 }
 

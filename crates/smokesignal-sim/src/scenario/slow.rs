@@ -11,6 +11,7 @@ use crate::workload::Workload;
 const S: Duration = Duration::from_secs(1);
 /// Bytes per second of a good line: 10 MB/s. Slow ones have 1 % of it.
 const LINE: u64 = 10_000_000;
+/// How long the fault goes on, and the measurement with it.
 const TIME: Duration = Duration::from_secs(20);
 
 /// Plays `slow`: each case is compared with the run without a fault.

@@ -6,6 +6,12 @@
 //! whom, and [`Checks`] look on. What leads from one part to another is here, in one file per
 //! subject:
 //!
+//! Take a message from node 3 to node 7. The core's output `Send` is performed in `nodes.rs` and
+//! handed to `network.rs`, which asks `Net` to put it on its way. `Net` draws the delay and
+//! schedules a `Parcel` event. When the event is due, `Net` decides whether the parcel arrives,
+//! waits, or breaks its connection. If it arrives, `network.rs` counts it and gives it to node 7 as
+//! an input, and the outputs of node 7 are performed in the same way.
+//!
 //! | file | subject |
 //! |---|---|
 //! | `nodes.rs` | a node starts, wakes, gets an input; its outputs are performed |
@@ -45,16 +51,25 @@ const SECOND: u64 = 1_000_000;
 /// Many real nodes in one thread.
 #[derive(Debug)]
 pub struct World {
+    /// The beginning: what every node starts with, and what is expected.
     setup: Setup,
+    /// The clock, the queue, the randomness and the trace.
     kernel: Kernel,
+    /// The hosts and their connections.
     net: Net,
+    /// The nodes.
     cluster: Cluster,
+    /// The writers, and the books of the readers.
     traffic: Traffic,
+    /// The rules that bring faults.
     faults: Faults,
+    /// The lookups, and what came of them.
     lookups: Lookups,
+    /// The checks, which see everything and change nothing.
     checks: Checks,
     /// What was counted since [`World::measure`].
     pub stats: Stats,
+    /// The first violation, which has stopped the world.
     violation: Option<Violation>,
     /// When a link was made or lost last, in virtual microseconds.
     links_changed_at: u64,
@@ -165,6 +180,7 @@ impl World {
         Graph::of(&self.cluster, &self.net)
     }
 
+    /// Returns the setup that the world began with.
     pub(crate) const fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -174,10 +190,12 @@ impl World {
         self.kernel.rng()
     }
 
+    /// Returns the nodes.
     pub(crate) const fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
+    /// Returns what was written and read.
     pub(crate) const fn traffic(&self) -> &Traffic {
         &self.traffic
     }
@@ -234,6 +252,7 @@ impl World {
         }
     }
 
+    /// Lets the checks look at everything, and ends what is not needed any longer.
     fn on_second(&mut self) {
         self.kernel.schedule_in(SECOND, Event::Second);
         self.forget_lost_lookups();
