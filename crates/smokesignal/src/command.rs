@@ -27,6 +27,32 @@ pub(crate) enum Command {
     Stop(oneshot::Sender<()>),
 }
 
+/// Makes the channel of commands to a driver.
+pub(crate) fn channel() -> (mpsc::UnboundedSender<Command>, CommandInbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let inbox = CommandInbox { sender: sender.downgrade(), receiver };
+    (sender, inbox)
+}
+
+/// The driver's end of the channel.
+#[derive(Debug)]
+pub(crate) struct CommandInbox {
+    sender: mpsc::WeakUnboundedSender<Command>,
+    receiver: mpsc::UnboundedReceiver<Command>,
+}
+
+impl CommandInbox {
+    /// Returns the next command, and `None` when the last handle of the node is gone. Cancel safe.
+    pub(crate) async fn recv(&mut self) -> Option<Command> {
+        self.receiver.recv().await
+    }
+
+    /// Returns a sender for a handle that does not keep the node alive.
+    pub(crate) fn sender(&self) -> mpsc::WeakUnboundedSender<Command> {
+        self.sender.clone()
+    }
+}
+
 /// The way to the driver of a node, which is closed while the node is stopped.
 ///
 /// It holds the only strong sender: the driver ends when the last handle of the node, and this with

@@ -65,13 +65,12 @@ struct Inner {
 
 impl Peer {
     pub(crate) fn new(
-        id: NodeId,
-        address: SocketAddr,
         streams: Arc<Mux>,
+        address: SocketAddr,
         closed: watch::Receiver<bool>,
         commands: mpsc::WeakUnboundedSender<Command>,
-        max_message: usize,
     ) -> Self {
+        let (id, max_message) = (streams.peer(), streams.max_message());
         let stream = Arc::clone(&streams.neighbour);
         Self(Arc::new(Inner { id, address, streams, stream, closed, commands, max_message }))
     }
@@ -87,7 +86,7 @@ impl Peer {
     }
 
     /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
-    /// slowly. BufferPool of several senders do not mix; if the future is dropped, nothing was sent.
+    /// slowly. Chunks of several senders do not mix; if the future is dropped, nothing was sent.
     ///
     /// # Errors
     /// [`SendError::TooLarge`] above `max_message`; [`SendError::Closed`] when the link is gone.

@@ -129,7 +129,7 @@ impl LinkHandle {
     }
 
     /// From now on [`Report::Sent`] comes after each write.
-    pub(crate) fn tell_all_sent(&self) {
+    pub(crate) fn report_every_write(&self) {
         self.out.queue.lock().tell_all = true;
     }
 }

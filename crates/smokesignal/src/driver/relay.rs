@@ -1,13 +1,19 @@
-//! Connections whose bytes other nodes carry: to a node that is no neighbour and cannot be dialled. Hop by hop they are
-//! streams with credit like all others. From end to end they are what a dialled connection is, TLS and all, so that
-//! carriers read nothing, and what they change or leave out ends the connection.
+//! The desk of relayed connections, for both roles of this node.
+//!
+//! A node that cannot be dialled is reached through its neighbours: the stream that asks for it is
+//! passed on from link to link along the path of the lookup's answer. Each hop is an ordinary stream
+//! with flow control; end to end the bytes are a full TLS connection, so a relay can neither read nor
+//! change them without ending the connection. As a relay, this node copies between two such streams
+//! until both end or nothing has moved for the idle timeout. As the target, it accepts the stream as
+//! a connection like one that was dialled.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use smokesignal_proto::LinkId;
+use smokesignal_proto::{LinkId, NodeId};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
@@ -17,91 +23,111 @@ use crate::stream::handle::NodeStream;
 use crate::stream::relay_request::RelayRequest;
 use crate::transport::{Connection, Credentials, DialError};
 use crate::wire::frame::Reset;
-use smokesignal_proto::NodeId;
 
-/// Connections that a node carries for others at most; more are refused.
+/// Maximum number of connections that this node relays; further ones are refused.
 const MAX_RELAYED: usize = 64;
-/// Of these, those that one neighbour has asked for.
+/// Maximum number of these that one neighbour may have requested.
 const MAX_FOR_ONE: usize = 16;
-/// Connections to this node itself that have come through others and are not authenticated yet, at most.
+/// Maximum number of relayed connections to this node itself that are not authenticated yet.
 const MAX_ARRIVING: usize = 64;
-/// Until the other end has answered: as long as a dial takes at most.
+/// Time for the handshake with the other end, as long as a dial takes at most.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// A connection with nothing under way for this long, or for twice the ping timeout, is not carried any more: its ends ping
-/// each other sooner.
+/// A connection on which nothing has moved for this long, or for twice the ping timeout if that is
+/// longer, is not relayed any more: its ends ping each other sooner.
 const IDLE: Duration = Duration::from_secs(30);
+/// Maximum number of requests that wait for the driver; further ones are refused.
+const REQUESTS: usize = 64;
 
-/// What is being carried here for others, and what is arriving.
+/// Connections that this node relays for others, and those that arrive for itself.
 #[derive(Debug)]
-pub(crate) struct Relays {
+pub(super) struct Relays {
+    requests: mpsc::Receiver<RelayRequest>,
+    credentials: Credentials,
     idle: Duration,
-    relays: JoinSet<LinkId>,
+    /// The connections relayed for others; each task returns the link that the request came over.
+    forwarded: JoinSet<LinkId>,
     by_link: BTreeMap<LinkId, usize>,
     arriving: JoinSet<Option<Connection>>,
 }
 
+/// What the driver has to react to.
+pub(super) enum RelayEvent {
+    /// A neighbour requests that a stream is relayed.
+    Requested(RelayRequest),
+    /// A connection has come in through other nodes and is authenticated.
+    Arrived(Connection),
+}
+
 impl Relays {
-    pub(crate) fn new(idle: Duration) -> Self {
-        let (relays, arriving) = (JoinSet::new(), JoinSet::new());
-        Self { idle: idle.max(IDLE), relays, by_link: BTreeMap::new(), arriving }
+    /// Makes the desk, and the sender of the requests it handles.
+    pub(super) fn new(credentials: Credentials, idle: Duration) -> (Self, mpsc::Sender<RelayRequest>) {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let (forwarded, arriving) = (JoinSet::new(), JoinSet::new());
+        let (idle, by_link) = (idle.max(IDLE), BTreeMap::new());
+        (Self { requests, credentials, idle, forwarded, by_link, arriving }, sender)
     }
 
-    /// Carries between the two, or refuses.
-    pub(crate) fn relay(&mut self, request: RelayRequest, onward: impl FnOnce() -> Option<NodeStream>) {
+    /// Relays a request over the stream that `onward` opens, or refuses it.
+    pub(super) fn forward(&mut self, request: RelayRequest, onward: impl FnOnce() -> Option<NodeStream>) {
         let count = self.by_link.get(&request.via).copied().unwrap_or(0);
-        if count >= MAX_FOR_ONE || self.relays.len() >= MAX_RELAYED {
+        if count >= MAX_FOR_ONE || self.forwarded.len() >= MAX_RELAYED {
             return request.stream.refuse(Reset::Busy);
         }
         let Some(onward) = onward() else { return request.stream.refuse(Reset::Busy) };
         self.by_link.insert(request.via, count + 1);
         let idle = self.idle;
-        self.relays.spawn(async move {
+        self.forwarded.spawn(async move {
             relay(request.stream, onward, idle).await;
             request.via
         });
     }
 
-    /// Finds out who is at the other end, or refuses.
-    pub(crate) fn arrive(&mut self, request: RelayRequest, credentials: Credentials, remote: SocketAddr) {
+    /// Authenticates the other end of a request for this node itself, or refuses it.
+    pub(super) fn accept(&mut self, request: RelayRequest, remote: SocketAddr) {
         if self.arriving.len() >= MAX_ARRIVING {
             return request.stream.refuse(Reset::Busy);
         }
+        let credentials = self.credentials.clone();
         let arriving = async move {
             match timeout(TIMEOUT, credentials.accept(request.stream, remote)).await {
                 Ok(Ok(connection)) => return Some(connection),
-                Ok(Err(error)) => tracing::debug!(%error, "a relayed connection was not completed"),
-                Err(_) => tracing::debug!("a relayed connection was not completed in time"),
+                Ok(Err(error)) => tracing::debug!(%error, "a relayed connection failed its handshake"),
+                Err(_) => tracing::debug!("a relayed connection did not finish its handshake in time"),
             }
             None
         };
         self.arriving.spawn(arriving.in_current_span());
     }
 
-    /// The next connection that has come through others. Waits for ever where there is none; nothing is lost if the
-    /// future is dropped.
-    pub(crate) async fn arrived(&mut self) -> Connection {
+    /// Waits for the next request or connection; for ever where none comes. Cancel safe.
+    pub(super) async fn next(&mut self) -> RelayEvent {
         loop {
             tokio::select! {
                 biased;
-                Some(done) = self.relays.join_next() => if let Ok(via) = done
-                    && let Some(count) = self.by_link.get_mut(&via)
-                {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.by_link.remove(&via);
-                    }
+                Some(request) = self.requests.recv() => return RelayEvent::Requested(request),
+                Some(done) = self.forwarded.join_next() => if let Ok(via) = done {
+                    self.ended(via);
                 },
                 Some(arrived) = self.arriving.join_next() => if let Ok(Some(connection)) = arrived {
-                    return connection;
+                    return RelayEvent::Arrived(connection);
                 },
                 else => std::future::pending().await,
             }
         }
     }
+
+    fn ended(&mut self, via: LinkId) {
+        if let Some(count) = self.by_link.get_mut(&via) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_link.remove(&via);
+            }
+        }
+    }
 }
 
-/// Reaches `id` over a stream that others carry.
-pub(crate) async fn connect(
+/// Connects to `id` over a stream that other nodes relay.
+pub(super) async fn connect(
     stream: Option<NodeStream>,
     credentials: Credentials,
     remote: SocketAddr,
@@ -111,7 +137,7 @@ pub(crate) async fn connect(
     timeout(TIMEOUT, credentials.connect(stream, remote, Some(id))).await.unwrap_or(Err(DialError::TimedOut))
 }
 
-/// Passes everything on between two streams, ends and resets included.
+/// Copies everything between two streams, including ends and resets.
 async fn relay(one: NodeStream, other: NodeStream, patience: Duration) {
     let moved = AtomicU64::new(0);
     let idle = async {
@@ -121,7 +147,7 @@ async fn relay(one: NodeStream, other: NodeStream, patience: Duration) {
             sleep(patience).await;
         }
     };
-    let both = async { tokio::join!(pump(&one, &other, &moved), pump(&other, &one, &moved)) };
+    let both = async { tokio::join!(copy(&one, &other, &moved), copy(&other, &one, &moved)) };
     tokio::select! {
         biased;
         _ = both => {}
@@ -132,12 +158,12 @@ async fn relay(one: NodeStream, other: NodeStream, patience: Duration) {
     }
 }
 
-async fn pump(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
+async fn copy(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
     loop {
         match from.read_fragment().await {
             Ok(Some((data, end))) => {
                 moved.fetch_add(1, Ordering::Relaxed);
-                if to.put(data, end).await.is_err() {
+                if to.write_fragment(data, end).await.is_err() {
                     return from.stop_reading();
                 }
             }
@@ -148,7 +174,7 @@ async fn pump(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
     }
 }
 
-/// What carriers can do to what they carry.
+/// What a hostile relay can do to what it passes on.
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -164,7 +190,7 @@ mod tests {
     use crate::stream::handle::Path;
     use crate::stream::mux::{Mux, SharedStreams, Side};
 
-    /// What a hostile carrier does to each piece that passes.
+    /// What a hostile relay does, once, to the bytes that pass.
     #[derive(Debug, Clone, Copy)]
     enum Harm {
         Flip,

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use ring::rand::SecureRandom as _;
 use smokesignal_proto::{MAX_ADDRESSES, NodeId};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
@@ -25,7 +25,7 @@ use crate::broadcast::envelope::MAX_CHANNEL;
 use crate::broadcast::mailbox::{Incoming, Mailbox};
 use crate::broadcast::query::{self, Answers, Questions, ResponderGuard};
 use crate::broadcast::{Broadcast, BroadcastSender};
-use crate::command::{Command, Commands};
+use crate::command::{self, Command, Commands};
 use crate::driver::Shared;
 use crate::driver::dial::resolve;
 use crate::error::{AcceptError, BuildError, ConnectError, OpenError, SendError, StartError};
@@ -141,10 +141,10 @@ impl Node {
         let endpoint = bound.map_err(|error| explain(address, error))?;
         let local = endpoint.local_addr();
         let advertised = self.advertised(local.port()).await?;
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let ready = self.make_driver(endpoint, advertised, (sender.downgrade(), receiver))?;
+        let (commands, inbox) = command::channel();
+        let ready = self.make_driver(endpoint, advertised, inbox)?;
         self.0.shared.mailbox.open();
-        self.0.commands.open(sender, local);
+        self.0.commands.open(commands, local);
         // In a program with several nodes, the span in which one was started tells whose log lines
         // are whose.
         *driver = Some(tokio::spawn(ready.run().in_current_span()));

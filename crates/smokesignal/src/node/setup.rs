@@ -8,13 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::{hmac, rand::SecureRandom as _};
 use smokesignal_proto::{self as proto, Config, Keypair, MAX_ADDRESSES};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::Node;
 use crate::broadcast::envelope::MAX_ENVELOPE;
-use crate::command::Command;
-use crate::driver::{Driver, Limits};
+use crate::command::CommandInbox;
+use crate::driver::{Driver, Setup};
 use crate::error::StartError;
 use crate::options::Secret;
 use crate::transport::Endpoint;
@@ -24,19 +22,14 @@ impl Node {
         &self,
         endpoint: Arc<dyn Endpoint>,
         advertised: Vec<SocketAddr>,
-        commands: (mpsc::WeakUnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
+        commands: CommandInbox,
     ) -> Result<Driver, StartError> {
         let options = &self.0.options;
-        let epoch = Instant::now();
         let keypair = Keypair::from_seed(self.0.identity.seed());
         let local = endpoint.local_addr();
         let seed = self.rng_seed().map_err(|source| StartError::Listen { address: local, source })?;
         let config = self.config();
-        let limits = Limits {
-            max_message: options.max_message,
-            find_timeout: config.find_timeout,
-            relay_idle: 2 * options.ping_timeout,
-        };
+        let find_timeout = config.find_timeout;
         let mut core = proto::Node::new(keypair, config, seed, proto::Instant::ZERO);
         core.set_addresses(reachable_at(local));
         if !advertised.is_empty() {
@@ -45,9 +38,16 @@ impl Node {
         for seed in &options.seeds {
             core.join(seed.clone(), proto::Instant::ZERO);
         }
-        let (shared, seeds) = (self.0.shared.clone(), options.seeds.clone());
-        let place = (endpoint, self.0.credentials.clone());
-        Ok(Driver::new(core, epoch, shared, place, seeds, limits, commands))
+        Ok(Driver::new(Setup {
+            core,
+            shared: self.0.shared.clone(),
+            endpoint,
+            credentials: self.0.credentials.clone(),
+            seeds: options.seeds.clone(),
+            commands,
+            find_timeout,
+            relay_idle: 2 * options.ping_timeout,
+        }))
     }
 
     /// Returns the seed of the core's random choices.

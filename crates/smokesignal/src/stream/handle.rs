@@ -215,7 +215,7 @@ impl NodeStream {
     }
 
     /// Writes a part of a chunk, or its end.
-    pub(crate) async fn put(&self, mut data: Bytes, end: bool) -> Result<(), StreamError> {
+    pub(crate) async fn write_fragment(&self, mut data: Bytes, end: bool) -> Result<(), StreamError> {
         std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data, end)).await
     }
 }

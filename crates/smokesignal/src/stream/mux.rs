@@ -165,6 +165,14 @@ impl Mux {
         NodeStream::new(stream, self.peer, name.into(), Arc::clone(&self.route), self.common.max_message)
     }
 
+    pub(crate) const fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    pub(crate) const fn max_message(&self) -> usize {
+        self.common.max_message
+    }
+
     /// The link stands, or is no link any more.
     pub(crate) fn set_link(&self, is_link: bool) {
         self.route.is_link.store(is_link, Ordering::Relaxed);

@@ -59,7 +59,7 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// SendQueue once all that was written is with the connection.
+    /// Ready once all that was written is with the connection.
     pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.lock();
         if state.lost {

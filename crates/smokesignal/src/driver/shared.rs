@@ -1,0 +1,61 @@
+//! What the driver shares with the application's handles.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use smokesignal_proto::{self as proto, NodeId};
+
+use crate::broadcast::mailbox::Mailbox;
+use crate::event::{Event, EventBus};
+use crate::peer::Peer;
+use crate::peers::Peers;
+use crate::stream::mux::SharedStreams;
+
+/// The parts of a node that outlive a stop and a new start. Clones are the same parts.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) events: Arc<EventBus>,
+    pub(crate) peers: Peers,
+    pub(crate) streams: SharedStreams,
+    /// Number of nodes in the network by the last count.
+    pub(crate) size: Arc<AtomicUsize>,
+    /// Number of message copies received since the last start.
+    pub(crate) copies: Arc<AtomicU64>,
+}
+
+impl Shared {
+    /// Copies the core's counters to where the application's handles read them.
+    pub(super) fn count(&self, core: &proto::Node) {
+        self.size.store(core.network_size() as usize, Ordering::Relaxed);
+        self.copies.store(core.copies_received(), Ordering::Relaxed);
+    }
+
+    pub(super) fn peer_added(&self, peer: Peer) {
+        if self.peers.add(peer.clone()) {
+            self.events.emit(&Event::Connect);
+        }
+        self.events.emit(&Event::PeerAdded(peer));
+    }
+
+    pub(super) fn peer_removed(&self, peer: Peer) {
+        let last = self.peers.remove(&peer.id());
+        self.events.emit(&Event::PeerRemoved(peer));
+        if last {
+            self.events.emit(&Event::Disconnect);
+        }
+    }
+
+    pub(super) fn netsplit(&self, seed: NodeId, size: u32, size_before: u32, other_size: Option<u32>) {
+        tracing::warn!(?seed, size, size_before, ?other_size, "netsplit");
+        let (size, size_before) = (size as usize, size_before as usize);
+        let other_size = other_size.map(|size| size as usize);
+        self.events.emit(&Event::Netsplit { seed, size, size_before, other_size });
+    }
+
+    pub(super) fn netsplit_resolved(&self, duration: Duration, size: u32) {
+        tracing::info!(?duration, size, "netsplit resolved");
+        self.events.emit(&Event::NetsplitResolved { duration, size: size as usize });
+    }
+}
