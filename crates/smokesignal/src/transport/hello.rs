@@ -1,4 +1,8 @@
-//! What two nodes say before they trust each other, and how much a stranger may say.
+//! HELLO: the first message of each side, before the two nodes trust each other.
+//!
+//! Each side sends 34 bytes and waits for the other's. A network secret is proved by an HMAC over
+//! the TLS exporter, so that a proof is worthless on another connection. Until HELLO is right,
+//! [`Metered`] lets a stranger send 4 KiB at most.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,15 +15,17 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use super::{Connection, Credentials, DialError};
 use crate::transport::tls::{Secured, TlsError};
 
-// HELLO, the first bytes inside TLS. Both sides send theirs at once, without waiting for the other's:
+// HELLO, the first bytes inside TLS. Each side sends its own without waiting for the other's:
 //
 //   byte  0       the format, 1
-//   byte  1       flags; bit 0: the sender holds a network secret. The other bits are sent as 0 and not looked at.
+//   byte  1       flags; bit 0: the sender holds a network secret. The others are sent as 0, ignored
 //   bytes 2..34   the proof of the secret, or zeros without one:
 //                 HMAC-SHA256(secret, "smokesignal network secret" ‖ role ‖ exporter)
-//                 role: one byte, 0 the dialler, 1 the acceptor, so that nobody can send a proof back to its maker;
+//                 role: one byte, 0 the dialler, 1 the acceptor, so that no side can send a proof
+//                 back to its maker;
 //                 exporter: 32 bytes of TLS exporter (RFC 8446, section 7.5) for the label
-//                 "EXPORTER-smokesignal-secret" without context, so that a proof is worth nothing on another connection.
+//                 "EXPORTER-smokesignal-secret" without context, so that a proof is worthless on
+//                 another connection.
 //
 // Nothing else is sent before the other's HELLO has been read and found right.
 
@@ -44,7 +50,7 @@ impl Role {
 }
 
 impl Credentials {
-    /// The last step of a handshake on both sides.
+    /// Performs the last step of a handshake, on either side.
     pub(super) async fn exchange_hellos<S>(
         &self,
         mut secured: Secured<Metered<S>>,
@@ -60,9 +66,9 @@ impl Credentials {
         secured.writer.flush().await.map_err(TlsError::from)?;
         secured.reader.read_exact(&mut theirs).await.map_err(TlsError::from)?;
         if let Err(refusal) = self.check_hello(&theirs, role.other(), &secured.exporter) {
-            // An orderly end, so that our HELLO arrives and tells the other side why.
+            // An orderly end, so that our HELLO arrives and shows the other side why.
             if let Err(error) = secured.writer.shutdown().await {
-                tracing::debug!(%remote, %error, "refused, and could not say so");
+                tracing::debug!(%remote, %error, "refused the connection, and could not close it in order");
             }
             return Err(refusal);
         }
@@ -97,7 +103,7 @@ impl Credentials {
         right.then_some(()).ok_or(DialError::WrongSecret)
     }
 
-    /// Whether the other holds the same secret, or neither holds one.
+    /// Returns whether both sides hold the same secret, or neither holds one.
     pub(super) fn same_secret(&self, other: &Self) -> bool {
         match (&self.secret, &other.secret) {
             (None, None) => true,
@@ -111,7 +117,8 @@ fn proven(role: Role, exporter: &[u8; 32]) -> Vec<u8> {
     [PROOF_LABEL, &[role as u8], exporter].concat()
 }
 
-/// Bytes read from a connection before its other end is known. 4 KiB: an honest handshake needs less than 1 KiB.
+/// Bytes read from a connection before its other end is known. 4 KiB: an honest handshake needs
+/// less than 1 KiB.
 const UNAUTHENTICATED_MAX: usize = 4096;
 
 /// Reads at most [`UNAUTHENTICATED_MAX`] bytes of `stream` until it is [lifted](Self::lift).

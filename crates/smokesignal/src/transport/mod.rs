@@ -1,9 +1,10 @@
 //! Carrying bytes between two nodes that know each other's id.
 //!
-//! A [`Transport`] binds an address and gives an [`Endpoint`], which dials and accepts [`Connection`]s. What the bytes
-//! mean is none of its business. There are two: [`TcpTransport`] for real networks, and [`MemoryNetwork`], a simulated
-//! one with delays and faults for tests of this library and of programs that use it. To write another one, carry the
-//! bytes and let [`Credentials::connect`] and [`Credentials::accept`] find out who is at the other end.
+//! A [`Transport`] binds an address and returns an [`Endpoint`], which dials and accepts
+//! [`Connection`]s. It does not interpret the bytes. There are two transports: [`TcpTransport`] for
+//! real networks, and [`MemoryNetwork`], a simulated one with delays and faults for tests of this
+//! library and of programs that use it. To write another one, carry the bytes and let
+//! [`Credentials::connect`] and [`Credentials::accept`] authenticate the other end.
 
 mod hello;
 mod memory;
@@ -28,7 +29,7 @@ use smokesignal_proto::NodeId;
 pub use memory::MemoryNetwork;
 pub use tcp::TcpTransport;
 
-/// A future on the heap, so that transports can be exchanged while the program runs.
+/// A future on the heap, so that a transport can be chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A way to carry bytes between nodes.
@@ -59,12 +60,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// Starts to listen at `address` as the node `me`. Port 0 means any free port.
     ///
-    /// An address that is taken gives [`AddrInUse`](io::ErrorKind::AddrInUse), one that is not this machine's
+    /// An address that is taken gives [`AddrInUse`](io::ErrorKind::AddrInUse), one that is not this
+    /// machine's
     /// [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
     fn bind(&self, address: SocketAddr, me: Credentials) -> BoxFuture<'_, io::Result<Arc<dyn Endpoint>>>;
 }
 
-/// One node's place in a network: where it is reached, and how it reaches others. Dropping it closes it.
+/// One node's place in a network: where it is reached, and how it reaches others. Dropping it
+/// closes it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -82,32 +85,36 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 /// # }
 /// ```
 pub trait Endpoint: Send + Sync + fmt::Debug + 'static {
-    /// Where it listens, with the port that was chosen.
+    /// Returns the address where it listens, with the port that was chosen.
     fn local_addr(&self) -> SocketAddr;
 
-    /// The next connection somebody made to this node, its other end known. `None` after [`close`](Self::close).
+    /// Returns the next authenticated connection that another node made to this one; `None` after
+    /// [`close`](Self::close).
     ///
-    /// Strangers and broken handshakes are dropped inside and never seen here. Nothing is lost if the future is dropped.
+    /// Strangers and failed handshakes are dropped inside and never seen here. Nothing is lost if
+    /// the future is dropped.
     fn accept(&self) -> BoxFuture<'_, Option<Connection>>;
 
-    /// Connects to the node at `address`, and gives up in a few seconds. Works after [`close`](Self::close) too.
+    /// Connects to the node at `address`, or fails within a few seconds. Works after
+    /// [`close`](Self::close), too.
     ///
-    /// If a node other than `expect` answers, it is told nothing and the result is [`DialError::WrongNode`].
+    /// If a node other than `expect` answers, it learns nothing, and the result is
+    /// [`DialError::WrongNode`].
     fn dial(
         &self,
         address: SocketAddr,
         expect: Option<NodeId>,
     ) -> BoxFuture<'static, Result<Connection, DialError>>;
 
-    /// Stops listening. The address is free at once; open connections stay.
+    /// Stops listening. The address is free immediately; open connections stay.
     fn close(&self);
 }
 
 /// An open connection to a node whose id is proven.
 ///
-/// The two halves may be used by different tasks. Written bytes leave for certain only with a flush. To part without
-/// losing any: `writer.shutdown()`, then read until the end. The end of an orderly parting is an end of file; where the
-/// other side has died it may be an error instead.
+/// The two halves may be used by different tasks. Written bytes leave for certain only with a
+/// flush. To close without losing any, call `writer.shutdown()`, then read until the end. An
+/// orderly close ends with an end of file; if the other side has died it may be an error instead.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -130,9 +137,10 @@ pub trait Endpoint: Send + Sync + fmt::Debug + 'static {
 /// # }
 /// ```
 pub struct Connection {
-    /// Who is at the other end.
+    /// The node at the other end.
     pub peer: NodeId,
-    /// The other end's address. On an inbound connection its port is not the one where that node listens.
+    /// The other end's address. On an inbound connection its port is not the one where that node
+    /// listens.
     pub remote: SocketAddr,
     /// Bytes from the other side.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
@@ -179,23 +187,24 @@ pub enum DialError {
     /// Another node answered.
     #[error("expected node {expected}, reached {found}")]
     WrongNode {
-        /// Who should have answered.
+        /// The node that should have answered.
         expected: NodeId,
-        /// Who did.
+        /// The node that did.
         found: NodeId,
     },
     /// The other side holds another network secret, or only one side has one.
     #[error("it holds a different network secret, or none")]
     WrongSecret,
-    /// Something answered, but not a node that speaks the same protocol. The text says what went wrong.
+    /// Something answered that is not a node with the same protocol. The text says what went wrong.
     #[error("{0}")]
     Handshake(String),
-    /// The system said no. The text is its own.
+    /// The system reported an error, which is the text.
     #[error("{0}")]
     Io(String),
 }
 
-/// What a node shows and asks for when it meets another: its identity and, if the network has one, the network secret.
+/// What a node proves to another one, and demands of it: its identity and, if the network has one,
+/// the network secret.
 ///
 /// ```
 /// use smokesignal::{Identity, transport::Credentials};
@@ -212,22 +221,23 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Nodes refuse each other unless both have the same `secret`, or both have none.
+    /// Returns the credentials of this identity. Nodes refuse each other unless both have the same
+    /// `secret`, or both have none.
     ///
-    /// Use 32 random bytes: a secret that can be guessed can also be found by trying, offline, by whoever was
-    /// connected once.
+    /// Use 32 random bytes: a node that was connected once can try out guesses offline.
     pub fn new(identity: Identity, secret: Option<&[u8]>) -> Self {
         let secret = secret.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes));
         let tls = Arc::new(Tls::new(&identity));
         Self { identity, secret, tls }
     }
 
-    /// Whose they are.
+    /// Returns the id of the node that they belong to.
     pub fn id(&self) -> NodeId {
         self.identity.id()
     }
 
-    /// Authenticates both sides of `stream`, which we opened to `remote`. The caller sets the deadline.
+    /// Authenticates both sides of `stream`, which this node opened to `remote`. The caller sets
+    /// the deadline.
     pub async fn connect<S>(
         &self,
         stream: S,
@@ -241,7 +251,8 @@ impl Credentials {
         self.exchange_hellos(secured, Role::Dialler, remote).await
     }
 
-    /// Authenticates both sides of `stream`, which `remote` opened to us. The caller sets the deadline.
+    /// Authenticates both sides of `stream`, which `remote` opened to this node. The caller sets
+    /// the deadline.
     pub async fn accept<S>(&self, stream: S, remote: SocketAddr) -> Result<Connection, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -278,7 +289,7 @@ impl From<io::Error> for DialError {
     }
 }
 
-/// What every transport has to keep, checked for each of them.
+/// Rules for every transport, checked for each of them.
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -395,7 +406,7 @@ mod tests {
                 let error = stranger.dial(target.local_addr(), None).await.unwrap_err();
                 assert_eq!(error, DialError::WrongSecret);
             }
-            // The first that the acceptor hears of anybody is the friend.
+            // The friend is the first node that the acceptor hears of.
             let friend = bind(&*transport, 4, right).await;
             let (dialled, accepted) = connect(&*friend, &*secret).await;
             assert_eq!((dialled.peer, accepted.peer), (id(1), id(4)));

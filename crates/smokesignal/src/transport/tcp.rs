@@ -1,4 +1,8 @@
-//! TLS over TCP: real networks.
+//! TLS over TCP: the transport for real networks.
+//!
+//! One task accepts TCP connections and starts a handshake for each of them, under a deadline and
+//! in a bounded number. Authenticated connections wait in a queue for [`Endpoint::accept`]. Dials
+//! run in the caller's task, under deadlines of their own.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,8 +25,8 @@ use smokesignal_proto::NodeId;
 
 /// TCP with TLS 1.3, where both sides prove their id.
 ///
-/// Strangers are cheap: whoever has not said who it is within 5 s, or sends more than 4 KiB before, is closed. 64 may be
-/// at it at a time; with more, the one that has taken longest loses.
+/// Strangers are cheap: a connection that is not authenticated within 5 s, or sends more than 4 KiB
+/// before, is closed. 64 may be in this state at a time; with more, the oldest loses.
 ///
 /// ```
 /// use smokesignal::{Node, transport::TcpTransport};
@@ -39,7 +43,7 @@ pub struct TcpTransport {
 }
 
 impl TcpTransport {
-    /// The transport that nodes use unless told otherwise.
+    /// Returns the transport that nodes use by default.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,14 +59,16 @@ impl Transport for TcpTransport {
 
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// For an inbound connection to say who it is, TLS and HELLO together. Default 5 s; honest nodes take
-    /// milliseconds, over a bad radio link a second.
+    /// Deadline for an inbound connection to authenticate, with TLS and HELLO. Default 5 s; honest
+    /// nodes take milliseconds, or a second over a bad radio link.
     inbound_handshake: Duration,
-    /// Inbound connections that have not yet said who they are. Default 64 (4 KiB each: 256 KiB at most).
+    /// Maximum number of inbound connections that are not authenticated yet. Default 64 (4 KiB
+    /// each: 256 KiB at most).
     pending: usize,
-    /// Until TCP is connected. Default 2 s: one lost SYN (repeated after 1 s) is forgiven.
+    /// Deadline for the TCP connection of a dial. Default 2 s: one lost SYN (repeated after 1 s)
+    /// does not matter.
     connect: Duration,
-    /// Until the node dialled has said who it is. Default 3 s.
+    /// Deadline for the dialled node to authenticate. Default 3 s.
     dial_handshake: Duration,
 }
 
@@ -73,17 +79,21 @@ impl Default for Limits {
     }
 }
 
-/// Connections the system holds until we take them. 1024: a whole network may dial one seed at once.
+/// Connections that the system holds until they are accepted. 1024: a whole network may dial one
+/// seed at the same time.
 const BACKLOG: u32 = 1024;
 
-/// Authenticated connections that wait for `accept`. With more they wait in their handshake, under its deadline.
+/// Authenticated connections that wait for `accept`. With more they wait in their handshake, under
+/// its deadline.
 const ACCEPTED_MAX: usize = 64;
 
-/// Pause when the system cannot accept, mostly for want of file descriptors. 50 ms: short to a dialler, long to a CPU.
+/// Pause when the system cannot accept, mostly for lack of file descriptors. 50 ms: short to a
+/// dialler, long to a processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Bytes handed to the kernel but not yet on the wire. 256 KiB: what is urgent never waits behind more than that. With half
-/// of it the two ends of a stream on loopback wait for each other, and carry less than half as much.
+/// Bytes handed to the kernel but not yet on the wire. 256 KiB: urgent messages never wait behind
+/// more than that. With half of it the two ends of a stream on loopback wait for each other, and
+/// carry less than half as much.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOT_SENT_MAX: u32 = 256 * 1024;
 
@@ -146,7 +156,8 @@ impl fmt::Debug for TcpEndpoint {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Without it a restarted node would wait a minute for its port. On Windows the option means another thing.
+    // Without it a restarted node would wait a minute for its port. On Windows the option has
+    // another meaning.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -165,7 +176,8 @@ async fn dial(
     timeout(limits.dial_handshake, me.connect(stream, address, expect)).await.map_err(in_time)?
 }
 
-/// Small frames leave at once, and large ones do not pile up in the kernel in front of them.
+/// Configures the socket: small frames leave immediately, and large ones do not pile up in the
+/// kernel before them.
 fn tune(stream: &TcpStream, remote: SocketAddr) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%remote, %error, "TCP_NODELAY was refused: small messages will be slower");
@@ -176,12 +188,12 @@ fn tune(stream: &TcpStream, remote: SocketAddr) {
     }
 }
 
-/// The listening socket, which can be closed at once although another task is waiting on it.
+/// The listening socket, which can be closed while another task waits for it.
 #[derive(Clone)]
 struct Listener(Arc<Lock<Option<TcpListener>>>);
 
 impl Listener {
-    /// Ready with `None` once closed.
+    /// Resolves to the next connection, or to `None` once closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<(TcpStream, SocketAddr)>>> {
         match &*self.0.lock() {
             Some(listener) => Poll::Ready(Some(ready!(listener.poll_accept(cx)))),
@@ -194,7 +206,7 @@ impl Listener {
     }
 }
 
-/// Takes whoever comes and never waits for one of them.
+/// Accepts connections and never waits for one of them to authenticate.
 async fn accept_all(listener: Listener, mut greeter: Greeter) {
     let mut failing = false;
     while let Some(next) = poll_fn(|cx| listener.poll_accept(cx)).await {
@@ -203,7 +215,7 @@ async fn accept_all(listener: Listener, mut greeter: Greeter) {
                 failing = false;
                 greeter.greet(stream, SocketAddr::new(remote.ip().to_canonical(), remote.port()));
             }
-            // That one connection broke before we took it.
+            // That connection broke before it was accepted.
             Err(error) if is_about_one_connection(&error) => debug!(%error, "refused an inbound connection"),
             Err(error) => {
                 if !failing {
@@ -221,14 +233,14 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Finds out who the inbound connections are.
+/// Authenticates the inbound connections.
 struct Greeter {
     me: Credentials,
     limits: Limits,
     queue: mpsc::Sender<Connection>,
-    /// Dropping it ends them all.
+    /// The handshakes. Dropping it ends all of them.
     handshakes: JoinSet<()>,
-    /// The oldest first.
+    /// Handles of the handshakes, the oldest first.
     pending: VecDeque<(SocketAddr, AbortHandle)>,
 }
 
@@ -240,7 +252,7 @@ impl Greeter {
         let handshake = async move {
             let authenticated = async {
                 let connection = me.accept(stream, remote).await?;
-                // An error here means that the endpoint was closed meanwhile.
+                // An error means that the endpoint was closed meanwhile.
                 queue.send(connection).await.map_err(|_| DialError::Refused)
             };
             let outcome = timeout(deadline, authenticated).await;
@@ -263,8 +275,8 @@ impl Greeter {
         while self.pending.len() >= self.limits.pending
             && let Some((remote, oldest)) = self.pending.pop_front()
         {
-            // The oldest loses: an honest one would be done by now.
-            debug!(%remote, reason = "too many at once, and it was the slowest", "refused an inbound connection");
+            // The oldest loses: an honest node would be done by now.
+            debug!(%remote, reason = "too many at the same time, and it was the slowest", "refused an inbound connection");
             oldest.abort();
         }
     }
@@ -277,7 +289,7 @@ mod tests {
     use super::*;
     use crate::identity::Identity;
 
-    /// Longer than any test may take: what ends in time was not ended by this.
+    /// A deadline longer than any test may take.
     const NEVER: Duration = Duration::from_secs(60);
     const SOON: Duration = Duration::from_millis(200);
 
@@ -290,7 +302,7 @@ mod tests {
         TcpEndpoint::new("127.0.0.1:0".parse().unwrap(), node(seed), limits).unwrap()
     }
 
-    /// Everything the other side still sends until it closes, in whatever way.
+    /// Returns everything that the other side sends until it closes in any way.
     async fn until_closed(stream: &mut TcpStream) -> usize {
         let mut buffer = [0; 4096];
         let mut read = 0;

@@ -57,7 +57,7 @@ impl AsyncWrite for WireEnd {
         }
     }
 
-    /// Written bytes are on their way already.
+    /// Does nothing: written bytes are on their way already.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -80,7 +80,7 @@ impl Drop for WireEnd {
 struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    /// Ready at `until`; never, without one: somebody else wakes us then.
+    /// Resolves at `until`, or never without one: another task wakes this one then.
     fn poll(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(until) = until else {
             self.0 = None;

@@ -1,4 +1,7 @@
-//! A node's place in a simulated network: how it is reached, and how it reaches others.
+//! A node's place in a simulated network.
+//!
+//! A dial sends a SYN to the listener at the address, again and again while the network is cut, and
+//! gets a wire if the listener accepts. Identities and secrets are compared on arrival.
 
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -18,10 +21,11 @@ use smokesignal_proto::NodeId;
 /// Connections that wait for `accept`. With more, the dialler waits, as with a full backlog.
 const ACCEPTED_MAX: usize = 64;
 
-/// As for the handshake over TCP.
+/// The deadline of a dial, as for the handshake over TCP.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
 
-/// TCP tries again after this long to connect (RFC 6298, section 2.1). It doubles the time after each try; we do not.
+/// Interval between two attempts to connect, as in TCP (RFC 6298, section 2.1), which doubles it
+/// after each attempt; this does not.
 const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct MemoryEndpoint {
@@ -32,7 +36,7 @@ pub(super) struct MemoryEndpoint {
     closed: AtomicBool,
 }
 
-/// What dials arrive at.
+/// The place where dials arrive.
 #[derive(Clone)]
 pub(super) struct Listener {
     me: Credentials,
@@ -78,7 +82,7 @@ impl Endpoint for MemoryEndpoint {
     }
 
     fn close(&self) {
-        // Only once: afterwards the address may be somebody else's.
+        // Only once: afterwards the address may belong to another node.
         if !self.closed.swap(true, Ordering::Relaxed) {
             let listener = self.network.world.lock().listeners.remove(&self.address);
             drop(listener); // Without the lock: its queue may hold connections, and their ends take it.
@@ -116,7 +120,7 @@ impl MemoryNetwork {
         answer
     }
 
-    /// What happens where the dialler has arrived.
+    /// Handles a dialler that has arrived at the listener.
     async fn knock(
         &self,
         from: SocketAddr,
@@ -141,7 +145,7 @@ impl MemoryNetwork {
         }
     }
 
-    /// One packet's way. What does not get through is sent again.
+    /// Waits until a packet has got through; it is sent again while the path is cut.
     async fn travel(&self, from: SocketAddr, to: SocketAddr) {
         loop {
             let delay = {

@@ -1,4 +1,4 @@
-//! What goes wrong in a simulated network: cuts, frozen nodes, broken connections.
+//! The faults of a simulated network: cuts, frozen nodes, broken connections.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -8,37 +8,40 @@ use tokio::time::Instant;
 use super::{MemoryNetwork, World};
 
 impl MemoryNetwork {
-    /// Cuts the network in parts, as if cables were pulled: between nodes of different groups nothing arrives any more,
-    /// nothing breaks by itself, and dials time out. Whoever is in no group, or in several, reaches all of them.
+    /// Cuts the network in parts, as if cables were pulled: between nodes of different groups
+    /// nothing arrives any more, nothing breaks by itself, and dials time out. A node in no group,
+    /// or in several, reaches all nodes.
     ///
-    /// Takes the place of an earlier cut.
+    /// Replaces an earlier cut.
     pub fn partition(&self, groups: &[&[SocketAddr]]) {
         let groups = groups.iter().map(|group| group.iter().copied().collect()).collect();
         self.change(|faults| faults.groups = groups);
     }
 
-    /// Ends the [partition](Self::partition). Connections that no end has given up work on, and what was lost meanwhile
-    /// arrives; so does the close of one end, of which the other could not hear. Frozen nodes stay frozen.
+    /// Ends the [partition](Self::partition). Connections that neither end has closed go on, and
+    /// lost bytes arrive; so does the close of an end that could not reach the other one. Frozen
+    /// nodes stay frozen.
     pub fn heal(&self) {
         self.change(|faults| faults.groups.clear());
     }
 
-    /// From now on nothing reaches this node and nothing leaves it, as if its process were stopped. Its own timers run
-    /// on, so that it may give up its peers as they give up it.
+    /// Freezes this node: nothing reaches it and nothing leaves it, as if its process were
+    /// suspended. Its own timers run on, so that it may drop its peers as they drop it.
     pub fn freeze(&self, node: SocketAddr) {
         self.change(|faults| {
             faults.frozen.insert(node);
         });
     }
 
-    /// Ends a [freeze](Self::freeze). What was held up arrives, as after [`heal`](Self::heal).
+    /// Ends a [freeze](Self::freeze). Delayed bytes arrive, as after [`heal`](Self::heal).
     pub fn thaw(&self, node: SocketAddr) {
         self.change(|faults| {
             faults.frozen.remove(&node);
         });
     }
 
-    /// Breaks all connections of this node, at once and at both ends, even across a cut. What was on the way is lost.
+    /// Breaks all connections of this node immediately and at both ends, even across a cut. Bytes
+    /// in flight are lost.
     pub fn reset(&self, node: SocketAddr) {
         let mut world = self.world.lock();
         world.wires.values_mut().filter(|wire| wire.nodes.contains(&node)).for_each(super::Wire::reset);
@@ -59,7 +62,7 @@ impl MemoryNetwork {
     }
 }
 
-/// As many as the test names.
+/// The groups of the partition, bounded by what the test names.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     groups: Vec<BTreeSet<SocketAddr>>,

@@ -21,15 +21,16 @@ use crate::lock::Lock;
 
 /// A simulated network, in this process only. Clones are the same network.
 ///
-/// The addresses need not exist; only the exact address that was bound is reached. Identities and network secrets are
-/// compared as a real network would, without encrypting anything.
+/// The addresses need not exist; only the exact address that was bound is reached. Identities and
+/// network secrets are compared as a real network would, without encrypting anything.
 ///
 /// # Testing your own program
 ///
-/// In a runtime of one thread with a paused clock (tokio's feature `test-util`), time is virtual: whenever all tasks
-/// wait, the clock jumps to the next timer. Many seconds pass in milliseconds, and delays are exact. The network can be
-/// [cut in parts](Self::partition) and [healed](Self::heal), nodes can [freeze](Self::freeze) and connections
-/// [break](Self::reset). A node is named by the address where it listens. To kill one, drop its last handle.
+/// In a runtime of one thread with a paused clock (tokio's feature `test-util`), time is virtual:
+/// whenever all tasks wait, the clock jumps to the next timer. Many seconds pass in milliseconds,
+/// and delays are exact. The network can be [cut in parts](Self::partition) and
+/// [healed](Self::heal), nodes can [freeze](Self::freeze) and connections [break](Self::reset). A
+/// node is named by the address where it listens. To kill one, drop its last handle.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -70,44 +71,48 @@ use crate::lock::Lock;
 ///
 /// # The same run again
 ///
-/// Nodes with [`NodeBuilder::identity`](crate::NodeBuilder::identity) and [`NodeBuilder::rng_seed`](crate::NodeBuilder::rng_seed) in a
-/// network with [`rng_seed`](Self::rng_seed) do the same at the same virtual time in each run, as long as the program
-/// itself does (no `tokio::select!` without `biased`, no walk over a `HashMap`, no thread, no host names as seeds).
+/// Nodes with [`NodeBuilder::identity`](crate::NodeBuilder::identity) and
+/// [`NodeBuilder::rng_seed`](crate::NodeBuilder::rng_seed) in a network with
+/// [`rng_seed`](Self::rng_seed) do the same at the same virtual time in each run, as long as the
+/// program itself does (no `tokio::select!` without `biased`, no iteration over a `HashMap`, no
+/// thread, no host names as seeds).
 ///
 /// # What is simulated, and what is not
 ///
-/// Each write takes the [latency](Self::latency), and all arrive in order. A direction of a connection holds 256 KiB on
-/// the way or unread, then its writer waits. To dial takes one round trip. Faults are those of a network below TCP: what
-/// is lost is sent again once the way is free, so that a connection which nobody gave up works on. There is no other
-/// loss, no congestion, and no time that a processor takes.
+/// Each write takes the [latency](Self::latency), and all arrive in order. A direction of a
+/// connection holds 256 KiB in flight or unread, then its writer waits. A dial takes one round
+/// trip. Faults are those of a network below TCP: lost bytes are sent again once the path is free,
+/// so that a connection which neither end closed goes on. No other loss, no congestion and no
+/// processor time are simulated.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
     world: Arc<Lock<World>>,
 }
 
 impl MemoryNetwork {
-    /// A network with nobody in it, without delays.
+    /// Creates an empty network without delays.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long bytes take from one node to another, drawn anew for each write. Default: no time.
+    /// Sets how long bytes take from one node to another, drawn anew for each write. Default: no
+    /// time.
     ///
-    /// Holds for what is written from now on, in all clones.
+    /// It applies to writes from now on, in all clones.
     pub fn latency(self, one_way: RangeInclusive<Duration>) -> Self {
         self.world.lock().delays.latency = one_way;
         self
     }
 
-    /// Bytes that each direction of a connection carries in a second. Default: no limit.
+    /// Sets how many bytes each direction of a connection carries per second. Default: no limit.
     ///
-    /// Holds for what is written from now on, in all clones.
+    /// It applies to writes from now on, in all clones.
     pub fn bandwidth(self, bytes_per_second: u64) -> Self {
         self.world.lock().delays.bandwidth = Some(bytes_per_second);
         self
     }
 
-    /// What the network's chance (the latencies) begins with. Default 0: it is the same in each run anyway.
+    /// Seeds the random latencies of the network. Default 0: they are the same in each run anyway.
     pub fn rng_seed(self, seed: u64) -> Self {
         self.world.lock().delays.rng = seed;
         self
@@ -137,10 +142,11 @@ impl fmt::Debug for MemoryNetwork {
     }
 }
 
-/// The ports that systems give to whoever does not ask for one (RFC 6335, section 6).
+/// The ports that a system chooses from if a program does not ask for one (RFC 6335, section 6).
 const FREE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
 
-/// Bounded by what is alive: an endpoint has one listener, a connection one wire.
+/// The state of the network. It is bounded by what is alive: an endpoint has one listener, a
+/// connection one wire.
 struct World {
     delays: Delays,
     faults: Faults,
@@ -180,7 +186,7 @@ impl World {
         Err(io::Error::new(io::ErrorKind::AddrInUse, "every port of this address is in use"))
     }
 
-    /// Its number, and the port that the dialler's end gets.
+    /// Adds a connection. Returns its number, and the port of the dialler's end.
     fn add_wire(&mut self, nodes: [SocketAddr; 2]) -> (u64, u16) {
         self.last_wire += 1;
         let cut = self.faults.block(nodes[0], nodes[1]);

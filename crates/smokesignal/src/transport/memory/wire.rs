@@ -1,4 +1,7 @@
-//! A simulated connection: what is on the way in each direction, and when it arrives.
+//! A simulated connection: the bytes in flight in each direction, and when they arrive.
+//!
+//! Each write becomes a chunk with an arrival time. During a cut chunks are marked as lost, and get
+//! a new time when it heals. A reader waits for the time of the first chunk, a writer for room.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,20 +14,21 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-/// Bytes on the way or unread in each direction before a writer waits: 256 KiB, two windows of a link.
+/// Bytes in flight or unread in each direction before a writer waits: 256 KiB, two windows of a
+/// link.
 const IN_FLIGHT: usize = 256 * 1024;
 
-/// How long bytes take. All chance of the network is drawn here.
+/// How long bytes take. All randomness of the network is drawn here.
 #[derive(Debug)]
 pub(super) struct Delays {
     pub(super) latency: RangeInclusive<Duration>,
-    /// Bytes in a second, in each direction of a connection.
+    /// Bytes per second, in each direction of a connection.
     pub(super) bandwidth: Option<u64>,
     pub(super) rng: u64,
 }
 
 impl Delays {
-    /// One way through the network.
+    /// Returns the time of one trip through the network.
     pub(super) fn draw(&mut self) -> Duration {
         let (least, most) = (*self.latency.start(), *self.latency.end());
         let spread = most.saturating_sub(least).as_nanos() as u64;
@@ -52,9 +56,9 @@ impl Delays {
 /// A connection. End 0 dialled, end 1 accepted; pipe `n` carries what end `n` writes.
 #[derive(Debug)]
 pub(super) struct Wire {
-    /// Where the nodes at the two ends listen.
+    /// The addresses where the nodes at the two ends listen.
     pub(super) nodes: [SocketAddr; 2],
-    /// Nothing gets through.
+    /// Whether a fault blocks the connection.
     pub(super) cut: bool,
     pipes: [Pipe; 2],
     dropped: [bool; 2],
@@ -63,18 +67,19 @@ pub(super) struct Wire {
 
 #[derive(Debug, Default)]
 struct Pipe {
-    /// In the order written; the last is an [empty](Bytes::is_empty) one when the writer has closed.
+    /// The chunks in the order written; the last one is [empty](Bytes::is_empty) when the writer
+    /// has closed.
     pieces: VecDeque<Piece>,
     bytes: usize,
     closed: bool,
-    /// The reader is gone, and the writer learns of it then.
+    /// The reader is gone, and the writer learns of it at this time.
     unwanted: Option<Arrival>,
     pace: Pace,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// When the last byte has left the writer, and when it arrives.
+/// When the last byte leaves the writer, and when it arrives.
 #[derive(Debug, Default)]
 struct Pace {
     left: Option<Instant>,
@@ -82,7 +87,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// When the next bytes arrive: after all before them.
+    /// Returns when the next bytes arrive: after all bytes before them.
     fn next(&mut self, bytes: usize, now: Instant, delays: &mut Delays) -> Instant {
         let left = self.left.map_or(now, |left| left.max(now)) + delays.to_send(bytes);
         let arrival = left + delays.draw();
@@ -98,12 +103,12 @@ struct Piece {
     arrival: Arrival,
 }
 
-/// `None`: lost on the way. It is sent again when the cut is healed.
+/// When it arrives; `None` if it is lost, and sent again when the cut is healed.
 type Arrival = Option<Instant>;
 
 pub(super) enum Progress<T> {
     Done(T),
-    /// Until then, or until somebody wakes us.
+    /// Wait until then, or until the waker is called.
     Wait(Option<Instant>),
 }
 
@@ -112,7 +117,7 @@ impl Wire {
         Self { nodes, cut, pipes: [Pipe::default(), Pipe::default()], dropped: [false; 2], reset: false }
     }
 
-    /// What has not arrived yet does not arrive.
+    /// Blocks the connection: chunks that have not arrived yet are lost.
     pub(super) fn cut(&mut self, now: Instant) {
         self.cut = true;
         let lose = |arrival: &mut Arrival| *arrival = arrival.filter(|at| *at <= now);
@@ -122,7 +127,7 @@ impl Wire {
         }
     }
 
-    /// What was lost is sent again, as TCP does.
+    /// Unblocks the connection: lost chunks are sent again, as by TCP.
     pub(super) fn mend(&mut self, now: Instant, delays: &mut Delays) {
         self.cut = false;
         for pipe in &mut self.pipes {
@@ -140,7 +145,7 @@ impl Wire {
         }
     }
 
-    /// Both ends see a broken connection, at once.
+    /// Breaks the connection for both ends immediately.
     pub(super) fn reset(&mut self) {
         self.reset = true;
         for pipe in &mut self.pipes {
@@ -149,7 +154,7 @@ impl Wire {
         }
     }
 
-    /// Whoever has to wait is woken through `waker`.
+    /// Writes as much as there is room for; a writer that has to wait is woken through `waker`.
     pub(super) fn read(
         &mut self,
         end: usize,
@@ -169,7 +174,7 @@ impl Wire {
                 break;
             }
             if piece.data.is_empty() {
-                return Progress::Done(Ok(())); // The end; it stays, for whoever reads again.
+                return Progress::Done(Ok(())); // The end stays, for later reads.
             }
             let part = piece.data.len().min(buf.remaining());
             buf.put_slice(&piece.data[..part]);
@@ -215,7 +220,7 @@ impl Wire {
         Progress::Done(Ok(part))
     }
 
-    /// No more is written; the other end reads an end of file after the rest.
+    /// Ends the writing of this end; the other end reads an end of file after the rest.
     pub(super) fn shut_down(&mut self, end: usize, now: Instant, delays: &mut Delays) {
         let pipe = &mut self.pipes[end];
         if !pipe.closed && !self.reset {
@@ -224,7 +229,7 @@ impl Wire {
         }
     }
 
-    /// This end exists no more. Says whether neither does.
+    /// Removes this end. Returns whether both are gone.
     pub(super) fn drop_end(&mut self, end: usize, now: Instant, delays: &mut Delays) -> bool {
         self.shut_down(end, now, delays);
         let told = (!self.cut).then(|| self.pipes[end].pace.next(0, now, delays));

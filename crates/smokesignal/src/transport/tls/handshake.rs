@@ -1,4 +1,7 @@
-//! The handshake, which is all that rustls does for a connection. What comes behind it is not given to rustls.
+//! The handshake, which is all that rustls does for a connection.
+//!
+//! [`Inwards`] hands rustls one record at a time, so that bytes behind the handshake never reach
+//! it: they are returned, and `tls/reader.rs` goes on with them.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::keys::HEAD;
 use super::writer::poll_write_all;
 
-/// Bytes read at once: more than an honest handshake has.
+/// Bytes per read: more than an honest handshake has.
 const READ: usize = 2 * 1024;
 
-/// Shakes hands, and gives what was read and is not part of it.
+/// Performs the handshake, and returns the bytes that were read beyond it.
 pub(super) async fn shake<S>(io: &mut S, session: &mut Connection) -> io::Result<Vec<u8>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -26,7 +29,8 @@ where
             poll_fn(|cx| outwards.poll_write(io, cx)).await?;
             return Ok(inwards.wire);
         }
-        // Neither waits for the other: the other side may be writing, too. Or it has refused us and gone, and said why.
+        // Reading and writing do not wait for each other: the other side may be writing, too, or
+        // may have refused this one and gone, with an alert that says why.
         poll_fn(|cx| match (outwards.poll_write(io, cx), inwards.poll_read(io, cx)) {
             (Poll::Ready(Err(error)), Poll::Pending | Poll::Ready(Err(_))) => Poll::Ready(Err(error)),
             (_, read) => read,
@@ -34,7 +38,7 @@ where
         .await?;
         if let Err(error) = inwards.give_to(session) {
             outwards.take_from(session)?;
-            // rustls may have something to say about it, which is not waited for.
+            // rustls may have an alert to send, which is not waited for.
             poll_fn(|cx| {
                 let _last_words = outwards.poll_write(io, cx);
                 Poll::Ready(())
@@ -45,11 +49,11 @@ where
     }
 }
 
-/// What was read and rustls has not been given.
+/// Bytes that were read and not handed to rustls yet.
 #[derive(Default)]
 struct Inwards {
     wire: Vec<u8>,
-    /// Bytes of the record that rustls is being given.
+    /// Bytes left of the record that rustls is reading.
     left: usize,
 }
 
@@ -63,7 +67,7 @@ impl Inwards {
         Poll::Ready(if ended { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
     }
 
-    /// Record by record, as long as they belong to the handshake.
+    /// Yields the bytes record by record, as long as they belong to the handshake.
     fn give_to(&mut self, session: &mut Connection) -> io::Result<()> {
         while session.is_handshaking() {
             if self.left == 0
@@ -77,7 +81,7 @@ impl Inwards {
             }
             let taken = session.read_tls(&mut part)?;
             if taken == 0 {
-                // As it does behind a goodbye, for which it knows no place in a handshake.
+                // As rustls does behind `close_notify`, which has no place in a handshake.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.wire.drain(..taken);
@@ -90,7 +94,7 @@ impl Inwards {
     }
 }
 
-/// What rustls wants to be written.
+/// Bytes that rustls wants to be written.
 #[derive(Default)]
 struct Outwards {
     wire: Vec<u8>,

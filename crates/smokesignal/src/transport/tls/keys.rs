@@ -1,4 +1,7 @@
-//! The keys of one direction (RFC 8446, section 7), and with them one record at a time, sealed or opened where it lies.
+//! The keys of one direction (RFC 8446, section 7).
+//!
+//! [`Keys`] seals or opens one record at a time in place, counts records, and derives the next
+//! generation of keys before the present one is worn out.
 
 use std::fmt;
 use std::io;
@@ -8,28 +11,28 @@ use ring::aead::{self, AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSaf
 use ring::hkdf::{self, HKDF_SHA256, HKDF_SHA384, KeyType, Okm, Prk};
 use rustls::{CipherSuite, Error, KeyLog, Tls13CipherSuite};
 
-/// In front of each record: its type, a version that says nothing any more, two bytes of length.
+/// Length of a record's header: its type, a version that has lost its meaning, two bytes of length.
 pub(super) const HEAD: usize = 5;
-/// Behind each record.
+/// Length of the authentication tag behind each record.
 const TAG: usize = 16;
-/// What a record is longer than what it carries: also the type, which is sealed with it.
+/// Overhead of a record: header, tag, and the inner type, which is sealed with the data.
 pub(super) const OVERHEAD: usize = HEAD + 1 + TAG;
-/// Bytes that one record carries at most (RFC 8446, section 5.1).
+/// Maximum number of bytes that one record carries (RFC 8446, section 5.1).
 pub(super) const RECORD_MAX: usize = 16 * 1024;
-/// Bytes behind the head at most, whatever the cipher (section 5.2).
+/// Maximum number of bytes behind the header, for any cipher (section 5.2).
 const SEALED_MAX: usize = RECORD_MAX + 256;
 
-/// Types of records.
+/// The types of records.
 pub(super) const ALERT: u8 = 21;
 pub(super) const HANDSHAKE: u8 = 22;
 pub(super) const DATA: u8 = 23;
 
-/// What a cipher suite is made of.
+/// The algorithms of a cipher suite.
 #[derive(Clone, Copy)]
 pub(super) struct Suite {
     hash: hkdf::Algorithm,
     cipher: &'static aead::Algorithm,
-    /// Records that may be sealed with one key (RFC 8446, section 5.5).
+    /// Number of records that may be sealed with one key (RFC 8446, section 5.5).
     pub(super) limit: u64,
 }
 
@@ -45,7 +48,7 @@ impl Suite {
     }
 }
 
-/// One direction's key, and the number of its next record.
+/// The key of one direction, and the number of its next record.
 pub(super) struct Keys {
     pub(super) suite: Suite,
     secret: Prk,
@@ -55,16 +58,16 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// What both ends begin with after the handshake.
+    /// Returns the key that both ends begin with after the handshake.
     pub(super) fn new(suite: Suite, secret: &[u8]) -> Result<Self, Error> {
-        // None at all would do for HKDF, and everybody could guess the keys.
+        // HKDF accepts an empty secret, from which anybody could derive the keys.
         if secret.len() != suite.hash.len() {
-            return Err(Error::General("the handshake has told no secret".to_owned()));
+            return Err(Error::General("the handshake has exported no secret".to_owned()));
         }
         Ok(Self::of(suite, Prk::new_less_safe(suite.hash, secret)))
     }
 
-    /// The next generation of keys (section 7.2).
+    /// Moves on to the next generation of keys (section 7.2).
     pub(super) fn update(&mut self) {
         let secret = expand(&self.secret, b"traffic upd", self.suite.hash, |okm| okm.into());
         *self = Self::of(self.suite, secret);
@@ -77,7 +80,7 @@ impl Keys {
         Self { suite, secret, key, iv, next: 0 }
     }
 
-    /// All that it may still seal is the update of the key.
+    /// Returns whether the only record left for this key is the update to the next one.
     pub(super) fn is_worn(&self) -> bool {
         self.next >= self.suite.limit - 1
     }
@@ -101,7 +104,7 @@ impl Keys {
         wire.extend_from_slice(tag.expect("a record is not too long to be sealed").as_ref());
     }
 
-    /// Opens the whole record: its type and what it carries.
+    /// Opens a complete record, and returns its type and payload.
     pub(super) fn open<'a>(&mut self, record: &'a mut [u8]) -> io::Result<(u8, &'a [u8])> {
         let (head, sealed) = record.split_at_mut(HEAD);
         let nonce = self.nonce();
@@ -110,7 +113,7 @@ impl Keys {
         if opened.len() > RECORD_MAX + 1 {
             return Err(broken("it carries more than it may"));
         }
-        // What follows the type is padding.
+        // The bytes behind the type are padding.
         let at = opened.iter().rposition(|byte| *byte != 0).ok_or_else(|| broken("it has no type"))?;
         Ok((opened[at], &opened[..at]))
     }
@@ -125,13 +128,14 @@ impl Keys {
     }
 }
 
-/// Bytes of the record that begins here, its head included; `None` where not even that is whole.
+/// Returns the length of the record that begins here, header included; `None` if the header is not
+/// complete.
 pub(super) fn record_len(wire: &[u8]) -> io::Result<Option<usize>> {
     let Some(&[kind, _, _, high, low]) = wire.first_chunk::<HEAD>() else { return Ok(None) };
     let sealed = usize::from(u16::from_be_bytes([high, low]));
     match kind {
         DATA if (TAG + 1..=SEALED_MAX).contains(&sealed) => Ok(Some(HEAD + sealed)),
-        DATA => Err(broken(&format!("{sealed} bytes are no length"))),
+        DATA => Err(broken(&format!("a record cannot have {sealed} bytes"))),
         other => Err(broken(&format!("its type is {other}"))),
     }
 }
@@ -140,7 +144,7 @@ pub(super) fn broken(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a broken TLS record: {why}"))
 }
 
-/// `HKDF-Expand-Label` without a context.
+/// Computes `HKDF-Expand-Label` without a context.
 fn expand<L: KeyType, T>(secret: &Prk, label: &[u8], len: L, make: impl FnOnce(Okm<'_, L>) -> T) -> T {
     let bytes = (len.len() as u16).to_be_bytes();
     let prefix = b"tls13 ";
@@ -156,8 +160,8 @@ impl KeyType for Bytes {
     }
 }
 
-/// Takes both directions' first secrets out of one handshake. rustls tells them to nobody else: its `ExtractedSecrets` are
-/// keys, from which the next ones cannot be made.
+/// Collects the first secrets of both directions from one handshake. rustls exports them in no
+/// other way: its `ExtractedSecrets` are keys, from which the next ones cannot be derived.
 #[derive(Default)]
 pub(super) struct Secrets {
     client: Lock<Vec<u8>>,
@@ -173,7 +177,7 @@ impl Secrets {
         }
     }
 
-    /// Of the client, and of the server; empty before the handshake is over.
+    /// The secrets of the client and of the server; empty before the handshake is complete.
     pub(super) fn take(&self) -> [Vec<u8>; 2] {
         [&self.client, &self.server].map(|secret| std::mem::take(&mut *secret.lock()))
     }

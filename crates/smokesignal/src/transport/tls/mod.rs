@@ -1,13 +1,15 @@
-//! Who is at the other end, and nobody listens in. All calls to rustls are here.
+//! Mutual authentication and encryption: TLS 1.3 with raw public keys. All calls to rustls are
+//! here.
 //!
-//! rustls shakes hands. The records behind that are sealed and opened by `tls/writer.rs` and `tls/reader.rs` (RFC 8446,
-//! section 5): on their way in rustls asks for 4 KiB at a time and copies each byte three times, and its two directions
-//! can only be used in turns. On the wire there is one difference: where a record is broken the connection just ends, without
-//! an alert.
+//! rustls performs the handshake. The records behind it are sealed and opened by `tls/writer.rs`
+//! and `tls/reader.rs` (RFC 8446, section 5), because rustls reads 4 KiB at a time, copies each
+//! incoming byte three times, and does not let its two directions run in parallel. There is one
+//! difference on the wire: a broken record ends the connection without an alert.
 //!
-//! TLS 1.3 only. Both sides show an ed25519 public key instead of a certificate (RFC 7250) and prove that they hold its
-//! private half; the key is the node's id, so there is no authority to trust and no name to check. The version of the
-//! protocol is agreed by ALPN. There is no resumption and no early data: nothing that is received can be a replay.
+//! TLS 1.3 only. Both sides show an ed25519 public key instead of a certificate (RFC 7250) and
+//! prove that they hold its private half; the key is the node's id, so there is no authority to
+//! trust and no name to verify. The version of the protocol is agreed by ALPN. There is no
+//! resumption and no early data: no received data can be a replay.
 
 mod handshake;
 mod keys;
@@ -46,7 +48,8 @@ use writer::{Sealing, Writer};
 /// The protocol and its version. Nodes without a common one refuse each other.
 const ALPN: &str = "smokesignal/1";
 
-/// Sent in clear by every dialler, so it is the same for all and says nothing about anybody.
+/// The server name. Every dialler sends it in clear, so it is the same for all nodes and reveals
+/// nothing.
 const SERVER_NAME: &str = "smokesignal";
 
 /// Label of the bytes that only the two ends of one connection can compute (RFC 8446, section 7.5).
@@ -59,7 +62,7 @@ const PUBLIC_KEY_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0
 const PRIVATE_KEY_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// One node's side of TLS, dialling and accepting.
+/// One node's configuration of TLS, for dialling and accepting.
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
@@ -71,7 +74,7 @@ pub(crate) struct Secured<S> {
     pub(crate) peer: NodeId,
     pub(crate) reader: Reader<ReadHalf<S>>,
     pub(crate) writer: Writer<WriteHalf<S>>,
-    /// The same 32 bytes at both ends, different for every connection.
+    /// 32 bytes that are the same at both ends and different for every connection.
     pub(crate) exporter: [u8; 32],
 }
 
@@ -93,7 +96,8 @@ impl Tls {
         Self { provider, key, server }
     }
 
-    /// The dialling side. If another node than `expect` answers, it learns neither our id nor anything else.
+    /// Performs the handshake as the dialler. A node other than `expect` learns neither this node's
+    /// id nor anything else.
     pub(crate) async fn connect<S>(&self, stream: S, expect: Option<NodeId>) -> Result<Secured<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -120,7 +124,7 @@ impl Tls {
         Secured::new(stream, session.into(), &secrets).await
     }
 
-    /// The accepting side.
+    /// Performs the handshake as the acceptor.
     pub(crate) async fn accept<S>(&self, stream: S) -> Result<Secured<S>, TlsError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -136,7 +140,7 @@ impl Tls {
 impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
     async fn new(mut io: S, mut session: Connection, secrets: &Secrets) -> Result<Self, TlsError> {
         let read = handshake::shake(&mut io, &mut session).await?;
-        // A side that names no protocol at all gets this far.
+        // A dialler that offers no protocol at all gets this far.
         if session.alpn_protocol() != Some(ALPN.as_bytes()) {
             return Err(Error::NoApplicationProtocol.into());
         }
@@ -150,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         Ok(Self { peer, reader, writer, exporter })
     }
 
-    /// Goes on where this one is, over another carrier of the encrypted bytes.
+    /// Returns the same stream over another carrier of the encrypted bytes.
     pub(crate) fn over<T: AsyncRead + AsyncWrite>(self, carrier: impl FnOnce(S) -> T) -> Secured<T> {
         let Self { peer, reader, writer, exporter } = self;
         let io = carrier(reader.io.unsplit(writer.io));
@@ -168,7 +172,7 @@ fn halves<S: AsyncRead + AsyncWrite>(
     (Reader { io: reader, opening }, Writer { io: writer, sealing })
 }
 
-/// The first keys inwards and outwards, at the end of the handshake.
+/// Returns the first keys of both directions, at the end of the handshake.
 fn keys(session: Connection, secrets: &Secrets) -> Result<(Keys, Keys), Error> {
     let Some(SupportedCipherSuite::Tls13(suite)) = session.negotiated_cipher_suite() else {
         return Err(Error::HandshakeNotComplete);
@@ -179,7 +183,8 @@ fn keys(session: Connection, secrets: &Secrets) -> Result<(Keys, Keys), Error> {
         Connection::Client(_) => (server?, client?),
         Connection::Server(_) => (client?, server?),
     };
-    // A record that rustls had sealed or opened with these keys would have had the number of our first.
+    // A record that rustls had sealed or opened with these keys would have used up the first
+    // number.
     let ExtractedSecrets { tx: (sealed, _), rx: (opened, _) } = session.dangerous_extract_secrets()?;
     if (sealed, opened) != (0, 0) {
         return Err(Error::General("there was data in the handshake".to_owned()));
@@ -227,7 +232,7 @@ fn client_config(
     config
 }
 
-/// Takes exactly one ed25519 public key and checks that the other side can sign with it.
+/// Accepts exactly one ed25519 public key and checks that the other side can sign with it.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -271,7 +276,7 @@ fn node_id(key: &CertificateDer<'_>) -> Result<NodeId, Error> {
         .ok_or_else(|| CertificateError::BadEncoding.into())
 }
 
-/// Never called: only TLS 1.3 is offered and taken.
+/// Is never called: only TLS 1.3 is offered and accepted.
 fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
     Err(Error::General("only TLS 1.3 is spoken".to_owned()))
 }
@@ -373,7 +378,7 @@ impl From<Error> for TlsError {
     }
 }
 
-/// Errors of a stream under TLS, which wraps those of rustls.
+/// Converts errors of the handshake, which wrap those of rustls.
 impl From<io::Error> for TlsError {
     fn from(error: io::Error) -> Self {
         if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
@@ -461,7 +466,7 @@ mod tests {
         assert!(accepted.err().unwrap().to_string().contains("does not speak"));
     }
 
-    /// The public key is somebody else's, the signature is our own.
+    /// Shows another node's public key and signs with its own.
     #[tokio::test]
     async fn showing_another_nodes_key_does_not_help() {
         let (liar, _) = node(1);

@@ -1,5 +1,8 @@
-//! The direction inwards: what the socket holds is taken at once, into memory that all connections of a thread share, opened
-//! where it lies, and copied into the caller's buffer.
+//! The incoming direction of TLS.
+//!
+//! One read takes everything that the socket holds, up to a limit, into memory that all connections
+//! of a thread share. Complete records are opened in place and copied into the caller's buffer.
+//! What is left, a partial record or data without room, is kept with the connection.
 
 use std::cell::Cell;
 use std::io;
@@ -13,19 +16,22 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::keys::{ALERT, DATA, HANDSHAKE, Keys, OVERHEAD, broken, record_len};
 
-/// Taken from the socket at once: 128 KiB, two full segments, and with what is made of it it fits into a core's cache.
+/// Maximum size of one read: 128 KiB, two full segments, which fit into a core's cache together
+/// with their plaintext.
 const READ_MAX: usize = 128 * 1024;
-/// And at least, whatever the caller has room for.
+/// Minimum size of one read, independent of the caller's room.
 const READ_MIN: usize = 4 * 1024;
-/// Records in a row that carry no data: updates of the key, tickets, empty ones. As many updates as BoringSSL takes.
+/// Maximum number of records in a row without data: key updates, tickets, empty records. BoringSSL
+/// accepts the same number of updates.
 const IDLE_MAX: u8 = 32;
 
 const KEY_UPDATE: u8 = 24;
 const NEW_SESSION_TICKET: u8 = 4;
 
 thread_local! {
-    /// Taken out while it is used: a connection may run inside another one. It holds what some connection read last; the
-    /// next one overwrites all that it looks at.
+    /// The read buffer of this thread. It is taken out while it is used, because a connection may
+    /// run inside another one. It holds what another connection read last; a reader overwrites
+    /// every byte that it uses.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -61,12 +67,12 @@ impl<R: AsyncRead + Unpin> AsyncRead for Reader<R> {
 
 pub(super) struct Opening {
     pub(super) keys: Keys,
-    /// Taken from the socket and not opened: the beginning of a record, or what came with the handshake.
+    /// Bytes read and not opened: the beginning of a record, or bytes that came with the handshake.
     sealed: Vec<u8>,
-    /// Opened, and the caller had no room for it.
+    /// Plaintext that the caller had no room for.
     plain: Vec<u8>,
     given: usize,
-    /// Records in a row that carried no data.
+    /// Number of records in a row that carried no data.
     idle: u8,
     pub(super) asked: Arc<AtomicBool>,
     state: State,
@@ -74,20 +80,21 @@ pub(super) struct Opening {
 
 enum State {
     Open,
-    /// The other side has said that nothing more will come.
+    /// Whether the other side has sent `close_notify`.
     Ended,
-    /// Nothing that comes now can be believed. The error is told once what was right before it has been read.
+    /// An error after which nothing can be trusted. It is returned once the valid data before it
+    /// has been read.
     Broken(io::ErrorKind, Option<io::Error>),
 }
 
 impl Opening {
-    /// `read`: what was read behind the handshake. `asked` is set where the other side wants the key of the other direction
-    /// to be updated, too.
+    /// Creates a reader. `read` is what was read beyond the handshake. `asked` is set when the
+    /// other side requests an update of the other direction's key.
     pub(super) fn new(keys: Keys, read: Vec<u8>, asked: Arc<AtomicBool>) -> Self {
         Self { keys, sealed: read, plain: Vec::new(), given: 0, idle: 0, asked, state: State::Open }
     }
 
-    /// Opens what comes next; nothing that is read after an error counts.
+    /// Opens what comes next; bytes read after an error are ignored.
     fn read_more<R: AsyncRead + Unpin>(
         &mut self,
         io: &mut R,
@@ -126,7 +133,8 @@ impl Opening {
         }
     }
 
-    /// Takes what the socket holds, but no more than the caller has room for, unless a record needs `wanted` bytes.
+    /// Reads what the socket holds, but no more than the caller has room for, unless a record needs
+    /// `wanted` bytes.
     fn take_from_socket<R: AsyncRead + Unpin>(
         &mut self,
         io: &mut R,
@@ -165,10 +173,10 @@ impl Opening {
         }
     }
 
-    /// Opens all whole records, and tells how many bytes they are.
+    /// Opens all complete records, and returns their length in bytes.
     fn open(&mut self, wire: &mut [u8], buf: &mut ReadBuf<'_>) -> io::Result<usize> {
         let mut at = 0;
-        // Behind the end nothing counts.
+        // Data behind the end is ignored.
         while matches!(self.state, State::Open)
             && let Some(len) = record_len(&wire[at..])?
             && let Some(record) = wire.get_mut(at..at + len)
@@ -196,7 +204,7 @@ impl Opening {
         Ok(at)
     }
 
-    /// What may come behind the handshake, each message whole in its record.
+    /// Handles the handshake messages that may follow the handshake, each complete in its record.
     fn take(&mut self, messages: &[u8]) -> io::Result<()> {
         let Some(asked) = key_update(messages)? else { return Ok(()) };
         if asked {
@@ -207,7 +215,8 @@ impl Opening {
     }
 }
 
-/// Whether the other side has said that it writes no more; all other alerts are errors.
+/// Returns whether the alert is the orderly end; all alerts but `user_canceled` are errors
+/// otherwise.
 fn is_end(alert: &[u8]) -> io::Result<bool> {
     let &[_, description] = alert else { return Err(broken("no alert")) };
     match AlertDescription::from(description) {
@@ -217,7 +226,8 @@ fn is_end(alert: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The update of the key that these messages end with, and whether it asks for one in return. Tickets are of no use here.
+/// Returns the key update that these messages end with, and whether it requests one in return.
+/// Tickets are ignored.
 fn key_update(mut messages: &[u8]) -> io::Result<Option<bool>> {
     loop {
         let Some((&[kind, a, b, c], rest)) = messages.split_first_chunk() else {

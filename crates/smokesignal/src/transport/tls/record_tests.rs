@@ -1,4 +1,4 @@
-//! The records against those of rustls, and against what no honest node sends.
+//! The records against those of rustls, and against records that no honest node sends.
 
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -21,7 +21,8 @@ fn tls(seed: u8) -> Tls {
     Tls::new(&Identity::from_seed([seed; 32]))
 }
 
-/// One direction of a connection over a carrier that holds so many bytes; through `writer.io` they go as they are.
+/// Creates one direction of a connection over a carrier of this capacity; bytes written to
+/// `writer.io` are not sealed.
 async fn line(room: usize) -> (Writer<WriteHalf<DuplexStream>>, Reader<ReadHalf<DuplexStream>>) {
     let (a, b) = tokio::io::duplex(room);
     let (dialler, acceptor) = (tls(1), tls(2));
@@ -33,7 +34,7 @@ fn bytes(count: u32) -> Vec<u8> {
     (0..count).map(|i| (i % 251) as u8).collect()
 }
 
-/// rustls as the dialler, which offers this suite only, and this crate as the acceptor.
+/// Connects rustls as the dialler, which offers this suite only, with this crate as the acceptor.
 async fn with_rustls(suite: SupportedCipherSuite) -> (TlsStream<DuplexStream>, Secured<DuplexStream>) {
     let (dialler, acceptor) = (tls(1), tls(2));
     let provider = CryptoProvider { cipher_suites: vec![suite], ..ring_provider::default_provider() };
@@ -46,7 +47,7 @@ async fn with_rustls(suite: SupportedCipherSuite) -> (TlsStream<DuplexStream>, S
     (theirs.unwrap(), ours.ok().unwrap())
 }
 
-/// What is written on one side is read on the other.
+/// Checks that bytes written on one side are read on the other.
 async fn carry(writer: &mut (impl AsyncWrite + Unpin), reader: &mut (impl AsyncRead + Unpin), sent: &[u8]) {
     let mut read = vec![0; sent.len()];
     let write = async {
@@ -57,7 +58,7 @@ async fn carry(writer: &mut (impl AsyncWrite + Unpin), reader: &mut (impl AsyncR
     assert!(read == sent);
 }
 
-/// All that comes until the end.
+/// Reads until the end.
 async fn rest(reader: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut read = Vec::new();
     reader.read_to_end(&mut read).await.unwrap();
@@ -73,12 +74,13 @@ async fn rustls_understands_each_suite_in_both_directions_and_through_updates_of
             carry(&mut theirs, &mut reader, &sent).await;
             carry(&mut writer, &mut theirs, &sent).await;
             match round {
-                // It asks for one in return.
+                // It requests one in return.
                 0 | 1 => theirs.get_mut().1.refresh_traffic_keys().unwrap(),
                 _ => writer.sealing.keys.suite.limit = writer.sealing.keys.next,
             }
         }
-        // What was carried in one round makes seven records; a key that seals seven seals six, and its update.
+        // What was carried in one round makes seven records; a key that seals seven seals six, and
+        // its update.
         assert_eq!((reader.opening.keys.next, writer.sealing.keys.next), (2 * 7, 1), "{suite:?}");
         theirs.shutdown().await.unwrap();
         assert_eq!(reader.read(&mut [0; 1]).await.unwrap(), 0);
@@ -142,7 +144,7 @@ async fn pieces_from_many_places_are_written_as_one() {
     assert!(read == sent[..taken]);
 }
 
-/// Takes nothing the first time.
+/// A carrier that takes nothing the first time.
 struct FailsOnce<W>(W, bool);
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for FailsOnce<W> {
@@ -191,7 +193,8 @@ async fn an_end_without_a_word_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
 }
 
-/// What the reader says to these bytes, behind some that are right. It must say it again, and never read on.
+/// Returns the reader's error for these bytes, behind some that are right. The error must repeat,
+/// and the reader must never read on.
 async fn refused(wire: impl FnOnce(&mut Keys, &mut Vec<u8>)) -> String {
     let (mut writer, mut reader) = line(ROOM).await;
     let mut sealed = Vec::new();
@@ -220,7 +223,7 @@ async fn a_changed_repeated_missing_or_shifted_record_is_never_read() {
             wire[begin + at] ^= 1;
         }
     };
-    // The version in the head says nothing, but it is sealed, too.
+    // The version in the header has no meaning, but it is authenticated, too.
     for at in [1, 2, 5, 50, 104, 105, 106, 121] {
         assert!(refused(changed(at)).await.contains("changed on its way"), "byte {at}");
     }
@@ -233,7 +236,7 @@ async fn a_changed_repeated_missing_or_shifted_record_is_never_read() {
 async fn what_is_no_record_is_refused_before_it_is_waited_for() {
     for head in [[22, 3, 3, 0, 40], [DATA, 3, 3, 0, 16], [DATA, 3, 3, 0x41, 1], [DATA, 3, 3, 0xff, 0xff]] {
         let error = refused(|_, wire| wire.extend(head)).await;
-        assert!(error.contains("type is 22") || error.contains("are no length"), "{error}");
+        assert!(error.contains("type is 22") || error.contains("cannot have"), "{error}");
     }
     for long in [&[7; 16_385][..], &[0; 16_385]] {
         let seal = |keys: &mut Keys, wire: &mut Vec<u8>| keys.seal(DATA, [long], wire);
@@ -289,7 +292,7 @@ async fn empty_records_and_padding_carry_nothing() {
     let mut sealed = Vec::new();
     let keys = &mut writer.sealing.keys;
     keys.seal(DATA, [], &mut sealed);
-    // A padded record: what it carries, its type, zeros, the last of which stands where the type is.
+    // A padded record: payload, type, and zeros, the last of which is where the type would be.
     keys.seal(0, [&b"padded"[..], &[DATA], &[0; 200]], &mut sealed);
     keys.seal(ALERT, [&[1, 90][..]], &mut sealed);
     writer.io.write_all(&sealed).await.unwrap();
@@ -309,8 +312,8 @@ async fn keys_are_changed_before_they_are_worn() {
 
 #[test]
 fn keys_are_those_of_rfc_8448() {
-    // Section 3, "Simple 1-RTT Handshake": the server's first secret for data, and the key and iv from it. What is sealed
-    // with them is compared, since keys do not come out of ring.
+    // Section 3, "Simple 1-RTT Handshake": the server's first secret for data, and the key and iv
+    // from it. Sealed bytes are compared, since ring does not export keys.
     let hex = |text: &str| -> Vec<u8> {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
     };

@@ -1,5 +1,8 @@
-//! The direction outwards: all that is written at once is copied once, into memory that all connections of a thread share,
-//! sealed there, and given to the socket in one piece.
+//! The outgoing direction of TLS.
+//!
+//! A vectored write is copied once, into memory that all connections of a thread share, sealed
+//! there in records, and handed to the socket in one system call. If the socket takes only a part,
+//! the rest stays with the connection and is written before anything else.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -13,19 +16,21 @@ use tokio::io::AsyncWrite;
 
 use super::keys::{ALERT, DATA, HANDSHAKE, Keys, RECORD_MAX};
 
-/// Sealed at once at most: all that a link hands over at once, so that it leaves in one piece.
+/// Maximum size of one sealed batch: everything that a link hands over in one write.
 const WRITE_MAX: usize = 256 * 1024;
 
-/// `KeyUpdate`, which asks for none in return (RFC 8446, section 4.6.3).
+/// A `KeyUpdate` that requests none in return (RFC 8446, section 4.6.3).
 pub(super) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 const WARNING: u8 = 1;
 
 thread_local! {
-    /// Empty. It goes along where the socket does not take all, and comes back when it does.
+    /// The write buffer of this thread, empty. A connection keeps it while the socket has not taken
+    /// everything, and returns it afterwards.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Writes an encrypted stream. Takes nothing while something is left from before; what it takes may still need a flush.
+/// Writes an encrypted stream. It accepts nothing while bytes of an earlier write are left; what it
+/// accepts may still need a flush.
 pub(crate) struct Writer<W> {
     pub(super) io: W,
     pub(super) sealing: Sealing,
@@ -48,7 +53,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Writer<W> {
         }
         sealing.wire = SCRATCH.take();
         let taken = sealing.seal(bufs);
-        // What is sealed is taken. The rest goes with the flush, and an error comes there again.
+        // Sealed bytes count as written. The flush writes the rest, and reports an error again.
         let _taken_anyway = sealing.write_out(io, cx);
         Poll::Ready(Ok(taken))
     }
@@ -68,7 +73,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Writer<W> {
         sealing.close();
         ready!(sealing.write_out(io, cx))?;
         match ready!(Pin::new(io).poll_shutdown(cx)) {
-            // The other side was faster.
+            // The other side closed first.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             outcome => Poll::Ready(outcome),
         }
@@ -77,7 +82,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Writer<W> {
 
 pub(super) struct Sealing {
     pub(super) keys: Keys,
-    /// Sealed, and how much of it the socket has taken.
+    /// Sealed bytes, and how many of them the socket has taken.
     wire: Vec<u8>,
     written: usize,
     asked: Arc<AtomicBool>,
@@ -85,12 +90,13 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
-    /// `asked` is set where the other side wants this direction's key to be updated.
+    /// Creates a writer. `asked` is set when the other side requests an update of this direction's
+    /// key.
     pub(super) fn new(keys: Keys, asked: Arc<AtomicBool>) -> Self {
         Self { keys, wire: Vec::new(), written: 0, asked, closing: false }
     }
 
-    /// Says that nothing more will come.
+    /// Seals `close_notify`.
     pub(super) fn close(&mut self) {
         if !std::mem::replace(&mut self.closing, true) {
             let alert = [WARNING, u8::from(AlertDescription::CloseNotify)];
@@ -98,7 +104,7 @@ impl Sealing {
         }
     }
 
-    /// Seals as much of these pieces as goes out at once.
+    /// Seals the beginning of these slices, as much as fits into one batch.
     fn seal(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let most = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(WRITE_MAX);
         let mut pieces = Pieces { bufs, at: 0 };
@@ -120,7 +126,7 @@ impl Sealing {
         self.keys.update();
     }
 
-    /// Writes what is sealed, as far as the socket takes it.
+    /// Writes the sealed bytes, as far as the socket takes them.
     fn write_out<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(poll_write_all(io, cx, &self.wire, &mut self.written))?;
         self.written = 0;
@@ -134,7 +140,7 @@ impl Sealing {
     }
 }
 
-/// Goes on with what is `written` in part, until all is.
+/// Writes the rest of what was written in part, until everything is written.
 pub(super) fn poll_write_all<W: AsyncWrite + Unpin>(
     io: &mut W,
     cx: &mut Context<'_>,
@@ -150,15 +156,15 @@ pub(super) fn poll_write_all<W: AsyncWrite + Unpin>(
     Poll::Ready(Ok(()))
 }
 
-/// Gives bytes that lie in several places in turn.
+/// Yields the bytes of several slices in order.
 struct Pieces<'a, 'b> {
     bufs: &'a [IoSlice<'b>],
-    /// In the first of them.
+    /// The position in the first slice.
     at: usize,
 }
 
 impl<'a> Pieces<'a, '_> {
-    /// The next so many bytes.
+    /// Returns the slices that hold the next `length` bytes.
     fn take(&mut self, mut count: usize) -> impl Iterator<Item = &'a [u8]> {
         std::iter::from_fn(move || {
             if count == 0 {
