@@ -92,7 +92,7 @@ mod tests {
                 .unwrap()
                 .starts_with("cannot be started")
         );
-        assert!(run(shell("exit 0")).await.error.unwrap().contains("no outcome"));
+        assert!(run(shell("exit 0")).await.error.unwrap().contains("not an outcome"));
     }
 
     #[test]
