@@ -24,7 +24,7 @@ use harness::{Args, Error, Running, Sink, System, Writer};
 use tokio::task::JoinSet;
 
 use crate::frame::Format;
-use crate::link::Wire;
+use crate::link::{Drain, Source, Wire};
 use crate::outgoing::Outgoing;
 use crate::topology::Topology;
 
@@ -65,45 +65,80 @@ impl System for Ceiling {
 
     async fn start(&self, sinks: Vec<Sink>) -> Result<Nodes, Error> {
         let count = sinks.len();
-        let (format, most) = match self.topology {
-            Topology::Tree => (Format::Plain, outgoing::LIMIT),
-            // In a cycle of full buffers each node would wait for the next one, so the workload's
-            // window is the limit.
-            Topology::Graph => (Format::Numbered, usize::MAX),
-        };
-        let mut links: Vec<Vec<Arc<Outgoing>>> = vec![Vec::new(); count];
-        let mut ends = Vec::new();
-        for (a, b) in self.topology.edges(count) {
-            let (end_a, end_b) = link::connect(self.wire).await?;
-            for (node, end) in [(a, end_a), (b, end_b)] {
-                let outgoing = Arc::new(Outgoing::new(most));
-                ends.push((node, links[node].len(), end, Arc::clone(&outgoing)));
-                links[node].push(outgoing);
-            }
-        }
+        let (ends, links) = self.connect(count).await?;
         let node =
             |(number, (sink, links))| Arc::new(Node { number, sink, links, copies: AtomicU64::new(0) });
         let nodes: Vec<_> = sinks.into_iter().zip(links).enumerate().map(node).collect();
         let seen: Vec<_> = (0..count).map(|_| Arc::new(flood::Seen::new(count))).collect();
+        let format = self.format();
         let mut tasks = JoinSet::new();
-        for (node, number, end, outgoing) in ends {
-            let (source, drain) = end;
+        for End { node, link, source, drain, outgoing } in ends {
             tasks.spawn(async move { drain.run(&outgoing).await });
             let (node, seen) = (Arc::clone(&nodes[node]), Arc::clone(&seen[node]));
             match format {
-                Format::Plain => tasks.spawn(source.run(tree::Reader::new(node, number))),
-                Format::Numbered => tasks.spawn(source.run(flood::Reader::new(node, seen, number))),
+                Format::Plain => tasks.spawn(source.run(tree::Reader::new(node, link))),
+                Format::Numbered => tasks.spawn(source.run(flood::Reader::new(node, seen, link))),
             };
         }
         Ok(Nodes { nodes, format, seen, tasks })
     }
 }
 
-impl Running for Nodes {
-    type Writer = Pen;
+/// One end of a link.
+struct End {
+    /// The node that it belongs to.
+    node: usize,
+    /// Its number among the links of that node.
+    link: usize,
+    source: Source,
+    drain: Drain,
+    outgoing: Arc<Outgoing>,
+}
 
-    fn writer(&self, node: usize) -> Pen {
-        Pen { node: Arc::clone(&self.nodes[node]), format: self.format, seen: Arc::clone(&self.seen[node]) }
+impl Ceiling {
+    /// Makes all links. Returns their ends, and the outgoing buffers of each node.
+    async fn connect(&self, nodes: usize) -> Result<(Vec<End>, Vec<Vec<Arc<Outgoing>>>), Error> {
+        let mut links: Vec<Vec<Arc<Outgoing>>> = vec![Vec::new(); nodes];
+        let mut ends = Vec::new();
+        for (a, b) in self.topology.edges(nodes) {
+            let (end_a, end_b) = link::connect(self.wire).await?;
+            for (node, (source, drain)) in [(a, end_a), (b, end_b)] {
+                let outgoing = Arc::new(Outgoing::new(self.limit()));
+                let link = links[node].len();
+                links[node].push(Arc::clone(&outgoing));
+                ends.push(End { node, link, source, drain, outgoing });
+            }
+        }
+        Ok((ends, links))
+    }
+
+    const fn format(&self) -> Format {
+        match self.topology {
+            Topology::Tree => Format::Plain,
+            Topology::Graph => Format::Numbered,
+        }
+    }
+
+    /// Returns the most bytes that may wait before a link.
+    const fn limit(&self) -> usize {
+        match self.topology {
+            Topology::Tree => outgoing::LIMIT,
+            // In a cycle of full buffers each node would wait for the next one, so the workload's
+            // window is the limit.
+            Topology::Graph => usize::MAX,
+        }
+    }
+}
+
+impl Running for Nodes {
+    type Writer = NodeWriter;
+
+    fn writer(&self, node: usize) -> NodeWriter {
+        NodeWriter {
+            node: Arc::clone(&self.nodes[node]),
+            format: self.format,
+            seen: Arc::clone(&self.seen[node]),
+        }
     }
 
     fn copies(&self) -> Option<u64> {
@@ -115,13 +150,14 @@ impl Running for Nodes {
     }
 }
 
-struct Pen {
+/// The writing side of a node.
+struct NodeWriter {
     node: Arc<Node>,
     format: Format,
     seen: Arc<flood::Seen>,
 }
 
-impl Writer for Pen {
+impl Writer for NodeWriter {
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
         for (piece, more) in frame::pieces(&message) {
             match self.format {

@@ -54,52 +54,80 @@ pub(crate) fn svg(panels: &[Panel]) -> String {
 
 /// Draws the axes of a panel, and its lines.
 fn frame(svg: &mut String, panel: &Panel) {
-    let positive =
-        || panel.lines.iter().flat_map(|line| &line.values).flatten().copied().filter(|value| *value > 0.0);
-    let (low, high) = decades(positive());
-    let x = |step: usize| LEFT + (step as f64 + 0.5) / panel.steps.len() as f64 * (WIDTH - LEFT - RIGHT);
-    let y = |value: f64| {
-        let part = (value.log10() - f64::from(low)) / f64::from(high - low);
-        HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
-    };
+    let scale = Scale::of(panel);
     let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>", panel.title);
-    for decade in low..=high {
-        let (value, at) = (10f64.powi(decade), y(10f64.powi(decade)));
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {at:.1}H{:.1}\" stroke=\"#ddd\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 8.0,
-            at + 4.0,
-            tick(value),
-        );
+    for decade in scale.low..=scale.high {
+        grid_line(svg, 10f64.powi(decade), &scale);
     }
     for (number, step) in panel.steps.iter().enumerate() {
-        let (at, below) = (x(number), HEIGHT - BOTTOM + 18.0);
+        let (at, below) = (scale.x(number), HEIGHT - BOTTOM + 18.0);
         let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{step}</text>");
     }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>\
-         <text transform=\"translate(18,{}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
-        LEFT.midpoint(WIDTH - RIGHT),
-        HEIGHT - 10.0,
-        panel.across,
-        TOP.midpoint(HEIGHT - BOTTOM),
-        panel.up,
-    );
+    axis_titles(svg, panel);
     for (place, line) in panel.lines.iter().enumerate() {
-        draw(svg, line, place, x, y);
+        draw(svg, line, place, &scale);
     }
 }
 
-fn draw(svg: &mut String, line: &Line, place: usize, x: impl Fn(usize) -> f64, y: impl Fn(f64) -> f64) {
+/// Where values are in a panel.
+struct Scale {
+    /// The powers of ten at the lower and the upper end.
+    low: i32,
+    high: i32,
+    /// Number of steps of the horizontal axis.
+    steps: usize,
+}
+
+impl Scale {
+    fn of(panel: &Panel) -> Self {
+        let values = panel.lines.iter().flat_map(|line| &line.values).flatten().copied();
+        let (low, high) = decades(values.filter(|value| *value > 0.0));
+        Self { low, high, steps: panel.steps.len() }
+    }
+
+    /// Returns the pixel of a step on the horizontal axis.
+    fn x(&self, step: usize) -> f64 {
+        LEFT + (step as f64 + 0.5) / self.steps as f64 * (WIDTH - LEFT - RIGHT)
+    }
+
+    /// Returns the pixel of a value on the vertical axis.
+    fn y(&self, value: f64) -> f64 {
+        let part = (value.log10() - f64::from(self.low)) / f64::from(self.high - self.low);
+        HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
+    }
+}
+
+/// Draws the line of the grid at a value, with its number.
+fn grid_line(svg: &mut String, value: f64, scale: &Scale) {
+    let (at, right, left, number) = (scale.y(value), WIDTH - RIGHT, LEFT - 8.0, tick(value));
+    let baseline = at + 4.0;
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{LEFT} {at:.1}H{right:.1}\" stroke=\"#ddd\"/>\
+         <text x=\"{left:.1}\" y=\"{baseline:.1}\" text-anchor=\"end\">{number}</text>"
+    );
+}
+
+/// Writes the titles of the axes.
+fn axis_titles(svg: &mut String, panel: &Panel) {
+    let (x, y) = (LEFT.midpoint(WIDTH - RIGHT), TOP.midpoint(HEIGHT - BOTTOM));
+    let (bottom, across, up) = (HEIGHT - 10.0, panel.across, panel.up);
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{bottom}\" text-anchor=\"middle\">{across}</text>\
+         <text transform=\"translate(18,{y}) rotate(-90)\" text-anchor=\"middle\">{up}</text>"
+    );
+}
+
+/// Draws a line, and its entry in the legend.
+fn draw(svg: &mut String, line: &Line, place: usize, scale: &Scale) {
     let colour = COLOURS[line.style % COLOURS.len()];
     let dash = DASHES[line.style / COLOURS.len() % DASHES.len()];
     let values = line.values.iter().enumerate().filter_map(|(step, value)| Some((step, (*value)?)));
-    let points: Vec<_> =
-        values.filter(|(_, value)| *value > 0.0).map(|(step, value)| (x(step), y(value))).collect();
+    let points: Vec<_> = values
+        .filter(|(_, value)| *value > 0.0)
+        .map(|(step, value)| (scale.x(step), scale.y(value)))
+        .collect();
     let path: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
     let (left, top) = (WIDTH - RIGHT + 14.0, TOP + 18.0 * place as f64);
     let _ = writeln!(

@@ -10,12 +10,12 @@
 //! # }
 //! # struct Nodes;
 //! # impl harness::Running for Nodes {
-//! #     type Writer = Pen;
-//! #     fn writer(&self, _: usize) -> Pen { Pen }
+//! #     type Writer = MyWriter;
+//! #     fn writer(&self, _: usize) -> MyWriter { MyWriter }
 //! #     async fn stop(self) {}
 //! # }
-//! # struct Pen;
-//! # impl harness::Writer for Pen {
+//! # struct MyWriter;
+//! # impl harness::Writer for MyWriter {
 //! #     async fn send(&mut self, _: bytes::Bytes) -> Result<(), harness::Error> { Ok(()) }
 //! # }
 //! fn main() -> std::process::ExitCode {

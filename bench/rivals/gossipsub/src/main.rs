@@ -73,10 +73,10 @@ fn links(nodes: usize) -> BTreeSet<(usize, usize)> {
 struct Nodes(Vec<Node>);
 
 impl Running for Nodes {
-    type Writer = Pen;
+    type Writer = NodeWriter;
 
-    fn writer(&self, node: usize) -> Pen {
-        Pen(self.0[node].publish.clone())
+    fn writer(&self, node: usize) -> NodeWriter {
+        NodeWriter(self.0[node].publish.clone())
     }
 
     fn copies(&self) -> Option<u64> {
@@ -91,9 +91,10 @@ impl Running for Nodes {
     }
 }
 
-struct Pen(mpsc::Sender<Bytes>);
+/// The writing side of a node.
+struct NodeWriter(mpsc::Sender<Bytes>);
 
-impl Writer for Pen {
+impl Writer for NodeWriter {
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
         Ok(self.0.send(message).await?)
     }

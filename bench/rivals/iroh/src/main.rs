@@ -110,10 +110,10 @@ struct Joined {
 struct Nodes(Vec<Joined>);
 
 impl Running for Nodes {
-    type Writer = Pen;
+    type Writer = NodeWriter;
 
-    fn writer(&self, node: usize) -> Pen {
-        Pen(self.0[node].sender.clone())
+    fn writer(&self, node: usize) -> NodeWriter {
+        NodeWriter(self.0[node].sender.clone())
     }
 
     fn copies(&self) -> Option<u64> {
@@ -132,9 +132,10 @@ impl Running for Nodes {
     }
 }
 
-struct Pen(GossipSender);
+/// The writing side of a node.
+struct NodeWriter(GossipSender);
 
-impl Writer for Pen {
+impl Writer for NodeWriter {
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
         Ok(self.0.broadcast(message).await?)
     }

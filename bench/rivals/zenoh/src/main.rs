@@ -120,10 +120,10 @@ fn config(known: &[SocketAddr], own: SocketAddr) -> Result<Config, Error> {
 struct Nodes(Vec<Node>);
 
 impl Running for Nodes {
-    type Writer = Pen;
+    type Writer = NodeWriter;
 
-    fn writer(&self, node: usize) -> Pen {
-        Pen(Arc::clone(&self.0[node].publisher))
+    fn writer(&self, node: usize) -> NodeWriter {
+        NodeWriter(Arc::clone(&self.0[node].publisher))
     }
 
     async fn stop(self) {
@@ -134,9 +134,10 @@ impl Running for Nodes {
     }
 }
 
-struct Pen(Arc<Publisher<'static>>);
+/// The writing side of a node.
+struct NodeWriter(Arc<Publisher<'static>>);
 
-impl Writer for Pen {
+impl Writer for NodeWriter {
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
         self.0.put(message).await
     }
