@@ -1,4 +1,5 @@
-//! Builds the systems under test. A failed build is a result, too: the others run without it.
+//! Builds the systems. A system that cannot be built is reported as failed, and the others run
+//! without it.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +9,7 @@ use tokio::process::Command;
 use crate::child::reason;
 use crate::systems::{Package, System};
 
-/// Which packages could not be built, and why.
+/// The packages that could not be built, and the reasons.
 #[derive(Debug, Default)]
 pub(crate) struct Built {
     failures: Vec<(Package, String)>,
@@ -32,6 +33,7 @@ impl Built {
         built
     }
 
+    /// Returns why the package of this system could not be built, if that is so.
     pub(crate) fn failure(&self, system: &System) -> Option<String> {
         let failed = self.failures.iter().find(|(package, _)| *package == system.package);
         failed.map(|(_, failure)| failure.clone())
@@ -56,8 +58,8 @@ async fn build(package: Package) -> Result<(), String> {
         Package::Npm if Path::new("rivals/npm/node_modules").exists() => return Ok(()),
         Package::Npm => command.args(["ci", "--no-audit", "--no-fund"]).current_dir("rivals/npm"),
     };
-    // The variables that cargo sets for the compare package must not reach the builds below.
+    // The variable describes the package `compare`, and would mislead the build.
     let output = command.env_remove("CARGO_MANIFEST_DIR").stdin(Stdio::null()).output().await;
-    let output = output.map_err(|error| format!("cannot build it: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(format!("cannot build it: {}", reason(&output.stderr))) }
+    let output = output.map_err(|error| format!("cannot be built: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("cannot be built: {}", reason(&output.stderr))) }
 }

@@ -1,4 +1,4 @@
-//! Where and when: the machine's kind, never its name.
+//! The date and the kind of the machine, for the report. Its name is never read.
 
 use std::fs;
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+/// The kind of a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
@@ -16,11 +17,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one, as far as Linux tells.
+    /// Describes this machine, as far as Linux reports it.
     pub(crate) fn this() -> Self {
         let read = |file| fs::read_to_string(file).unwrap_or_default();
         let kib: u64 = value(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
-        // The rest of the version names the builder.
+        // The text after the version number names the builder of the kernel.
         let kernel = read("/proc/sys/kernel/osrelease");
         let kernel = kernel.trim().split('-').next().unwrap_or_default();
         let compiler = Command::new("rustc").arg("--version").output().map(|output| output.stdout);
@@ -35,12 +36,12 @@ impl Machine {
     }
 }
 
-/// `2025-01-31`.
+/// Returns the date, such as `2025-01-31`.
 pub(crate) fn today() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(10).collect()
 }
 
-/// What follows `key` and a colon, in the first line that begins so.
+/// Returns the value after `KEY:` in the first line that begins with the key.
 fn value(text: &str, key: &str) -> String {
     let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
     line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_with_the_key_tells() {
+    fn the_first_line_with_the_key_counts() {
         assert_eq!(value("a : 1\nmodel name\t: X 1\nmodel name\t: Y", "model name"), "X 1");
         assert_eq!(value("", "model name"), "");
     }

@@ -1,5 +1,9 @@
-//! `compare`: runs all systems in turns, keeps every run in `docs/benchmarks.json`, and writes from
-//! it the tables of `docs/benchmarks.md` and the plots in `docs/plots`.
+//! `compare`: measures smokesignal and other systems with the same workloads.
+//!
+//! It builds all systems, and for each row (a workload) lets them run in turns, so that a slow hour
+//! of the machine hits all of them alike. Every run is a process that prints one JSON object. All
+//! runs are kept in `docs/benchmarks.json`, from which the tables of `docs/benchmarks.md` and the
+//! plots in `docs/plots` are written.
 
 mod build;
 mod child;
@@ -28,38 +32,39 @@ use crate::results::{Results, Run};
 use crate::rows::{Group, Row};
 use crate::systems::{SYSTEMS, System};
 
-/// A system that delays the measuring by its own load does so each time.
+/// Attempts at a run that another program disturbs. A run that is still late after the last attempt
+/// is kept, because then the system itself causes the delay. A guess.
 const ATTEMPTS: usize = 3;
 
 /// Builds all systems, runs them in turns, and writes docs/benchmarks.json, docs/benchmarks.md and
 /// docs/plots.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How often each system runs each row.
+    /// Number of runs of each system in each row.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
-    /// Waited after each round through the systems.
+    /// Pause after each round through the systems, such as 2s.
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pause: Duration,
-    /// How long each run measures.
+    /// Measure for this many seconds in each run.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Each row once, for two seconds: shows whether everything works.
+    /// Run each row once, for 2 seconds, to check that everything works.
     #[arg(long, conflicts_with_all = ["repeats", "seconds"])]
     quick: bool,
-    /// Only these systems. The comparison needs tls-tree among them.
+    /// Run only these systems. Ratios need tls-tree, so it has to be among them.
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM", value_parser = systems::names())]
     only: Vec<String>,
-    /// Only these rows.
+    /// Run only these groups of rows.
     #[arg(long, value_delimiter = ',', value_name = "GROUP")]
     rows: Vec<Group>,
-    /// Runs nothing: writes the report again from docs/benchmarks.json.
+    /// Run nothing, and write the report again from docs/benchmarks.json.
     #[arg(long)]
     report_only: bool,
-    /// Builds nothing.
+    /// Do not build the systems first.
     #[arg(long)]
     no_build: bool,
-    /// The folder of the report, seen from `bench`.
+    /// The folder of the report, relative to `bench`.
     #[arg(long, default_value = "../docs")]
     docs: PathBuf,
 }
@@ -76,7 +81,7 @@ async fn main() -> ExitCode {
 }
 
 async fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
-    // All paths are seen from `bench`, where cargo tells that this package lies.
+    // All paths are relative to `bench`, the parent of this package.
     if let Some(package) = std::env::var_os("CARGO_MANIFEST_DIR") {
         std::env::set_current_dir(PathBuf::from(package).join(".."))?;
     }
@@ -107,13 +112,13 @@ async fn run_all(options: &Options) -> Result<(), Box<dyn Error>> {
             }
             sleep(options.pause).await;
         }
-        // A later failure loses nothing.
+        // After each row, so that a later failure loses nothing.
         results.write(&options.docs)?;
     }
     Ok(())
 }
 
-/// Runs it again if something else used the machine meanwhile.
+/// Runs a system, again if another program used the machine meanwhile.
 async fn run_undisturbed(system: &System, row: Row, repeat: usize, seconds: f64, built: &Built) -> Run {
     let mut disturbed = 0;
     loop {
@@ -126,17 +131,17 @@ async fn run_undisturbed(system: &System, row: Row, repeat: usize, seconds: f64,
 }
 
 async fn run_one(system: &System, row: Row, repeat: usize, seconds: f64, built: &Built) -> Run {
-    let said = match built.failure(system) {
-        Some(failure) => child::Said { error: Some(failure), ..child::Said::default() },
+    let output = match built.failure(system) {
+        Some(failure) => child::Parsed { error: Some(failure), ..child::Parsed::default() },
         None => child::run(system.command(&row, seconds)).await,
     };
     Run {
         row,
         repeat,
         system: system.name.to_owned(),
-        version: said.version,
-        measured: said.measured,
-        error: said.error,
+        version: output.version,
+        measured: output.measured,
+        error: output.error,
         disturbed: 0,
     }
 }

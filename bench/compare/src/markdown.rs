@@ -1,5 +1,5 @@
-//! The report: what lies between two markers in `docs/benchmarks.md`. The rest of that file is
-//! written by hand.
+//! Writes the report: the part of `docs/benchmarks.md` between two markers. The rest of that file
+//! is written by hand.
 
 use std::error::Error;
 use std::fs;
@@ -15,7 +15,7 @@ const FILE: &str = "benchmarks.md";
 const BEGIN: &str = "<!-- compare: begin -->";
 const END: &str = "<!-- compare: end -->";
 
-/// Writes the report between the markers; makes the file if there is none.
+/// Writes the report between the markers. Creates the file if it does not exist.
 pub(crate) fn write(results: &Results, docs: &Path) -> Result<(), Box<dyn Error>> {
     let file = docs.join(FILE);
     let before = fs::read_to_string(&file).unwrap_or_else(|_| format!("# Benchmarks\n\n{BEGIN}\n{END}\n"));
@@ -24,7 +24,7 @@ pub(crate) fn write(results: &Results, docs: &Path) -> Result<(), Box<dyn Error>
     Ok(fs::write(&file, after)?)
 }
 
-/// The text with the report between the markers, if they are there.
+/// Returns the text with the report between the markers, or `None` if it has no markers.
 fn replaced(text: &str, report: &str) -> Option<String> {
     let (before, rest) = text.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
@@ -78,7 +78,7 @@ fn versions(results: &Results) -> String {
         run.and_then(|run| run.version.clone())
     };
     let known = |system: &crate::systems::System| Some(format!("{} {}", system.name, version(system.name)?));
-    // The ceilings have no versions worth a word.
+    // The ceilings are part of this repository, and have no version of their own.
     let all: Vec<_> = SYSTEMS.iter().filter_map(known).filter(|text| !text.ends_with(" 0.0.0")).collect();
     if all.is_empty() { String::new() } else { format!("\nVersions: {}.\n", all.join(", ")) }
 }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_lies_between_the_markers_is_replaced() {
+    fn only_the_text_between_the_markers_is_replaced() {
         let text = format!("mine\n{BEGIN}\nold\n{END}\nmine too\n");
         let new = replaced(&text, "new\n").unwrap();
         assert_eq!(new, format!("mine\n{BEGIN}\n\nnew\n\n{END}\nmine too\n"));
@@ -166,16 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_against_the_ceiling_of_the_same_round() {
+    fn a_ratio_compares_with_the_ceiling_of_the_same_round() {
         let report = report(&results());
-        // Against each other the medians would be 0.5 too, but not by these runs: 0.25, 0.75, 0.5.
+        // The ratios of the three rounds are 0.25, 0.75 and 0.5, of which the median is 0.5.
         assert!(report.contains("| smokesignal | 3.00 M (1.00 M–6.00 M) | 0.500 |"), "{report}");
         assert!(report.contains("| tls-tree | 6.00 M (4.00 M–8.00 M) | 1.00 |"), "{report}");
         assert!(report.contains("| 99.473 % | 3 / 6 / 0 |"), "{report}");
     }
 
     #[test]
-    fn a_run_that_measured_too_long_or_too_short_was_disturbed() {
+    fn a_run_that_took_too_long_or_too_short_was_disturbed() {
         let results = results();
         assert!(results.runs[1].was_disturbed(4.0));
         assert!(!results.runs[1].was_disturbed(4.9));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_nodes_share_a_table() {
+    fn idle_nodes_of_all_numbers_are_in_one_table() {
         let mut results = results();
         let idle = |nodes: usize| {
             let measured = serde_json::json!({

@@ -1,8 +1,8 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
 use crate::stats::Spread;
 
-/// Formats a number with three significant digits: `6.60 M`, `36.7 k`, `0.214`.
+/// Formats a number with three significant digits, such as `6.60 M`, `36.7 k` or `0.214`.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 999_500.0 => digits(value / 1e6) + " M",
@@ -20,8 +20,8 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// Formats the median, the smallest and the largest value: `6.60 M (6.12 M–7.20 M)`. `None` is a
-/// dash.
+/// Formats the median and the range, such as `6.60 M (6.12 M–7.20 M)`, or a dash if there is no
+/// value.
 pub(crate) fn spread(spread: Option<Spread>) -> String {
     match spread {
         None => "–".to_owned(),
@@ -32,12 +32,12 @@ pub(crate) fn spread(spread: Option<Spread>) -> String {
     }
 }
 
-/// Formats the median alone.
+/// Formats the median alone, or a dash if there is no value.
 pub(crate) fn median(spread: Option<Spread>) -> String {
     spread.map_or_else(|| "–".to_owned(), |spread| short(spread.median))
 }
 
-/// Formats bytes in the largest unit that leaves no fraction: `64 B`, `16 KiB`.
+/// Formats a size in the largest unit without a fraction, such as `64 B` or `16 KiB`.
 pub(crate) fn bytes(size: usize) -> String {
     match size {
         size if size > 0 && size.is_multiple_of(1 << 20) => format!("{} MiB", size >> 20),

@@ -1,28 +1,31 @@
-//! Lines over a few steps, on a logarithmic scale, as one SVG that is written by hand.
+//! Draws lines over a few steps on a logarithmic scale, as SVG.
+//!
+//! The plots of the simulator have other axes (linear, with continuous values on both), so the two
+//! drawing modules have only their colours in common.
 
 use std::fmt::Write as _;
 
 use crate::number::short;
 
-/// The size of one panel in pixels, and the space around its frame.
+/// Size of one panel in pixels, and the space around its frame.
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 230.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
-/// Colours that most kinds of colour blindness can tell apart (Okabe and Ito, 2008).
+/// Colours that people with most kinds of colour blindness can distinguish (Okabe and Ito).
 const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
-/// Dashes of the first seven lines, and of the next seven, which repeat the colours.
+/// The styles of the lines: the first seven are solid, and the next seven dashed.
 const DASHES: [&str; 2] = ["none", "6 4"];
 
-/// One frame with its lines.
+/// A frame with its lines.
 #[derive(Clone)]
 pub(crate) struct Panel {
     pub(crate) title: String,
     pub(crate) across: &'static str,
     pub(crate) up: &'static str,
-    /// The steps of the horizontal axis, at equal distances.
+    /// The labels along the axis, at equal distances.
     pub(crate) steps: Vec<String>,
     pub(crate) lines: Vec<Line>,
 }
@@ -30,9 +33,9 @@ pub(crate) struct Panel {
 #[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) name: &'static str,
-    /// The look of the line. The same number looks the same in all panels.
+    /// The colour and dash; the same number looks the same in all panels.
     pub(crate) style: usize,
-    /// One value per step, where there is one.
+    /// A value per step, where there is one.
     pub(crate) values: Vec<Option<f64>>,
 }
 
@@ -52,7 +55,6 @@ pub(crate) fn svg(panels: &[Panel]) -> String {
     svg + "</svg>\n"
 }
 
-/// Draws the axes of a panel, and its lines.
 fn frame(svg: &mut String, panel: &Panel) {
     let scale = Scale::of(panel);
     let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>", panel.title);
@@ -146,7 +148,7 @@ fn draw(svg: &mut String, line: &Line, place: usize, scale: &Scale) {
     }
 }
 
-/// Returns the powers of ten around all values, at least one apart.
+/// Returns the powers of ten below and above all values, as exponents that differ by 1 or more.
 fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     let (least, most) =
         values.fold((f64::MAX, 0.0_f64), |(least, most), value| (least.min(value), most.max(value)));
@@ -157,7 +159,7 @@ fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     (low, (most.log10().ceil() as i32).max(low + 1))
 }
 
-/// Formats a power of ten: `0.01`, `1`, `1 k`, `10 M`.
+/// Formats a label of the vertical axis, such as `0.01`, `1`, `1 k` or `10 M`.
 fn tick(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{:.0} M", value / 1e6),
@@ -172,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scale_consists_of_whole_powers_of_ten() {
+    fn a_scale_begins_and_ends_at_powers_of_ten() {
         assert_eq!(decades([0.2, 30.0].into_iter()), (-1, 2));
         assert_eq!(decades([10.0].into_iter()), (1, 2));
         assert_eq!(decades([].into_iter()), (0, 1));
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_leaves_a_gap_and_an_svg_without_nan() {
+    fn a_missing_value_is_skipped() {
         let line = Line { name: "mine", style: 9, values: vec![Some(1.0), None, Some(0.0)] };
         let steps = ["a", "b", "c"].map(str::to_owned).to_vec();
         let svg = svg(&[Panel { title: "T".to_owned(), across: "x", up: "y", steps, lines: vec![line] }]);

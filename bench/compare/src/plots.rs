@@ -1,4 +1,4 @@
-//! Chooses the figures that are drawn.
+//! The plots of the report: chooses the figures that each of them shows.
 
 use std::error::Error;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::results::{Results, Run};
 use crate::rows::{Group, Row, SIZES, WRITERS};
 use crate::systems::SYSTEMS;
 
-/// The plot of some rows, and what it shows.
+/// Returns the file name and the description of a group's plot.
 pub(crate) fn of(group: Group) -> Option<(&'static str, &'static str)> {
     match group {
         Group::Throughput => Some(("throughput.svg", "Throughput by the size of messages")),
@@ -101,7 +101,7 @@ fn idle(results: &Results) -> [Panel; 4] {
     ]
 }
 
-/// A figure against the number of nodes.
+/// Returns a panel that shows a figure against the number of nodes.
 fn by_nodes(
     results: &Results,
     belongs: impl Fn(&Row) -> bool,
@@ -123,7 +123,7 @@ fn by_nodes(
     }
 }
 
-/// A line for each system that has a value at all.
+/// Returns a line for each system that has any value.
 fn lines<V: IntoIterator<Item = Option<f64>>>(values: impl Fn(&str) -> V) -> Vec<Line> {
     let line = |(number, system): (usize, &crate::systems::System)| Line {
         name: system.name,

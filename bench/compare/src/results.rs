@@ -1,4 +1,4 @@
-//! All runs, as they are kept in `docs/benchmarks.json`.
+//! The results of all runs, as they are kept in `docs/benchmarks.json`.
 
 use std::error::Error;
 use std::fs;
@@ -14,15 +14,16 @@ use crate::rows::Row;
 use crate::stats::Spread;
 
 const FILE: &str = "benchmarks.json";
-/// A measurement that takes this many times as long as it should is not valid.
-const LATE: f64 = 1.1;
+/// A run whose measurement took longer or shorter than planned by this factor was disturbed. A
+/// guess.
+const TOLERANCE: f64 = 1.1;
 
-/// One comparison.
+/// The results of one comparison.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) date: String,
     pub(crate) machine: Machine,
-    /// How long each run measured.
+    /// Length of each measurement, in seconds.
     pub(crate) seconds: f64,
     pub(crate) repeats: usize,
     pub(crate) runs: Vec<Run>,
@@ -37,11 +38,12 @@ pub(crate) struct Run {
     pub(crate) version: Option<String>,
     pub(crate) measured: Option<Measured>,
     pub(crate) error: Option<String>,
-    /// How often it was run before, while something else used the machine.
+    /// Number of earlier attempts, which another program disturbed.
     #[serde(default)]
     pub(crate) disturbed: usize,
 }
 
+/// The figures of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Measured {
@@ -50,7 +52,7 @@ pub(crate) enum Measured {
     Idle(Idle),
 }
 
-/// The result of a direct connection.
+/// The figures of a direct connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Direct {
     pub(crate) mb_per_s: f64,
@@ -64,7 +66,7 @@ pub(crate) struct Idle {
     pub(crate) join_s: f64,
     pub(crate) reach_s: f64,
     pub(crate) reach_ratio: f64,
-    /// Share of a core.
+    /// Processor time as a share of one core.
     pub(crate) idle_cpu: f64,
     pub(crate) wake_ups_per_node_s: f64,
     pub(crate) tasks_per_node: f64,
@@ -72,7 +74,7 @@ pub(crate) struct Idle {
     pub(crate) rss_kib_per_node: f64,
 }
 
-/// The round-trip time in microseconds.
+/// Quantiles of the round-trip time, in microseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RoundTrip {
     pub(crate) p50: f64,
@@ -81,6 +83,7 @@ pub(crate) struct RoundTrip {
 }
 
 impl Measured {
+    /// Reads the figures from the output of a system. The fields tell which kind they are.
     pub(crate) fn of(value: Value) -> serde_json::Result<Self> {
         if value.get("round_trip").is_some() {
             return serde_json::from_value(value).map(Self::Direct);
@@ -93,25 +96,29 @@ impl Measured {
 }
 
 impl Run {
+    /// Returns the figures if this is a broadcast.
     pub(crate) fn broadcast(&self) -> Option<&Outcome> {
         if let Some(Measured::Broadcast(outcome)) = &self.measured { Some(outcome) } else { None }
     }
 
-    /// Returns whether the measuring took longer or shorter than it should have, because the
-    /// process did not get the processor.
+    /// Returns whether the measurement took too long or too short, because the process did not get
+    /// the processor in time.
     pub(crate) fn was_disturbed(&self, seconds: f64) -> bool {
-        self.broadcast().is_some_and(|outcome| !(seconds / LATE..=seconds * LATE).contains(&outcome.seconds))
+        let planned = seconds / TOLERANCE..=seconds * TOLERANCE;
+        self.broadcast().is_some_and(|outcome| !planned.contains(&outcome.seconds))
     }
 
+    /// Returns the figures if this is a direct connection.
     pub(crate) fn direct(&self) -> Option<&Direct> {
         if let Some(Measured::Direct(direct)) = &self.measured { Some(direct) } else { None }
     }
 
+    /// Returns the figures if these are idle nodes.
     pub(crate) fn idle(&self) -> Option<&Idle> {
         if let Some(Measured::Idle(idle)) = &self.measured { Some(idle) } else { None }
     }
 
-    /// Returns one line of progress.
+    /// Returns one line for the person who watches the comparison.
     pub(crate) fn summary(&self) -> String {
         let measured = match &self.measured {
             Some(Measured::Broadcast(outcome)) => format!("{} deliveries/s", short(outcome.deliveries_per_s)),
@@ -124,18 +131,20 @@ impl Run {
 }
 
 impl Results {
+    /// Reads the results of the last comparison.
     pub(crate) fn read(docs: &Path) -> Result<Self, Box<dyn Error>> {
         let file = docs.join(FILE);
         let text = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         Ok(serde_json::from_slice(&text)?)
     }
 
+    /// Writes the results, and replaces those of the last comparison.
     pub(crate) fn write(&self, docs: &Path) -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(docs)?;
         Ok(fs::write(docs.join(FILE), serde_json::to_string_pretty(self)? + "\n")?)
     }
 
-    /// The rows that were run.
+    /// Returns all rows that were run, in order.
     pub(crate) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for run in &self.runs {
@@ -146,12 +155,12 @@ impl Results {
         rows
     }
 
-    /// The runs of one system in one row.
+    /// Returns the runs of a system in a row.
     pub(crate) fn of<'a>(&'a self, row: &'a Row, system: &'a str) -> impl Iterator<Item = &'a Run> + Clone {
         self.runs.iter().filter(move |run| run.row == *row && run.system == system)
     }
 
-    /// One figure of one system in one row, over all repeats.
+    /// Returns the spread of a figure over all runs of a system in a row.
     pub(crate) fn spread(
         &self,
         row: &Row,
@@ -161,7 +170,8 @@ impl Results {
         Spread::of(self.of(row, system).filter_map(figure).collect())
     }
 
-    /// The same against another system: each run against the other's of the same repeat.
+    /// Returns the spread of the ratio to another system's figure. Each run is compared with the
+    /// other system's run of the same round, so that a slow hour of the machine affects both.
     pub(crate) fn ratio(
         &self,
         row: &Row,

@@ -1,23 +1,23 @@
-//! What is measured: the rows of the comparison.
+//! The rows of the comparison: the workloads that are measured.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::number::bytes;
 
-/// Rows that belong together.
+/// A group of rows that belong together in the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Group {
-    /// As fast as it goes, through a window of messages under way.
+    /// Throughput, through a window of messages under way.
     Throughput,
-    /// 200 messages a second: how late they are.
+    /// Latency at 200 messages per second.
     Rate,
     /// One large message at a time.
     Large,
     /// Throughput with fewer and with more nodes.
     Growth,
-    /// One connection between two nodes, no broadcast.
+    /// One connection between two nodes, without broadcast.
     Direct,
     /// The cost of idle nodes.
     Idle,
@@ -30,23 +30,23 @@ pub(crate) struct Row {
     pub(crate) nodes: usize,
     pub(crate) writers: usize,
     pub(crate) size: usize,
-    /// Messages a second, where it is not as fast as it goes.
+    /// Messages per second; `None` means as fast as possible.
     pub(crate) rate: Option<f64>,
 }
 
 const NODES: usize = 20;
 pub(crate) const SIZES: [usize; 3] = [64, 1024, 16 * 1024];
 pub(crate) const WRITERS: [usize; 2] = [1, NODES];
-/// The numbers of nodes of the rows with more and fewer nodes.
+/// Bytes per message in the rows with more and fewer nodes.
 const GROWTH_SIZE: usize = 1024;
 const RATE: f64 = 200.0;
 const LARGE: usize = 16 * 1024 * 1024;
-/// The numbers of idle nodes in one process.
+/// Numbers of idle nodes, all in one process.
 const IDLE: [usize; 4] = [10, 100, 300, 1_000];
-/// Bytes in a write to a direct connection.
+/// Bytes per write to a direct connection.
 const DIRECT: usize = 64 * 1024;
 
-/// All rows, in the order in which they run and are reported.
+/// Returns all rows, in the order in which they run and are reported.
 pub(crate) fn all() -> Vec<Row> {
     let row = Row { group: Group::Throughput, nodes: NODES, writers: 1, size: GROWTH_SIZE, rate: None };
     let mut rows = Vec::new();
@@ -62,15 +62,15 @@ pub(crate) fn all() -> Vec<Row> {
 }
 
 impl Row {
-    /// Whether it is one of those that differ only in the number of nodes; one of them is a row of
-    /// throughput too.
+    /// Returns whether this is one of the rows that differ only in the number of nodes. One of them
+    /// belongs to the group of throughput, too.
     pub(crate) fn is_growth(&self) -> bool {
         matches!(self.group, Group::Throughput | Group::Growth)
             && self.writers == 1
             && self.size == GROWTH_SIZE
     }
 
-    /// Returns the heading of the row.
+    /// Returns the heading of the row in the report.
     pub(crate) fn title(&self) -> String {
         let writers =
             if self.writers == 1 { "1 writer".to_owned() } else { format!("{} writers", self.writers) };

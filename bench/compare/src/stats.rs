@@ -1,6 +1,6 @@
-//! The median of some values, and their spread.
+//! Median and range of a few values.
 
-/// The median of some values, the smallest and the largest.
+/// The median, the smallest and the largest of some values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -9,7 +9,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Returns the spread of these values, or `None` without values.
+    /// Returns the spread of these values, or `None` if there are none.
     pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_value_in_the_middle_or_the_mean_of_the_two_there() {
+    fn the_median_is_the_middle_or_between_the_two_in_the_middle() {
         let spread = |values: &[f64]| Spread::of(values.to_vec());
         assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, least: 1.0, most: 3.0 }));
         assert_eq!(spread(&[4.0, 1.0]), Some(Spread { median: 2.5, least: 1.0, most: 4.0 }));

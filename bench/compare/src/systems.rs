@@ -1,16 +1,16 @@
-//! The systems, how each is started, and how many messages it has in flight.
+//! The systems under test: how each is started, and how many messages its writers have under way.
 
 use clap::builder::PossibleValuesParser;
 use tokio::process::Command;
 
 use crate::rows::{Group, Row, SIZES};
 
-/// All others are compared with this one.
+/// The system that broadcasts of all others are compared with.
 pub(crate) const CEILING: &str = "tls-tree";
-/// The same for direct connections.
+/// The system that direct connections are compared with.
 pub(crate) const DIRECT_CEILING: &str = "bare-tls";
 
-/// The name of this project's system.
+/// The system of this repository.
 pub(crate) const OURS: &str = "smokesignal";
 
 /// All systems, in the order of the tables.
@@ -36,16 +36,19 @@ pub(crate) const SYSTEMS: [System; 13] = [
 
 const GOSSIPSUB: Package = Package::Here("rival-gossipsub");
 
-/// Payload that all writers of a system have in flight together, in bytes: enough that no buffer of
-/// the system runs dry while the slowest reader reports.
+/// Payload under way, in bytes, summed over all writers: enough that no buffer of a system runs
+/// empty while the slowest reader reports.
 const UNDER_WAY: usize = 8 << 20;
-/// A window of fewer messages waits more than it works; one of more only fills memory.
+/// The allowed windows, in messages. A smaller window waits more than it works, and a larger one
+/// only fills memory.
 const WINDOW: std::ops::RangeInclusive<usize> = 8..=131_072;
 
-/// Messages in flight per writer with which a rival performed best, among those tried for 64 B, 1
-/// KiB and 16 KiB: with one writer, and with as many as there are nodes. With more in flight
-/// iroh-gossip drops messages (its readers fall behind), gossipsub and the npm original only get
-/// later, and zenoh's throughput falls. Names are how those of systems begin.
+/// The windows with which each rival performed best, of several that were tried: for messages of 64
+/// B, 1 KiB and 16 KiB, first with one writer and then with all nodes writing.
+///
+/// With larger windows iroh-gossip drops messages (its readers fall behind), the latency of
+/// gossipsub and of the npm original rises without more throughput, and zenoh's throughput falls. A
+/// name stands for all systems that begin with it.
 const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
     ("iroh-gossip", [128, 128, 8], [64, 64, 16]),
     ("gossipsub-tcp-signed", [64, 64, 16], [4, 1, 4]),
@@ -55,11 +58,11 @@ const TUNED: [(&str, [usize; 3], [usize; 3]); 6] = [
     ("npm-smokesignal", [512, 512, 8], [4, 16, 4]),
 ];
 
-/// Written before the measuring begins: until the memory of what is retained is filled and used
-/// again.
+/// The warm-up: long enough that the memory for retained messages is full and is being reused.
 pub(crate) const WARM_UP: &str = "8s";
 
-/// How long idle nodes are measured: their activity comes in waves of two seconds.
+/// How long idle nodes are measured. Their activity comes in waves of two seconds, so this is ten
+/// of them.
 const IDLE_SECONDS: &str = "20";
 
 /// One system under test.
@@ -70,18 +73,18 @@ pub(crate) struct System {
     command: &'static [&'static str],
 }
 
-/// Where its program comes from.
+/// The source of a system's program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Package {
     /// A package of this workspace.
     Here(&'static str),
     /// The parent workspace.
     Smokesignal,
-    /// The rival in JavaScript.
+    /// The rival written in JavaScript.
     Npm,
 }
 
-/// What `--only` takes.
+/// Parses a value of `--only`.
 pub(crate) fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(SYSTEMS.map(|system| system.name))
 }
@@ -91,7 +94,7 @@ impl System {
         Self { name, package, command }
     }
 
-    /// Whether it is measured in this row.
+    /// Returns whether the system is measured in this row.
     pub(crate) fn does(&self, row: &Row) -> bool {
         match row.group {
             Group::Direct => [DIRECT_CEILING, OURS].contains(&self.name),
@@ -100,7 +103,7 @@ impl System {
         }
     }
 
-    /// What runs it.
+    /// Returns the command that runs the system with the workload of this row.
     pub(crate) fn command(&self, row: &Row, seconds: f64) -> Command {
         let (program, arguments) = self.command.split_first().expect("each system has a program");
         let mut command = Command::new(match self.package {
@@ -115,7 +118,7 @@ impl System {
         }
         command.args(arguments).args(["--seconds", &seconds.to_string()]);
         if row.group == Group::Direct {
-            // bare-tls knows nothing else.
+            // `bare-tls` measures nothing else, and has no such option.
             if self.package == Package::Smokesignal {
                 command.arg("--direct");
             }
@@ -138,7 +141,7 @@ impl System {
         command
     }
 
-    /// Messages that each writer has in flight.
+    /// Returns how many messages each writer has under way.
     fn window(&self, row: &Row) -> usize {
         if row.group == Group::Large {
             return 1;
@@ -158,7 +161,7 @@ mod tests {
     use crate::rows;
 
     #[test]
-    fn the_writers_share_what_is_under_way() {
+    fn the_writers_share_the_payload_under_way() {
         let window_of = |name, group, size, writers| {
             let row = rows::all().into_iter().find(|row| row.group == group).unwrap();
             let system = SYSTEMS.iter().find(|system| system.name == name).unwrap();

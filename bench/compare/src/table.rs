@@ -1,4 +1,4 @@
-//! A row of the comparison as a table: a line for each system.
+//! Writes a row of the comparison as a Markdown table, with a line per system.
 
 use harness::Outcome;
 
@@ -7,7 +7,7 @@ use crate::results::{Idle, Results, Run};
 use crate::rows::{Group, Row};
 use crate::systems::{CEILING, DIRECT_CEILING, OURS, SYSTEMS};
 
-/// The table of one row, with a line for each system that was to run.
+/// Returns the table of a row, with a line for each system that ran, and its failures below.
 pub(crate) fn table(results: &Results, row: &Row) -> String {
     let columns: Vec<Column> = match row.group {
         Group::Direct => direct_columns(),
@@ -20,7 +20,7 @@ pub(crate) fn table(results: &Results, row: &Row) -> String {
     text + &failures(results, row)
 }
 
-/// Idle nodes: a line for each number of them.
+/// Returns the table of idle nodes, with a line per number of nodes.
 pub(crate) fn idle_table(results: &Results, rows: &[Row]) -> String {
     let columns = [
         figure("joined s", of_idle(|idle| idle.join_s)),
@@ -36,7 +36,7 @@ pub(crate) fn idle_table(results: &Results, rows: &[Row]) -> String {
     rows.iter().map(|row| failures(results, row)).fold(text, |text, failures| text + &failures)
 }
 
-/// The table itself: each line is called something, and is of a system in a row.
+/// Writes a table. Each line has a name, and shows a system in a row.
 fn written<'a>(
     first: &str,
     columns: &[Column],
@@ -53,12 +53,13 @@ fn written<'a>(
     text
 }
 
+/// A column, with the function that computes its cells.
 struct Column {
     heading: &'static str,
     cell: Cell,
 }
 
-/// The content of a column for a system in a row.
+/// Returns the text of a column for a system in a row.
 type Cell = Box<dyn Fn(&Results, &Row, &str) -> String>;
 
 fn throughput_columns() -> Vec<Column> {
@@ -100,15 +101,17 @@ fn direct_columns() -> Vec<Column> {
     ]
 }
 
+/// Lifts a figure of a broadcast to a figure of a run.
 fn of(figure: impl Fn(&Outcome) -> f64 + 'static) -> impl Fn(&Run) -> Option<f64> + 'static {
     move |run| run.broadcast().map(&figure)
 }
 
+/// Lifts a figure of idle nodes to a figure of a run.
 fn of_idle(figure: impl Fn(&Idle) -> f64 + 'static) -> impl Fn(&Run) -> Option<f64> + 'static {
     move |run| run.idle().map(&figure)
 }
 
-/// The median and the spread.
+/// Creates a column with the median and the range.
 fn figure(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Column {
     Column {
         heading,
@@ -116,7 +119,7 @@ fn figure(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static)
     }
 }
 
-/// The median alone.
+/// Creates a column with the median alone.
 fn brief(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Column {
     Column {
         heading,
@@ -124,7 +127,8 @@ fn brief(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) 
     }
 }
 
-/// A part of something: the worst of all runs, rounded down, so that only what is whole is 100 %.
+/// Creates a column with a share in percent: that of the worst run, rounded down, so that only a
+/// complete one is 100 %.
 fn whole(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Column {
     let percent = |part: f64| format!("{} %", (part * 1e5).floor() / 1e3);
     Column {
@@ -136,6 +140,7 @@ fn whole(heading: &'static str, figure: impl Fn(&Run) -> Option<f64> + 'static) 
     }
 }
 
+/// Creates a column with the median of the ratio to another system.
 fn ratio(
     heading: &'static str,
     other: &'static str,
@@ -147,7 +152,7 @@ fn ratio(
     }
 }
 
-/// The sums of all runs.
+/// Returns the losses, repetitions and messages out of order, summed over all runs.
 fn broken(results: &Results, row: &Row, system: &str) -> String {
     let outcomes = || results.of(row, system).filter_map(Run::broadcast);
     if outcomes().next().is_none() {
@@ -163,7 +168,7 @@ fn broken(results: &Results, row: &Row, system: &str) -> String {
     }
 }
 
-/// What went wrong, once for each system and text.
+/// Lists the failures, once for each system and text.
 fn failures(results: &Results, row: &Row) -> String {
     let mut failures: Vec<(&str, &str, usize)> = Vec::new();
     for run in results.runs.iter().filter(|run| run.row == *row) {

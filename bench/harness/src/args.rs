@@ -1,4 +1,4 @@
-//! The command line of a system under test.
+//! The command line of a system under test: the workload, and the variant of the system.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Args as _, Command, FromArgMatches as _};
 use smokesignal_load::{Pace, Workload};
 
-/// Which system runs, in which variant, and with what workload.
+/// The system, its variant, and the workload.
 #[derive(Debug)]
 pub struct Args {
     pub(crate) name: &'static str,
@@ -17,46 +17,46 @@ pub struct Args {
 
 #[derive(Debug, clap::Args)]
 struct Flags {
-    /// Nodes of the network.
+    /// Number of nodes.
     #[arg(long, default_value_t = 20)]
     nodes: usize,
-    /// How many of them write.
+    /// Number of nodes that write.
     #[arg(long, default_value_t = 1)]
     writers: usize,
-    /// Bytes in a message, 24 at least.
+    /// Bytes per message, 24 or more.
     #[arg(long, default_value_t = 64)]
     size: usize,
-    /// Messages each writer has under way at most [default: 1024, if there is no rate].
+    /// Most messages of each writer that are not yet read by all [default: 1024, without --rate].
     #[arg(long, value_name = "MESSAGES", conflicts_with = "rate")]
     window: Option<u64>,
-    /// Messages a second by all writers together, whatever becomes of them.
+    /// Messages per second, summed over all writers, whether or not they are read.
     #[arg(long, value_name = "MESSAGES_PER_S")]
     rate: Option<f64>,
-    /// Written before the measuring begins.
+    /// Write for this long before measuring, such as 500ms or 8s.
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
-    /// How long is measured.
+    /// Measure for this many seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }
 
 impl Args {
-    /// Reads the command line of a system with these variants, or with none. Ends the process if it
-    /// is wrong.
+    /// Parses the command line of a system with these variants; the list may be empty. Exits if the
+    /// command line is wrong.
     ///
-    /// `version` is that of the measured library, such as `0.57.0`.
+    /// `version` is the version of the measured library, such as `0.57.0`.
     pub fn read(name: &'static str, version: &'static str, variants: &[&'static str]) -> Self {
         let matches = command(name, variants).get_matches();
         Self::of(name, version, variants, &matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// The variant to run: always one of those given to [`Args::read`], the first if the command
-    /// line names none. Empty for a system without variants.
+    /// Returns the variant to run: one of those given to [`Args::read`], by default the first.
+    /// Returns an empty text for a system without variants.
     pub fn variant(&self) -> &str {
         self.variant.as_deref().unwrap_or_default()
     }
 
-    /// The workload to run.
+    /// Returns the workload to run.
     pub fn workload(&self) -> Workload {
         let Flags { nodes, writers, size, window, rate, warm_up, seconds } = self.flags;
         let pace = rate.map_or(Pace::Window(window.unwrap_or(1024)), Pace::Rate);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_takes_the_place_of_the_window() {
+    fn a_rate_replaces_the_window() {
         let workload = args(&[], "mine --rate 200 --size 1024").unwrap().workload();
         assert_eq!((workload.pace, workload.size, workload.nodes), (Pace::Rate(200.0), 1024, 20));
         assert_eq!(args(&[], "mine --window 8").unwrap().workload().pace, Pace::Window(8));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_variant_is_the_default_and_unknown_ones_are_refused() {
+    fn the_first_variant_is_the_default_and_an_unknown_one_is_refused() {
         assert_eq!(args(&["tcp", "tls"], "mine").unwrap().variant(), "tcp");
         assert_eq!(args(&["tcp", "tls"], "mine --variant tls").unwrap().variant(), "tls");
         assert!(args(&["tcp", "tls"], "mine --variant quic").is_err());

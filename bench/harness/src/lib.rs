@@ -1,7 +1,8 @@
-//! The command line that all systems under test share: one system, one run, one JSON object on
-//! standard output.
+//! The program around a system under test: runs one workload over it, and prints one JSON object to
+//! stdout.
 //!
-//! A system without variants needs one line:
+//! A system implements [`System`], [`Running`] and [`Writer`]. Without variants its `main` needs
+//! one line:
 //! ```no_run
 //! # struct Mine;
 //! # impl harness::System for Mine {
@@ -10,19 +11,19 @@
 //! # }
 //! # struct Nodes;
 //! # impl harness::Running for Nodes {
-//! #     type Writer = MyWriter;
-//! #     fn writer(&self, _: usize) -> MyWriter { MyWriter }
+//! #     type Writer = NodeWriter;
+//! #     fn writer(&self, _: usize) -> NodeWriter { NodeWriter }
 //! #     async fn stop(self) {}
 //! # }
-//! # struct MyWriter;
-//! # impl harness::Writer for MyWriter {
+//! # struct NodeWriter;
+//! # impl harness::Writer for NodeWriter {
 //! #     async fn send(&mut self, _: bytes::Bytes) -> Result<(), harness::Error> { Ok(()) }
 //! # }
 //! fn main() -> std::process::ExitCode {
 //!     harness::run("mine", "1.2.3", Mine)
 //! }
 //! ```
-//! One with variants asks [`Args`] which of them is wanted.
+//! A system with variants reads from [`Args`] which of them to run.
 
 mod args;
 
@@ -33,21 +34,20 @@ pub use smokesignal_load::{Error, Inbox, Outcome, Running, Sink, System, Workloa
 
 pub use args::Args;
 
-/// The same allocator for all systems written in Rust, and for the program that they are compared
-/// with.
+/// All systems written in Rust use the allocator of the `smokesignal` program.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The same for every system.
+/// Threads of the event loop, the same for every system.
 const WORKER_THREADS: usize = 2;
 
-/// Runs a system that has no variants, as the command line says.
+/// Runs a system without variants, with the workload that the command line describes.
 pub fn run<S: System>(name: &'static str, version: &'static str, system: S) -> ExitCode {
     Args::read(name, version, &[]).run(&system)
 }
 
 impl Args {
-    /// Runs the system as the command line says, and prints what came of it.
+    /// Runs the system with this workload, and prints the outcome or the error.
     pub fn run<S: System>(&self, system: &S) -> ExitCode {
         match self.outcome(system) {
             Ok(line) => {
@@ -68,7 +68,7 @@ impl Args {
             .enable_all()
             .build()?;
         let outcome = runtime.block_on(smokesignal_load::measure(system, &self.workload(), |_| {}))?;
-        // Tasks that a system leaves running do not delay the end.
+        // Tasks that the system has left running must not delay the end.
         runtime.shutdown_background();
         Ok(serde_json::to_string(&Line {
             system: self.name,
@@ -79,6 +79,7 @@ impl Args {
     }
 }
 
+/// The printed object.
 #[derive(Serialize)]
 struct Line<'a> {
     system: &'a str,
@@ -89,8 +90,8 @@ struct Line<'a> {
     outcome: Outcome,
 }
 
-/// Many nodes in one process have many sockets: the soft limit is raised to the hard one, or as far
-/// as it goes.
+/// Raises the soft limit of open files to the hard one, because many nodes in one process have many
+/// sockets. A failure shows itself later, if the limit is reached.
 fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
