@@ -52,7 +52,7 @@ async fn who_has_an_answer_gives_it_and_nobody_else_hears_of_it() {
     let even = (2..12).step_by(2);
     let expected: BTreeMap<_, _> = even.map(|at| (nodes[at].id(), Bytes::from(format!("{at}: 9")))).collect();
     assert_eq!(got, expected);
-    // A question is no message.
+    // A question is not delivered as a message.
     nodes[0].broadcast().send("a message").await.unwrap();
     let Some(Incoming::Message { data, .. }) = broadcast.recv().await else { panic!() };
     assert_eq!(data, "a message");
@@ -78,7 +78,7 @@ async fn answers_are_bounded_and_late_ones_are_refused() {
     for question in ["too large", "slow"] {
         assert_eq!(one.ask(question, SECOND).await.unwrap().recv().await, None);
     }
-    // Five thousand at once: they are answered as far as is promised, and the node lives on.
+    // Five thousand at the same time: as many as promised are answered, and the node lives on.
     let mut asked = Vec::new();
     for _ in 0..1000 {
         asked.push(one.ask("large", 60 * SECOND).await.unwrap());

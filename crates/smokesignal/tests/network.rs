@@ -1,4 +1,5 @@
-//! The library as its users see it, over real TCP and TLS on loopback and over the in-memory transport.
+//! The library as its users see it, over real TCP and TLS on loopback and over the in-memory
+//! transport.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -329,7 +330,8 @@ async fn ipv6_works_the_same() {
     assert_eq!(next_peer(&mut b.events()).await.remote_addr(), a.local_addr().unwrap());
 }
 
-/// "Malformed frames from a peer: that peer is dropped with a reason in the log, nothing else happens."
+/// "Malformed frames from a peer: that peer is dropped with a reason in the log, nothing else
+/// happens."
 #[tokio::test]
 async fn whoever_sends_malformed_frames_is_dropped_and_nobody_else() {
     let (a, _, b, _) = pair().await;
@@ -414,7 +416,8 @@ async fn closing_a_peer_that_has_gone_leaves_the_new_link_to_the_same_node_alone
     assert!(timeout(Duration::from_secs(20), new.closed()).await.is_err(), "the new link was closed");
 }
 
-/// Each of the two gives up one of the two connections, and it may learn of that before it hears of the other one.
+/// Each of the two gives up one of the two connections, and it may learn of that before it hears of
+/// the other one.
 #[tokio::test(start_paused = true)]
 async fn two_nodes_that_add_each_other_at_the_same_time_both_get_their_peer() {
     for seed in 0..100 {
@@ -434,8 +437,9 @@ async fn two_nodes_that_add_each_other_at_the_same_time_both_get_their_peer() {
     }
 }
 
-/// Found from JavaScript: with a ping timeout below 700 ms the keepalives came too late, and links were lost all the time.
-/// A link that is added late is not a fault: five nodes that have three peers each may still come to have four.
+/// Found from JavaScript: with a ping timeout below 700 ms the keepalives came too late, and links
+/// were lost all the time. A link that is added late is not a fault: five nodes that have three
+/// peers each may still come to have four.
 #[tokio::test(start_paused = true)]
 async fn an_idle_network_keeps_its_links_with_any_ping_timeout() {
     let timeouts = [100, 200, 500, 700, 3000].map(Duration::from_millis);

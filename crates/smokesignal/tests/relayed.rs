@@ -40,7 +40,7 @@ async fn a_node_that_may_not_be_dialled_is_reached_through_relays() {
         relayed += usize::from(!neighbour);
     }
     assert!(relayed >= 20, "{relayed}");
-    assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are no links");
+    assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are not links");
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +63,8 @@ async fn a_name_that_nobody_accepts_is_refused_through_others_as_well() {
     assert_eq!(stream.accepted().await, Err(StreamError::Refused));
 }
 
-/// Killed one by one, all that may carry: the stream breaks, nothing is wrong before, and another way is found.
+/// Killed one by one, all that may carry: the stream breaks, nothing is wrong before, and another
+/// way is found.
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
     let (mut nodes, to, stream) = relayed("echo").await;
@@ -173,7 +174,8 @@ async fn a_relayed_stream_has_at_least_half_of_a_hops_throughput() {
     drop(writing);
 }
 
-/// Budget: a node carries sixteen connections for one neighbour at most. In a ring there are two ways only.
+/// Budget: a node carries sixteen connections for one neighbour at most. In a ring there are two
+/// ways only.
 #[tokio::test(start_paused = true)]
 async fn a_relay_refuses_connections_above_its_limit() {
     let ring = |builder: smokesignal::NodeBuilder| builder.relay_only(true).min_peers(2).max_peers(2);

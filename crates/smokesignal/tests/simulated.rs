@@ -110,7 +110,8 @@ async fn a_bandwidth_is_kept() {
     let (sent, mut received) = (vec![7; 3_000_000], vec![0; 3_000_000]);
     let (written, read) = tokio::join!(a.writer.write_all(&sent), b.reader.read_exact(&mut received));
     written.and(read.map(|_| ())).unwrap();
-    // A writer with a full window goes on when the first piece has arrived, so that the latency counts a few times.
+    // A writer with a full window goes on when the first piece has arrived, so that the latency
+    // counts a few times.
     assert!((ms(3010)..ms(3200)).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
@@ -275,7 +276,7 @@ async fn a_short_freeze_costs_nothing_and_a_long_one_the_links() {
     assert!(before.iter().all(|peer| !peer.is_closed()));
 
     network.freeze(address(4));
-    until("the others give it up", || others.iter().all(|node| !node.peers().contains(&frozen.id()))).await;
+    until("the others drop it", || others.iter().all(|node| !node.peers().contains(&frozen.id()))).await;
     network.thaw(address(4));
     until("it comes back", || frozen.peers().len() == 3).await;
     others[1].broadcast().send("once more").await.unwrap();
@@ -337,10 +338,10 @@ async fn twenty_nodes_gather_and_everyone_reads_everyone() {
     assert!(real.elapsed() < Duration::from_secs(2), "took {:?}", real.elapsed());
 }
 
-/// What a node is told of netsplits, as a growing list.
+/// The netsplit events of a node, as a growing list.
 fn netsplits_of(node: &Node) -> Arc<Mutex<Vec<Event>>> {
-    let (mut events, told) = (node.events(), Arc::new(Mutex::new(Vec::new())));
-    let all = Arc::clone(&told);
+    let (mut events, reported) = (node.events(), Arc::new(Mutex::new(Vec::new())));
+    let all = Arc::clone(&reported);
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             if matches!(event, Event::Netsplit { .. } | Event::NetsplitResolved { .. }) {
@@ -348,33 +349,33 @@ fn netsplits_of(node: &Node) -> Arc<Mutex<Vec<Event>>> {
             }
         }
     });
-    told
+    reported
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_side_without_the_seed_is_told_of_each_cut_and_of_its_end_in_turn() {
     let network = MemoryNetwork::new().latency(ms(5)..=ms(50));
     let nodes = started(&network, 1..=8).await;
-    let told: Vec<_> = nodes.iter().map(netsplits_of).collect();
-    let (with_seed, cut_off) = told.split_at(4);
+    let reported: Vec<_> = nodes.iter().map(netsplits_of).collect();
+    let (with_seed, cut_off) = reported.split_at(4);
     let halves = [(1..=4).map(address).collect::<Vec<_>>(), (5..=8).map(address).collect()];
-    let each_told = |times: usize| cut_off.iter().all(|told| told.lock().unwrap().len() == times);
+    let each_reported = |times: usize| cut_off.iter().all(|reported| reported.lock().unwrap().len() == times);
     for cut in 0..3 {
         until("all are counted", || nodes.iter().all(|node| node.network_size() == 8)).await;
         sleep(Duration::from_secs(10)).await;
         network.partition(&[&halves[0], &halves[1]]);
-        until("a netsplit", || each_told(2 * cut + 1)).await;
+        until("a netsplit", || each_reported(2 * cut + 1)).await;
         until("each half is counted", || nodes.iter().all(|node| node.network_size() == 4)).await;
         sleep(Duration::from_secs(30)).await;
         network.heal();
-        until("the end of it", || each_told(2 * cut + 2)).await;
+        until("the end of it", || each_reported(2 * cut + 2)).await;
     }
     sleep(Duration::from_secs(120)).await;
-    assert!(with_seed.iter().all(|told| told.lock().unwrap().is_empty()));
-    for told in cut_off {
-        let told = told.lock().unwrap();
-        assert_eq!(told.len(), 6, "{told:?}");
-        for (at, event) in told.iter().enumerate() {
+    assert!(with_seed.iter().all(|reported| reported.lock().unwrap().is_empty()));
+    for reported in cut_off {
+        let reported = reported.lock().unwrap();
+        assert_eq!(reported.len(), 6, "{reported:?}");
+        for (at, event) in reported.iter().enumerate() {
             match event {
                 Event::Netsplit { seed, size, size_before, other_size } if at % 2 == 0 => {
                     assert_eq!((*seed, *size_before, *other_size), (nodes[0].id(), 8, None));
@@ -383,7 +384,7 @@ async fn the_side_without_the_seed_is_told_of_each_cut_and_of_its_end_in_turn() 
                 Event::NetsplitResolved { duration, .. } if at % 2 == 1 => {
                     assert!(*duration > Duration::from_secs(30), "{event:?}");
                 }
-                _ => panic!("number {at} of {told:?}"),
+                _ => panic!("number {at} of {reported:?}"),
             }
         }
     }
@@ -477,7 +478,8 @@ async fn trusted_nodes_talk_to_each_other_and_to_no_others() {
     }
 }
 
-/// Everything that all nodes see in a run with all kinds of faults, in the order in which it is seen.
+/// Everything that all nodes see in a run with all kinds of faults, in the order in which it is
+/// seen.
 fn trace(rng_seed: u64) -> Vec<(Duration, u8, String)> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -101,7 +101,7 @@ async fn a_link_that_breaks_cuts_its_streams() {
     assert_eq!(there.recv().await, Err(StreamError::ConnectionLost));
 }
 
-/// A thousand streams at once, one of them never read: each of the others gets on.
+/// A thousand streams at the same time, one of them never read: each of the others makes progress.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_read_delays_no_other() {
     let (one, two) = pair().await;
@@ -163,7 +163,7 @@ async fn any_node_of_the_network_is_reached_by_its_id() {
         }
     }
     assert!(direct.len() >= 6, "{}", direct.len());
-    assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are no links");
+    assert!(nodes.iter().all(|node| node.peers().len() <= 7), "such connections are not links");
     // The connection is there now, and kept while a stream is open.
     tokio::time::sleep(120 * SECOND).await;
     for (other, stream) in &direct {
@@ -197,7 +197,7 @@ async fn a_stream_outlives_the_link_that_it_was_opened_on() {
     let stream = nodes[0].open(id(2), "echo").await.unwrap();
     assert_eq!(stream.path(), Path::Neighbour);
     let mut said = 0_u32;
-    // Joiners come between, until the two are no neighbours any more.
+    // Joiners come between, until the two are not neighbours any more.
     for host in 3..60 {
         nodes.push(node(&network, host, 1).await);
         for _ in 0..20 {
@@ -223,7 +223,7 @@ async fn what_a_dropped_stream_has_still_to_send_is_given_up_if_nobody_takes_it(
     tokio::time::sleep(60 * SECOND).await;
     let mut read = Vec::new();
     let end = there.read_to_end(&mut read).await.unwrap_err();
-    assert!(read.len() < 1 << 20, "it is not told as the end");
+    assert!(read.len() < 1 << 20, "it is not read as the end");
     assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset, "{end}");
 
     let (here, mut there) = stream(&one, &two).await;
@@ -237,7 +237,8 @@ async fn what_a_dropped_stream_has_still_to_send_is_given_up_if_nobody_takes_it(
     there.read_to_end(&mut read).await.expect("who is slow gets all of it");
 }
 
-/// A thousand writers on one link that cannot take what they write: each gets its part, give or take a fifth.
+/// A thousand writers on one link that cannot take what they write: each gets its part, give or
+/// take a fifth.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_streams_share_a_link_fairly() {
     let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10).bandwidth(5_000_000);
@@ -273,7 +274,8 @@ async fn count(stream: NodeStream, until: Instant) -> usize {
     read
 }
 
-/// The window follows the way: one stream fills a line of 10 MB/s with a round trip of 100 ms (1 MB).
+/// The window follows the way: one stream fills a line of 10 MB/s with a round trip of 100 ms (1
+/// MB).
 #[tokio::test(start_paused = true)]
 async fn one_stream_fills_a_long_line() {
     let ms_50 = Duration::from_millis(50);
