@@ -14,8 +14,8 @@
 //!
 //! - A fault: a variant of [`Fault`] in `fault.rs`, and what it does to the world in
 //!   `world/faults.rs`. The swarm draws it once it is listed in `scenario/swarm.rs`.
-//! - An invariant: a constant with a name and a sentence in `invariant.rs`, its check in the file of
-//!   its family below `check/`, and a row in the table of `docs/simulation.md`.
+//! - An invariant: a constant with a name and a sentence in `invariant.rs`, its check in the file
+//!   of its family below `check/`, and a row in the table of `docs/simulation.md`.
 //! - A scenario: a function below `scenario/` that adds its figures to a `Lab`, and a line in
 //!   [`SCENARIOS`].
 //! - An output of the core: an arm of `perform` in `world/nodes.rs`. The compiler asks for it.

@@ -1,13 +1,15 @@
-//! ARE WE WHOLE: one beacon per component, its size, and which seeds are part of it.
+//! The beacon of a partition: its root, its size, and the seeds that are part of it.
 //!
-//! The node with the smallest id is its component's root. It signs a numbered beat; every node passes a new beat on
-//! once, so that each knows the root, and a root that has died is missed everywhere at the same time. The links by
-//! which beats come first form a tree; along it each node reports upwards how many nodes are below it and what they
-//! know of the seeds (a convergecast), and the next beat tells the sums to all. Cost: one or two small messages per
-//! link and period, however large the network.
+//! The node with the smallest id is the root. It signs a numbered beat, which every node passes on
+//! once, so that each node knows the root, and a dead root is missed everywhere at the same time.
+//! The links over which beats arrive first form a tree. Along it each node reports upwards how many
+//! nodes are below it and what they know of the seeds (a convergecast), and the next beat carries
+//! the sums to all nodes. The cost is one or two small messages per link and period, however large
+//! the network is.
 //!
-//! A seed that was part of the component, is not any more, and cannot be reached by dialling either, is what a
-//! netsplit looks like from the inside (`watch.rs`). A seed whose host refuses the connection is only down.
+//! A netsplit is a seed that was part of the partition, is not any more, and does not answer dials
+//! (`watch.rs`). A seed whose host refuses the connection is only down. `docs/design/partition.md`
+//! has an example.
 
 mod watch;
 
@@ -28,73 +30,76 @@ use crate::time::Instant;
 pub(crate) use watch::SeedFact;
 use watch::Watch;
 
-/// Roots known to be dead, so that an old beat does not bring them back. The smallest id loses.
+/// Maximum number of dead roots that are remembered, so that an old beat does not bring them back.
+/// The smallest id loses.
 const MAX_DEAD: usize = 64;
-/// After that nobody has its old beats any more; and it may be started again with a clock that was set back.
+/// After this time no node has a dead root's old beats any more, and it may have been started again
+/// with a clock that was set back.
 const DEAD_FOR: Duration = Duration::from_secs(60);
-/// Reports of several children are passed on together.
+/// Reports of several children within this time are passed on together.
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
-/// Of so many nodes at most one looks around: enough for 12 000 nodes at three in a round.
+/// At least one in this number of nodes probes: enough for 12 000 nodes at three in a round.
 const MAX_PROBERS: u32 = 4096;
-/// Copies of a beat that come so much later than the first still tell how old it is.
+/// Copies of a beat within this time after the first may still lower its age.
 const LATE_COPY: Duration = Duration::from_millis(500);
-/// New beats that one neighbour may tell in a row. Default 16: as many roots as may meet in a merging network.
+/// New beats that one neighbour may send in a row. Default 16: as many roots as may meet in a
+/// merging network.
 const BEATS_DUE: u32 = 16;
-/// A worse root is answered with ours, and news are reported upwards, not more often than this.
+/// Minimum time between two answers to beats of a larger root, and between two urgent beats.
 const ANSWER_PAUSE: Duration = Duration::from_millis(250);
 
-/// The organ.
+/// The state of the beacon.
 #[derive(Debug)]
 pub(crate) struct Netsplit {
-    /// Its own source of chance, so that beats and membership do not change each other's course.
+    /// Its own random numbers, so that beats and membership do not influence each other.
     rng: Rng,
     best: Best,
-    /// Own beats so far.
+    /// Number of beats that this node has signed.
     beats: u64,
     next_beat: Instant,
     /// The neighbour that is nearer to the root.
     up: Option<LinkId>,
-    /// When a report was passed on last.
+    /// When a report was last passed on.
     told: Instant,
-    /// The last beat of each, and since when it is dead.
+    /// The last beat of each dead root, and since when it is dead.
     dead: BTreeMap<NodeId, (u64, u64, Instant)>,
     sides: BTreeMap<LinkId, Side>,
     watch: Watch,
 }
 
-/// The beat we live by.
+/// The latest beat of this node's root.
 #[derive(Debug)]
 struct Best {
     beat: Arc<Beat>,
-    /// How old it was when it arrived.
+    /// Its age when it arrived.
     age: Duration,
     received: Instant,
-    /// Since when this root is ours.
+    /// When this node adopted the root.
     since: Instant,
 }
 
-/// What we know of one neighbour.
+/// What this node knows of one neighbour.
 #[derive(Debug)]
 struct Side {
-    /// It gets its beats, of the root with this tag, from us.
+    /// The tag of the root whose beats it gets from this node, if it does.
     child: Option<u32>,
     subtree: u32,
     seeds: Vec<SeedReport>,
     /// The last beat of the present root that came from it.
     beat: u64,
-    /// The last beat of it that we sent.
+    /// The last beat of it that this node sent.
     sent: u64,
-    /// How far from the root it was then.
+    /// Its distance from the root at that beat.
     hops: u8,
     answered: Instant,
     told: Option<Report>,
-    /// New beats that it may still tell, and since when that is so.
+    /// The number of new beats that it may still send, and since when.
     beats_due: (u32, Instant),
 }
 
 impl Side {
-    /// A root beats every `beat_period`, and at once, but not sooner than after `ANSWER_PAUSE`, when it has news. Whoever
-    /// tells more makes them up.
+    /// Returns whether the neighbour may send another new beat. A root beats every `beat_period`,
+    /// and after `ANSWER_PAUSE` when it has news; a neighbour that sends more makes beats up.
     fn may_tell(&mut self, now: Instant) -> bool {
         let (due, since) = self.beats_due;
         let more = u32::try_from((now - since).as_millis() / ANSWER_PAUSE.as_millis()).unwrap_or(BEATS_DUE);
@@ -105,10 +110,10 @@ impl Side {
     }
 }
 
-/// What one node tells its neighbour nearer to the root about itself and all nodes below it.
+/// A node's report about itself and all nodes below it, for the neighbour nearer to the root.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// The root it speaks of, or none if the receiver is not the way to it.
+    /// The tag of the root it is for, or none if the receiver is not on the path to it.
     pub(crate) child: Option<u32>,
     pub(crate) subtree: u32,
     pub(crate) seeds: Vec<SeedReport>,
@@ -128,14 +133,15 @@ impl ToldBeat {
     }
 }
 
-/// Enough of a root's id to tell what a report is about.
+/// Returns enough of a root's id to identify it in a report.
 fn tag(root: &NodeId) -> u32 {
     root.as_bytes().iter().take(4).fold(0, |tag, byte| tag << 8 | u32::from(*byte))
 }
 
 impl Best {
-    /// Another neighbour says how old the same beat is. The first to bring it may have lied, and so buried a living
-    /// root; a dead one lives no longer by this than its last beat may be old.
+    /// Takes another neighbour's age of the same beat. The first neighbour may have exaggerated it,
+    /// to have a living root declared dead; a smaller age cannot keep a dead root for longer than
+    /// its age limit.
     fn is_no_older_than(&mut self, age: Duration, now: Instant) {
         let since = now - self.received;
         if since < LATE_COPY {
@@ -173,7 +179,7 @@ impl Netsplit {
         ]);
     }
 
-    /// Nodes in this node's component, itself included, as far as it knows.
+    /// Returns the number of nodes in this node's partition, itself included, as far as it knows.
     pub(crate) fn size(&self, me: &Me) -> u32 {
         if self.is_root(me) { self.report(me).subtree } else { self.best.beat.size }
     }
@@ -186,7 +192,7 @@ impl Netsplit {
         self.best.beat.root == me.id()
     }
 
-    /// The best beat, for a neighbour or a prober.
+    /// Returns the latest beat, for a neighbour or a node that probes.
     pub(crate) fn beacon(&self, cx: &Cx<'_>) -> Control {
         let age_ms = u32::try_from(self.best.age(cx.now).as_millis()).unwrap_or(u32::MAX);
         Control::Beacon { beat: Arc::clone(&self.best.beat), age_ms, hops: self.hops(cx.me) }
@@ -215,7 +221,8 @@ impl Netsplit {
         }
     }
 
-    /// Takes a beat from a neighbour. Returns whether its signature, if it had to be checked, is right.
+    /// Takes a beat from a neighbour. Returns whether its signature, if it had to be checked, is
+    /// right.
     pub(crate) fn on_beacon(&mut self, cx: &mut Cx<'_>, link: LinkId, told: &ToldBeat) -> bool {
         let (beat, hops, now) = (&told.beat, told.hops, cx.now);
         let age = told.age();
@@ -258,8 +265,9 @@ impl Netsplit {
         true
     }
 
-    /// The way to the root stays as it is unless another is shorter, or it lags by a whole beat. Because the length is
-    /// told anew with each beat, no circle lasts.
+    /// Notes that a beat came over this link, and adapts the path to the root. The path changes
+    /// only if another is shorter, or the present one lags by a whole beat. Because every beat
+    /// carries the length anew, no cycle lasts.
     fn came_over(&mut self, cx: &mut Cx<'_>, link: LinkId, beat: &Beat, hops: u8) {
         let Some(side) = self.sides.get_mut(&link) else { return };
         if beat.beat < side.beat || beat.incarnation != self.best.beat.incarnation {
@@ -275,7 +283,7 @@ impl Netsplit {
         }
     }
 
-    /// Links between this node and the root.
+    /// Returns the number of links between this node and the root.
     fn hops(&self, me: &Me) -> u8 {
         let up = self.up.and_then(|up| self.sides.get(&up));
         if self.is_root(me) { 0 } else { up.map_or(u8::MAX, |side| side.hops.saturating_add(1)) }
@@ -299,7 +307,7 @@ impl Netsplit {
         self.begin_anew();
     }
 
-    /// Another root, or the same one started again: its beats are numbered from 1.
+    /// Starts over with another root, or the same one restarted: its beats are numbered from 1.
     fn begin_anew(&mut self) {
         self.up = None;
         self.watch.begin_anew(self.best.beat.beat);
@@ -310,18 +318,20 @@ impl Netsplit {
         let Some(side) = self.sides.get_mut(&link) else { return };
         (side.child, side.subtree, side.seeds) = (report.child, report.subtree, report.seeds);
         if side.child.is_some() && self.up == Some(link) {
-            self.up = None; // Two nodes that each take the other for nearer to the root: the next beat tells.
+            self.up = None; // Each of the two takes the other for nearer to the root: the next beat decides.
         }
-        // News travel upwards at once, but not one by one: when two components meet the root must hear of it soon.
+        // Reports travel upwards immediately, but not one by one: when two partitions meet, the
+        // root must hear of it soon.
         if cx.now - self.told >= REPORT_PAUSE {
             self.told = cx.now;
             self.tell_up(cx);
         }
     }
 
-    /// Sends the beat to those who wait for it: at once to those who get it from us, or to all if it is `urgent`. All
-    /// others most likely have it already; whichever of us two ticks first tells the other, so that it crosses each
-    /// link once. The way to the root is told nothing: it is to tell us, and would keep silent if we were faster once.
+    /// Passes the beat on: to the neighbours that get their beats from this node, or to all if it
+    /// is `urgent`. The others most likely have it already; of two such nodes the one that ticks
+    /// first sends it, so that it crosses each link once. The neighbour on the path to the root is
+    /// left out: it has to send beats, and would stop if this node were faster once.
     fn pass_on(&mut self, cx: &mut Cx<'_>, urgent: bool) {
         let (beacon, number) = (self.beacon(cx), self.best.beat.beat);
         let root = tag(&self.best.beat.root);
@@ -334,7 +344,7 @@ impl Netsplit {
         }
     }
 
-    /// What to say to this neighbour in a keepalive.
+    /// Returns the report for this neighbour's next keepalive.
     pub(crate) fn report_for(&mut self, me: &Me, link: LinkId) -> Report {
         let report = if self.up == Some(link) { self.report(me) } else { Report::default() };
         if let Some(side) = self.sides.get_mut(&link) {
@@ -343,7 +353,7 @@ impl Netsplit {
         report
     }
 
-    /// This node and all below it.
+    /// Returns the report about this node and all below it.
     fn report(&self, me: &Me) -> Report {
         let root = tag(&self.best.beat.root);
         let children = || self.sides.values().filter(|side| side.child == Some(root));
@@ -352,7 +362,8 @@ impl Netsplit {
         Report { child: Some(root), subtree: below.saturating_add(1), seeds }
     }
 
-    /// Tells the neighbours nearer to the root, now and before, what has changed. `degree` is filled in by `node.rs`.
+    /// Sends changed reports to the present and the former neighbour on the path to the root.
+    /// `node.rs` fills in the `degree`.
     fn tell_up(&mut self, cx: &mut Cx<'_>) {
         let links: Vec<_> = self.sides.keys().copied().collect();
         for link in links {
@@ -386,8 +397,9 @@ impl Netsplit {
         self.take_stock(cx);
     }
 
-    /// Returns whether the reports of all have come in. All neighbours of a root get their beats from it; as long as one
-    /// does not say so, it may be part of a partition that this node has lost touch with because its line is too slow.
+    /// Returns whether the reports of all nodes have arrived. All neighbours of a root get their
+    /// beats from it; while one has not confirmed that, it may be part of a partition that this
+    /// node has lost touch with because its line is too slow.
     fn has_gathered(&self, cx: &Cx<'_>) -> bool {
         let root = Some(tag(&cx.me.id()));
         let agreed = self.sides.values().all(|side| side.child == root);
@@ -453,7 +465,8 @@ impl Netsplit {
         self.watch.misses_one(&self.best.beat, now)
     }
 
-    /// Returns one of how many nodes should probe out of band, so that three in a partition do so in each round.
+    /// Returns one of how many nodes should probe out of band, so that three in a partition do so
+    /// in each round.
     pub(crate) fn probers(&self, me: &Me) -> u32 {
         // A member that spoils the count must not put an end to probing.
         self.size(me).div_ceil(3).clamp(1, MAX_PROBERS)

@@ -1,4 +1,8 @@
-//! The seeds: which are part of the component, which are lost, and what the application is told about it.
+//! The seeds: which are part of the partition, which are lost, and when that is a netsplit.
+//!
+//! Every node contributes facts about its own seeds. Reports merge on their way to the root, the
+//! root judges each seed, and its beats carry the result. Each node compares the result with the
+//! seeds that it knew as present, and reports a netsplit or its end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +14,29 @@ use crate::message::{Beat, MAX_SEEDS, SeedReport, SeedState, SeedStatus};
 use crate::output::Output;
 use crate::time::Instant;
 
-/// Dials that must have failed, counted over the whole component, before a seed is called lost.
+/// Dials that must have failed, counted over the whole partition, before a seed is called lost.
 const FAILURES: u8 = 2;
-/// News that are so many beats old are none. Default 6 of them, 10 s: as long as a node itself believes what a dial has
-/// shown.
+/// Number of beats after which bad news are void. Default 6, 10 s: as long as a node itself
+/// believes the result of a dial.
 const NEWS: u64 = 6;
-/// A seed is looked for in a hurry for this long.
+/// Probes for a missing seed are frequent for this long.
 const LATELY: Duration = Duration::from_secs(20);
-/// All seeds must be back for this long until a netsplit is over: the nodes are being counted meanwhile.
+/// All seeds must be present for this long before a netsplit is over; meanwhile the nodes are
+/// counted.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// What this node knows of one of its seeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeedFact {
     pub(crate) id: NodeId,
-    /// Dials not answered lately.
+    /// Number of recent dials without an answer.
     pub(crate) unreachable: u8,
-    /// A dial was answered lately, by a node of our own component.
+    /// Whether a recent dial was answered by a node of this partition.
     pub(crate) present: bool,
-    /// A dial was answered lately, and again some seconds later, by a node of another component of this size.
+    /// The size of another partition, a node of which has recently answered two dials some seconds
+    /// apart.
     pub(crate) other_size: Option<u32>,
-    /// When the last of the bad news was found.
+    /// When the latest bad news was found.
     pub(crate) seen: Instant,
 }
 
@@ -42,7 +48,7 @@ impl SeedFact {
     }
 }
 
-/// A node's short name in beats and reports.
+/// Returns a node's short name in beats and reports.
 pub(super) fn key(id: &NodeId) -> u64 {
     id.as_bytes().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
@@ -50,15 +56,16 @@ pub(super) fn key(id: &NodeId) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     facts: Vec<SeedFact>,
-    /// The beats at which the bad news of the facts were found. Bounded by our seeds.
+    /// The beats at which the bad news of the facts were found. Bounded by this node's seeds.
     dates: BTreeMap<u64, (Instant, u64)>,
-    /// When each of our seeds was last part of the component. Bounded by our seeds.
+    /// When each of this node's seeds was last part of the partition. Bounded by these seeds.
     seen: BTreeMap<u64, Instant>,
-    /// How large the component was lately, at most: after a cut the count shrinks before the reason is known.
+    /// The recent maximum of the size: after a cut the count shrinks before the reason is known.
     largest: (Instant, u32),
-    /// The present count, and since when it has been the same: while nodes come and go some are counted twice.
+    /// The present size, and since when it has been stable: while nodes come and go some are
+    /// counted twice.
     steady: (Instant, u32),
-    /// The last word about each seed, if this node is the root.
+    /// The last judgement of each seed, if this node is the root.
     judged: BTreeMap<u64, SeedState>,
     split: Option<Ongoing>,
 }
@@ -67,7 +74,7 @@ pub(super) struct Watch {
 struct Ongoing {
     seeds: Vec<u64>,
     since: Instant,
-    /// Since when all of them are back.
+    /// When all of them were back.
     back: Option<Instant>,
 }
 
@@ -85,9 +92,10 @@ impl Watch {
         self.facts = facts;
     }
 
-    /// The reports of all children, this node's own facts, and that it is here if somebody has it for a seed. Old news
-    /// are void: what was seen before a slow line let it pass may be otherwise by now. This node's own seeds come first,
-    /// then those that the root knows; of the others the ones with the largest numbers lose.
+    /// Merges the reports of all children with this node's own facts, and adds that this node is
+    /// present if it is a seed of others. Old news are void: a slow line delivers them when they
+    /// may no longer be true. This node's own seeds come first, then those that the root knows; of
+    /// the others the ones with the largest numbers lose.
     pub(super) fn merge<'a>(
         &self,
         me: NodeId,
@@ -124,7 +132,7 @@ impl Watch {
         all
     }
 
-    /// The root's word on each seed. As long as the reports have not `gathered` no seed is called lost.
+    /// Judges each seed, as the root. Until the reports have `gathered` no seed is called lost.
     pub(super) fn judge(&mut self, reports: &[SeedReport], gathered: bool) -> Vec<SeedStatus> {
         let mut judged = BTreeMap::new();
         for report in reports {
@@ -133,7 +141,7 @@ impl Watch {
             let state = match report.other_size {
                 _ if report.present => SeedState::Present,
                 Some(size) if gathered => SeedState::Elsewhere { size },
-                _ if was_lost => before, // Until it is back.
+                _ if was_lost => before, // Stays until the seed is present.
                 _ if gathered && report.unreachable >= FAILURES => SeedState::Lost,
                 _ => SeedState::Absent,
             };
@@ -143,7 +151,7 @@ impl Watch {
         self.judged.iter().map(|(seed, state)| SeedStatus { seed: *seed, state: *state }).collect()
     }
 
-    /// Another root counts its own beats, and what this node said when it was the root itself is no longer so.
+    /// Starts over with another root, which numbers its own beats; this node's judgements are void.
     pub(super) fn begin_anew(&mut self, beat: u64) {
         self.judged.clear();
         self.dates.values_mut().for_each(|(_, date)| *date = beat);
@@ -159,13 +167,15 @@ impl Watch {
         self.seen.iter().any(|(seed, seen)| lately(seen) && unexplained(*seed))
     }
 
-    /// A seed that was there a moment ago is not missed: two components may be meeting, and one of them has yet to hear
-    /// of the other's seeds.
+    /// Returns whether the seed has been absent for long enough. One that was present a moment ago
+    /// is not missed: two partitions may be meeting, and one of them has yet to hear of the other's
+    /// seeds.
     fn is_missed(&self, seed: u64, now: Instant, config: &Config) -> bool {
         self.seen.get(&seed).is_some_and(|seen| now - *seen >= 2 * config.beat_period)
     }
 
-    /// What a beat means for the application. A seed that was never part of the component cannot be lost.
+    /// Derives the application's events from a beat. A seed that was never part of the partition
+    /// cannot be lost.
     pub(super) fn take_stock(&mut self, cx: &Cx<'_>, beat: &Beat, size: u32) -> Option<Output> {
         let (now, config) = (cx.now, cx.config);
         if size != self.steady.1 {
@@ -188,7 +198,8 @@ impl Watch {
             }
         }
         if let Some(ongoing) = &mut self.split {
-            // A seed that is none of ours any more, because its address leads to another node now, is not waited for.
+            // A seed that is no longer one of this node's, because its address leads to another
+            // node now, does not delay the end.
             let ours = |seed: &&u64| self.seen.contains_key(seed);
             let back = |seed: &u64| state(beat, *seed) == Some(SeedState::Present);
             let whole = lost.is_empty() && ongoing.seeds.iter().filter(ours).all(back);

@@ -1,10 +1,13 @@
-//! WHICH WAY it goes: for each link and stream a cursor into the shared ring, what the neighbour has, and whether
-//! it is sent everything (eager) or told how far we are (lazy).
+//! Dissemination: which links a stream travels over.
 //!
-//! Each writer has a tree of its own, made by its readers: the link that brings a stream first is its parent, a link
-//! that brings it again is pruned, and when another link is ahead for too long the stream is grafted there (after
-//! Plumtree, Leitão et al., 2007, but one tree per writer, and cursors instead of message ids). A relay never waits: a
-//! neighbour too slow for the ring is told so by a mark and asks elsewhere.
+//! For each link and stream there is a cursor into the shared ring, what the neighbour has, and
+//! whether segments are sent unasked (eager) or only digests are (lazy). Each writer has a tree of
+//! its own, made by its readers: the link that brings a stream first is its parent, and a link that
+//! brings it again is pruned. When another link is ahead for too long, the stream is grafted there
+//! (after Plumtree, Leitão et al., 2007, but with one tree per writer, and cursors instead of
+//! message ids). A node that forwards never waits: a neighbour too slow for the ring gets a mark
+//! that says what is left, and requests the rest elsewhere. `docs/design/broadcast.md` has an
+//! example.
 
 mod pump;
 mod repair;
@@ -25,9 +28,9 @@ pub(crate) use repair::Repair;
 use repair::Want;
 use window::Window;
 
-/// Whoever sends what was declined is told once more after this long.
+/// A neighbour that goes on sending a pruned stream is sent another prune after this long.
 const PRUNED_AGAIN: Duration = Duration::from_secs(1);
-/// A claim to be ahead that was not made good this often is void.
+/// Number of failed requests in a row after which a neighbour's claim to be ahead is void.
 const MAX_FAILED_CLAIMS: u8 = 3;
 
 /// The links' cursors, and each stream's parent.
@@ -36,27 +39,28 @@ pub(crate) struct Spread {
     links: BTreeMap<LinkId, Link>,
     trees: Vec<Tree>,
     wants: BTreeMap<StreamIx, Want>,
-    /// Streams that look for a parent without being behind.
+    /// Streams that look for a parent although no neighbour is known to be ahead.
     orphans: VecDeque<StreamIx>,
     next_repair: Instant,
-    /// No want is due before; it may be too early, never too late.
+    /// No want is due before this time; it may be too early, never too late.
     next_want: Option<Instant>,
-    /// Where the next round of repairs begins.
+    /// The stream at which the next round of repairs begins.
     hand: StreamIx,
-    /// When all neighbours that claimed to be ahead in some stream had failed last, and one of them.
+    /// When all neighbours that claimed to be ahead in some stream last had failed, and one of
+    /// them.
     unserved: Option<(Instant, LinkId)>,
-    /// When it was last asked whether the node's own stream may grow.
+    /// When the node last checked whether its own stream may grow.
     write_checked: Instant,
 }
 
-/// Where a stream comes from.
+/// The source of a stream.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tree {
     parent: Option<LinkId>,
     switched: Instant,
-    /// The last segment that came from there.
+    /// The last segment that came from the parent.
     fed: u64,
-    /// It stands in line for a parent.
+    /// Whether it is queued to find a parent.
     seeking: bool,
 }
 
@@ -69,30 +73,30 @@ struct Link {
     progress: Instant,
     columns: Vec<Column>,
     ready: VecDeque<StreamIx>,
-    /// Streams to be named in the next digest, and when it is due.
+    /// Streams for the next digest, and when it is due.
     dirty: Vec<StreamIx>,
     digest_at: Option<Instant>,
-    /// Streams from here on are not in our first digest yet; `None` once all are.
+    /// Streams from here on are not in this node's first digest yet; `None` once all are.
     digest_next: Option<StreamIx>,
-    /// The neighbour's first digest has begun; has ended.
+    /// Whether the neighbour's first digest has begun, and whether it has ended.
     begun: bool,
     ended: bool,
-    /// How far the node's own stream was when the neighbour was told last.
+    /// How far the node's own stream was in the last digest to the neighbour.
     own_told: u64,
     /// How long the node's writes waited for this link alone.
     debt: Duration,
     laggard: bool,
 }
 
-/// What one link knows about one stream.
+/// The state of one stream on one link.
 #[derive(Debug, Clone, Default)]
 struct Column {
-    /// Eager: segments go out without being asked for. Otherwise lazy.
+    /// Whether the link is eager for the stream: segments go out unasked. Otherwise it is lazy.
     push: bool,
-    /// We asked the neighbour not to push; and when, last.
+    /// Whether this node has pruned the stream, and when it last did.
     pruned: bool,
     pruned_at: Instant,
-    /// The neighbour has named this stream.
+    /// Whether the neighbour has named this stream.
     named: bool,
     in_ready: bool,
     dirty: bool,
@@ -104,7 +108,7 @@ struct Column {
     not_before: Instant,
 }
 
-/// What a new segment means for its tree.
+/// What a new segment changes in its tree.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Advice {
     pub(crate) prune: Option<LinkId>,
@@ -114,7 +118,7 @@ pub(crate) struct Advice {
 impl Link {
     fn column(&mut self, ix: StreamIx) -> &mut Column {
         while self.columns.len() <= ix {
-            // A stream met after our first digest is new to both: its first segment floods.
+            // A stream met after this node's first digest is new to both: its first segment floods.
             let covered = self.digest_next.is_some_and(|next| self.columns.len() >= next);
             self.columns.push(Column { push: !covered, ..Column::default() });
         }
@@ -128,7 +132,7 @@ impl Link {
         }
     }
 
-    /// The neighbour is to be told how far we are, soon, unless it says first that it is as far.
+    /// Schedules a digest to the neighbour, unless it reports first that it is as far.
     fn make_dirty(&mut self, cx: &Cx<'_>, ix: StreamIx) {
         if !std::mem::replace(&mut self.column(ix).dirty, true) {
             self.dirty.push(ix);
@@ -163,7 +167,7 @@ impl Spread {
         self.links.insert(link, state);
     }
 
-    /// Streams that came over this link look for another parent at once.
+    /// Removes the link. Streams that came over it look for another parent immediately.
     pub(crate) fn link_down(&mut self, cx: &Cx<'_>, link: LinkId) {
         self.links.remove(&link);
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
@@ -178,7 +182,7 @@ impl Spread {
         }
     }
 
-    /// The stream in this place is another one now: nobody has said anything about it.
+    /// Resets everything about the stream at this index, which is another one now.
     pub(crate) fn forget_stream(&mut self, ix: StreamIx) {
         self.wants.remove(&ix);
         if let Some(tree) = self.trees.get_mut(ix) {
@@ -209,7 +213,7 @@ impl Spread {
         ]);
     }
 
-    /// What is known of each neighbour and this stream.
+    /// Returns the state of this stream on each link.
     pub(crate) fn views(&self, ix: StreamIx) -> Vec<StreamLink> {
         let view = |(link, state): (&LinkId, &Link)| {
             let Column { peer_have, sent, push, pruned, .. } = *state.columns.get(ix)?;
@@ -225,7 +229,7 @@ impl Spread {
         &mut self.trees[ix]
     }
 
-    /// The neighbour has everything up to `seq`, because it sent it.
+    /// Notes that the neighbour has everything up to `seq`, because it sent it.
     pub(crate) fn peer_has(&mut self, link: LinkId, ix: StreamIx, seq: u64) {
         if let Some(state) = self.links.get_mut(&link) {
             let column = state.column(ix);
@@ -233,7 +237,7 @@ impl Spread {
         }
     }
 
-    /// The link brought the stream's next segment.
+    /// Handles the stream's next segment, which this link brought.
     pub(crate) fn received(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, seq: u64) -> Advice {
         let advice = self.judge(cx, link, ix);
         let tree = self.tree(ix);
@@ -251,9 +255,10 @@ impl Spread {
         let tree = *self.tree(ix);
         match tree.parent {
             Some(parent) if parent == link => Advice::default(),
-            // What was on its way before our prune arrived.
+            // It was on its way before the prune arrived.
             Some(_) if pruned => Advice { prune: self.prune(cx, link, ix), graft: false },
-            // The faster link wins, but rarely: a parent that always comes second would be pruned for ever.
+            // The faster link wins, but rarely: a parent that always comes second would be pruned
+            // for ever.
             Some(parent) if cx.now - tree.switched > cx.config.switch_after => {
                 self.choose(cx, ix, link);
                 Advice { prune: self.prune(cx, parent, ix), graft: false }
@@ -274,12 +279,13 @@ impl Spread {
         }
     }
 
-    /// The link brought what is of no use. True: tell it to stop.
+    /// Handles a useless segment from this link. Returns whether to send a prune.
     pub(crate) fn decline(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> bool {
         self.tree(ix).parent != Some(link) && self.prune(cx, link, ix).is_some()
     }
 
-    /// The link, unless it is gone or was told just now. It may not have heeded it: when it did not know the stream yet.
+    /// Prunes the stream on the link, and returns the link, unless it is gone or was pruned just
+    /// now. A neighbour that did not know the stream yet has ignored the earlier prune.
     fn prune(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> Option<LinkId> {
         let column = self.links.get_mut(&link)?.column(ix);
         if column.pruned && cx.now - column.pruned_at < PRUNED_AGAIN {
@@ -289,7 +295,7 @@ impl Spread {
         Some(link)
     }
 
-    /// The neighbour's own word on how far it is.
+    /// Takes a mark: the neighbour's claim of how far it is.
     pub(crate) fn mark(&mut self, cx: &Cx<'_>, (link, ix): (LinkId, StreamIx), mark: &Mark, have: u64) {
         let orphan = ix != OWN && self.tree(ix).parent.is_none();
         let Some(state) = self.links.get_mut(&link) else { return };
@@ -298,7 +304,8 @@ impl Spread {
         let column = state.column(ix);
         column.peer_floor = mark.floor;
         if first {
-            // Both know the stream: nothing is pushed until asked for, but a writer's own neighbours hear it first.
+            // Both know the stream, so it begins lazy, except from the writer to its own
+            // neighbours.
             (column.named, column.push) = (true, ix == OWN);
             (column.sent, column.peer_have) = (mark.have, mark.have);
             state.make_ready(ix);
@@ -306,7 +313,8 @@ impl Spread {
                 state.make_dirty(cx, ix);
             }
         } else {
-            // Its last word, even if that is less than before: it may have been told a wrong place to start at.
+            // The last mark counts, even if it is lower: the neighbour may have started from a
+            // false mark.
             column.peer_have = mark.have;
         }
         let retains = mark.floor <= mark.have;
@@ -317,11 +325,12 @@ impl Spread {
             && let Some(want) = self.wants.get_mut(&ix).filter(|want| want.asked == Some(link))
         {
             self.next_want = Some(cx.now);
-            (want.at, want.asked) = (cx.now, None); // It cannot give what we asked for, and says so.
+            (want.at, want.asked) = (cx.now, None); // It cannot serve the request.
         }
     }
 
-    /// The neighbour's first digest is complete: what it did not name it starts reading where ours told it.
+    /// Handles the end of the neighbour's first digest: the streams it did not name begin eager,
+    /// from where this node's digest said.
     pub(crate) fn digest_ended(&mut self, link: LinkId, streams: &Streams) {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.ended = true;
@@ -334,13 +343,13 @@ impl Spread {
         }
     }
 
-    /// A neighbour is telling what it has.
+    /// Returns whether a neighbour's first digest is still arriving.
     pub(crate) fn is_being_told(&self) -> bool {
         self.links.values().any(|link| link.begun && !link.ended)
     }
 
-    /// The neighbour asks for the stream from `from` on: its word is what counts, back or forth. Who would take what is
-    /// `later` does not say that it has all before.
+    /// Handles a graft: the neighbour requests the stream from `from` on, which moves the cursor
+    /// back or forth. A request that accepts a `later` segment does not claim everything before it.
     pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64, later: bool) {
         if let Some(state) = self.links.get_mut(&link) {
             let column = state.column(ix);
@@ -350,11 +359,12 @@ impl Spread {
         }
     }
 
-    /// The neighbour has the stream from somebody else.
+    /// Handles a prune: the neighbour gets the stream over another link.
     pub(crate) fn pruned(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, have: u64) {
         if let Some(state) = self.links.get_mut(&link) {
             let column = state.column(ix);
-            // Whoever declines it knows it: the end of its first digest, still on the way, changes nothing.
+            // A neighbour that prunes a stream knows it: the end of its first digest changes
+            // nothing.
             (column.push, column.named) = (false, true);
             if column.peer_have < have {
                 state.make_dirty(cx, ix);
@@ -362,7 +372,7 @@ impl Spread {
         }
     }
 
-    /// There is something new in the stream.
+    /// Offers the new segments of the stream to all links.
     pub(crate) fn fan_out(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, except: Option<LinkId>) {
         for (_, state) in self.links.iter_mut().filter(|(id, _)| Some(**id) != except) {
             let column = state.column(ix);
@@ -374,7 +384,7 @@ impl Spread {
         }
     }
 
-    /// The link over which a stream comes.
+    /// Returns the link over which a stream comes.
     pub(crate) fn parent(&self, ix: StreamIx) -> Option<LinkId> {
         self.trees.get(ix).and_then(|tree| tree.parent)
     }

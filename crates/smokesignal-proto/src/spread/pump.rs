@@ -1,4 +1,9 @@
-//! Filling the links: segments, streams in turns; digests; and when an own write has to wait.
+//! Filling the links, and back-pressure on the node's own writes.
+//!
+//! A link with room in its window gets its first digest, then segments of its ready streams in
+//! turns of 16 KiB. The node's own stream may grow while no eager neighbour is too far behind in
+//! it. The time for which one neighbour alone holds up the writer is a debt, forgiven at 5 % of
+//! real time; above a limit that neighbour no longer counts until it has caught up.
 
 use std::sync::Arc;
 
@@ -8,11 +13,12 @@ use crate::ids::LinkId;
 use crate::message::{Control, DigestEnd, MAX_MARKS, Message};
 use crate::streams::{OWN, StreamIx, Streams};
 
-/// Bytes a stream may send in one turn of a link. Streams take turns so that a busy one delays no other.
+/// Bytes that a stream may send in one turn. Streams take turns so that a busy one delays no other.
 const QUANTUM: u32 = 16 * 1024;
 
 impl Spread {
-    /// Counts a message that was handed to the link outside of [`Spread::pump`]. False: the link is too full.
+    /// Counts a message that was handed to the link outside of [`Spread::pump`]. Returns whether
+    /// the link still has room.
     pub(crate) fn count(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) -> bool {
         let Some(state) = self.links.get_mut(&link) else { return true };
         if state.unsent == 0 {
@@ -26,24 +32,24 @@ impl Spread {
     pub(crate) fn sent(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) {
         if let Some(state) = self.links.get_mut(&link) {
             state.unsent = state.unsent.saturating_sub(cost);
-            // It may be told late, after all links were forgiven.
+            // The report may come late, after all links were forgiven.
             state.progress = state.progress.max(cx.now);
             state.window.sent(cost, state.unsent == 0, cx.now, cx.config);
         }
     }
 
-    /// Links with something to send and no progress for too long.
+    /// Returns the links with unsent data and no progress for too long.
     pub(crate) fn stalled(&self, cx: &Cx<'_>) -> Vec<LinkId> {
         let stalled = |link: &Link| link.unsent > 0 && cx.now - link.progress > cx.config.stall_timeout;
         self.links.iter().filter(|(_, link)| stalled(link)).map(|(id, _)| *id).collect()
     }
 
-    /// The node itself had stopped for a while: nobody is to blame for the time that passed.
+    /// Forgets the time that passed while this node was suspended: no neighbour is to blame for it.
     pub(crate) fn forgive(&mut self, cx: &Cx<'_>) {
         self.links.values_mut().for_each(|link| link.progress = cx.now);
     }
 
-    /// Links that can take more right now.
+    /// Returns the links that can take more now.
     pub(crate) fn ready_links(&self) -> Vec<LinkId> {
         let ready = |link: &Link| {
             link.unsent < link.window.bytes() && (link.digest_next.is_some() || !link.ready.is_empty())
@@ -79,7 +85,7 @@ impl Spread {
         }
     }
 
-    /// The digests that are due: streams in which a lazy neighbour may be behind.
+    /// Returns the digests that are due, with the streams in which a lazy neighbour may be behind.
     pub(crate) fn digests(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
         let mut due = Vec::new();
         for (id, link) in &mut self.links {
@@ -104,16 +110,17 @@ impl Spread {
         due
     }
 
-    /// Whether every neighbour that is pushed the stream was sent it up to `have`.
+    /// Returns whether every eager neighbour was sent the stream up to `have`.
     pub(crate) fn all_served(&self, ix: StreamIx, have: u64) -> bool {
         let columns = self.links.values().filter_map(|link| link.columns.get(ix));
         columns.filter(|column| column.push).all(|column| column.sent.max(column.peer_have) >= have)
     }
 
-    /// Whether the node's own stream may grow: some link takes it, and no link that counts is too far behind. Links
-    /// whose neighbour gets the stream from others do not count, unless there are no others: when all get it from each
-    /// other. What they have then nobody tells; but who was told how far it is, and asks for nothing, has it.
-    /// A link that alone holds up the others for longer than its budget does not count until it has caught up.
+    /// Returns whether the node's own stream may grow: some link takes it, and no link that counts
+    /// is too far behind. Lazy links do not count, unless all are lazy because the neighbours get
+    /// the stream from each other. Their positions are not reported then; a neighbour that got a
+    /// digest and requests nothing is taken to have it. A link that alone holds up the others for
+    /// longer than its budget does not count until it has caught up.
     pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
         let elapsed = cx.now - self.write_checked;
         self.write_checked = cx.now;
@@ -122,7 +129,7 @@ impl Spread {
         }
         let own = streams.get(OWN);
         let mut lags = Vec::new();
-        // Not before a neighbour has told what it has: it may know a later incarnation of ours (see node.rs).
+        // Not before a neighbour's first digest: it may know a later incarnation of this node.
         let told = |link: &Link| link.digest_next.is_none() && link.ended;
         let pushes = |link: &Link| link.columns.get(OWN).is_none_or(|column| column.push);
         let some_push = self.links.values().any(|link| told(link) && pushes(link));
@@ -150,8 +157,8 @@ impl Spread {
         !lags.is_empty() && !blocked
     }
 
-    /// Whether the neighbours were sent all of the node's own stream, down to the socket; those that have it from
-    /// others need not be, unless there are only such.
+    /// Returns whether the neighbours were sent all of the node's own stream, down to the socket.
+    /// Lazy ones do not count, unless all are lazy.
     pub(crate) fn flushed(&self, streams: &Streams) -> bool {
         let head = streams.get(OWN).have;
         let columns = || self.links.values().filter_map(|link| link.columns.get(OWN));
@@ -199,7 +206,8 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message
             return;
         }
         let Some(segment) = stream.ring.get(next) else {
-            // The neighbour fell out of the ring: say from where on it can have the stream, and let it ask.
+            // The neighbour fell out of the ring: the mark says what is left, and the neighbour may
+            // request it.
             (column.push, column.deficit) = (false, 0);
             out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
             return;

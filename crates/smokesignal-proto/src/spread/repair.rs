@@ -1,4 +1,9 @@
-//! What is missing, and where to ask for it; which link a stream comes over when its old one is gone.
+//! Repair: requests for missing ranges, and new parents for streams that have lost theirs.
+//!
+//! A neighbour that is ahead creates a *want*. The parent gets some time to deliver; then the range
+//! is requested from the neighbour that is farthest ahead, which becomes the parent. A neighbour
+//! that fails three times is not asked again for a while. If no neighbour retains the range, it is
+//! requested from the lowest segment that one of them has, and the stream skips to there.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -9,15 +14,16 @@ use crate::ids::LinkId;
 use crate::streams::{StreamIx, Streams};
 use crate::time::Instant;
 
-/// Streams asked for at once, and the wait before the next ones: 6 400 a second (design A, trap 3).
+/// Streams requested together, and the wait before the next ones: 6 400 a second, so that a digest
+/// of thousands of streams does not overrun a neighbour.
 const REPAIRS: usize = 64;
 const REPAIR_PAUSE: Duration = Duration::from_millis(10);
-/// Those who did not give what they claim to have are asked again after this long.
+/// Neighbours that did not deliver what they claim to have are asked again after this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
-/// So often in a row may a parent fall further behind than before until another takes its place.
+/// Number of times in a row that a parent may fall further behind until another one replaces it.
 const MAX_FALLS: u8 = 3;
 
-/// A missing range that somebody has.
+/// A missing range that a neighbour claims to have.
 #[derive(Debug)]
 pub(super) struct Want {
     pub(super) at: Instant,
@@ -26,12 +32,12 @@ pub(super) struct Want {
     falls: u8,
     nobody_since: Option<Instant>,
     pub(super) asked: Option<LinkId>,
-    /// Nobody has what comes before: a segment with this or a higher number, if it is the writer's and comes from whom
-    /// we asked, may come next.
+    /// No neighbour has what comes before: a segment with this or a higher number may come next, if
+    /// the writer signed it and the neighbour that was asked sent it.
     skip: Option<u64>,
 }
 
-/// Ask `link` for the stream from segment `from` on, and tell `prune`, the former parent, to stop.
+/// A request to `link` for the stream from segment `from` on; `prune` is the former parent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Repair {
     pub(crate) link: LinkId,
@@ -42,10 +48,11 @@ pub(crate) struct Repair {
 }
 
 impl Spread {
-    /// Looks for a missing range if the neighbours have more than we do.
+    /// Creates a want if the neighbours have more than this node does.
     pub(crate) fn want(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64) {
         let lead = self.behind_by(ix, have);
-        // Void claims count here: whoever made them is asked again some time (see `forgive_all`).
+        // Void claims count here: the neighbours that made them are asked again later
+        // (`forgive_all`).
         let claimed =
             self.links.values().filter_map(|link| link.columns.get(ix)).any(|column| column.peer_have > have);
         if !claimed {
@@ -53,7 +60,7 @@ impl Spread {
         }
         let at = cx.now + self.patience(cx, ix);
         if let Some(want) = self.wants.get_mut(&ix) {
-            // It may wait for those to be forgiven who have failed, and here is somebody who has not.
+            // It may wait until failed neighbours are forgiven, and this one has not failed.
             if lead > 0 && want.asked.is_none() && at < want.at {
                 want.at = at;
                 self.next_want = Some(self.next_want.map_or(at, |next| next.min(at)));
@@ -69,7 +76,8 @@ impl Spread {
         self.wants.insert(ix, want);
     }
 
-    /// How long the parent has before somebody else is asked (design A, T1). Without one there is nothing to wait for.
+    /// Returns how long the parent has before another neighbour is asked. Without a parent there is
+    /// nothing to wait for.
     fn patience(&self, cx: &Cx<'_>, ix: StreamIx) -> Duration {
         let parent = self.parent(ix).and_then(|link| self.links.get(&link));
         parent.map_or(Duration::ZERO, |link| {
@@ -77,7 +85,7 @@ impl Spread {
         })
     }
 
-    /// How many segments more than `have` some neighbour claims.
+    /// Returns how many segments more than `have` some neighbour claims.
     pub(crate) fn behind_by(&self, ix: StreamIx, have: u64) -> u64 {
         self.ahead(ix, have).map(|(_, column)| column.peer_have - have).max().unwrap_or(0)
     }
@@ -89,17 +97,19 @@ impl Spread {
             .filter(move |(_, column)| column.peer_have > have && column.failed_claims < MAX_FAILED_CLAIMS)
     }
 
-    /// The stream shall have a parent again, though nobody is known to be ahead.
+    /// Queues the stream to find a parent, although no neighbour is known to be ahead.
     pub(super) fn adopt(&mut self, ix: StreamIx) {
         if !std::mem::replace(&mut self.tree(ix).seeking, true) {
             self.orphans.push_back(ix);
         }
     }
 
-    /// Whether the stream may go on with this segment, because nobody has what comes before.
+    /// Returns whether the stream may go on with this segment, because no neighbour has what comes
+    /// before.
     pub(crate) fn may_skip_to(&self, ix: StreamIx, link: LinkId, seq: u64) -> bool {
         let allowed = |want: &Want| match want.skip {
-            // Its ring goes on while we ask; but not to where somebody else could still give more.
+            // Its ring moves on meanwhile; but the skip must not go beyond what another neighbour
+            // still has.
             Some(skip) if want.asked == Some(link) => {
                 let others = self.ahead(ix, want.have).filter(|(id, _)| *id != link);
                 skip <= seq
@@ -120,7 +130,8 @@ impl Spread {
         wants.into_iter().chain(orphans).chain(digests).min()
     }
 
-    /// What is due. `lonely`: this node has fewer peers than it should, so more may come.
+    /// Returns the requests that are due. `lonely` says that this node has too few peers, so that
+    /// another one with the missing range may still come.
     pub(crate) fn repairs(&mut self, cx: &Cx<'_>, streams: &Streams, lonely: bool) -> Vec<Repair> {
         if cx.now < self.next_repair {
             return Vec::new();
@@ -140,7 +151,7 @@ impl Spread {
         repairs
     }
 
-    /// Some wants whose time has come, each in its turn.
+    /// Returns some wants that are due, each in its turn.
     fn due(&mut self, cx: &Cx<'_>) -> Vec<StreamIx> {
         if self.next_want.is_none_or(|at| at > cx.now) {
             return Vec::new();
@@ -154,7 +165,8 @@ impl Spread {
         due
     }
 
-    /// A parent for a stream that nobody is known to be ahead in: a neighbour that has another source than us.
+    /// Finds a parent for a stream in which no neighbour is known to be ahead: one that does not
+    /// get it from this node.
     fn find_parent(&mut self, cx: &Cx<'_>, ix: StreamIx, streams: &Streams) -> Option<Repair> {
         let stream = (ix < streams.len()).then(|| streams.get(ix))?;
         // A stream that has been silent for long finds its parent by its next segment.
@@ -181,7 +193,7 @@ impl Spread {
         Some(Repair { link, ix, from: stream.have + 1, or_later: false, prune: None })
     }
 
-    /// Until when a neighbour that was asked must have answered (design A, T2).
+    /// Returns how long a neighbour that was asked has to answer.
     fn answer_time(&self, cx: &Cx<'_>, link: LinkId) -> Duration {
         let rtt = self.links.get(&link).map_or(Duration::ZERO, |link| link.rtt);
         (2 * rtt + Duration::from_millis(50)).clamp(cx.config.graft_again, cx.config.graft_latest)
@@ -195,14 +207,15 @@ impl Spread {
             }
             return self.forgive_all(cx, ix, have, want);
         }
-        // What the parent claims says nothing about what it is worth.
+        // The parent's own claims do not show how well it delivers.
         let parent = self.parent(ix);
         let others = self.ahead(ix, have).filter(|(id, _)| Some(*id) != parent);
         let lead = others.map(|(_, column)| column.peer_have - have).max().unwrap_or(0);
-        // Others may bring something, too; but who is to bring it must.
+        // Others may deliver something, too, but the parent has to.
         let delivers = want.have < self.tree(ix).fed;
         if delivers && (lead <= want.lead || want.falls < MAX_FALLS) {
-            // It may be slower than others for a moment, not more and more.
+            // It may be slower than others for a moment, but must not fall back further and
+            // further.
             let falls = if lead > want.lead { want.falls + 1 } else { 0 };
             let at = cx.now + self.patience(cx, ix).max(cx.config.graft_after);
             let fresh = Want { at, have, lead, falls, nobody_since: None, asked: None, skip: None };
@@ -232,8 +245,8 @@ impl Spread {
         self.ask(cx, ix, want, keeper, floor)
     }
 
-    /// Nobody is ahead, or none whose word counts. Those who did not keep theirs may have been busy: they are asked once
-    /// more after a while, again and again.
+    /// Handles a want for which no neighbour with a valid claim is left. Neighbours that failed may
+    /// have been busy: they are asked once more after a while, again and again.
     fn forgive_all(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, mut want: Want) -> Option<Repair> {
         let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.columns.get_mut(ix)?)));
         let (mut any, mut forgiven) = (false, false);
@@ -253,14 +266,14 @@ impl Spread {
         None
     }
 
-    /// One of the neighbours that claim to have what they do not bring, if no other brings it either.
+    /// Returns one of the neighbours that claim segments which none of them delivers.
     pub(crate) fn unserved_by(&self, cx: &Cx<'_>) -> Option<LinkId> {
         self.unserved
             .filter(|(at, _)| cx.now - *at <= FORGIVEN_AFTER + Duration::from_secs(1))
             .map(|(_, link)| link)
     }
 
-    /// Who was asked has not answered in time.
+    /// Notes that the neighbour that was asked has not answered in time.
     fn blame(&mut self, cx: &Cx<'_>, asked: Option<LinkId>, ix: StreamIx) {
         let Some(link) = asked.and_then(|id| self.links.get_mut(&id)) else { return };
         let column = link.column(ix);
@@ -310,7 +323,8 @@ mod tests {
     use crate::message::Mark;
     use crate::streams::Position;
 
-    /// One neighbour has failed three times and will be forgiven in 10 s: another one that comes is asked at once.
+    /// One neighbour has failed three times and will be forgiven in 10 s: a new one is asked
+    /// immediately.
     #[test]
     fn a_new_neighbour_is_asked_before_old_ones_are_forgiven() {
         let mut now = Instant::from_micros(1_000_000);

@@ -1,23 +1,28 @@
-//! How much may be on its way to a link: on a slow line no more than it takes in a second, so that control messages,
-//! which queue behind it, come in time. (Full buffers as the cause of delay: Gettys and Nichols, "Bufferbloat", 2011.)
+//! How much a link is handed before it reports progress: on a slow line no more than it takes in a
+//! second, so that control messages, which queue behind it, arrive in time. (Full buffers as the
+//! cause of delay: Gettys and Nichols, "Bufferbloat", 2011.)
+//!
+//! The window is the measured rate times one second. It doubles when the line takes more than it is
+//! given, within fixed limits.
 
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::time::Instant;
 
-/// What is handed to a link leaves within this time.
+/// The time within which data handed to a link should leave.
 const QUEUE: Duration = Duration::from_secs(1);
-/// A line's rate is measured over this long at least.
+/// A line's rate is measured over at least this time.
 const MEASURE: Duration = Duration::from_millis(250);
-/// The window is never smaller, so that a line's rate shows. A segment larger than the window goes alone.
+/// The smallest window, large enough to measure a line's rate. A segment larger than the window
+/// goes alone.
 const LEAST: usize = 4 * 1024;
 
 /// The window of one link.
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: usize,
-    /// Since when the line is busy and measured, and what it has taken since.
+    /// When the measurement began, and what the line has taken since.
     since: Instant,
     taken: usize,
 }
@@ -31,12 +36,12 @@ impl Window {
         self.bytes
     }
 
-    /// The line was idle, and is given something.
+    /// Begins a measurement: the line was idle, and is given something.
     pub(super) fn begins(&mut self, now: Instant) {
         (self.since, self.taken) = (now, 0);
     }
 
-    /// The line has taken so much; `all`: everything it was given.
+    /// Notes that the line has taken `cost`; `all` says that it has taken everything it was given.
     pub(super) fn sent(&mut self, cost: usize, all: bool, now: Instant, config: &Config) {
         self.taken += cost;
         let elapsed = now - self.since;

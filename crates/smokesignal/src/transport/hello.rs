@@ -18,7 +18,7 @@ use crate::transport::tls::{Secured, TlsError};
 // HELLO, the first bytes inside TLS. Each side sends its own without waiting for the other's:
 //
 //   byte  0       the format, 1
-//   byte  1       flags; bit 0: the sender holds a network secret. The others are sent as 0, ignored
+//   byte  1       flags; bit 0: the sender holds a network secret. Others: send 0, ignore
 //   bytes 2..34   the proof of the secret, or zeros without one:
 //                 HMAC-SHA256(secret, "smokesignal network secret" ‖ role ‖ exporter)
 //                 role: one byte, 0 the dialler, 1 the acceptor, so that no side can send a proof
