@@ -8,6 +8,7 @@ import base64
 import time
 
 from wire import (
+    APPLICATION,
     FIRST,
     FRAGMENT,
     LAST,
@@ -49,8 +50,8 @@ class WriterStream:
         self.parent, self.switched = None, 0.0
         # Since when a neighbour is known to be ahead, and when the last segment came.
         self.behind_since, self.changed = None, 0.0
-        # The pieces of a message of which the beginning has arrived.
-        self.pieces = None
+        # The pieces of a message of which the beginning has arrived, and its kind.
+        self.pieces, self.kind = None, APPLICATION
         self.verified = set()
 
     def mark(self):
@@ -327,31 +328,33 @@ class Broadcast:
             self._gap(stream, missed)
             for number, data in enumerate(segment.messages, first):
                 if expected is None or number >= expected:
-                    self._message(stream, number, data)
+                    self._message(stream, segment.kind, number, data)
             stream.pieces = None
             stream.next_message = max(expected or 0, first + len(segment.messages))
             return
         if expected is not None and first < expected:
             return
         if segment.flags & FIRST:
-            stream.pieces = []
-        if stream.pieces is None:
-            # Its beginning is lost, and so is all of it.
+            stream.pieces, stream.kind = [], segment.kind
+        if stream.pieces is None or stream.kind != segment.kind:
+            # Its beginning is lost, or it is of two kinds, and so is all of it.
             self._gap(stream, missed + (expected is not None))
-            stream.next_message = first + 1
+            stream.pieces, stream.next_message = None, first + 1
             return
         self._gap(stream, missed)
         stream.pieces.append(segment.body)
         stream.next_message = first
         if segment.flags & LAST:
-            self._message(stream, first, b"".join(stream.pieces))
+            self._message(stream, segment.kind, first, b"".join(stream.pieces))
             stream.pieces, stream.next_message = None, first + 1
 
     def _gap(self, stream, missed):
         if missed:
             self.node.event("gap", **{"from": stream.writer.hex(), "missed": missed})
 
-    def _message(self, stream, number, data):
+    def _message(self, stream, kind, number, data):
+        if kind != APPLICATION:
+            return
         self.node.event(
             "message", **{"from": stream.writer.hex(), "seq": number, **text_or_base64(data)}
         )

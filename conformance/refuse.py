@@ -21,6 +21,7 @@ from wire import (
     BRIDGE,
     BUSY,
     BY_APPLICATION,
+    CHANNEL,
     CREDIT,
     DATA,
     DATA_END,
@@ -29,6 +30,7 @@ from wire import (
     FIRST,
     FRAGMENT,
     HIGH,
+    KIND,
     LAST,
     LAYOUT,
     MAX_BODY,
@@ -37,6 +39,7 @@ from wire import (
     MESSAGE,
     NEED,
     OPEN,
+    QUERY,
     REFUSED,
     RESET,
     SIGNED,
@@ -167,7 +170,7 @@ class Stranger:
         incarnation = wrong.get("incarnation", self.incarnation)
         hashes, flags = wrong.get("hashes", []), flags | wrong.get("sealed", SIGNED)
         name = (self.id, incarnation, seq, seq if first is None else first)
-        root = leaf(wrong.get("network", NETWORK), *name, flags & 7, body)
+        root = leaf(wrong.get("network", NETWORK), *name, flags & ~SIGNED, body)
         for other in hashes:
             root = joined(root, other)
         signature = self.key.sign(seal_text(root) + wrong.get("behind", b""))
@@ -765,7 +768,55 @@ def incarnation_0(stranger):
 
 @closed
 def an_unknown_flag_of_a_segment(stranger):
-    stranger.segment(1, flags=16)
+    stranger.segment(1, flags=64)
+
+
+@closed
+def an_unknown_kind_of_messages(stranger):
+    stranger.segment(1, flags=3 << KIND)
+
+
+@stays
+def a_query_with_its_number(stranger):
+    stranger.segment(1, flags=QUERY << KIND, body=b"\x0812345678")
+
+
+@closed
+def a_query_of_7_bytes(stranger):
+    stranger.segment(1, flags=QUERY << KIND, body=b"\x071234567")
+
+
+@closed
+def a_query_whose_first_piece_has_7_bytes(stranger):
+    stranger.segment(1, flags=QUERY << KIND | FRAGMENT | FIRST, body=b"1234567")
+
+
+@closed
+def a_channel_whose_name_is_cut_off(stranger):
+    stranger.segment(1, flags=CHANNEL << KIND, body=b"\4\4one")
+
+
+@closed
+def a_channel_without_a_name(stranger):
+    stranger.segment(1, flags=CHANNEL << KIND, body=b"\5\0text")
+
+
+@checks
+def the_application_is_given_its_own_kind_of_messages_only(stranger):
+    stranger.segment(1)
+    stranger.segment(2, flags=CHANNEL << KIND, body=b"\6\4chath")
+    stranger.segment(3)
+    told = stranger.program.read_of(stranger.id, 3)
+    assert told == [("message", 1), ("message", 3)], told
+
+
+@checks
+def a_message_whose_pieces_are_of_two_kinds_is_a_gap(stranger):
+    stranger.segment(1, flags=FRAGMENT | FIRST, body=b"12345678")
+    stranger.segment(2, first=1, flags=QUERY << KIND | FRAGMENT | LAST, body=b"who")
+    stranger.segment(3, first=2)
+    told = stranger.program.read_of(stranger.id, 2)
+    assert told == [("gap", 1), ("message", 2)], told
 
 
 @closed

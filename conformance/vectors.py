@@ -20,6 +20,7 @@ from wire import (
     BUSY,
     BY_APPLICATION,
     CARRY,
+    CHANNEL,
     CREDIT,
     DATA,
     DATA_END,
@@ -27,6 +28,7 @@ from wire import (
     FIN,
     FIRST,
     FRAGMENT,
+    KIND,
     LAST,
     LOST,
     LOW,
@@ -34,6 +36,7 @@ from wire import (
     NEED,
     OPEN,
     PRESENT,
+    QUERY,
     REFUSED,
     RESET,
     SIGNED,
@@ -56,7 +59,7 @@ from wire import (
 FILE = Path(__file__).with_name("vectors.txt")
 SECRET = b"the secret of our network"
 INCARNATION = 1_700_000_000_000
-WALK, TOKEN, QUERY = 300, 1 << 40, 1 << 41
+WALK, TOKEN, LOOKUP = 300, 1 << 40, 1 << 41
 BODY = b"\5hello\0\2hi"
 
 KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
@@ -101,7 +104,7 @@ def stream_frames():
     yield "RESET: by the application", of_stream(RESET, 7, bytes([BY_APPLICATION]) + b"enough")
     yield "STOP", of_stream(STOP, 7)
     yield "BLOCKED", of_stream(BLOCKED, 7)
-    yield "CARRY", of_stream(CARRY, 8, struct.pack(">Q", QUERY) + OTHER_ID)
+    yield "CARRY", of_stream(CARRY, 8, struct.pack(">Q", LOOKUP) + OTHER_ID)
 
 
 def control_messages():
@@ -147,8 +150,8 @@ def control_messages():
         ("Graft", "Graft", [(ID, INCARNATION, 5, False)]),
         ("Prune", "Prune", ID, INCARNATION),
         ("Streams", "Streams"),
-        ("Find", "Find", QUERY, OTHER_ID, 20),
-        ("Located", "Located", QUERY, record),
+        ("Find", "Find", LOOKUP, OTHER_ID, 20),
+        ("Located", "Located", LOOKUP, record),
     ]
 
 
@@ -166,6 +169,14 @@ def segments():
     for seq, first, proof in ((2, 3, proofs[0]), (3, 6, proofs[1])):
         payload = head(SIGNED, ID, 1, seq, first) + seal(sign(root), proof) + BODY
         yield "segment: %d of a signed pair" % seq, frame(MESSAGE, payload)
+
+    heads = [(QUERY, struct.pack(">Q", 7) + b"who?"), (CHANNEL, b"\4chathi")]
+    for kind, message in heads:
+        flags, body = kind << KIND, bytes([len(message)]) + message
+        signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
+        payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
+        name = "query" if kind == QUERY else "channel"
+        yield "segment: " + name, frame(MESSAGE, payload)
 
     pieces = [(FIRST, b"a large message"), (0, b", "), (LAST, b"in three pieces")]
     for seq, (ends, body) in enumerate(pieces, 4):

@@ -22,6 +22,10 @@ REFUSED, BUSY, BY_APPLICATION = range(3)
 
 # Flags of a segment.
 FRAGMENT, FIRST, LAST, SIGNED = 1, 2, 4, 8
+# The kinds of messages, in bits 4 and 5 of a segment's flags.
+APPLICATION, QUERY, CHANNEL = 0, 1, 2
+KIND = 4
+MAX_CHANNEL = 32
 MAX_BODY = 65536
 MAX_HASHES = 4
 SIGNED_TOGETHER = 16
@@ -291,7 +295,9 @@ class Segment:
         self.incarnation, self.seq, self.first_message = numbers
         if not all(0 < number < 1 << 62 for number in numbers):
             raise Malformed("a number of a segment is out of range")
-        if self.flags > 15 or self.flags & (FIRST | LAST) and not self.flags & FRAGMENT:
+        self.kind = self.flags >> KIND
+        ends_of_nothing = self.flags & (FIRST | LAST) and not self.flags & FRAGMENT
+        if self.kind > CHANNEL or ends_of_nothing:
             raise Malformed("flags of a segment")
         self.signature, self.proof = b"", []
         if self.flags & SIGNED:
@@ -306,6 +312,9 @@ class Segment:
         if len(self.body) > MAX_BODY:
             raise Malformed("a body of %d bytes" % len(self.body))
         self.messages = [] if self.flags & FRAGMENT else list(messages_in(self.body))
+        heads = [self.body] if self.flags & FIRST else self.messages
+        if not all(has_head(self.kind, message) for message in heads):
+            raise Malformed("a message without the head of its kind")
 
     def ended(self):
         """How many messages end in it."""
@@ -320,6 +329,15 @@ class Segment:
         for other, on_the_left in self.proof:
             at = joined(other, at) if on_the_left else joined(at, other)
         return at
+
+
+def has_head(kind, message):
+    """Whether a message, or its first piece, has what its kind demands."""
+    if kind == QUERY:
+        return len(message) >= 8
+    if kind == CHANNEL:
+        return message != b"" and 1 <= message[0] <= MAX_CHANNEL and message[0] < len(message)
+    return True
 
 
 def messages_in(body):

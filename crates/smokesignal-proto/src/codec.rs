@@ -2,7 +2,7 @@
 //! of the input, every count checked against its limit.
 //!
 //! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags byte
-//! (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed), the origin's 32 bytes, the varints incarnation,
+//! (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 and 5 the kind of its messages), the origin's 32 bytes, the varints incarnation,
 //! seq and first message, the seal if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2:
 //! the number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
 
@@ -15,7 +15,7 @@ use crate::hash_tree::{InclusionProof, MAX_PROOF};
 use crate::id::{NodeId, Signature};
 use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message};
 use crate::messages;
-use crate::segment::{Seal, Segment, SegmentKind};
+use crate::segment::{MessageKind, Seal, Segment, SegmentKind};
 use crate::varint;
 
 /// Bytes of one encoded message at most: a full segment and its header.
@@ -27,6 +27,8 @@ const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
 const SIGNED: u8 = 8;
+/// Where the bits of the messages' kind begin.
+const KIND: u8 = 4;
 /// In a seal, the bits that say how many hashes there are.
 const COUNT_BITS: u8 = 3;
 
@@ -70,7 +72,7 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
         }
         Message::Data(segment) => {
             let signed = if segment.seal.is_some() { SIGNED } else { 0 };
-            out.extend_from_slice(&[DATA, segment.kind.bits() | signed]);
+            out.extend_from_slice(&[DATA, segment.flags() | signed]);
             out.extend_from_slice(segment.origin.as_bytes());
             varint::put(out, segment.incarnation);
             varint::put(out, segment.seq);
@@ -137,9 +139,11 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     let seq = get_varint(&mut frame).ok_or_else(malformed)?;
     let first_message = get_varint(&mut frame).ok_or_else(malformed)?;
     let seal = if flags & SIGNED == 0 { None } else { Some(decode_seal(&mut frame).ok_or_else(malformed)?) };
-    let kind = match flags & !SIGNED {
-        0 => SegmentKind::Whole { messages: messages::count(&frame).ok_or_else(malformed)? },
-        flags if flags & FRAGMENT != 0 && flags < 8 => {
+    let message_kind = MessageKind::from_bits(flags >> KIND).ok_or_else(malformed)?;
+    let kind = match flags & (FRAGMENT | FIRST | LAST) {
+        0 => SegmentKind::Whole { messages: messages::count(&frame, message_kind).ok_or_else(malformed)? },
+        flags if flags & FIRST != 0 && !message_kind.is_headed(&frame) => return Err(malformed()),
+        flags if flags & FRAGMENT != 0 => {
             SegmentKind::Fragment { first: flags & FIRST != 0, last: flags & LAST != 0 }
         }
         _ => return Err(malformed()),
@@ -156,6 +160,7 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
         seq,
         first_message,
         kind,
+        message_kind,
         body: frame,
         seal,
     })
@@ -218,6 +223,7 @@ mod tests {
                 seq: 1,
                 first_message: 1 << 40,
                 kind,
+                message_kind: MessageKind::Application,
                 body,
                 seal: None,
             };
@@ -304,7 +310,40 @@ mod tests {
     fn a_length_beyond_the_input_allocates_nothing() {
         // Welcome (variant 1) that claims 2^35 records, and a message that claims 2^63 bytes.
         assert!(decode(Bytes::from_static(&[0, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 1])).is_err());
-        assert_eq!(messages::count(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]), None);
+        let long = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
+        assert_eq!(messages::count(&long, MessageKind::Application), None);
+    }
+
+    /// A query has a number, and a message on a channel names it, or the segment is refused: here, not where it is read.
+    #[test]
+    fn a_segment_whose_messages_lack_the_head_of_their_kind_is_refused() {
+        let decoded = |message_kind, kind, body: &'static [u8]| {
+            let origin = NodeId::from_bytes([3; 32]);
+            let (body, seal) = (Bytes::from_static(body), None);
+            let segment =
+                Segment { origin, incarnation: 1, seq: 1, first_message: 1, kind, message_kind, body, seal };
+            decode(encoded(&Message::Data(Arc::new(segment)))).is_ok()
+        };
+        let whole = SegmentKind::Whole { messages: 1 };
+        let first = SegmentKind::Fragment { first: true, last: false };
+        let next = SegmentKind::Fragment { first: false, last: true };
+        use MessageKind::{Application, Channel, Query};
+        for (kind, good, bad) in [
+            (Application, &b"\0smokesignal\0"[..], None),
+            (Query, b"12345678", Some(&b"1234567"[..])),
+            (Channel, b"\x03one", Some(b"\x04one")),
+            (Channel, b"\x03one and a message", Some(b"\0")),
+        ] {
+            let framed = |message: &[u8]| [&[message.len() as u8], message].concat().leak();
+            assert!(decoded(kind, whole, framed(good)) && decoded(kind, first, good), "{kind:?} {good:?}");
+            if let Some(bad) = bad {
+                assert!(!decoded(kind, whole, framed(bad)) && !decoded(kind, first, bad), "{kind:?} {bad:?}");
+                assert!(decoded(kind, next, bad), "only the first fragment has the head");
+            }
+        }
+        let mut unknown = encoded(&samples()[26]).to_vec();
+        unknown[1] |= 3 << KIND;
+        assert!(decode(unknown.into()).is_err());
     }
 
     proptest! {

@@ -63,5 +63,5 @@ pub use messages::Messages;
 pub use node::Node;
 pub use output::{CloseReason, DialFailure, Full, Output, Relay, RequestFailure, Unreachable};
 pub use record::{MAX_ADDRESSES, Record, Statement};
-pub use segment::{Seal, Segment, SegmentKind};
+pub use segment::{MessageKind, Seal, Segment, SegmentKind};
 pub use time::Instant;

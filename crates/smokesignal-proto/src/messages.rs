@@ -2,6 +2,7 @@
 
 use bytes::{Buf as _, Bytes};
 
+use crate::segment::MessageKind;
 use crate::varint;
 
 /// Consecutive messages of one writer. They share the memory that they arrived in.
@@ -59,12 +60,15 @@ impl Iterator for Messages {
 
 impl ExactSizeIterator for Messages {}
 
-/// How many messages the body of a segment of whole messages holds; `None` if it is not made of whole ones. Allocates
-/// nothing: a body of 64 KiB may be 65 536 empty messages.
-pub(crate) fn count(body: &[u8]) -> Option<u32> {
+/// Returns how many messages the body of a segment of whole messages holds; `None` if it is not made of whole messages of
+/// this kind. Allocates nothing: a body of 64 KiB may be 65 536 empty messages.
+pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
     let (mut rest, mut count) = (body, 0);
     while !rest.is_empty() {
-        split_first(&mut rest)?;
+        let message = split_first(&mut rest)?;
+        if !kind.is_headed(message) {
+            return None;
+        }
         count += 1;
     }
     (count > 0).then_some(count)
@@ -87,7 +91,7 @@ mod tests {
     fn messages_are_taken_apart_as_they_were_put_together() {
         let long = [7; 300];
         let body = [&[1][..], b"a", &[0], &[0xac, 2], &long, &[2], b"bc"].concat();
-        assert_eq!(count(&body), Some(4));
+        assert_eq!(count(&body, MessageKind::Application), Some(4));
         let messages = Messages::in_body(body.into(), 4);
         let all = [&b"a"[..], b"", &long, b"bc"];
         assert_eq!(messages.iter().collect::<Vec<_>>(), all);
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn what_is_not_made_of_whole_messages_is_refused() {
         for body in [&b""[..], &[2, b'a'], &[0x80], &[1, b'a', 3, b'b'], &[0xff; 11]] {
-            assert_eq!(count(body), None, "{body:?}");
+            assert_eq!(count(body, MessageKind::Application), None, "{body:?}");
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::message::{Control, Message};
 use crate::netsplit::{Netsplit, Report};
 use crate::output::{CloseReason, DialFailure, Entry, Fact, Full, Output};
 use crate::publish::Publisher;
+use crate::segment::MessageKind;
 use crate::spread::Spread;
 use crate::streams::{OWN, Streams};
 use crate::time::Instant;
@@ -155,10 +156,16 @@ impl Node {
     /// Writes to everyone and returns the message's number. Messages written between two calls of [`Node::poll_output`] may
     /// share a segment. The caller checks the size against `max_message`.
     pub fn broadcast(&mut self, payload: Bytes) -> Result<u64, Full> {
+        self.broadcast_as(MessageKind::Application, payload)
+    }
+
+    /// The same, for a message of this kind. Its payload begins with the head that the kind demands; see [`MessageKind`].
+    pub fn broadcast_as(&mut self, kind: MessageKind, payload: Bytes) -> Result<u64, Full> {
+        debug_assert!(kind.is_headed(&payload), "readers refuse a message without the head of its kind");
         if !self.can_write(payload.len()) {
             return Err(Full);
         }
-        Ok(self.publisher.push(payload))
+        Ok(self.publisher.push(kind, payload))
     }
 
     /// Hands accepted writes to the neighbours, says goodbye and closes; [`Output::Left`] ends it.

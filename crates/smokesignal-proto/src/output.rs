@@ -13,6 +13,7 @@ use crate::id::NodeId;
 use crate::ids::{DialId, LinkId, RequestId, Target};
 use crate::message::{Control, DisconnectReason, Message};
 use crate::messages::Messages;
+use crate::segment::MessageKind;
 
 /// Something the caller has to do or should know.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub enum Output {
         from: NodeId,
         /// The number of the first message, from 1 in each start of the writer.
         seq: u64,
+        /// Whom they are for; all are of one kind.
+        kind: MessageKind,
         /// The payloads.
         messages: Messages,
     },

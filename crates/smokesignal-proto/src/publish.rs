@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use crate::context::Cx;
 use crate::hash_tree::MAX_LEAVES;
-use crate::segment::Segment;
+use crate::segment::{MessageKind, Segment};
 use crate::signature_rate::SignatureRate;
 use crate::time::Instant;
-use crate::writer::Writer;
+use crate::writer::{Packed, Writer};
 
 /// What was written and is not yet part of the node's own stream.
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Queues a message and returns its number in this incarnation.
-    pub(crate) fn push(&mut self, message: Bytes) -> u64 {
-        self.writer.push(message)
+    pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes) -> u64 {
+        self.writer.push(kind, message)
     }
 
     /// Returns the bytes waiting.
@@ -88,8 +88,9 @@ impl Publisher {
         let (origin, incarnation) = (cx.me.id(), cx.me.incarnation());
         let mut batch = Vec::new();
         for seq in (first..).take(MAX_LEAVES) {
-            let Some((kind, first_message, body)) = self.writer.next() else { break };
-            batch.push(Segment { origin, incarnation, seq, first_message, kind, body, seal: None });
+            let Some(Packed { kind, message_kind, first_message, body }) = self.writer.next() else { break };
+            let seal = None;
+            batch.push(Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal });
         }
         if cx.config.signed {
             self.rate.signed(cx.now, cx.config);

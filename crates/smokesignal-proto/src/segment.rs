@@ -23,6 +23,8 @@ pub struct Segment {
     pub first_message: u64,
     /// What the body holds.
     pub kind: SegmentKind,
+    /// Whom its messages are for.
+    pub message_kind: MessageKind,
     /// At most [`MAX_SEGMENT`](crate::MAX_SEGMENT) bytes.
     pub body: Bytes,
     /// The writer's signature for all of it; `None` in a network of unsigned messages.
@@ -48,10 +50,60 @@ pub enum SegmentKind {
 
 impl SegmentKind {
     /// Returns the flags on the wire: bit 0 fragment, bit 1 its first, bit 2 its last.
-    pub(crate) fn bits(self) -> u8 {
+    fn bits(self) -> u8 {
         match self {
             Self::Whole { .. } => 0,
             Self::Fragment { first, last } => 1 | u8::from(first) << 1 | u8::from(last) << 2,
+        }
+    }
+}
+
+/// Whom a message is for. All messages of a segment are of one kind, so that a segment says it once, in two bits of its
+/// flags: messages of one kind mostly come in a row, and what is read as a whole need not be looked at one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MessageKind {
+    /// For every reader, as the application wrote it.
+    #[default]
+    Application,
+    /// A query, which a node with an answer answers over a stream: its number (8 bytes, big endian), then its bytes.
+    Query,
+    /// For the readers of one channel: the length of the channel's name (1 byte), the name, then the message.
+    Channel,
+}
+
+impl MessageKind {
+    /// Bytes of a channel's name at most.
+    pub const MAX_CHANNEL: usize = 32;
+    /// Bytes that a kind puts before a message, at most.
+    pub const MAX_HEAD: usize = 1 + Self::MAX_CHANNEL;
+
+    /// Returns the two bits on the wire.
+    pub(crate) const fn bits(self) -> u8 {
+        match self {
+            Self::Application => 0,
+            Self::Query => 1,
+            Self::Channel => 2,
+        }
+    }
+
+    pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(Self::Application),
+            1 => Some(Self::Query),
+            2 => Some(Self::Channel),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the message, or its first fragment, has the head that its kind demands.
+    pub(crate) fn is_headed(self, message: &[u8]) -> bool {
+        match self {
+            Self::Application => true,
+            Self::Query => message.len() >= 8,
+            Self::Channel => message.first().is_some_and(|length| {
+                let length = usize::from(*length);
+                (1..=Self::MAX_CHANNEL).contains(&length) && length < message.len()
+            }),
         }
     }
 }
@@ -106,6 +158,11 @@ impl Segment {
         holds
     }
 
+    /// Returns the flags on the wire but for the signature's: bits 0 to 2 what the body holds, bits 4 and 5 whom it is for.
+    pub(crate) fn flags(&self) -> u8 {
+        self.kind.bits() | self.message_kind.bits() << 4
+    }
+
     /// Returns how many messages are complete with it.
     pub(crate) fn messages_ended(&self) -> u64 {
         match self.kind {
@@ -122,7 +179,7 @@ impl Segment {
         for number in [self.incarnation, self.seq, self.first_message] {
             hasher.update(&number.to_be_bytes());
         }
-        hasher.update(&[self.kind.bits()]).update(blake3::hash(&self.body).as_bytes());
+        hasher.update(&[self.flags()]).update(blake3::hash(&self.body).as_bytes());
         *hasher.finalize().as_bytes()
     }
 }
@@ -151,7 +208,8 @@ mod tests {
         let (origin, incarnation, kind, seal) = (keypair.id(), 1, SegmentKind::Whole { messages: 1 }, None);
         let segment = |seq| {
             let (first_message, seal, body) = (seq, seal.clone(), vec![1, seq as u8].into());
-            Segment { origin, incarnation, seq, first_message, kind, body, seal }
+            let message_kind = MessageKind::Application;
+            Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal }
         };
         let mut segments: Vec<_> = (1..=count).map(segment).collect();
         sign_batch(&mut segments, &keypair, &NETWORK);
@@ -175,7 +233,8 @@ mod tests {
         let root = last.clone();
         assert!(segments[6].verify_after(&NETWORK, &mut last));
         assert_eq!(last, root);
-        let changed: [fn(&mut Segment); 6] = [
+        let changed: [fn(&mut Segment); 7] = [
+            |segment| segment.message_kind = MessageKind::Query,
             |segment| segment.body = vec![1, 99].into(),
             |segment| segment.seq += 1,
             |segment| segment.first_message += 1,

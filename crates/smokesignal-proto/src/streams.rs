@@ -17,7 +17,7 @@ use crate::message::Mark;
 use crate::messages::Messages;
 use crate::output::Output;
 use crate::ring::Ring;
-use crate::segment::{Segment, SegmentKind, VerifiedRoot};
+use crate::segment::{MessageKind, Segment, SegmentKind, VerifiedRoot};
 use crate::time::Instant;
 
 /// A stream's place in the table, which links use to keep their own column about it.
@@ -74,6 +74,7 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 struct Partial {
     number: u64,
+    kind: MessageKind,
     /// Put together only in the end, when the size is known: memory that grows is copied and cleared again and again.
     pieces: Vec<Bytes>,
     /// The last pieces, where they are too small to stand alone.
@@ -83,8 +84,8 @@ struct Partial {
 }
 
 impl Partial {
-    fn new(number: u64, begun: Instant) -> Self {
-        Self { number, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
+    fn new(number: u64, kind: MessageKind, begun: Instant) -> Self {
+        Self { number, kind, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
     }
 
     fn push(&mut self, piece: &Bytes) {
@@ -121,7 +122,7 @@ struct Backlog {
     keep: u64,
     end: u64,
     until: Instant,
-    held: VecDeque<(u64, Bytes)>,
+    held: VecDeque<(u64, MessageKind, Bytes)>,
     bytes: usize,
 }
 
@@ -322,13 +323,13 @@ impl Streams {
     fn emit(&mut self, cx: &mut Cx<'_>, ix: StreamIx, output: Output) {
         let Some(backlog) = &mut self.list[ix].backlog else { return cx.out.push(output) };
         // What was missed before this node joined is no loss to it.
-        let Output::Deliver { seq, messages, .. } = output else { return };
+        let Output::Deliver { seq, kind, messages, .. } = output else { return };
         for (seq, data) in (seq..).zip(messages) {
             backlog.bytes += data.len();
-            backlog.held.push_back((seq, data));
+            backlog.held.push_back((seq, kind, data));
         }
         while backlog.held.len() as u64 > backlog.keep || backlog.bytes > cx.config.ring_bytes {
-            let Some((_, data)) = backlog.held.pop_front() else { break };
+            let Some((.., data)) = backlog.held.pop_front() else { break };
             backlog.bytes -= data.len();
         }
     }
@@ -339,8 +340,8 @@ impl Streams {
         let from = stream.origin;
         let over = |backlog: &mut Backlog| stream.have >= backlog.end || cx.now >= backlog.until;
         let backlog = stream.backlog.take_if(over);
-        for (seq, data) in backlog.into_iter().flat_map(|backlog| backlog.held) {
-            cx.out.push(Output::Deliver { from, seq, messages: Messages::one(data) });
+        for (seq, kind, data) in backlog.into_iter().flat_map(|backlog| backlog.held) {
+            cx.out.push(Output::Deliver { from, seq, kind, messages: Messages::one(data) });
         }
     }
 
@@ -420,8 +421,8 @@ impl Streams {
                 }
                 if messages.len() > 0 {
                     stream.next_message = Some(end);
-                    let from = stream.origin;
-                    self.emit(cx, ix, Output::Deliver { from, seq, messages });
+                    let (from, kind) = (stream.origin, segment.message_kind);
+                    self.emit(cx, ix, Output::Deliver { from, seq, kind, messages });
                 }
             }
             SegmentKind::Fragment { first, last } => {
@@ -429,7 +430,7 @@ impl Streams {
                     self.begin(cx, ix, segment.first_message);
                     let number = segment.first_message;
                     if self.list[ix].next_message.is_none_or(|next| number >= next) {
-                        self.list[ix].partial = Some(Partial::new(number, cx.now));
+                        self.list[ix].partial = Some(Partial::new(number, segment.message_kind, cx.now));
                         self.partials.insert(ix);
                     }
                 }
@@ -483,7 +484,8 @@ impl Streams {
             return;
         };
         let more = segment.body.len();
-        if partial.bytes + more > config.max_message || more > room {
+        let broken = partial.kind != segment.message_kind; // A message is of one kind from end to end.
+        if broken || partial.bytes + more > config.max_message || more > room {
             self.report_partial(cx, ix);
             return;
         }
@@ -493,8 +495,8 @@ impl Streams {
             self.partials.remove(&ix);
             self.partial_total -= done.bytes;
             stream.next_message = Some(done.number + 1);
-            let (from, seq) = (stream.origin, done.number);
-            self.emit(cx, ix, Output::Deliver { from, seq, messages: Messages::one(done.whole()) });
+            let (from, seq, kind) = (stream.origin, done.number, done.kind);
+            self.emit(cx, ix, Output::Deliver { from, seq, kind, messages: Messages::one(done.whole()) });
         }
     }
 

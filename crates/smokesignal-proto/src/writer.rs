@@ -5,16 +5,26 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::config::MAX_SEGMENT;
-use crate::segment::SegmentKind;
+use crate::segment::{MessageKind, SegmentKind};
 use crate::varint;
 
 /// A varint of a length up to 64 KiB, at most.
 const LENGTH: usize = 3;
 
+/// What becomes a segment.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub(crate) kind: SegmentKind,
+    pub(crate) message_kind: MessageKind,
+    /// Number of the first message in it.
+    pub(crate) first_message: u64,
+    pub(crate) body: Bytes,
+}
+
 /// The messages that wait to be packed.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    pending: VecDeque<Bytes>,
+    pending: VecDeque<(MessageKind, Bytes)>,
     bytes: usize,
     /// How much of the front message has left as fragments.
     offset: usize,
@@ -44,36 +54,38 @@ impl Writer {
     }
 
     /// Queues a message and returns its number in this incarnation.
-    pub(crate) fn push(&mut self, message: Bytes) -> u64 {
+    pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes) -> u64 {
         self.bytes += message.len();
-        self.pending.push_back(message);
+        self.pending.push_back((kind, message));
         self.written + self.pending.len() as u64
     }
 
-    /// Returns the next segment's kind, first message number and body; `None` when nothing waits.
-    pub(crate) fn next(&mut self) -> Option<(SegmentKind, u64, Bytes)> {
-        let first_message = self.written + 1;
-        if self.offset > 0 || self.pending.front()?.len() + LENGTH > MAX_SEGMENT {
+    /// Packs the next segment; `None` when nothing waits.
+    pub(crate) fn next(&mut self) -> Option<Packed> {
+        let (message_kind, first) = self.pending.front()?;
+        let (message_kind, first_message) = (*message_kind, self.written + 1);
+        if self.offset > 0 || first.len() + LENGTH > MAX_SEGMENT {
             let (kind, body) = self.fragment();
-            return Some((kind, first_message, body));
+            return Some(Packed { kind, message_kind, first_message, body });
         }
         // Allocates no more than is filled: the body is retained as it is.
-        let (count, size) = self.fitting();
+        let (count, size) = self.fitting(message_kind);
         let mut body = BytesMut::with_capacity(size);
-        for message in self.pending.drain(..count) {
+        for (_, message) in self.pending.drain(..count) {
             varint::put(&mut body, message.len() as u64);
             body.put_slice(&message);
             self.bytes -= message.len();
         }
         self.written += count as u64;
-        Some((SegmentKind::Whole { messages: count as u32 }, first_message, body.freeze()))
+        let kind = SegmentKind::Whole { messages: count as u32 };
+        Some(Packed { kind, message_kind, first_message, body: body.freeze() })
     }
 
-    /// Returns how many of the messages at the front fit into a segment, and how many bytes they take there.
-    fn fitting(&self) -> (usize, usize) {
+    /// Returns how many of the messages at the front are of this kind and fit into a segment, and how many bytes they take there.
+    fn fitting(&self, of: MessageKind) -> (usize, usize) {
         let (mut count, mut size) = (0, 0);
-        for message in &self.pending {
-            if size + LENGTH + message.len() > MAX_SEGMENT {
+        for (kind, message) in &self.pending {
+            if *kind != of || size + LENGTH + message.len() > MAX_SEGMENT {
                 break;
             }
             (count, size) = (count + 1, size + varint::len(message.len()) + message.len());
@@ -82,7 +94,7 @@ impl Writer {
     }
 
     fn fragment(&mut self) -> (SegmentKind, Bytes) {
-        let message = &self.pending[0];
+        let (_, message) = &self.pending[0];
         let end = message.len().min(self.offset + MAX_SEGMENT);
         let body = message.slice(self.offset..end);
         let kind = SegmentKind::Fragment { first: self.offset == 0, last: end == message.len() };
@@ -106,26 +118,46 @@ mod tests {
     fn small_messages_share_a_segment_and_keep_their_bounds() {
         let mut writer = Writer::default();
         for message in ["a", "", "ccc"] {
-            writer.push(message.into());
+            writer.push(MessageKind::Application, message.into());
         }
-        let (kind, first, body) = writer.next().unwrap();
-        assert_eq!((kind, first), (SegmentKind::Whole { messages: 3 }, 1));
+        let Packed { kind, first_message, body, .. } = writer.next().unwrap();
+        assert_eq!((kind, first_message), (SegmentKind::Whole { messages: 3 }, 1));
         assert_eq!(Messages::in_body(body, 3).collect::<Vec<_>>(), ["a", "", "ccc"]);
         assert!(writer.next().is_none());
     }
 
     #[test]
+    fn messages_of_two_kinds_never_share_a_segment() {
+        let mut writer = Writer::default();
+        let kinds = [MessageKind::Application, MessageKind::Application, MessageKind::Query];
+        for kind in kinds {
+            writer.push(kind, "12345678".into());
+        }
+        writer.push(MessageKind::Application, "last".into());
+        let packed: Vec<_> = std::iter::from_fn(|| writer.next()).collect();
+        let of = |packed: &Packed| (packed.message_kind, packed.kind);
+        let whole = |kind, messages| (kind, SegmentKind::Whole { messages });
+        let expected = [
+            whole(MessageKind::Application, 2),
+            whole(MessageKind::Query, 1),
+            whole(MessageKind::Application, 1),
+        ];
+        assert_eq!(packed.iter().map(of).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn a_large_message_travels_in_pieces_between_its_neighbours() {
         let mut writer = Writer::default();
-        writer.push("before".into());
-        assert_eq!(writer.push(vec![7; 2 * MAX_SEGMENT + 1].into()), 2);
-        writer.push("after".into());
+        let mut push = |message: Bytes| writer.push(MessageKind::Application, message);
+        push("before".into());
+        assert_eq!(push(vec![7; 2 * MAX_SEGMENT + 1].into()), 2);
+        push("after".into());
         let parts: Vec<_> = std::iter::from_fn(|| writer.next()).collect();
-        let numbers: Vec<_> = parts.iter().map(|part| part.1).collect();
+        let numbers: Vec<_> = parts.iter().map(|part| part.first_message).collect();
         assert_eq!(numbers, [1, 2, 2, 2, 3]);
-        assert_eq!(parts[1].0, SegmentKind::Fragment { first: true, last: false });
-        assert_eq!(parts[3].0, SegmentKind::Fragment { first: false, last: true });
-        assert_eq!(parts[1..4].iter().map(|part| part.2.len()).sum::<usize>(), 2 * MAX_SEGMENT + 1);
+        assert_eq!(parts[1].kind, SegmentKind::Fragment { first: true, last: false });
+        assert_eq!(parts[3].kind, SegmentKind::Fragment { first: false, last: true });
+        assert_eq!(parts[1..4].iter().map(|part| part.body.len()).sum::<usize>(), 2 * MAX_SEGMENT + 1);
         assert_eq!((writer.bytes(), writer.messages()), (0, 0));
     }
 }

@@ -31,7 +31,8 @@ fn mark(origin: u16, incarnation: u64, have: u64, floor: u64, floor_message: u64
 fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body: Bytes) -> Message {
     let keypair = key(origin);
     let (origin, first_message, seal) = (keypair.id(), seq, None);
-    let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, seal };
+    let message_kind = MessageKind::Application;
+    let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
     segment.sign(&keypair, &[0; 32]);
     Message::Data(Arc::new(segment))
 }
@@ -344,7 +345,8 @@ impl Bench {
         let kind = SegmentKind::Fragment { first: seq == 1, last };
         let (origin, body) = (keypair.id(), vec![0; MAX_SEGMENT].into());
         let (incarnation, first_message, seal) = (1, 1, None);
-        let mut segment = Segment { origin, incarnation, seq, first_message, kind, body, seal };
+        let message_kind = MessageKind::Application;
+        let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
         segment.sign(&keypair, &[0; 32]);
         self.tell(n, Message::Data(Arc::new(segment)));
     }

@@ -9,8 +9,8 @@ mod vectors;
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, Priority, Record, SeedReport,
-    SeedState, SeedStatus, Segment, SegmentKind, decode, encode,
+    Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Priority, Record,
+    SeedReport, SeedState, SeedStatus, Segment, SegmentKind, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -115,6 +115,7 @@ fn segments() -> Vec<(&'static str, Segment)> {
         seq: 2,
         first_message: 3,
         kind: SegmentKind::Whole { messages: 3 },
+        message_kind: MessageKind::Application,
         body: BODY.into(),
         seal: None,
     };
@@ -129,7 +130,16 @@ fn segments() -> Vec<(&'static str, Segment)> {
         fragment.sign(&keypair(), &NETWORK);
         fragment
     };
+    let one = |message_kind, body: &'static [u8]| {
+        let kind = SegmentKind::Whole { messages: 1 };
+        let mut one =
+            Segment { seq: 7, first_message: 10, kind, message_kind, body: body.into(), ..unsigned.clone() };
+        one.sign(&keypair(), &NETWORK);
+        one
+    };
     vec![
+        ("segment: query", one(MessageKind::Query, b"\x0c\0\0\0\0\0\0\0\x07who?")),
+        ("segment: channel", one(MessageKind::Channel, b"\x07\x04chathi")),
         ("segment: fragment 1 of 3", fragment(4, true, false, b"a large message")),
         ("segment: fragment 2 of 3", fragment(5, false, false, b", ")),
         ("segment: fragment 3 of 3", fragment(6, false, true, b"in three pieces")),

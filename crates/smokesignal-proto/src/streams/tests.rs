@@ -59,7 +59,8 @@ fn piece(seq: u64, message: u64, first: bool, last: bool, body: &str) -> Segment
 }
 
 fn segment(seq: u64, first_message: u64, kind: SegmentKind, body: Vec<u8>) -> Segment {
-    Segment { origin: WRITER, incarnation: 1, seq, first_message, kind, body: body.into(), seal: None }
+    let (message_kind, body, seal) = (MessageKind::Application, body.into(), None);
+    Segment { origin: WRITER, incarnation: 1, seq, first_message, kind, message_kind, body, seal }
 }
 
 /// "Every node delivers the messages of one writer in order, each at most once" (design A, 3.1).
@@ -168,4 +169,14 @@ fn a_forgotten_stream_is_not_read_twice() {
     assert!(bench.streams.get(ix).proven, "what comes again does not set it back");
     assert_eq!(bench.feed(whole(1, 1, &["a"])), Verdict::Duplicate);
     assert_eq!(bench.deliveries(), ["1:a"]);
+}
+
+/// A writer that lies about the kind in the middle of a message: what it is nobody can say.
+#[test]
+fn a_message_whose_fragments_are_of_two_kinds_is_a_gap() {
+    let mut bench = Bench::new(Config::default());
+    bench.feed(piece(1, 1, true, false, "12345678 who"));
+    bench.feed(Segment { message_kind: MessageKind::Query, ..piece(2, 1, false, true, " is there?") });
+    bench.feed(whole(3, 2, &["next"]));
+    assert_eq!(bench.deliveries(), ["gap 1", "2:next"]);
 }

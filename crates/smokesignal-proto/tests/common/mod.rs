@@ -303,7 +303,7 @@ impl World {
                 self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
             }
             Output::Close { link, .. } | Output::Demoted { link, .. } => self.close(link, ix),
-            Output::Deliver { from, seq, messages } => {
+            Output::Deliver { from, seq, messages, .. } => {
                 self.read.entry((ix, from)).or_default().extend((seq..).zip(messages));
             }
             Output::Gap { from, missed } => self.gaps.push((ix, from, missed)),

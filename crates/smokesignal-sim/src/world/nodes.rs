@@ -113,7 +113,7 @@ impl World {
                 self.kernel.record(Mark::Closed, ix as u64, link.0);
                 self.demote(ix, link);
             }
-            Output::Deliver { from, seq, messages } => {
+            Output::Deliver { from, seq, messages, .. } => {
                 for (seq, data) in (seq..).zip(messages) {
                     self.kernel.record(Mark::Delivered, ix as u64, mix(seq) ^ data.len() as u64);
                     self.on_delivery(ix, from, seq, &data);

@@ -1,23 +1,44 @@
-//! How the library's own messages are told from those of the application.
+//! What a broadcast message is for, and the head that such a message begins with.
 //!
-//! A broadcast message that begins with [`MARK`] is not the application's: the byte after the mark
-//! says what it is, a question or a message on a channel. An application's message that happens to
-//! begin with the mark is sent behind a mark of its own, as [`LITERAL`], so every payload arrives as
-//! it was written.
+//! The core carries the kind of a message beside its bytes ([`MessageKind`]) and refuses segments
+//! whose messages lack the head of their kind. So a message of the application is written and read as
+//! it is; a question begins with its number, and a message on a channel with the channel's name.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use smokesignal_proto::NodeId;
+use smokesignal_proto::{MessageKind, NodeId};
 
-/// Begins a message that is not the application's.
-const MARK: &[u8] = b"\0smokesignal\0";
-const LITERAL: u8 = 0;
-const QUESTION: u8 = 1;
-const CHANNEL: u8 = 2;
 /// Maximum length of a channel's name, in bytes.
-pub(crate) const MAX_CHANNEL: usize = 32;
-/// Maximum number of bytes that an envelope adds to a message: the mark, the kind, and a channel's
-/// name with its length. A question's number is shorter.
-pub(crate) const MAX_ENVELOPE: usize = MARK.len() + 1 + 1 + MAX_CHANNEL;
+pub(crate) const MAX_CHANNEL: usize = MessageKind::MAX_CHANNEL;
+/// Maximum number of bytes that a head adds to a message.
+pub(crate) const MAX_ENVELOPE: usize = MessageKind::MAX_HEAD;
+
+/// A message on its way to the core: its bytes begin with the head of its kind.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) kind: MessageKind,
+    pub(crate) data: Bytes,
+}
+
+impl Outgoing {
+    /// A message of the application.
+    pub(crate) const fn message(data: Bytes) -> Self {
+        Self { kind: MessageKind::Application, data }
+    }
+
+    /// A message on a channel, whose name has at most [`MAX_CHANNEL`] bytes.
+    pub(crate) fn on_channel(channel: &str, data: &[u8]) -> Self {
+        let data = [&[channel.len() as u8], channel.as_bytes(), data].concat().into();
+        Self { kind: MessageKind::Channel, data }
+    }
+
+    /// A question.
+    pub(crate) fn question(number: u64, question: &[u8]) -> Self {
+        let mut data = BytesMut::with_capacity(8 + question.len());
+        data.put_u64(number);
+        data.put_slice(question);
+        Self { kind: MessageKind::Query, data: data.freeze() }
+    }
+}
 
 /// A question that another node asks.
 #[derive(Debug)]
@@ -28,64 +49,19 @@ pub(crate) struct Question {
     pub(crate) data: Bytes,
 }
 
-/// What a message turned out to be.
-pub(crate) enum Opened {
-    /// A message of the application.
-    Message(Bytes),
-    Question(Question),
-    /// A message on the channel of this name.
-    OnChannel(Bytes, Bytes),
-    /// A kind of message that a later version may define.
-    Unknown,
-}
-
-/// Encloses a message of the application.
-pub(crate) fn literal(data: Bytes) -> Bytes {
-    if is_marked(&data) { marked(LITERAL, &data) } else { data }
-}
-
-/// Encloses a message on a channel, whose name has at most [`MAX_CHANNEL`] bytes.
-pub(crate) fn on_channel(channel: &str, data: &[u8]) -> Bytes {
-    [MARK, &[CHANNEL, channel.len() as u8], channel.as_bytes(), data].concat().into()
-}
-
-/// Encloses a question.
-pub(crate) fn question(number: u64, question: &[u8]) -> Bytes {
-    let mut message = BytesMut::with_capacity(8 + question.len());
-    message.put_u64(number);
-    message.put_slice(question);
-    marked(QUESTION, &message)
-}
-
-fn marked(kind: u8, data: &[u8]) -> Bytes {
-    [MARK, &[kind], data].concat().into()
-}
-
-/// Returns whether a message has to be [opened](open); all others are the application's as they are.
-pub(crate) fn is_marked(data: &[u8]) -> bool {
-    data.starts_with(MARK)
-}
-
-/// Returns what a message is, without its envelope.
-pub(crate) fn open(from: NodeId, mut data: Bytes) -> Opened {
-    if !is_marked(&data) {
-        return Opened::Message(data);
+impl Question {
+    /// Reads a message of the kind `Query`; `None` without a number, which the core lets not pass.
+    pub(crate) fn read(from: NodeId, mut data: Bytes) -> Option<Self> {
+        let number = data.try_get_u64().ok()?;
+        Some(Self { from, number, data })
     }
-    data.advance(MARK.len());
-    let kind = if data.is_empty() { u8::MAX } else { data.get_u8() };
-    match kind {
-        LITERAL => Opened::Message(data),
-        QUESTION if data.len() >= 8 => Opened::Question(Question { from, number: data.get_u64(), data }),
-        CHANNEL if !data.is_empty() => {
-            let length = data.get_u8() as usize;
-            if length > data.len() {
-                return Opened::Unknown;
-            }
-            let channel = data.split_to(length);
-            Opened::OnChannel(channel, data)
-        }
-        _ => Opened::Unknown,
-    }
+}
+
+/// Reads the channel's name and the message from one of the kind `Channel`; `None` where the name is
+/// cut short, which the core lets not pass.
+pub(crate) fn split_channel(mut message: Bytes) -> Option<(Bytes, Bytes)> {
+    let length = usize::from(message.try_get_u8().ok()?);
+    (length <= message.len()).then(|| (message.split_to(length), message))
 }
 
 #[cfg(test)]
@@ -93,32 +69,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_an_application_writes_is_read_as_it_was() {
+    fn a_question_is_read_as_it_was_asked() {
         let from = NodeId::from_bytes([1; 32]);
-        for data in
-            [&b""[..], b"hello", MARK, b"\0smokesignal\0\0x", b"\0smokesignal\0\x0112345678", b"\0smoke"]
-        {
-            let Opened::Message(read) = open(from, literal(Bytes::copy_from_slice(data))) else {
-                panic!("{data:?}")
-            };
-            assert_eq!(read, data);
-        }
-        assert!(matches!(open(from, MARK.into()), Opened::Unknown));
-        assert!(matches!(open(from, marked(QUESTION, b"1234567")), Opened::Unknown));
-        assert!(matches!(open(from, marked(QUESTION, b"12345678")), Opened::Question(_)));
+        let Outgoing { kind, data } = Outgoing::question(7, b"who is there?");
+        assert_eq!(kind, MessageKind::Query);
+        let Question { number, data, .. } = Question::read(from, data).unwrap();
+        assert_eq!((number, &data[..]), (7, &b"who is there?"[..]));
+        assert!(Question::read(from, Bytes::from_static(b"1234567")).is_none());
     }
 
     #[test]
     fn a_message_on_a_channel_is_read_there_and_a_malformed_one_nowhere() {
-        let from = NodeId::from_bytes([1; 32]);
-        for data in [&b""[..], b"hello", MARK] {
-            let Opened::OnChannel(channel, read) = open(from, on_channel("one", data)) else {
-                panic!("{data:?}")
-            };
+        for data in [&b""[..], b"hello", b"\0"] {
+            let (channel, read) = split_channel(Outgoing::on_channel("one", data).data).unwrap();
             assert_eq!((&channel[..], &read[..]), (&b"one"[..], data));
         }
         for malformed in [&b""[..], b"\x01", b"\x05four"] {
-            assert!(matches!(open(from, marked(CHANNEL, malformed)), Opened::Unknown), "{malformed:?}");
+            assert!(split_channel(Bytes::from_static(malformed)).is_none(), "{malformed:?}");
         }
     }
 }

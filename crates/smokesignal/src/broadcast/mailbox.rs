@@ -15,10 +15,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use smokesignal_proto::{Messages, NodeId};
+use smokesignal_proto::{MessageKind, Messages, NodeId};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::broadcast::envelope::{self, Opened, Question};
+use crate::broadcast::envelope::{Outgoing, Question, split_channel};
 use crate::error::SendError;
 use crate::lock::Lock;
 
@@ -200,7 +200,7 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug)]
 struct State {
-    outbox: VecDeque<Bytes>,
+    outbox: VecDeque<Outgoing>,
     /// Bytes of room in the outbox. Each start of the node makes a new one, each stop closes it.
     room: Arc<Semaphore>,
     readers: Vec<Weak<Reader>>,
@@ -236,16 +236,16 @@ impl Mailbox {
     }
 
     /// Writes one message, of which `size` bytes are the application's. Waits for room.
-    pub(crate) async fn send(&self, size: usize, data: Bytes) -> Result<(), SendError> {
+    pub(crate) async fn send(&self, size: usize, message: Outgoing) -> Result<(), SendError> {
         self.check(size)?;
         // A writer that never has to wait yields only now and then: of messages written in a row many
         // fit into one segment.
         if self.writes.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
             tokio::task::yield_now().await;
         }
-        let Err((data, room)) = self.try_push(data) else { return Ok(()) };
-        room.acquire_many(cost(&data)).await.map_err(|_| SendError::Closed)?.forget();
-        self.push(&room, data)
+        let Err((message, room)) = self.try_push(message) else { return Ok(()) };
+        room.acquire_many(cost(&message)).await.map_err(|_| SendError::Closed)?.forget();
+        self.push(&room, message)
     }
 
     pub(crate) fn check(&self, size: usize) -> Result<(), SendError> {
@@ -257,32 +257,32 @@ impl Mailbox {
 
     /// Queues a message if there is room for it now. Otherwise gives it back with the semaphore to
     /// wait at.
-    pub(crate) fn try_push(&self, data: Bytes) -> Result<(), (Bytes, Arc<Semaphore>)> {
+    pub(crate) fn try_push(&self, message: Outgoing) -> Result<(), (Outgoing, Arc<Semaphore>)> {
         let mut state = self.state.lock();
-        match state.room.try_acquire_many(cost(&data)) {
+        match state.room.try_acquire_many(cost(&message)) {
             Ok(permit) => permit.forget(),
-            Err(_) => return Err((data, Arc::clone(&state.room))),
+            Err(_) => return Err((message, Arc::clone(&state.room))),
         }
-        self.queue(&mut state, data);
+        self.queue(&mut state, message);
         Ok(())
     }
 
     /// Queues a message that has acquired its room, unless the node was stopped meanwhile.
-    fn push(&self, room: &Arc<Semaphore>, data: Bytes) -> Result<(), SendError> {
+    fn push(&self, room: &Arc<Semaphore>, message: Outgoing) -> Result<(), SendError> {
         let mut state = self.state.lock();
         if room.is_closed() || !Arc::ptr_eq(room, &state.room) {
             return Err(SendError::Closed);
         }
-        self.queue(&mut state, data);
+        self.queue(&mut state, message);
         Ok(())
     }
 
-    fn queue(&self, state: &mut State, data: Bytes) {
+    fn queue(&self, state: &mut State, message: Outgoing) {
         // With something queued the driver is notified already, or waits for its links.
         if state.outbox.is_empty() {
             self.written.notify_one();
         }
-        state.outbox.push_back(data);
+        state.outbox.push_back(message);
     }
 
     /// Wakes this waker once there is room in the outbox.
@@ -307,12 +307,12 @@ impl Mailbox {
     // The driver's side.
 
     /// Offers written messages to `take`, in order, until it returns false and leaves one in place.
-    pub(crate) fn drain(&self, mut take: impl FnMut(&mut Bytes) -> bool) {
+    pub(crate) fn drain(&self, mut take: impl FnMut(&mut Outgoing) -> bool) {
         let mut state = self.state.lock();
         let mut room = 0;
-        while let Some(data) = state.outbox.front_mut() {
-            let cost = cost(data) as usize;
-            if !take(data) {
+        while let Some(message) = state.outbox.front_mut() {
+            let cost = cost(message) as usize;
+            if !take(message) {
                 break;
             }
             room += cost;
@@ -326,7 +326,7 @@ impl Mailbox {
 
     /// Returns whether a message waits whose size fits.
     pub(crate) fn has_next(&self, fits: impl Fn(usize) -> bool) -> bool {
-        self.state.lock().outbox.front().is_some_and(|data| fits(data.len()))
+        self.state.lock().outbox.front().is_some_and(|message| fits(message.data.len()))
     }
 
     /// Returns the number of messages that wait in the outbox.
@@ -341,29 +341,35 @@ impl Mailbox {
         state.outbox.shrink_to(2 * waiting);
     }
 
-    /// Sorts what arrived: adds messages to the batches for the readers, and hands questions to the
-    /// responder.
-    pub(crate) fn sort(&self, from: NodeId, seq: u64, messages: Messages, batches: &mut Vec<Batch>) {
-        if !messages.iter().any(envelope::is_marked) {
-            return batches.push(Batch::Messages { channel: None, from, seq, messages });
-        }
-        for (seq, data) in (seq..).zip(messages) {
-            match envelope::open(from, data) {
-                Opened::Message(data) => {
-                    batches.push(Batch::Messages { channel: None, from, seq, messages: Messages::one(data) });
-                }
-                Opened::OnChannel(channel, data) => {
+    /// Sorts what arrived, all of one kind: adds messages to the batches for the readers, and hands
+    /// questions to the responder.
+    pub(crate) fn sort(
+        &self,
+        (from, seq): (NodeId, u64),
+        kind: MessageKind,
+        messages: Messages,
+        batches: &mut Vec<Batch>,
+    ) {
+        match kind {
+            MessageKind::Application => {
+                batches.push(Batch::Messages { channel: None, from, seq, messages });
+            }
+            MessageKind::Channel => {
+                for (seq, message) in (seq..).zip(messages) {
+                    let Some((channel, data)) = split_channel(message) else { continue };
                     let (channel, messages) = (Some(channel), Messages::one(data));
                     batches.push(Batch::Messages { channel, from, seq, messages });
                 }
-                Opened::Question(question) => {
-                    let questions = self.state.lock().questions.clone();
-                    if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
-                        tracing::warn!(?from, "too many questions are waiting; this one is not answered");
-                    }
-                }
-                Opened::Unknown => tracing::debug!(?from, "ignoring a message of an unknown kind"),
             }
+            MessageKind::Query => messages.for_each(|data| self.ask(from, data)),
+        }
+    }
+
+    fn ask(&self, from: NodeId, data: Bytes) {
+        let Some(question) = Question::read(from, data) else { return };
+        let questions = self.state.lock().questions.clone();
+        if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
+            tracing::warn!(?from, "too many questions are waiting; this one is not answered");
         }
     }
 
@@ -420,8 +426,8 @@ impl Mailbox {
 }
 
 /// The room that a message takes in the outbox.
-fn cost(data: &Bytes) -> u32 {
-    (data.len() + OVERHEAD).min(OUTBOX) as u32
+fn cost(message: &Outgoing) -> u32 {
+    (message.data.len() + OVERHEAD).min(OUTBOX) as u32
 }
 
 #[cfg(test)]
@@ -473,12 +479,12 @@ mod tests {
             [None, Some("one".into()), Some("two".into())].map(|channel| Broadcast::new(&mailbox, channel));
         let (from, mut batches) = (NodeId::from_bytes([1; 32]), Vec::new());
         let written = [
-            envelope::literal("all".into()),
-            envelope::on_channel("one", b"a"),
-            envelope::on_channel("two", b"b"),
+            Outgoing::message("all".into()),
+            Outgoing::on_channel("one", b"a"),
+            Outgoing::on_channel("two", b"b"),
         ];
-        for (seq, data) in (1..).zip(written) {
-            mailbox.sort(from, seq, Messages::one(data), &mut batches);
+        for (seq, Outgoing { kind, data }) in (1..).zip(written) {
+            mailbox.sort((from, seq), kind, Messages::one(data), &mut batches);
         }
         batches.push(Batch::Gap { from, missed: 7 });
         mailbox.deliver(&batches);
@@ -499,10 +505,10 @@ mod tests {
         }
         assert_eq!(accepted, 10);
         let mut first = None;
-        mailbox.drain(|data| {
+        mailbox.drain(|message| {
             let wanted = first.is_none();
             if wanted {
-                first = Some(std::mem::take(data));
+                first = Some(std::mem::take(&mut message.data));
             }
             wanted
         });

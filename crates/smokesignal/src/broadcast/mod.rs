@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::mailbox::{Batch, Incoming, Mailbox, Reader};
 use crate::error::{SendError, TrySendError};
 
@@ -205,13 +206,13 @@ impl BroadcastSender {
 
     /// Writes the question `data`, of which `size` bytes are the application's.
     pub(crate) async fn send_question(&self, number: u64, question: &Bytes) -> Result<(), SendError> {
-        self.mailbox.send(question.len(), envelope::question(number, question)).await
+        self.mailbox.send(question.len(), Outgoing::question(number, question)).await
     }
 
-    fn enclose(&self, data: Bytes) -> Bytes {
+    fn enclose(&self, data: Bytes) -> Outgoing {
         match &self.channel {
-            None => envelope::literal(data),
-            Some(channel) => envelope::on_channel(channel, &data),
+            None => Outgoing::message(data),
+            Some(channel) => Outgoing::on_channel(channel, &data),
         }
     }
 }

@@ -32,6 +32,7 @@ use self::links::{Links, REPORTS};
 use self::relay::{RelayEvent, Relays};
 use self::requests::{AddPeer, OpenStream, Requests};
 use self::shutdown::Phase;
+use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::mailbox::Batch;
 use crate::command::{Command, CommandInbox};
 use crate::stream::handle::Path;
@@ -247,9 +248,9 @@ impl Driver {
     /// Hands the core what the application wrote, as far as the core has room for it.
     fn take_written(&mut self) {
         let core = &mut self.core;
-        self.shared.mailbox.drain(|data| {
+        self.shared.mailbox.drain(|Outgoing { kind, data }| {
             let fits = core.can_write(data.len());
-            if fits && core.broadcast(std::mem::take(data)).is_err() {
+            if fits && core.broadcast_as(*kind, std::mem::take(data)).is_err() {
                 tracing::error!("the core refused a message that it had room for");
             }
             fits
@@ -269,8 +270,8 @@ impl Driver {
         let now = self.clock.now();
         while let Some(output) = self.core.poll_output(now) {
             match output {
-                Output::Deliver { from, seq, messages } => {
-                    self.shared.mailbox.sort(from, seq, messages, &mut batches);
+                Output::Deliver { from, seq, kind, messages } => {
+                    self.shared.mailbox.sort((from, seq), kind, messages, &mut batches);
                 }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages are lost");
