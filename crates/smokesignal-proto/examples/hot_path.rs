@@ -1,5 +1,6 @@
-//! Five nodes, no sockets, no clock: one writes, all others read. `.ci/instructions` counts what the processor does in
-//! `write_and_read`, which is the same in each run, whatever else the machine does.
+//! Five nodes, no sockets, no clock: one writes, all others read. `.ci/instructions` counts what
+//! the processor does in `write_and_read`, which is the same in each run, whatever else the machine
+//! does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

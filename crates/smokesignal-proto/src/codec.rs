@@ -1,10 +1,11 @@
-//! Bytes to [`Message`] and back. Total on hostile input: no panic, no allocation beyond a small multiple
-//! of the input, every count checked against its limit.
+//! Bytes to [`Message`] and back. Total on hostile input: no panic, no allocation beyond a small
+//! multiple of the input, every count checked against its limit.
 //!
-//! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags byte
-//! (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 and 5 the kind of its messages), the origin's 32 bytes, the varints incarnation,
-//! seq and first message, the seal if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2:
-//! the number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
+//! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags
+//! byte (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 and 5 the kind of
+//! its messages), the origin's 32 bytes, the varints incarnation, seq and first message, the seal
+//! if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2: the
+//! number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
 
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the message to `out`, but for the body of a segment, which has to follow: large ones need not be copied.
+/// Appends the message to `out`, but for the body of a segment, which has to follow: large ones
+/// need not be copied.
 pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a Bytes> {
     match message {
         Message::Control(control) => {
@@ -291,7 +293,8 @@ mod tests {
                 matches!(&message, Message::Data(s) if matches!(s.kind, SegmentKind::Fragment { .. }));
             let cuts = if fragment { 1..40 } else { 1..bytes.len() };
             for cut in cuts {
-                // A cut of a whole-message body may fall between two messages, which is a shorter body.
+                // A cut of a whole-message body may fall between two messages, which is a shorter
+                // body.
                 if let Ok(shorter) = decode(bytes.slice(..cut)) {
                     assert!(matches!(shorter, Message::Data(_)), "{message:?} cut at {cut}");
                 }
@@ -314,7 +317,8 @@ mod tests {
         assert_eq!(messages::count(&long, MessageKind::Application), None);
     }
 
-    /// A query has a number, and a message on a channel names it, or the segment is refused: here, not where it is read.
+    /// A query has a number, and a message on a channel names it, or the segment is refused: here,
+    /// not where it is read.
     #[test]
     fn a_segment_whose_messages_lack_the_head_of_their_kind_is_refused() {
         let decoded = |message_kind, kind, body: &'static [u8]| {

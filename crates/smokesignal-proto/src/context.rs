@@ -1,8 +1,9 @@
-//! What every organ is given with each call: the time, the configuration, who this node is, its source of chance, and the
-//! list that outputs are appended to.
+//! What every organ is given with each call: the time, the configuration, who this node is, its
+//! source of chance, and the list that outputs are appended to.
 //!
-//! The node owns all of it as a [`Context`] and lends it as one argument, a [`Cx`]. So there is one configuration, which
-//! nothing can write to, and one place where the incarnation lives: an organ that keeps a copy would go on with an old one.
+//! The node owns all of it as a [`Context`] and lends it as one argument, a [`Cx`]. So there is one
+//! configuration, which nothing can write to, and one place where the incarnation lives: an organ
+//! that keeps a copy would go on with an old one.
 
 use crate::config::Config;
 use crate::id::{Keypair, NodeId};
@@ -36,7 +37,8 @@ impl Me {
         self.incarnation
     }
 
-    /// Raises the incarnation, because an earlier start had a higher one than the configuration says.
+    /// Raises the incarnation, because an earlier start had a higher one than the configuration
+    /// says.
     pub(crate) fn raise_incarnation(&mut self, incarnation: u64) {
         self.incarnation = self.incarnation.max(incarnation);
     }

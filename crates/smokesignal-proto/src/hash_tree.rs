@@ -1,11 +1,13 @@
-//! A hash tree over a few leaves: one root stands for all of them, and each leaf can be checked alone.
+//! A hash tree over a few leaves: one root stands for all of them, and each leaf can be checked
+//! alone.
 //!
-//! Neighbouring hashes are joined level by level (R. Merkle, "A Digital Signature Based on a Conventional Encryption
-//! Function", 1987); the last hash of an odd level moves up unchanged. The proof that a leaf belongs to a root is the list
-//! of hashes beside its path, from the leaf up. The receiver joins them in turn and compares the result with the root.
+//! Neighbouring hashes are joined level by level (R. Merkle, "A Digital Signature Based on a
+//! Conventional Encryption Function", 1987); the last hash of an odd level moves up unchanged. The
+//! proof that a leaf belongs to a root is the list of hashes beside its path, from the leaf up. The
+//! receiver joins them in turn and compares the result with the root.
 
-/// Leaves of one tree at most. Default 16, so that a proof has four hashes and checking one costs a tenth of passing the
-/// segment on.
+/// Leaves of one tree at most. Default 16, so that a proof has four hashes and checking one costs a
+/// tenth of passing the segment on.
 pub(crate) const MAX_LEAVES: usize = 16;
 /// Hashes in a proof at most: the tree's height.
 pub(crate) const MAX_PROOF: usize = 4;

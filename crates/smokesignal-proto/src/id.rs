@@ -129,8 +129,9 @@ impl fmt::Debug for Keypair {
 
 /// An ed25519 signature, which remembers that it was found to hold.
 ///
-/// Checking one takes about 50 µs, and one process may hold many nodes that are given the same message. The memory
-/// belongs to the signed message: a clone of it begins without, so change the fields of a clone only.
+/// Checking one takes about 50 µs, and one process may hold many nodes that are given the same
+/// message. The memory belongs to the signed message: a clone of it begins without, so change the
+/// fields of a clone only.
 #[derive(Serialize, Deserialize)]
 #[serde(from = "Halves", into = "Halves")]
 pub struct Signature {

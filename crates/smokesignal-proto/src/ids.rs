@@ -1,7 +1,7 @@
 //! The names that connections, dials and the user's requests go by.
 //!
-//! A connection is named by the caller and a dial by the node, so that neither has to wait for the other to name it. No
-//! name is used twice: what still refers to a closed connection finds nothing.
+//! A connection is named by the caller and a dial by the node, so that neither has to wait for the
+//! other to name it. No name is used twice: what still refers to a closed connection finds nothing.
 
 use std::net::SocketAddr;
 

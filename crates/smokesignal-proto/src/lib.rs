@@ -1,13 +1,15 @@
 //! The smokesignal protocol without sockets, clocks or threads.
 //!
-//! [`Node`] says which message goes to which neighbour; carrying the bytes is the caller's part. Nodes gather
-//! through a contact and keep a few neighbours each; what one writes reaches all the others, each writer's
-//! messages in the order written, each once. What cannot be had any more is reported as a gap and counted.
+//! [`Node`] says which message goes to which neighbour; carrying the bytes is the caller's part.
+//! Nodes gather through a contact and keep a few neighbours each; what one writes reaches all the
+//! others, each writer's messages in the order written, each once. What cannot be had any more is
+//! reported as a gap and counted.
 //!
-//! It is not a log (a late joiner starts at now), there is no order between different writers, and a node
-//! that is cut off from all others hears nothing until it is back.
+//! It is not a log (a late joiner starts at now), there is no order between different writers, and
+//! a node that is cut off from all others hears nothing until it is back.
 //!
-//! Time and chance are arguments: the same seed and the same inputs give the same outputs, byte for byte.
+//! Time and chance are arguments: the same seed and the same inputs give the same outputs, byte for
+//! byte.
 //!
 //! ```
 //! use smokesignal_proto::{Config, Instant, Keypair, Node, Output};

@@ -1,7 +1,8 @@
 //! What a node holds and knows, in a form that checkers, tests and diagnosis can read.
 //!
-//! Each organ reports the collections it owns as [`Held`], each with its limit, so that one check covers all of them:
-//! `amount <= limit` holds between any two calls. A [`StreamView`] is a copy: nothing here can change a node.
+//! Each organ reports the collections it owns as [`Held`], each with its limit, so that one check
+//! covers all of them: `amount <= limit` holds between any two calls. A [`StreamView`] is a copy:
+//! nothing here can change a node.
 
 use crate::ids::LinkId;
 
@@ -42,7 +43,8 @@ pub struct StreamLink {
     pub claims: u64,
     /// The last segment that was sent to it, or that it began with.
     pub sent: u64,
-    /// Whether the link is eager: new segments are sent without being asked for, unless the neighbour has them by then.
+    /// Whether the link is eager: new segments are sent without being asked for, unless the
+    /// neighbour has them by then.
     pub push: bool,
     /// Whether this node has asked the neighbour not to send the stream.
     pub pruned: bool,

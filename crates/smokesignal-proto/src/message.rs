@@ -1,4 +1,5 @@
-//! Every message between two nodes. Each one's doc says who sends it, when, and what the receiver owes.
+//! Every message between two nodes. Each one's doc says who sends it, when, and what the receiver
+//! owes.
 
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ pub enum Message {
 /// Membership, keepalive and repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Control {
-    /// "I am new and want about this many peers." The first message of a joiner to its contact, which
-    /// owes [`Control::Welcome`] and starts walks on the joiner's behalf.
+    /// "I am new and want about this many peers." The first message of a joiner to its contact,
+    /// which owes [`Control::Welcome`] and starts walks on the joiner's behalf.
     Join {
         /// The joiner.
         record: Record,
@@ -40,8 +41,9 @@ pub enum Control {
         /// A sample of the contact's views.
         records: Vec<Record>,
     },
-    /// "Somebody looks for a peer." Goes from neighbour to neighbour until `ttl` is used up or a node
-    /// with too few peers is met; that node owes an [`Control::Offer`] on the way the walk came.
+    /// "Somebody looks for a peer." Goes from neighbour to neighbour until `ttl` is used up or a
+    /// node with too few peers is met; that node owes an [`Control::Offer`] on the way the walk
+    /// came.
     Walk {
         /// Names the walk, so that the offer finds its way back.
         walk: u64,
@@ -56,11 +58,12 @@ pub enum Control {
         walk: u64,
         /// The walk's end.
         record: Record,
-        /// A full node offers one of its links instead: its neighbour, and the token that both expect.
+        /// A full node offers one of its links instead: its neighbour, and the token that both
+        /// expect.
         split: Option<(Record, u64)>,
     },
-    /// "May our link make room for this joiner?" A full walk's end to one of its neighbours, which owes
-    /// [`Control::SplitAnswer`].
+    /// "May our link make room for this joiner?" A full walk's end to one of its neighbours, which
+    /// owes [`Control::SplitAnswer`].
     SplitPrepare {
         /// Names the split.
         token: u64,
@@ -111,8 +114,8 @@ pub enum Control {
         /// Others to take in its place.
         records: Vec<Record>,
     },
-    /// "I live." Sent when nothing else was sent for half the ping timeout; and to the neighbour nearer to the root when
-    /// what it should know has changed.
+    /// "I live." Sent when nothing else was sent for half the ping timeout; and to the neighbour
+    /// nearer to the root when what it should know has changed.
     Ping {
         /// Peers of the sender, so that a full node knows whom it may displace.
         degree: u16,
@@ -123,8 +126,9 @@ pub enum Control {
         /// What they know of the seeds, at most [`MAX_SEEDS`]; nothing if it is no child.
         seeds: Vec<SeedReport>,
     },
-    /// "This is how our component's root was when I last heard of it." Sent when a link comes up, passed on to all other
-    /// neighbours when it is new, and in answer to a worse root or a [`Control::Probe`].
+    /// "This is how our component's root was when I last heard of it." Sent when a link comes up,
+    /// passed on to all other neighbours when it is new, and in answer to a worse root or a
+    /// [`Control::Probe`].
     Beacon {
         /// The root's word.
         beat: Arc<Beat>,
@@ -133,19 +137,20 @@ pub enum Control {
         /// Links between the sender and the root.
         hops: u8,
     },
-    /// "Are we of one component?" Sent over a connection that is no link, as a look around out of band; the receiver owes
-    /// a [`Control::Beacon`].
+    /// "Are we of one component?" Sent over a connection that is no link, as a look around out of
+    /// band; the receiver owes a [`Control::Beacon`].
     Probe,
-    /// "Is there a neighbour of yours to whom I may move from you?" From a node with a far link to the neighbour at its
-    /// other end, which owes [`Control::MoveAnswer`].
+    /// "Is there a neighbour of yours to whom I may move from you?" From a node with a far link to
+    /// the neighbour at its other end, which owes [`Control::MoveAnswer`].
     Move,
-    /// "To one of these": the sender can do without the link, and keeps its links to them for a while. None: not now.
+    /// "To one of these": the sender can do without the link, and keeps its links to them for a
+    /// while. None: not now.
     MoveAnswer {
         /// The sender's neighbours.
         records: Vec<Record>,
     },
-    /// "There is another component behind these nodes." Two components that meet send it on walks; the node where one ends
-    /// dials one of them, so that they are joined by more than one link.
+    /// "There is another component behind these nodes." Two components that meet send it on walks;
+    /// the node where one ends dials one of them, so that they are joined by more than one link.
     Bridge {
         /// Hops left.
         ttl: u8,
@@ -169,31 +174,34 @@ pub enum Control {
         /// A sample of what the end knows.
         records: Vec<Record>,
     },
-    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a link comes up; to
-    /// neighbours that are not sent a stream, when it has grown; and when the receiver fell out of the sender's ring.
+    /// "This is how far I am, and this is the oldest I could give." Sent for all streams when a
+    /// link comes up; to neighbours that are not sent a stream, when it has grown; and when the
+    /// receiver fell out of the sender's ring.
     Digest {
         /// One for each stream, at most [`MAX_MARKS`].
         marks: Vec<Mark>,
         /// Present in the last part of a link's first digest.
         end: Option<DigestEnd>,
     },
-    /// "Send me these streams from these segments on, and go on doing so." Sent to a neighbour that is ahead, or that
-    /// is to be a stream's source from now on.
+    /// "Send me these streams from these segments on, and go on doing so." Sent to a neighbour that
+    /// is ahead, or that is to be a stream's source from now on.
     Graft {
         /// At most [`MAX_MARKS`].
         asks: Vec<Ask>,
     },
-    /// "I have this stream from somebody else; tell me now and then how far you are." Sent to a neighbour that
-    /// brought a segment second.
+    /// "I have this stream from somebody else; tell me now and then how far you are." Sent to a
+    /// neighbour that brought a segment second.
     Prune {
         /// Whose stream.
         origin: NodeId,
         /// Which incarnation.
         incarnation: u64,
     },
-    /// "This connection is for streams." Whoever has dialled it for them says so first. It is no link and will be none.
+    /// "This connection is for streams." Whoever has dialled it for them says so first. It is no
+    /// link and will be none.
     Streams,
-    /// "Where is this node?" Goes to all nodes once. The node that is meant owes [`Control::Located`], back along the way.
+    /// "Where is this node?" Goes to all nodes once. The node that is meant owes
+    /// [`Control::Located`], back along the way.
     Find {
         /// Names the question.
         query: u64,
@@ -235,7 +243,8 @@ pub enum Priority {
     High,
     /// Its user asked for this link: accepted up to two above `max_peers`.
     Explicit,
-    /// It joins two components: accepted up to two above `max_peers`, and beyond that a full node makes room.
+    /// It joins two components: accepted up to two above `max_peers`, and beyond that a full node
+    /// makes room.
     Bridge,
 }
 
@@ -334,7 +343,8 @@ pub struct SeedReport {
     pub unreachable: u8,
     /// It was reached, twice, and is of another component of this size.
     pub other_size: Option<u32>,
-    /// The root's beat at the time that the bad news are from. A slow line brings them late, and then they are void.
+    /// The root's beat at the time that the bad news are from. A slow line brings them late, and
+    /// then they are void.
     pub beat: u64,
 }
 

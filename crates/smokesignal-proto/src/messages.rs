@@ -1,4 +1,5 @@
-//! Consecutive messages of one writer, as they lie in the body of a segment: taken apart only when they are read.
+//! Consecutive messages of one writer, as they lie in the body of a segment: taken apart only when
+//! they are read.
 
 use bytes::{Buf as _, Bytes};
 
@@ -60,8 +61,9 @@ impl Iterator for Messages {
 
 impl ExactSizeIterator for Messages {}
 
-/// Returns how many messages the body of a segment of whole messages holds; `None` if it is not made of whole messages of
-/// this kind. Allocates nothing: a body of 64 KiB may be 65 536 empty messages.
+/// Returns how many messages the body of a segment of whole messages holds; `None` if it is not
+/// made of whole messages of this kind. Allocates nothing: a body of 64 KiB may be 65 536 empty
+/// messages.
 pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
     let (mut rest, mut count) = (body, 0);
     while !rest.is_empty() {

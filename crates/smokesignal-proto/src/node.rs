@@ -1,9 +1,10 @@
 //! [`Node`], the public state machine: it owns the organs and passes facts between them.
 //!
-//! An input is handed to one organ, with a [`Cx`](crate::context::Cx) to append outputs to. Then the node performs these in
-//! order: it keeps account of what it sends, tells the other organs what concerns them, and queues all else for the caller.
-//! Segments are moved into links only when the caller asks for an output and there is no other one, so that a link is given
-//! what is newest at that moment.
+//! An input is handed to one organ, with a [`Cx`](crate::context::Cx) to append outputs to. Then
+//! the node performs these in order: it keeps account of what it sends, tells the other organs what
+//! concerns them, and queues all else for the caller. Segments are moved into links only when the
+//! caller asks for an output and there is no other one, so that a link is given what is newest at
+//! that moment.
 
 mod beacon;
 mod inspect;
@@ -100,18 +101,20 @@ impl Node {
         self.membership.peers()
     }
 
-    /// Returns the number of nodes in this node's partition, itself included: a count along the beacon's tree, a few seconds
-    /// behind.
+    /// Returns the number of nodes in this node's partition, itself included: a count along the
+    /// beacon's tree, a few seconds behind.
     pub fn network_size(&self) -> u32 {
         self.netsplit.size(&self.context.me)
     }
 
-    /// Returns the node that the beats of this node's partition come from: the one with the smallest id.
+    /// Returns the node that the beats of this node's partition come from: the one with the
+    /// smallest id.
     pub fn root(&self) -> NodeId {
         self.netsplit.root()
     }
 
-    /// Returns how many copies of messages have arrived so far, those that were known already included.
+    /// Returns how many copies of messages have arrived so far, those that were known already
+    /// included.
     pub fn copies_received(&self) -> u64 {
         self.copies
     }
@@ -128,7 +131,8 @@ impl Node {
         self.membership.advertise(&self.context.me, &self.context.config, addresses);
     }
 
-    /// Enters the network through this `HOST:PORT`, which is tried for ever while the node is isolated.
+    /// Enters the network through this `HOST:PORT`, which is tried for ever while the node is
+    /// isolated.
     pub fn join(&mut self, seed: String, now: Instant) {
         self.membership.add_seed(seed, now);
         self.settling.begin();
@@ -153,13 +157,14 @@ impl Node {
         fits && self.departure == Departure::Staying
     }
 
-    /// Writes to everyone and returns the message's number. Messages written between two calls of [`Node::poll_output`] may
-    /// share a segment. The caller checks the size against `max_message`.
+    /// Writes to everyone and returns the message's number. Messages written between two calls of
+    /// [`Node::poll_output`] may share a segment. The caller checks the size against `max_message`.
     pub fn broadcast(&mut self, payload: Bytes) -> Result<u64, Full> {
         self.broadcast_as(MessageKind::Application, payload)
     }
 
-    /// The same, for a message of this kind. Its payload begins with the head that the kind demands; see [`MessageKind`].
+    /// The same, for a message of this kind. Its payload begins with the head that the kind
+    /// demands; see [`MessageKind`].
     pub fn broadcast_as(&mut self, kind: MessageKind, payload: Bytes) -> Result<u64, Full> {
         debug_assert!(kind.is_headed(&payload), "readers refuse a message without the head of its kind");
         if !self.can_write(payload.len()) {
@@ -180,15 +185,16 @@ impl Node {
 
     // What happens in the world.
 
-    /// A connection is up, and its other end has proved to be `peer`. `dial` is the node's own request for it, if it made
-    /// one.
+    /// A connection is up, and its other end has proved to be `peer`. `dial` is the node's own
+    /// request for it, if it made one.
     pub fn handle_connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
         self.membership.connected(&mut self.context.at(now), link, peer, dial);
         self.perform_all(now);
     }
 
-    /// A connection through other nodes is up, and its other end, which has asked for it, has proved to be `peer`. It serves
-    /// streams only. (One that this node has asked for is reported by [`Node::handle_connected`].)
+    /// A connection through other nodes is up, and its other end, which has asked for it, has
+    /// proved to be `peer`. It serves streams only. (One that this node has asked for is reported
+    /// by [`Node::handle_connected`].)
     pub fn handle_relayed(&mut self, link: LinkId, peer: NodeId, now: Instant) {
         self.membership.relayed(&mut self.context.at(now), link, peer);
         self.perform_all(now);
@@ -237,8 +243,8 @@ impl Node {
         self.perform_all(now);
     }
 
-    /// The other side broke the rules: the connection ends. The caller reports bytes that are not a message by
-    /// [`CloseReason::Malformed`].
+    /// The other side broke the rules: the connection ends. The caller reports bytes that are not a
+    /// message by [`CloseReason::Malformed`].
     pub fn violation(&mut self, link: LinkId, reason: CloseReason, now: Instant) {
         self.cut(link, reason, now);
         self.perform_all(now);
@@ -264,7 +270,8 @@ impl Node {
         }
         self.settle_in_time(now);
         self.repair(now);
-        // Last, because each neighbour is told that this node has fewer links: that does not hold up a repair.
+        // Last, because each neighbour is told that this node has fewer links: that does not hold
+        // up a repair.
         for link in stalled {
             self.membership.disconnected(&mut self.context.at(now), link, CloseReason::Stalled);
         }
@@ -390,7 +397,8 @@ impl Node {
         self.context.out.send(link, control);
     }
 
-    /// Hands a message to a connection, unless the connection takes no more. A slow peer breaks no rule.
+    /// Hands a message to a connection, unless the connection takes no more. A slow peer breaks no
+    /// rule.
     fn hand_over(&mut self, link: LinkId, mut message: Message, now: Instant) {
         if let Message::Control(control) = &mut message
             && let Control::Ping { degree, .. } = &mut **control
@@ -406,7 +414,8 @@ impl Node {
         }
     }
 
-    /// Moves what was written into the own stream as far as the links keep up, and fills their windows.
+    /// Moves what was written into the own stream as far as the links keep up, and fills their
+    /// windows.
     fn fill_links(&mut self, now: Instant) {
         self.publish(now);
         let mut messages = Vec::new();

@@ -1,8 +1,10 @@
-//! What a node asks of its caller: one list of outputs, made by the organs and handed out as they were made.
+//! What a node asks of its caller: one list of outputs, made by the organs and handed out as they
+//! were made.
 //!
-//! An organ never calls another. It appends an [`Output`] to the [`Outputs`] it is given, or a [`Fact`] where other organs
-//! have to learn of something before the caller does. The node works through the list in order: it keeps account of what
-//! it sends, tells the other organs the facts, and passes all else on unchanged.
+//! An organ never calls another. It appends an [`Output`] to the [`Outputs`] it is given, or a
+//! [`Fact`] where other organs have to learn of something before the caller does. The node works
+//! through the list in order: it keeps account of what it sends, tells the other organs the facts,
+//! and passes all else on unchanged.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +20,8 @@ use crate::segment::MessageKind;
 /// Something the caller has to do or should know.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send this, and report its [`Message::cost`] by [`Node::handle_sent`](crate::Node::handle_sent) once it is written.
+    /// Send this, and report its [`Message::cost`] by
+    /// [`Node::handle_sent`](crate::Node::handle_sent) once it is written.
     Send {
         /// The connection to send it over.
         link: LinkId,
@@ -37,8 +40,8 @@ pub enum Output {
         /// Fail after this long at the latest; `None`: after the caller's own time-outs.
         timeout: Option<Duration>,
     },
-    /// Connect to a node through other nodes: ask the neighbour at `via` to relay a connection. Report as for
-    /// [`Output::Dial`]. See [`Node::relay`](crate::Node::relay) for the other side.
+    /// Connect to a node through other nodes: ask the neighbour at `via` to relay a connection.
+    /// Report as for [`Output::Dial`]. See [`Node::relay`](crate::Node::relay) for the other side.
     DialRelayed {
         /// Names the attempt.
         dial: DialId,
@@ -53,11 +56,13 @@ pub enum Output {
     Close {
         /// The connection.
         link: LinkId,
-        /// Why it is closed. Where [`CloseReason::is_violation`] holds the other side has broken the rules.
+        /// Why it is closed. Where [`CloseReason::is_violation`] holds the other side has broken
+        /// the rules.
         reason: CloseReason,
     },
-    /// A link was demoted in favour of others, on both sides. Close the connection once everything sent before is written;
-    /// or, if streams use it, call [`Node::keep_for_streams`](crate::Node::keep_for_streams).
+    /// A link was demoted in favour of others, on both sides. Close the connection once everything
+    /// sent before is written; or, if streams use it, call
+    /// [`Node::keep_for_streams`](crate::Node::keep_for_streams).
     Demoted {
         /// The former link.
         link: LinkId,
@@ -98,8 +103,8 @@ pub enum Output {
         /// The number of messages that are missing.
         missed: u64,
     },
-    /// A seed has left this node's partition and cannot be dialled. [`Output::NetsplitResolved`] follows before there is
-    /// another.
+    /// A seed has left this node's partition and cannot be dialled. [`Output::NetsplitResolved`]
+    /// follows before there is another.
     Netsplit {
         /// The seed.
         seed: NodeId,
@@ -146,8 +151,8 @@ pub enum Output {
 /// Why a dial produced no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DialFailure {
-    /// The host answered: nothing listens at that port, or another node does. The host is reachable, so a seed that is
-    /// dialled there is down, and that is not a netsplit.
+    /// The host answered: nothing listens at that port, or another node does. The host is
+    /// reachable, so a seed that is dialled there is down, and that is not a netsplit.
     Refused,
     /// No answer came in time, or the handshake failed.
     Unanswered,
@@ -190,8 +195,8 @@ pub enum Relay {
     Refuse,
 }
 
-/// The message was not accepted: the node's links are full. [`Node::can_write`](crate::Node::can_write) says when to try
-/// again.
+/// The message was not accepted: the node's links are full.
+/// [`Node::can_write`](crate::Node::can_write) says when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the node's links are full")]
 pub struct Full;
@@ -308,7 +313,8 @@ pub(crate) enum Fact {
     Up(LinkId),
     /// A link has ended.
     Down(LinkId, CloseReason),
-    /// A neighbour is to be sent a ping: nothing was sent to it for a while, or this node's degree has changed.
+    /// A neighbour is to be sent a ping: nothing was sent to it for a while, or this node's degree
+    /// has changed.
     KeepAlive(LinkId),
     /// Streams may use this connection from now on.
     StreamOnly(LinkId),
@@ -330,7 +336,8 @@ pub(crate) enum Entry {
     Fact(Fact),
 }
 
-/// What the organs have decided and the node has not yet performed, in order. Bounded by what one input causes.
+/// What the organs have decided and the node has not yet performed, in order. Bounded by what one
+/// input causes.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs(VecDeque<Entry>);
 

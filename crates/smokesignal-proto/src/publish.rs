@@ -1,8 +1,8 @@
 //! Publishing: turns what the application writes into signed segments of the node's own stream.
 //!
-//! Messages wait in the packer (`writer.rs`) until the links take more. Then up to 16 segments are made and signed together,
-//! as often as the signature rate allows; what is written meanwhile shares the next signature. A leaving node, and one with
-//! much to send, does not wait.
+//! Messages wait in the packer (`writer.rs`) until the links take more. Then up to 16 segments are
+//! made and signed together, as often as the signature rate allows; what is written meanwhile
+//! shares the next signature. A leaving node, and one with much to send, does not wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::writer::{Packed, Writer};
 pub(crate) struct Publisher {
     writer: Writer,
     rate: SignatureRate,
-    /// Segments that are made, and their bytes: what waits behind them is made into segments, and signed, together.
+    /// Segments that are made, and their bytes: what waits behind them is made into segments, and
+    /// signed, together.
     ready: VecDeque<Arc<Segment>>,
     ready_bytes: usize,
     /// When the next signature may be made, if something waits for it.
@@ -61,8 +62,8 @@ impl Publisher {
         self.ready.shrink_to(2 * self.ready.len());
     }
 
-    /// Returns the segment that comes after number `last` of the own stream; `None` where nothing waits, or has to wait for
-    /// its signature.
+    /// Returns the segment that comes after number `last` of the own stream; `None` where nothing
+    /// waits, or has to wait for its signature.
     pub(crate) fn next(&mut self, cx: &Cx<'_>, last: u64) -> Option<Arc<Segment>> {
         if self.ready.is_empty() {
             self.sign_at = self.wait_until(cx);
@@ -83,7 +84,8 @@ impl Publisher {
         (limited && cx.now < next).then_some(next)
     }
 
-    /// Makes segments, from number `first` on, of what was written: as many as go under one signature.
+    /// Makes segments, from number `first` on, of what was written: as many as go under one
+    /// signature.
     fn make_segments(&mut self, cx: &Cx<'_>, first: u64) {
         let (origin, incarnation) = (cx.me.id(), cx.me.incarnation());
         let mut batch = Vec::new();

@@ -9,15 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Keypair, NodeId, Signature};
 
-/// Addresses in one record at most. A host has few addresses worth trying; more would be a dial amplifier.
+/// Addresses in one record at most. A host has few addresses worth trying; more would be a dial
+/// amplifier.
 pub const MAX_ADDRESSES: usize = 4;
 
 /// "I am `id` and listen at `addresses`", signed by `id`.
 ///
-/// Records travel from node to node in walks and shuffles. Nobody dials an address on a stranger's word:
-/// the signature proves that the owner of the id named it, and the transport proves who answers there.
+/// Records travel from node to node in walks and shuffles. Nobody dials an address on a stranger's
+/// word: the signature proves that the owner of the id named it, and the transport proves who
+/// answers there.
 ///
-/// A record is shared, not copied: a node knows hundreds, and checks the signature of each only once.
+/// A record is shared, not copied: a node knows hundreds, and checks the signature of each only
+/// once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Statement", into = "Statement")]
 pub struct Record(Arc<Statement>);
@@ -63,14 +66,16 @@ impl Record {
         Statement { id: keypair.id(), addresses, version, signature }.into()
     }
 
-    /// Whether the record may be believed in this network: signed by its owner and within the limits.
+    /// Whether the record may be believed in this network: signed by its owner and within the
+    /// limits.
     pub fn verify(&self, network: &[u8; 32]) -> bool {
         let text = || signed_text(self.id, network, &self.addresses, self.version);
         self.addresses.len() <= MAX_ADDRESSES && self.signature.verify(&self.id, network, text)
     }
 
-    /// The address to dial for a node that listens at `own`: the first one that such a node can mean.
-    /// A learnt address must not make us probe our own host or network for somebody outside of it.
+    /// The address to dial for a node that listens at `own`: the first one that such a node can
+    /// mean. A learnt address must not make us probe our own host or network for somebody outside
+    /// of it.
     pub(crate) fn dialable_from(&self, own: &[SocketAddr]) -> Option<SocketAddr> {
         self.addresses.iter().copied().find(|address| may_dial(*address, own))
     }
@@ -120,8 +125,8 @@ fn reach(ip: IpAddr) -> Reach {
     }
 }
 
-/// Records that were found right lately, so that one that comes again is compared and not checked: walks and shuffles bring
-/// each many times, and a check takes 50 µs.
+/// Records that were found right lately, so that one that comes again is compared and not checked:
+/// walks and shuffles bring each many times, and a check takes 50 µs.
 #[derive(Debug, Default)]
 pub(crate) struct VerifiedRecords {
     /// Each one's hash, signature included.

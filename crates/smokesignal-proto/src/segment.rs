@@ -1,9 +1,10 @@
 //! Segments: the numbered parts of a writer's stream, and the signature that every node checks.
 //!
-//! A signature takes as long to check as 64 KiB take to pass a node. So a writer that has several segments to send builds
-//! a hash tree over them (`hash_tree.rs`) and signs its root. Each segment carries that signature and the proof that leads
-//! from it to the root: a reader that has verified the signature once only hashes the others, and a reader that begins in
-//! the middle needs nothing that came before.
+//! A signature takes as long to check as 64 KiB take to pass a node. So a writer that has several
+//! segments to send builds a hash tree over them (`hash_tree.rs`) and signs its root. Each segment
+//! carries that signature and the proof that leads from it to the root: a reader that has verified
+//! the signature once only hashes the others, and a reader that begins in the middle needs nothing
+//! that came before.
 
 use bytes::Bytes;
 
@@ -36,7 +37,8 @@ pub struct Segment {
 pub enum SegmentKind {
     /// Whole messages, each after its length as a varint.
     Whole {
-        /// The number of messages. It is not sent: the decoder counts them, and the count is believed from then on.
+        /// The number of messages. It is not sent: the decoder counts them, and the count is
+        /// believed from then on.
         messages: u32,
     },
     /// A piece of one message.
@@ -58,16 +60,19 @@ impl SegmentKind {
     }
 }
 
-/// Whom a message is for. All messages of a segment are of one kind, so that a segment says it once, in two bits of its
-/// flags: messages of one kind mostly come in a row, and what is read as a whole need not be looked at one by one.
+/// Whom a message is for. All messages of a segment are of one kind, so that a segment says it
+/// once, in two bits of its flags: messages of one kind mostly come in a row, and what is read as a
+/// whole need not be looked at one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MessageKind {
     /// For every reader, as the application wrote it.
     #[default]
     Application,
-    /// A query, which a node with an answer answers over a stream: its number (8 bytes, big endian), then its bytes.
+    /// A query, which a node with an answer answers over a stream: its number (8 bytes, big
+    /// endian), then its bytes.
     Query,
-    /// For the readers of one channel: the length of the channel's name (1 byte), the name, then the message.
+    /// For the readers of one channel: the length of the channel's name (1 byte), the name, then
+    /// the message.
     Channel,
 }
 
@@ -115,8 +120,8 @@ pub struct Seal {
     pub(crate) proof: InclusionProof,
 }
 
-/// The root of a hash tree whose signature was verified, with that signature: other segments that lead to it need only be
-/// hashed.
+/// The root of a hash tree whose signature was verified, with that signature: other segments that
+/// lead to it need only be hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifiedRoot {
     hash: Hash,
@@ -129,7 +134,8 @@ impl Segment {
         sign_batch(std::slice::from_mut(self), keypair, network);
     }
 
-    /// Signs consecutive segments together, at most 16 with one signature; each can be checked alone.
+    /// Signs consecutive segments together, at most 16 with one signature; each can be checked
+    /// alone.
     pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32]) {
         segments.chunks_mut(MAX_LEAVES).for_each(|batch| sign_batch(batch, keypair, network));
     }
@@ -139,7 +145,8 @@ impl Segment {
         self.verify_after(network, &mut None)
     }
 
-    /// The same. `last` is the root that was verified last for this writer, and becomes this segment's.
+    /// The same. `last` is the root that was verified last for this writer, and becomes this
+    /// segment's.
     pub(crate) fn verify_after(&self, network: &[u8; 32], last: &mut Option<VerifiedRoot>) -> bool {
         let Some(Seal { signature, proof }) = &self.seal else { return false };
         if signature.was_verified(&self.origin, network) {
@@ -158,7 +165,8 @@ impl Segment {
         holds
     }
 
-    /// Returns the flags on the wire but for the signature's: bits 0 to 2 what the body holds, bits 4 and 5 whom it is for.
+    /// Returns the flags on the wire but for the signature's: bits 0 to 2 what the body holds, bits
+    /// 4 and 5 whom it is for.
     pub(crate) fn flags(&self) -> u8 {
         self.kind.bits() | self.message_kind.bits() << 4
     }
@@ -171,8 +179,8 @@ impl Segment {
         }
     }
 
-    /// The hash of everything that the segment says, its writer and its network. The body is hashed on its own, because a
-    /// whole buffer is hashed fastest.
+    /// The hash of everything that the segment says, its writer and its network. The body is hashed
+    /// on its own, because a whole buffer is hashed fastest.
     fn leaf(&self, network: &[u8; 32]) -> Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"smokesignal segment 1\0").update(network).update(self.origin.as_bytes());
@@ -248,7 +256,8 @@ mod tests {
             assert!(!segment.verify_after(&NETWORK, &mut last));
         }
         assert!(!segments[3].clone().verify_after(&[6; 32], &mut last), "another network");
-        // The hashes lead to the known root, but the signature is not the one that holds for it: it may not be passed on.
+        // The hashes lead to the known root, but the signature is not the one that holds for it: it
+        // may not be passed on.
         let mut forged = segments[3].clone();
         forged.seal.as_mut().unwrap().signature = Signature::new([9; 64]);
         assert!(!forged.verify_after(&NETWORK, &mut last));

@@ -1,8 +1,9 @@
 //! How often a writer may sign: a few signatures together, then one every few milliseconds.
 //!
-//! This is the generic cell rate algorithm of ITU-T I.371. It keeps one number, the theoretical arrival time: when all
-//! signatures made so far would have been made at the steady rate. A signature is allowed while that time is at most one
-//! burst ahead. The limit protects the readers: a signature costs its writer little, and each of them a check.
+//! This is the generic cell rate algorithm of ITU-T I.371. It keeps one number, the theoretical
+//! arrival time: when all signatures made so far would have been made at the steady rate. A
+//! signature is allowed while that time is at most one burst ahead. The limit protects the readers:
+//! a signature costs its writer little, and each of them a check.
 
 use crate::config::Config;
 use crate::time::Instant;
@@ -10,7 +11,8 @@ use crate::time::Instant;
 /// The rate limit of one writer's signatures.
 #[derive(Debug, Default)]
 pub(crate) struct SignatureRate {
-    /// When the signatures made so far would all have been made at the steady rate; at most one burst ahead.
+    /// When the signatures made so far would all have been made at the steady rate; at most one
+    /// burst ahead.
     theoretical_arrival: Instant,
 }
 

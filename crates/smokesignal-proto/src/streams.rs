@@ -1,7 +1,8 @@
 //! WHAT was written: each writer's stream, how far it is read, and its latest segments.
 //!
-//! A stream advances only by its very next segment ([`Streams::accept`]) or by an explicit skip that the
-//! application is told about ([`Streams::skip`]). Nothing is buffered out of order: asking again is the repair.
+//! A stream advances only by its very next segment ([`Streams::accept`]) or by an explicit skip
+//! that the application is told about ([`Streams::skip`]). Nothing is buffered out of order: asking
+//! again is the repair.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub(crate) struct Position {
     pub(crate) incarnation: u64,
     /// Everything up to this segment counts as read.
     pub(crate) have: u64,
-    /// The number of the first message to deliver; `None` for a late joiner, which takes it from the first segment.
+    /// The number of the first message to deliver; `None` for a late joiner, which takes it from
+    /// the first segment.
     pub(crate) next_message: Option<u64>,
 }
 
@@ -60,8 +62,8 @@ pub(crate) struct Stream {
     root: Option<VerifiedRoot>,
     /// A segment of it has been believed: before that a neighbour's word is all we have.
     pub(crate) proven: bool,
-    /// The next message's number; `None` until a late joiner sees its first segment. Messages before it that arrive
-    /// all the same are not delivered.
+    /// The next message's number; `None` until a late joiner sees its first segment. Messages
+    /// before it that arrive all the same are not delivered.
     next_message: Option<u64>,
     partial: Option<Partial>,
     backlog: Option<Backlog>,
@@ -75,7 +77,8 @@ pub(crate) struct Stream {
 struct Partial {
     number: u64,
     kind: MessageKind,
-    /// Put together only in the end, when the size is known: memory that grows is copied and cleared again and again.
+    /// Put together only in the end, when the size is known: memory that grows is copied and
+    /// cleared again and again.
     pieces: Vec<Bytes>,
     /// The last pieces, where they are too small to stand alone.
     small: BytesMut,
@@ -90,7 +93,8 @@ impl Partial {
 
     fn push(&mut self, piece: &Bytes) {
         self.bytes += piece.len();
-        // To keep a small one where it is could cost many times itself, a full one four times at most.
+        // To keep a small one where it is could cost many times itself, a full one four times at
+        // most.
         if piece.len() < MAX_SEGMENT {
             return self.small.extend_from_slice(piece);
         }
@@ -115,8 +119,9 @@ impl Partial {
     }
 }
 
-/// A joiner wants the last few messages before now: they are held until it has caught up, because only then is it known
-/// which are the last. A neighbour's word on where the end is can make it wait, but for no longer than `until`.
+/// A joiner wants the last few messages before now: they are held until it has caught up, because
+/// only then is it known which are the last. A neighbour's word on where the end is can make it
+/// wait, but for no longer than `until`.
 #[derive(Debug)]
 struct Backlog {
     keep: u64,
@@ -238,15 +243,16 @@ impl Streams {
         self.index.get(origin).copied()
     }
 
-    /// Makes room for a new writer's stream, read from after segment `have`. `next_message` is `None` for a
-    /// late joiner. `None` if that incarnation is known to be over.
+    /// Makes room for a new writer's stream, read from after segment `have`. `next_message` is
+    /// `None` for a late joiner. `None` if that incarnation is known to be over.
     pub(crate) fn admit(&mut self, cx: &Cx<'_>, origin: NodeId, from: Position) -> Option<StreamIx> {
         let Position { incarnation, .. } = from;
         let mut stream = Stream::new(origin, from, cx.now);
         match self.tombstones.get(&origin) {
             Some(buried) if buried.incarnation > incarnation => return None,
             Some(buried) if buried.incarnation == incarnation => {
-                // Only what was proved is buried: an old segment that comes again must not set it back.
+                // Only what was proved is buried: an old segment that comes again must not set it
+                // back.
                 (stream.have, stream.next_message, stream.proven) = (buried.have, buried.next_message, true);
             }
             _ => {}
@@ -265,8 +271,8 @@ impl Streams {
         Some(ix)
     }
 
-    /// Of a few in turn: first one whose writer nobody has proved to exist, then the one silent for longest. Looking at
-    /// all would let a neighbour that makes up writers keep this node busy.
+    /// Of a few in turn: first one whose writer nobody has proved to exist, then the one silent for
+    /// longest. Looking at all would let a neighbour that makes up writers keep this node busy.
     fn loser(&mut self) -> StreamIx {
         let places = self.list.len() - 1;
         let looked_at = (0..places.min(LOOKED_AT)).map(|step| 1 + (self.hand + step) % places);
@@ -297,7 +303,8 @@ impl Streams {
         }
     }
 
-    /// Starts the stream over as a newer incarnation of its writer. A message cut off by the change is a gap.
+    /// Starts the stream over as a newer incarnation of its writer. A message cut off by the change
+    /// is a gap.
     pub(crate) fn restart(&mut self, cx: &mut Cx<'_>, ix: StreamIx, incarnation: u64) {
         if let Some(gap) = self.drop_partial(ix) {
             cx.out.push(gap);
@@ -308,7 +315,8 @@ impl Streams {
         stream.proven = true; // By the segment that showed it: the one before is over for good.
     }
 
-    /// The stream was admitted on a neighbour's word only, and that was wrong: it has another incarnation.
+    /// The stream was admitted on a neighbour's word only, and that was wrong: it has another
+    /// incarnation.
     pub(crate) fn replace(&mut self, ix: StreamIx, from: Position, now: Instant) {
         self.list[ix] = Stream::new(self.list[ix].origin, from, now);
     }
@@ -319,7 +327,8 @@ impl Streams {
         self.list[ix].backlog = Some(Backlog { keep, end, until, held, bytes: 0 });
     }
 
-    /// Hands an output about this stream to the application, or holds it back as part of the backlog.
+    /// Hands an output about this stream to the application, or holds it back as part of the
+    /// backlog.
     fn emit(&mut self, cx: &mut Cx<'_>, ix: StreamIx, output: Output) {
         let Some(backlog) = &mut self.list[ix].backlog else { return cx.out.push(output) };
         // What was missed before this node joined is no loss to it.
@@ -440,7 +449,8 @@ impl Streams {
         }
     }
 
-    /// Half-arrived messages of others that were begun longest ago lose: one that takes so long may never end.
+    /// Half-arrived messages of others that were begun longest ago lose: one that takes so long may
+    /// never end.
     fn make_room(&mut self, cx: &mut Cx<'_>, ix: StreamIx, more: usize) {
         while self.partial_total + more > cx.config.partial_total {
             let begun = |other: &StreamIx| self.list[*other].partial.as_ref().map(|partial| partial.begun);
@@ -500,8 +510,8 @@ impl Streams {
         }
     }
 
-    /// Gives up the range before segment `floor`, which nobody retains. What of it was missed is told when `floor` is
-    /// accepted, as its writer has numbered the messages.
+    /// Gives up the range before segment `floor`, which nobody retains. What of it was missed is
+    /// told when `floor` is accepted, as its writer has numbered the messages.
     pub(crate) fn skip(&mut self, ix: StreamIx, floor: u64) {
         self.forget_partial(ix);
         let stream = &mut self.list[ix];

@@ -1,4 +1,5 @@
-//! Packs what the application wrote into the bodies of segments: small messages together, large ones in fragments.
+//! Packs what the application wrote into the bodies of segments: small messages together, large
+//! ones in fragments.
 
 use std::collections::VecDeque;
 
@@ -81,7 +82,8 @@ impl Writer {
         Some(Packed { kind, message_kind, first_message, body: body.freeze() })
     }
 
-    /// Returns how many of the messages at the front are of this kind and fit into a segment, and how many bytes they take there.
+    /// Returns how many of the messages at the front are of this kind and fit into a segment, and
+    /// how many bytes they take there.
     fn fitting(&self, of: MessageKind) -> (usize, usize) {
         let (mut count, mut size) = (0, 0);
         for (kind, message) in &self.pending {

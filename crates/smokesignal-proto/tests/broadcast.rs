@@ -94,8 +94,9 @@ fn a_late_joiner_starts_at_now() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
-/// The same, seen from the joiner: what is written once it says that it is connected, it reads. Found by a test of
-/// real processes: the digest of a second link took a new writer's first message for an old one.
+/// The same, seen from the joiner: what is written once it says that it is connected, it reads.
+/// Found by a test of real processes: the digest of a second link took a new writer's first message
+/// for an old one.
 #[test]
 fn what_is_written_once_a_joiner_is_connected_reaches_it() {
     for seed in 0..60 {
@@ -160,8 +161,8 @@ fn large_messages_arrive_whole_between_small_ones() {
     assert!(world.gaps.is_empty());
 }
 
-/// "Whatever is skipped is reported as a gap that names writer and count": here the ring is tiny and a frozen
-/// node misses more than it holds.
+/// "Whatever is skipped is reported as a gap that names writer and count": here the ring is tiny
+/// and a frozen node misses more than it holds.
 #[test]
 fn what_nobody_retains_any_more_is_counted_exactly() {
     let config = Config { ring_bytes: 20_000, ..Config::default() };
@@ -213,8 +214,8 @@ fn a_restarted_writer_is_read_from_its_beginning() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
-/// A signature costs each reader 46 us: a few are made at once, and what comes then waits for the next one, 4 ms. Where
-/// nobody signs nothing waits.
+/// A signature costs each reader 46 us: a few are made at once, and what comes then waits for the
+/// next one, 4 ms. Where nobody signs nothing waits.
 #[test]
 fn a_busy_writer_s_messages_share_signatures() {
     for (signed, segments) in [(true, 9), (false, 1000)] {
@@ -230,7 +231,8 @@ fn a_busy_writer_s_messages_share_signatures() {
     }
 }
 
-/// What would fill 256 KiB does not wait for the next signature, nor does the last word of a node that leaves.
+/// What would fill 256 KiB does not wait for the next signature, nor does the last word of a node
+/// that leaves.
 #[test]
 fn much_and_the_last_wait_for_no_signature() {
     let mut world = gathered(12, 2, &Config::default());

@@ -1,4 +1,5 @@
-//! One node and hand-made neighbours: what lies, storms and awkward moments do to it. Each was a fault once.
+//! One node and hand-made neighbours: what lies, storms and awkward moments do to it. Each was a
+//! fault once.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -245,7 +246,8 @@ fn an_expired_segment_is_remembered_by_its_messages() {
     assert_eq!(digest, Some(Mark { next_message: 4, ..mark(1, 1, 1, 2, 4) }));
 }
 
-/// "Nothing of an old incarnation may follow the first of a new one", and nothing of it is dropped silently.
+/// "Nothing of an old incarnation may follow the first of a new one", and nothing of it is dropped
+/// silently.
 #[test]
 fn a_restarted_writer_waits_until_slow_neighbours_have_its_former_words() {
     let mut bench = Bench::new(&[2, 3]);
@@ -283,7 +285,8 @@ fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
     assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 1, .. })));
 }
 
-/// Trap 7, "never let claims move `have`": a false mark costs nobody a message, and no gap is told that is none.
+/// Trap 7, "never let claims move `have`": a false mark costs nobody a message, and no gap is told
+/// that is none.
 #[test]
 fn a_false_mark_makes_no_stream_skip() {
     let mut bench = Bench::new(&[2, 3]);
@@ -315,7 +318,8 @@ fn a_range_that_nobody_retains_is_skipped_when_what_follows_arrives() {
     assert_eq!(told, [-3, 5, 6, 7, 8, 9]);
 }
 
-/// What the application is told, in short: `m7` a message, `gap3` a gap; and connections that were closed.
+/// What the application is told, in short: `m7` a message, `gap3` a gap; and connections that were
+/// closed.
 fn told(outputs: &[Output]) -> Vec<String> {
     let told = |output: &Output| match output {
         Output::Deliver { seq, .. } => Some(format!("m{seq}")),
@@ -536,7 +540,8 @@ fn a_beat_that_does_not_hold_ends_the_link_it_came_over() {
     assert_ne!(bench.node.network_size(), 1000);
 }
 
-/// "Nothing of an old incarnation may follow the first of a new one", not even before that one has come.
+/// "Nothing of an old incarnation may follow the first of a new one", not even before that one has
+/// come.
 #[test]
 fn a_former_start_is_over_as_soon_as_the_next_is_known() {
     let mut bench = Bench::new(&[2, 3]);
@@ -594,7 +599,8 @@ fn a_beat_is_as_young_as_anybody_says() {
     assert_eq!(bench.node.root(), bench.node.id(), "the last beat told again keeps no dead root alive");
 }
 
-/// "Table poisoning": a quarter of what a node knows may come from one neighbour, once it knows enough.
+/// "Table poisoning": a quarter of what a node knows may come from one neighbour, once it knows
+/// enough.
 #[test]
 fn one_neighbour_does_not_replace_what_others_told() {
     let mut bench = Bench::new(&[2, 3]);
@@ -613,7 +619,8 @@ fn one_neighbour_does_not_replace_what_others_told() {
     assert!(known(&bench) > honest.len() * 2 / 3, "{}", known(&bench));
 }
 
-/// A name may stand for many hosts in turn: that it once led to the node itself says nothing about next time.
+/// A name may stand for many hosts in turn: that it once led to the node itself says nothing about
+/// next time.
 #[test]
 fn a_name_that_led_home_is_tried_again() {
     let mut bench = Bench::new(&[]);
@@ -635,7 +642,8 @@ fn controls(outputs: &[Output], is: impl Fn(&Control) -> bool) -> usize {
     outputs.iter().filter(counts).count()
 }
 
-/// 0.25 s, doubled up to 10 s: half a second after it was called, and 4 to 6 times before the connection has lasted for 10 s.
+/// 0.25 s, doubled up to 10 s: half a second after it was called, and 4 to 6 times before the
+/// connection has lasted for 10 s.
 #[test]
 fn a_lonely_node_asks_one_caller_for_a_place_less_and_less_often() {
     let mut bench = Bench::new(&[]);
@@ -683,7 +691,8 @@ fn a_stranger_that_reads_nothing_costs_little() {
     assert!(kept <= 256 * 1024 + 8 * 1024, "{kept} bytes wait for somebody who reads nothing");
 }
 
-/// Searches for nodes that do not exist go through the whole network. They must not keep others from joining.
+/// Searches for nodes that do not exist go through the whole network. They must not keep others
+/// from joining.
 #[test]
 fn a_flood_of_searches_leaves_room_for_walks_and_is_answered_once() {
     let mut bench = Bench::new(&[2, 3, 4]);

@@ -13,7 +13,8 @@ fn settled(world: &World, min: usize, max: usize) -> bool {
     world.nodes.keys().all(|ix| (min..=max).contains(&world.degree(*ix))) && world.one_component()
 }
 
-/// "C3 every node deg >= min(min, n-1) within 10 s of joining", "C2 deg <= max + 2 always, <= max quiet".
+/// "C3 every node deg >= min(min, n-1) within 10 s of joining", "C2 deg <= max + 2 always, <= max
+/// quiet".
 #[test]
 fn nodes_that_know_one_address_gather() {
     for seed in 0..10 {
@@ -116,7 +117,8 @@ fn a_restarted_seed_is_brought_back() {
     world.until("the seed is back", SECOND * 30, |world| settled(world, 3, 5));
 }
 
-/// A node that was started anew and knows nobody but a dead seed is called by those who were its neighbours.
+/// A node that was started anew and knows nobody but a dead seed is called by those who were its
+/// neighbours.
 #[test]
 fn who_was_started_anew_is_found_though_its_seed_is_dead() {
     for seed in 0..5 {
@@ -240,8 +242,8 @@ fn who_leaves_leaves_no_hole() {
     }
 }
 
-/// C11: "explicit peers never evicted". The link exists already, so the other end has to be told: when more links are
-/// wished for than it may have, those that nobody wished for go.
+/// C11: "explicit peers never evicted". The link exists already, so the other end has to be told:
+/// when more links are wished for than it may have, those that nobody wished for go.
 #[test]
 fn a_link_that_is_wished_for_is_not_surplus() {
     let config = Config { min_peers: 1, max_peers: 2, ..Config::default() };

@@ -50,7 +50,8 @@ fn every_node_knows_how_many_they_are() {
     }
 }
 
-/// "Detected p50 <= 8 s, p99 <= 15 s; resolved p99 <= 10 s", by every node of the side that lost its seed, once.
+/// "Detected p50 <= 8 s, p99 <= 15 s; resolved p99 <= 10 s", by every node of the side that lost
+/// its seed, once.
 #[test]
 fn the_side_without_the_seed_is_told_and_told_again_when_it_is_over() {
     for (seed, n) in [(1, 8), (2, 16), (3, 40), (4, 16), (5, 16)] {
@@ -80,7 +81,8 @@ fn the_side_without_the_seed_is_told_and_told_again_when_it_is_over() {
     }
 }
 
-/// "No `netsplit` in a component that stayed connected", whoever dies, roots included; a dead seed is no netsplit.
+/// "No `netsplit` in a component that stayed connected", whoever dies, roots included; a dead seed
+/// is no netsplit.
 #[test]
 fn deaths_are_no_netsplit() {
     for seed in 0..5 {
@@ -136,8 +138,8 @@ fn smallest(n: usize) -> usize {
     (0..n).min_by_key(|ix| keypair(*ix).id()).unwrap_or_default()
 }
 
-/// The root is killed and started again before anybody has missed it: its beats are numbered from 1 again, and are
-/// passed on all the same.
+/// The root is killed and started again before anybody has missed it: its beats are numbered from 1
+/// again, and are passed on all the same.
 #[test]
 fn a_root_that_is_started_again_at_once_is_heard() {
     let n = 16;
@@ -148,7 +150,8 @@ fn a_root_that_is_started_again_at_once_is_heard() {
     world.run(Duration::from_millis(300));
     world.start(root, Config { incarnation: 2, ..Config::default() }, &[usize::from(root == 0)]);
     world.until("counted", SECOND * 20, |world| counted(world, n));
-    // Giving up a surplus link moves a few nodes to another parent, and they are missed in the count until it has gone round.
+    // Giving up a surplus link moves a few nodes to another parent, and they are missed in the
+    // count until it has gone round.
     let settled = |world: &World| (0..n).all(|ix| world.degree(ix) <= Config::default().max_peers);
     world.until("settled", SECOND * 40, |world| settled(world) && counted(world, n));
     for _ in 0..60 {
@@ -158,9 +161,9 @@ fn a_root_that_is_started_again_at_once_is_heard() {
     assert_eq!(world.splits, []);
 }
 
-/// A root is started anew with a clock that was set back, so that its incarnation is below that of its former start. It goes
-/// above that one, not in its stream alone: with the lower number its beats would be old ones for a minute, and its record
-/// would never replace the former one.
+/// A root is started anew with a clock that was set back, so that its incarnation is below that of
+/// its former start. It goes above that one, not in its stream alone: with the lower number its
+/// beats would be old ones for a minute, and its record would never replace the former one.
 #[test]
 fn a_root_whose_clock_was_set_back_beats_and_is_known_by_its_new_number() {
     let n = 12;
@@ -209,7 +212,8 @@ fn an_old_verdict_is_not_told_again() {
     assert_eq!(world.splits[before..], []);
 }
 
-/// A member that says it has eight seeds nobody else has, with the smallest numbers, pushes out no real one.
+/// A member that says it has eight seeds nobody else has, with the smallest numbers, pushes out no
+/// real one.
 #[test]
 fn made_up_seeds_hide_no_netsplit() {
     let mut world = whole(3, 12);

@@ -119,8 +119,8 @@ fn wishes_for_one_node_share_a_search_and_are_limited() {
     assert!(world.nodes[&0].held().iter().all(|held| held.amount <= held.limit));
 }
 
-/// Rule: who has answered and cannot be dialled is reached through the nodes that its answer came through; and nobody waits
-/// for the dial to fail, which takes 2 s.
+/// Rule: who has answered and cannot be dialled is reached through the nodes that its answer came
+/// through; and nobody waits for the dial to fail, which takes 2 s.
 #[test]
 fn who_cannot_be_dialled_is_reached_through_others() {
     let mut world = gathered(40, &Config { passive_view: 1, ..Config::default() });

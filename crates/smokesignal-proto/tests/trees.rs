@@ -20,7 +20,8 @@ fn gathered(seed: u64, n: usize) -> World {
     world
 }
 
-/// Has each of the writers write `count` messages, one every 20 ms, and waits until all have read them.
+/// Has each of the writers write `count` messages, one every 20 ms, and waits until all have read
+/// them.
 fn write_all(world: &mut World, writers: &[usize], count: usize) {
     let mut expected: Vec<Vec<Bytes>> = vec![Vec::new(); writers.len()];
     for number in 0..count {
@@ -88,9 +89,9 @@ fn a_late_joiner_may_ask_for_what_was_written_before() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
-/// Found by measuring: in one run of fifty with twenty writers one of them fell silent for good. Readers may all prune a
-/// writer, each because another one was faster, and what it knows of those it does not push to is old: that may not hold
-/// it up.
+/// Found by measuring: in one run of fifty with twenty writers one of them fell silent for good.
+/// Readers may all prune a writer, each because another one was faster, and what it knows of those
+/// it does not push to is old: that may not hold it up.
 #[test]
 fn a_writer_that_all_have_pruned_goes_on() {
     let mut world = gathered(6, 12);

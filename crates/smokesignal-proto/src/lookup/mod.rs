@@ -1,11 +1,13 @@
 //! Node lookup: finds a node by its id and a way to connect to it, for streams.
 //!
-//! The address that is known is dialled first. If there is none, or it does not answer, a query is flooded to all nodes
-//! (`Find`), each of which passes it on once; the target answers for itself along the reverse path (`Located`). Then the
-//! address in the answer is dialled, and where that fails the connection is relayed by the nodes on the path of the answer.
+//! The address that is known is dialled first. If there is none, or it does not answer, a query is
+//! flooded to all nodes (`Find`), each of which passes it on once; the target answers for itself
+//! along the reverse path (`Located`). Then the address in the answer is dialled, and where that
+//! fails the connection is relayed by the nodes on the path of the answer.
 //!
-//! [`Lookups`] holds this node's own lookups, each a state machine of its own (`search.rs`), and the queries of others that
-//! passed here (`queries.rs`). It decides; the node performs the [`Action`]s.
+//! [`Lookups`] holds this node's own lookups, each a state machine of its own (`search.rs`), and
+//! the queries of others that passed here (`queries.rs`). It decides; the node performs the
+//! [`Action`]s.
 
 mod queries;
 mod search;
@@ -32,7 +34,8 @@ const MAX_WAITING: usize = 256;
 /// What to do for a lookup next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Take this step of the search, and report by [`Lookups::begun`] if it was a dial and there was room for it.
+    /// Take this step of the search, and report by [`Lookups::begun`] if it was a dial and there
+    /// was room for it.
     Step(Step),
     /// The lookup is over: tell these requests why.
     Fail(Vec<RequestId>, Unreachable),
@@ -114,7 +117,8 @@ impl Lookups {
         }
     }
 
-    /// There is a connection to the node: the lookup is over. Returns the requests that wait for it.
+    /// There is a connection to the node: the lookup is over. Returns the requests that wait for
+    /// it.
     pub(crate) fn end(&mut self, id: &NodeId) -> Vec<RequestId> {
         self.sought.remove(id);
         self.requests.remove(id).unwrap_or_default()
@@ -122,7 +126,8 @@ impl Lookups {
 
     // Once in each tick, in this order.
 
-    /// Returns the next steps where a dial has not been answered for a while: another way is tried beside it.
+    /// Returns the next steps where a dial has not been answered for a while: another way is tried
+    /// beside it.
     pub(crate) fn slow_dials(&mut self, cx: &Cx<'_>) -> Vec<(NodeId, Action)> {
         let step = |(id, search): (&NodeId, &mut Search)| Some((*id, Action::Step(search.on_slow_dial(cx)?)));
         self.sought.iter_mut().filter_map(step).collect()
@@ -134,7 +139,8 @@ impl Lookups {
         self.sought.iter_mut().filter_map(step).collect()
     }
 
-    /// Returns the ends of the lookups whose time is over, and the queries that are to be sent once more.
+    /// Returns the ends of the lookups whose time is over, and the queries that are to be sent once
+    /// more.
     pub(crate) fn due(&mut self, cx: &mut Cx<'_>) -> Vec<(NodeId, Action)> {
         let failed = |(id, search): (&NodeId, &Search)| Some((*id, search.is_over(cx.now)?));
         let failed: Vec<_> = self.sought.iter().filter_map(failed).collect();

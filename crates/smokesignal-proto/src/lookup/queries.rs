@@ -1,5 +1,5 @@
-//! The queries of other nodes that passed here: where each came from, and where its answer came from. A relayed connection
-//! takes the same path.
+//! The queries of other nodes that passed here: where each came from, and where its answer came
+//! from. A relayed connection takes the same path.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -58,7 +58,8 @@ impl Queries {
         Some(passing.back)
     }
 
-    /// Returns where a connection to be relayed to the node goes that comes over `link`, the way the query came.
+    /// Returns where a connection to be relayed to the node goes that comes over `link`, the way
+    /// the query came.
     pub(crate) fn next_hop(&self, query: u64, id: &NodeId, link: LinkId) -> Option<LinkId> {
         let passing = self.passing.get(&query)?;
         if passing.target == *id && passing.back == link { passing.next_hop } else { None }

@@ -12,8 +12,9 @@
 //!                               └─────────────────────────────────────┘
 //! ```
 //!
-//! A dial that is slow goes on while the next state is tried; a connection, however it was made, ends the search. A search
-//! without an answer fails after `find_timeout`, one with an answer after twice that time more.
+//! A dial that is slow goes on while the next state is tried; a connection, however it was made,
+//! ends the search. A search without an answer fails after `find_timeout`, one with an answer after
+//! twice that time more.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,11 +24,11 @@ use crate::ids::LinkId;
 use crate::output::Unreachable;
 use crate::time::Instant;
 
-/// A node that has answered may be tried for this many times the time to find it: a dial takes 4 s at most, and a relayed
-/// connection as well.
+/// A node that has answered may be tried for this many times the time to find it: a dial takes 4 s
+/// at most, and a relayed connection as well.
 pub(super) const LOCATED: u32 = 2;
-/// A dial that is not answered has this long for itself. Default 500 ms: two to three round trips to the other side of the
-/// earth (RFC 8305 waits 250 ms between two addresses).
+/// A dial that is not answered has this long for itself. Default 500 ms: two to three round trips
+/// to the other side of the earth (RFC 8305 waits 250 ms between two addresses).
 const DIAL_ALONE: Duration = Duration::from_millis(500);
 /// Other paths through the network that are looked for after one that could not be used.
 const OTHER_PATHS: usize = 2;

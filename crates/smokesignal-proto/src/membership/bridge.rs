@@ -1,8 +1,8 @@
 //! Bridges: the links by which two partitions become one.
 //!
-//! Over the first link between them the node that asked for it names some nodes of its partition. The
-//! receiver sends walks with them into its own partition, and each walk's end links with one of them,
-//! so that the merged network does not hang on one link.
+//! Over the first link between them the node that asked for it names some nodes of its partition.
+//! The receiver sends walks with them into its own partition, and each walk's end links with one of
+//! them, so that the merged network does not hang on one link.
 
 use super::Membership;
 use crate::context::Cx;
@@ -10,13 +10,13 @@ use crate::ids::LinkId;
 use crate::message::{Control, Priority};
 use crate::record::Record;
 
-/// Walks that the receiver sends out over a new bridge. Default 3, so that about four links join the
-/// two partitions.
+/// Walks that the receiver sends out over a new bridge. Default 3, so that about four links join
+/// the two partitions.
 const BRIDGE_WALKS: usize = 3;
 
 impl Membership {
-    /// The new link, which this node asked for, joins two partitions: sends the other one some nodes that
-    /// it can reach now.
+    /// The new link, which this node asked for, joins two partitions: sends the other one some
+    /// nodes that it can reach now.
     pub(super) fn bridged(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         if !self.conns.bridged(cx, link) {
             return;

@@ -1,8 +1,8 @@
 //! The end of a link: with a goodbye, after which both sides know that it is over, or by a break.
 //!
-//! A goodbye names other nodes to link with instead. A node that leaves hands each neighbour the next one in a row, so that
-//! no path is lost. After a break the node is dialled again (`state/reconnect.rs`), and others are probed, because more than
-//! a link may be gone.
+//! A goodbye names other nodes to link with instead. A node that leaves hands each neighbour the
+//! next one in a row, so that no path is lost. After a break the node is dialled again
+//! (`state/reconnect.rs`), and others are probed, because more than a link may be gone.
 
 use super::Membership;
 use super::state::conns::Conn;
@@ -24,7 +24,8 @@ impl Membership {
 
     /// Says goodbye to every neighbour and closes every connection.
     pub(crate) fn say_goodbye_to_all(&mut self, cx: &mut Cx<'_>) {
-        // Each neighbour is handed the next one in a row, the first end of the row excepted: the reverse of a split.
+        // Each neighbour is handed the next one in a row, the first end of the row excepted: the
+        // reverse of a split.
         let neighbours = self.conns.active().map(|(_, conn)| conn.record().cloned());
         let mut successors = neighbours.skip(1).chain([None]).collect::<Vec<_>>().into_iter();
         let links: Vec<_> = self.conns.iter().map(|(link, _)| link).collect();
@@ -119,7 +120,8 @@ impl Membership {
         }
     }
 
-    /// Ends a link. One that was ended for the sake of others may live on as a connection for streams.
+    /// Ends a link. One that was ended for the sake of others may live on as a connection for
+    /// streams.
     fn end_link(&mut self, cx: &mut Cx<'_>, link: LinkId, reason: CloseReason) {
         use DisconnectReason::{Nearer, Split, Surplus};
         let (CloseReason::Ended(why) | CloseReason::EndedByPeer(why)) = reason else {

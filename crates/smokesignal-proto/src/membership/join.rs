@@ -1,5 +1,6 @@
-//! Joining, walks and shuffles. A contact welcomes the joiner and sends walks into the network; each walk's end offers a
-//! place back along the walk, and the joiner dials it. No other node dials a joiner.
+//! Joining, walks and shuffles. A contact welcomes the joiner and sends walks into the network;
+//! each walk's end offers a place back along the walk, and the joiner dials it. No other node dials
+//! a joiner.
 
 use super::state::conns::{Conn, Phase};
 use super::state::dials::Purpose;
@@ -87,7 +88,8 @@ impl Membership {
         if let Some(back) = self.walks.take(walk) {
             return cx.out.send(back, Control::Offer { walk, record, split });
         }
-        // Only a node at the other end of a connection can make this one dial, and only while it looks for peers.
+        // Only a node at the other end of a connection can make this one dial, and only while it
+        // looks for peers.
         let Some(conn) = self.conns.get(from) else { return };
         let contact = matches!(conn.purpose(), Purpose::None | Purpose::Contact(_));
         let rejoining =

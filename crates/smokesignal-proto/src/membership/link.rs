@@ -1,7 +1,8 @@
-//! How a connection becomes a link, in steps that leave it on both sides or on neither: `Neighbor`, `Accept`, `Active`.
+//! How a connection becomes a link, in steps that leave it on both sides or on neither: `Neighbor`,
+//! `Accept`, `Active`.
 //!
-//! The node that wants the link asks with a priority, which decides what a full node does about it. Where both ask at the
-//! same time, ids decide which request and which connection stays.
+//! The node that wants the link asks with a priority, which decides what a full node does about it.
+//! Where both ask at the same time, ids decide which request and which connection stays.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -212,8 +213,8 @@ impl Membership {
         }
     }
 
-    /// Decides between two connections of one pair: the one dialled by the smaller id stays, unless the other node was
-    /// started anew or has lost the old one. Returns whether the new one stays.
+    /// Decides between two connections of one pair: the one dialled by the smaller id stays, unless
+    /// the other node was started anew or has lost the old one. Returns whether the new one stays.
     fn wins(&mut self, cx: &mut Cx<'_>, link: LinkId, peer: &NodeId, incarnation: u64) -> bool {
         let Some((old, conn)) = self.conns.link_to(peer) else { return true };
         let dialler = |conn: &Conn| if conn.is_dialled() { cx.me.id() } else { conn.peer() };
@@ -272,7 +273,8 @@ impl Membership {
         self.shuffle.reset(cx);
         self.refill.link_up(cx);
         cx.out.note(Fact::Up(link));
-        // A node with more links than it needs says so: a neighbour that has too many may end its link.
+        // A node with more links than it needs says so: a neighbour that has too many may end its
+        // link.
         match self.degree().cmp(&(cx.config.min_peers + 1)) {
             Ordering::Less => {}
             Ordering::Equal => self.announce_degree(cx),

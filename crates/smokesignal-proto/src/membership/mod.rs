@@ -1,14 +1,15 @@
 //! Membership: which connections are links, which nodes are known, and how both are kept up.
 //!
-//! This is HyParView (Leitão et al., 2007) with one change: a full node does not drop a random neighbour for a joiner, it
-//! lets the joiner in between itself and a neighbour (`split.rs`), so that no node is left without a place and no path is
-//! lost.
+//! This is HyParView (Leitão et al., 2007) with one change: a full node does not drop a random
+//! neighbour for a joiner, it lets the joiner in between itself and a neighbour (`split.rs`), so
+//! that no node is left without a place and no path is lost.
 //!
-//! A message or a tick comes in here and is handed to one method. That method asks the parts (`state/`), each of which owns
-//! its fields and its rule, and appends what follows to the outputs. The files beside this one hold those methods, by topic:
-//! `join` walks and shuffles, `link` the three-step link, `pin` links that a user asked for, `disconnect` the end of one,
-//! `split` room for a joiner, `probe` and `bridge` other partitions, `optimise` nearer neighbours (off by default),
-//! `stream_only` connections for streams, `upkeep` the tick.
+//! A message or a tick comes in here and is handed to one method. That method asks the parts
+//! (`state/`), each of which owns its fields and its rule, and appends what follows to the outputs.
+//! The files beside this one hold those methods, by topic: `join` walks and shuffles, `link` the
+//! three-step link, `pin` links that a user asked for, `disconnect` the end of one, `split` room
+//! for a joiner, `probe` and `bridge` other partitions, `optimise` nearer neighbours (off by
+//! default), `stream_only` connections for streams, `upkeep` the tick.
 
 mod bridge;
 mod disconnect;
@@ -329,7 +330,8 @@ impl Membership {
         }
     }
 
-    /// Remembers what a neighbour tells of other nodes. The node has closed the connection of one that sent a forged record.
+    /// Remembers what a neighbour tells of other nodes. The node has closed the connection of one
+    /// that sent a forged record.
     fn learn(&mut self, cx: &mut Cx<'_>, teller: LinkId, records: &[Record]) {
         let Some(teller) = self.conns.peer(teller) else { return };
         for record in records {

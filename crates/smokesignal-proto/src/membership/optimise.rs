@@ -1,9 +1,10 @@
-//! Nearer neighbours: a node moves from a far neighbour to one of that neighbour's neighbours, if it is nearer. Off by
-//! default.
+//! Nearer neighbours: a node moves from a far neighbour to one of that neighbour's neighbours, if
+//! it is nearer. Off by default.
 //!
-//! The link between those two stays meanwhile (they promise it), so that no path is lost. Each node keeps two links that
-//! were never chosen by distance, so that the network does not fall apart into a few dense corners. X-BOT (Leitão et al.,
-//! 2009) swaps two links of four nodes; three nodes are enough where not all are full.
+//! The link between those two stays meanwhile (they promise it), so that no path is lost. Each node
+//! keeps two links that were never chosen by distance, so that the network does not fall apart into
+//! a few dense corners. X-BOT (Leitão et al., 2009) swaps two links of four nodes; three nodes are
+//! enough where not all are full.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Membership {
         self.conns.active().filter(|(id, conn)| *id != link && !conn.is_near()).count() >= RANDOM_LINKS
     }
 
-    /// A neighbour would like to move to one of this node's neighbours: it may if there are links enough without it.
+    /// A neighbour would like to move to one of this node's neighbours: it may if there are links
+    /// enough without it.
     pub(super) fn on_move(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         let ours = self.conns.get(link).is_some_and(|conn| conn.is_spare(cx.now));
         let spare = self.degree() > cx.config.min_peers && self.is_random_enough_without(link);

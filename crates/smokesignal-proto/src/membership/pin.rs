@@ -1,7 +1,9 @@
-//! Pinned links: those that the user of either side asked for. Neither side ends one for the sake of others.
+//! Pinned links: those that the user of either side asked for. Neither side ends one for the sake
+//! of others.
 //!
-//! A request dials the address and asks for a link with the priority `Explicit`. If the two nodes are linked already, or the
-//! other one has dialled at the same time, the link that exists is pinned, and the other side is told.
+//! A request dials the address and asks for a link with the priority `Explicit`. If the two nodes
+//! are linked already, or the other one has dialled at the same time, the link that exists is
+//! pinned, and the other side is told.
 
 use super::Membership;
 use super::state::dials::Purpose;
@@ -36,8 +38,8 @@ impl Membership {
         self.send_neighbor(cx, link, Priority::Explicit, None);
     }
 
-    /// The connection that was asked over will not be a link. Answers the request if there is another one, or waits for it
-    /// for a moment.
+    /// The connection that was asked over will not be a link. Answers the request if there is
+    /// another one, or waits for it for a moment.
     pub(super) fn settle_request(
         &mut self,
         cx: &mut Cx<'_>,

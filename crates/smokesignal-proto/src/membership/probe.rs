@@ -1,8 +1,9 @@
-//! Probes: dials out of band that find out which partition a node is part of. It answers with its beacon.
+//! Probes: dials out of band that find out which partition a node is part of. It answers with its
+//! beacon.
 //!
-//! Three nodes of a partition probe in each round, chosen by chance: a missing seed, a node that does not answer any more,
-//! or any known node. After links were lost every node probes the nodes it knows, one in a tick; after a mass failure that
-//! is how the survivors find each other.
+//! Three nodes of a partition probe in each round, chosen by chance: a missing seed, a node that
+//! does not answer any more, or any known node. After links were lost every node probes the nodes
+//! it knows, one in a tick; after a mass failure that is how the survivors find each other.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::output::CloseReason;
 use crate::record::Record;
 
 impl Membership {
-    /// Dials all known seeds if links fell silent in this tick; of all nodes that notice a cut, a few do.
+    /// Dials all known seeds if links fell silent in this tick; of all nodes that notice a cut, a
+    /// few do.
     pub(crate) fn probe_after_silence(&mut self, cx: &mut Cx<'_>, probers: u32) {
         if !self.probing.take_silent() || cx.rng.below(probers.div_ceil(3) as usize) != 0 {
             return;
@@ -29,13 +31,14 @@ impl Membership {
         }
     }
 
-    /// Returns whether it is this node's turn to probe, in this `period`: with a chance of one in `probers`.
+    /// Returns whether it is this node's turn to probe, in this `period`: with a chance of one in
+    /// `probers`.
     pub(crate) fn is_probing(&mut self, cx: &mut Cx<'_>, probers: u32, period: Duration) -> bool {
         !cx.me.is_leaving() && self.degree() > 0 && self.probing.take_turn(cx, probers, period)
     }
 
-    /// Probes one node that may be part of another partition: a seed that `is_missing`, a node that does not answer any
-    /// more, or any known one.
+    /// Probes one node that may be part of another partition: a seed that `is_missing`, a node that
+    /// does not answer any more, or any known one.
     pub(crate) fn probe(&mut self, cx: &mut Cx<'_>, is_missing: impl Fn(&NodeId) -> bool) {
         let seeds = self.seeds.suspects(is_missing);
         let choice = cx.rng.below(10);
@@ -51,7 +54,8 @@ impl Membership {
         self.probe_node(cx, dead);
     }
 
-    /// After links were lost: probes one known node after the other, until enough of them were found alive.
+    /// After links were lost: probes one known node after the other, until enough of them were
+    /// found alive.
     pub(super) fn probe_in_doubt(&mut self, cx: &mut Cx<'_>) {
         if self.degree() > 0 && self.probing.take_doubt() {
             self.probe_node(cx, None);

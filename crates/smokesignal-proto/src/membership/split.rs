@@ -1,8 +1,9 @@
-//! Splits: a full node lets a joiner in between itself and one of its neighbours. Both keep their number of links, the path
-//! between them stays, and the joiner has two.
+//! Splits: a full node lets a joiner in between itself and one of its neighbours. Both keep their
+//! number of links, the path between them stays, and the joiner has two.
 //!
-//! The walk's end asks a neighbour (`SplitPrepare`, `SplitAnswer`) and offers the joiner both ends of the link. The joiner
-//! links with both and says so (`SplitCommit`); only then is the old link closed.
+//! The walk's end asks a neighbour (`SplitPrepare`, `SplitAnswer`) and offers the joiner both ends
+//! of the link. The joiner links with both and says so (`SplitCommit`); only then is the old link
+//! closed.
 
 use super::Membership;
 use super::state::conns::Conn;
@@ -16,14 +17,16 @@ use crate::record::Record;
 impl Membership {
     // As the walk's end.
 
-    /// Looks for room for the node at the other end of `link`, by a split. Returns whether a neighbour could be asked.
+    /// Looks for room for the node at the other end of `link`, by a split. Returns whether a
+    /// neighbour could be asked.
     pub(super) fn make_room(&mut self, cx: &mut Cx<'_>, link: LinkId, priority: Priority) -> bool {
         let Some(joiner) = self.conns.peer(link) else { return false };
         let (back, walk, refused) = (link, cx.rng.next(), Vec::new());
         self.prepare_split(cx, SplitOffer { back, walk, joiner, priority, refused })
     }
 
-    /// Prepares a split for the joiner. Returns whether a neighbour could be asked, or was asked before.
+    /// Prepares a split for the joiner. Returns whether a neighbour could be asked, or was asked
+    /// before.
     pub(super) fn prepare_split(&mut self, cx: &mut Cx<'_>, offer: SplitOffer) -> bool {
         if self.splits.is_for(&offer.joiner) {
             return true;
@@ -101,7 +104,8 @@ impl Membership {
 
     // As the joiner.
 
-    /// Takes the place between two nodes if there is room for two more links. The first one is the walk's end.
+    /// Takes the place between two nodes if there is room for two more links. The first one is the
+    /// walk's end.
     pub(super) fn enter_split(
         &mut self,
         cx: &mut Cx<'_>,
@@ -134,7 +138,8 @@ impl Membership {
 
     // Room without a split.
 
-    /// Ends the link to the neighbour that can best do without it, for a node that is alone. Returns whether there is one.
+    /// Ends the link to the neighbour that can best do without it, for a node that is alone.
+    /// Returns whether there is one.
     pub(super) fn displace(&mut self, cx: &mut Cx<'_>) -> bool {
         // A split in progress makes room without cutting a path: the node may ask again.
         if !self.splits.is_idle() {
@@ -145,8 +150,8 @@ impl Membership {
         true
     }
 
-    /// Returns the link that is easiest to do without: not a pinned one nor a bridge, the youngest to a neighbour that has
-    /// others. All nodes were connected before that one was made.
+    /// Returns the link that is easiest to do without: not a pinned one nor a bridge, the youngest
+    /// to a neighbour that has others. All nodes were connected before that one was made.
     pub(super) fn spare(&self, cx: &Cx<'_>, suits: impl Fn(&Conn) -> bool) -> Option<LinkId> {
         self.conns
             .active()

@@ -1,7 +1,8 @@
-//! Connections that serve streams only: they are not links, are in no view, and are kept alive like links.
+//! Connections that serve streams only: they are not links, are in no view, and are kept alive like
+//! links.
 //!
-//! The side that dialled says what the connection is for (`Streams`). A link that was demoted while streams used it goes on
-//! as such a connection, on each side by itself.
+//! The side that dialled says what the connection is for (`Streams`). A link that was demoted while
+//! streams used it goes on as such a connection, on each side by itself.
 
 use std::net::SocketAddr;
 
@@ -30,7 +31,8 @@ impl Membership {
         self.known.address_of(record)
     }
 
-    /// Remembers a node that was looked for and has said where it is: the next time no other node has to be asked.
+    /// Remembers a node that was looked for and has said where it is: the next time no other node
+    /// has to be asked.
     pub(crate) fn remember(&mut self, cx: &mut Cx<'_>, record: &Record) {
         self.learn_of(cx, record);
     }

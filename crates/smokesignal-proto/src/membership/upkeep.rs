@@ -1,5 +1,5 @@
-//! Upkeep on a jittered tick: time-outs, keepalives, more links where there are too few, fewer where there are too many,
-//! probes and shuffles.
+//! Upkeep on a jittered tick: time-outs, keepalives, more links where there are too few, fewer
+//! where there are too many, probes and shuffles.
 
 use std::time::Duration;
 
@@ -71,7 +71,8 @@ impl Membership {
         self.shuffle.spread(cx);
     }
 
-    /// Ends a link too many, such as one left by a split that lapsed half done: the one whose other end can best do without.
+    /// Ends a link too many, such as one left by a split that lapsed half done: the one whose other
+    /// end can best do without.
     fn drop_surplus(&mut self, cx: &mut Cx<'_>) {
         let pinned = self.conns.active().filter(|(_, conn)| conn.is_pinned()).count();
         if self.degree() <= cx.config.max_peers.max(pinned) {
@@ -81,7 +82,8 @@ impl Membership {
         if waited < cx.config.split_timeout || self.optimisation.is_leased(cx.now) {
             return;
         }
-        // There is no hurry, and several neighbours of one node must not all end their links in the same moment.
+        // There is no hurry, and several neighbours of one node must not all end their links in the
+        // same moment.
         let min_peers = cx.config.min_peers;
         let link = match self.spare(cx, |conn| conn.degree() > min_peers) {
             None if waited > 2 * cx.config.split_timeout && cx.rng.below(8) == 0 => self.spare(cx, |_| true),
@@ -92,8 +94,9 @@ impl Membership {
         }
     }
 
-    /// Looks for other sources if `claimant`, and all other neighbours, do not bring what they claim to have. They may be
-    /// busy, or hostile, and all of them: then there have to be more links, and in the end others.
+    /// Looks for other sources if `claimant`, and all other neighbours, do not bring what they
+    /// claim to have. They may be busy, or hostile, and all of them: then there have to be more
+    /// links, and in the end others.
     pub(crate) fn seek_sources(&mut self, cx: &mut Cx<'_>, claimant: Option<LinkId>) {
         let Some(link) = claimant else { return self.refill.served() };
         let full = self.committed() >= cx.config.automatic_max();

@@ -1,4 +1,5 @@
-//! What a node knows and holds, laid open to checkers, tests and diagnosis. Nothing here changes anything.
+//! What a node knows and holds, laid open to checkers, tests and diagnosis. Nothing here changes
+//! anything.
 
 use super::Node;
 use crate::id::NodeId;

@@ -1,4 +1,5 @@
-//! What [`Node`] does to reach other nodes for streams: it performs the lookups' actions and passes on the queries of others.
+//! What [`Node`] does to reach other nodes for streams: it performs the lookups' actions and passes
+//! on the queries of others.
 
 use super::Node;
 use crate::id::NodeId;
@@ -10,9 +11,10 @@ use crate::record::Record;
 use crate::time::Instant;
 
 impl Node {
-    /// Asks for a connection to this node, for streams. Answered by [`Output::Reached`]: with the link to a neighbour, with
-    /// a connection that exists or was made for streams, or with why there is none: after `find_timeout` if no node has
-    /// answered, and three times that at the latest.
+    /// Asks for a connection to this node, for streams. Answered by [`Output::Reached`]: with the
+    /// link to a neighbour, with a connection that exists or was made for streams, or with why
+    /// there is none: after `find_timeout` if no node has answered, and three times that at the
+    /// latest.
     pub fn reach(&mut self, request: RequestId, id: NodeId, now: Instant) {
         if id == self.id() {
             return self.unreachable(vec![request], Unreachable::Myself);
@@ -33,14 +35,14 @@ impl Node {
         self.perform_all(now);
     }
 
-    /// Lets a demoted link (see [`Output::Demoted`]) that streams use go on for them alone. Each side does so by itself.
-    /// Returns whether there is room for it; if not, close the connection.
+    /// Lets a demoted link (see [`Output::Demoted`]) that streams use go on for them alone. Each
+    /// side does so by itself. Returns whether there is room for it; if not, close the connection.
     pub fn keep_for_streams(&mut self, link: LinkId, peer: NodeId, dialled: bool, now: Instant) -> bool {
         self.membership.keep_for_streams(&self.context.at(now), link, peer, dialled)
     }
 
-    /// Says what to do with a connection that the neighbour at `link` wants relayed to `target`, which the lookup `query`
-    /// has found.
+    /// Says what to do with a connection that the neighbour at `link` wants relayed to `target`,
+    /// which the lookup `query` has found.
     pub fn relay(&self, link: LinkId, query: u64, target: &NodeId) -> Relay {
         if !self.membership.is_active(link) {
             return Relay::Refuse;

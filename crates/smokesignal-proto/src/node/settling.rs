@@ -1,8 +1,8 @@
 //! Settling: a node with seeds is new until a neighbour that is not new has told it all streams.
 //!
-//! A new node starts a writer that it meets where its neighbour is, and a settled one reads it from its first message. New
-//! peers are told to the caller only once the node is settled: whatever is written after a node says that it is connected,
-//! that node reads.
+//! A new node starts a writer that it meets where its neighbour is, and a settled one reads it from
+//! its first message. New peers are told to the caller only once the node is settled: whatever is
+//! written after a node says that it is connected, that node reads.
 
 use super::Node;
 use crate::ids::LinkId;
@@ -50,7 +50,8 @@ impl Settling {
 }
 
 impl Node {
-    /// From here on a writer that was never heard of is new to all, and read from its first message on.
+    /// From here on a writer that was never heard of is new to all, and read from its first message
+    /// on.
     pub(super) fn settle(&mut self) {
         if self.settling.is_settled() {
             return;
@@ -64,7 +65,8 @@ impl Node {
         }
     }
 
-    /// Settles without a neighbour's word: some time after the first link, or where there is no other node to learn from.
+    /// Settles without a neighbour's word: some time after the first link, or where there is no
+    /// other node to learn from.
     pub(super) fn settle_in_time(&mut self, now: Instant) {
         // Not in the middle of a long first digest, which may take some seconds.
         let longest = if self.spread.is_being_told() { 10 } else { 1 };

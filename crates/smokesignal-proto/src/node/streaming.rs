@@ -1,4 +1,5 @@
-//! What [`Node`] does about the writers' streams: it passes facts between the streams and the ways they take.
+//! What [`Node`] does about the writers' streams: it passes facts between the streams and the ways
+//! they take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +45,8 @@ impl Node {
             } else {
                 self.want(ix, now);
             }
-            // What comes too early is as useless as what comes twice, as long as somebody else brings what is next.
+            // What comes too early is as useless as what comes twice, as long as somebody else
+            // brings what is next.
             if duplicate || self.spread.parent(ix).is_some() {
                 self.decline(link, ix, now);
             }
@@ -86,7 +88,8 @@ impl Node {
         }
     }
 
-    /// This node has advertised a position taken from a false mark: it advertises the corrected one.
+    /// This node has advertised a position taken from a false mark: it advertises the corrected
+    /// one.
     fn correct(&mut self, ix: StreamIx) {
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
         for link in links {
@@ -120,8 +123,8 @@ impl Node {
         self.spread.want(&self.context.at(now), ix, self.streams.get(ix).have);
     }
 
-    /// Returns the writer's stream; a new one begins at `from`. `None` if the incarnation is over, or has to wait for the one
-    /// before it. That there is a newer one must have been proved.
+    /// Returns the writer's stream; a new one begins at `from`. `None` if the incarnation is over,
+    /// or has to wait for the one before it. That there is a newer one must have been proved.
     fn stream(&mut self, origin: &NodeId, from: Position, now: Instant) -> Option<StreamIx> {
         let cx = &self.context.at(now);
         let Some(ix) = self.streams.find(origin) else {
@@ -142,8 +145,8 @@ impl Node {
         (self.streams.get(ix).incarnation == incarnation).then_some(ix)
     }
 
-    /// Goes on with the writer's newer incarnation once the old one has drained, or has been waited for long enough: nothing
-    /// of an old incarnation may follow the first of a new one.
+    /// Goes on with the writer's newer incarnation once the old one has drained, or has been waited
+    /// for long enough: nothing of an old incarnation may follow the first of a new one.
     fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
@@ -153,7 +156,8 @@ impl Node {
             return;
         }
         if behind_by > 0 {
-            // How many messages were in the missing segments only the former start knew: one each, at a guess.
+            // How many messages were in the missing segments only the former start knew: one each,
+            // at a guess.
             self.context.out.push(Output::Gap { from, missed: behind_by.min(MOST_GUESSED) });
         }
         self.start_over(ix, incarnation, now);
@@ -162,7 +166,8 @@ impl Node {
     fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
         self.streams.restart(&mut self.context.at(now), ix, incarnation);
         self.spread.forget_stream(ix);
-        // Neighbours may have sent what could not be taken yet: all begin again, and the slower ones are pruned.
+        // Neighbours may have sent what could not be taken yet: all begin again, and the slower
+        // ones are pruned.
         let origin = self.streams.get(ix).origin;
         let asks = vec![Ask { origin, incarnation, from: 1, or_later: true }];
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
@@ -226,8 +231,9 @@ impl Node {
         mark.incarnation > stream.incarnation || (mark.incarnation != stream.incarnation && !stream.proven)
     }
 
-    /// Where to begin with a stream first heard of by this mark: after which segment, and with which message. For a
-    /// node that is no joiner any more the writer is new, or was on the other side of a netsplit: from its beginning.
+    /// Where to begin with a stream first heard of by this mark: after which segment, and with
+    /// which message. For a node that is no joiner any more the writer is new, or was on the other
+    /// side of a netsplit: from its beginning.
     fn start_of(&self, mark: &Mark) -> Position {
         let after = |have| Position { incarnation: mark.incarnation, have, next_message: None };
         match self.context.config.read_from {
@@ -238,9 +244,10 @@ impl Node {
         }
     }
 
-    /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of this node may
-    /// have had a higher incarnation, because the clock was set back since: then ours goes above it (as SWIM refutes a
-    /// rumour), before anything was written, because writing waits for a neighbour's first digest.
+    /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of
+    /// this node may have had a higher incarnation, because the clock was set back since: then ours
+    /// goes above it (as SWIM refutes a rumour), before anything was written, because writing waits
+    /// for a neighbour's first digest.
     fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
@@ -305,7 +312,8 @@ impl Node {
 /// A neighbour's claim counts for so many messages at most.
 const MOST_GUESSED: u64 = 1024;
 
-/// An earlier start of this node cannot have had an incarnation so much higher: unix milliseconds, 34 years ahead.
+/// An earlier start of this node cannot have had an incarnation so much higher: unix milliseconds,
+/// 34 years ahead.
 const FARTHEST: u64 = 1 << 40;
 
 /// Numbers near the end of the range would overflow in later sums; nobody writes 2^62 segments.

@@ -37,10 +37,10 @@ const MAX_FAILED_CLAIMS: u8 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Spread {
     links: BTreeMap<LinkId, Link>,
-    trees: Vec<Tree>,
+    parents: Vec<Parentage>,
     wants: BTreeMap<StreamIx, Want>,
     /// Streams that look for a parent although no neighbour is known to be ahead.
-    orphans: VecDeque<StreamIx>,
+    parentless: VecDeque<StreamIx>,
     next_repair: Instant,
     /// No want is due before this time; it may be too early, never too late.
     next_want: Option<Instant>,
@@ -55,7 +55,7 @@ pub(crate) struct Spread {
 
 /// The source of a stream.
 #[derive(Debug, Clone, Copy, Default)]
-struct Tree {
+struct Parentage {
     parent: Option<LinkId>,
     switched: Instant,
     /// The last segment that came from the parent.
@@ -71,7 +71,7 @@ struct Link {
     unsent: usize,
     window: Window,
     progress: Instant,
-    columns: Vec<Column>,
+    streams: Vec<LinkStream>,
     ready: VecDeque<StreamIx>,
     /// Streams for the next digest, and when it is due.
     dirty: Vec<StreamIx>,
@@ -90,7 +90,7 @@ struct Link {
 
 /// The state of one stream on one link.
 #[derive(Debug, Clone, Default)]
-struct Column {
+struct LinkStream {
     /// Whether the link is eager for the stream: segments go out unasked. Otherwise it is lazy.
     push: bool,
     /// Whether this node has pruned the stream, and when it last did.
@@ -116,17 +116,17 @@ pub(crate) struct Advice {
 }
 
 impl Link {
-    fn column(&mut self, ix: StreamIx) -> &mut Column {
-        while self.columns.len() <= ix {
+    fn stream(&mut self, ix: StreamIx) -> &mut LinkStream {
+        while self.streams.len() <= ix {
             // A stream met after this node's first digest is new to both: its first segment floods.
-            let covered = self.digest_next.is_some_and(|next| self.columns.len() >= next);
-            self.columns.push(Column { push: !covered, ..Column::default() });
+            let covered = self.digest_next.is_some_and(|next| self.streams.len() >= next);
+            self.streams.push(LinkStream { push: !covered, ..LinkStream::default() });
         }
-        &mut self.columns[ix]
+        &mut self.streams[ix]
     }
 
     fn make_ready(&mut self, ix: StreamIx) {
-        let column = self.column(ix);
+        let column = self.stream(ix);
         if column.push && !std::mem::replace(&mut column.in_ready, true) {
             self.ready.push_back(ix);
         }
@@ -134,7 +134,7 @@ impl Link {
 
     /// Schedules a digest to the neighbour, unless it reports first that it is as far.
     fn make_dirty(&mut self, cx: &Cx<'_>, ix: StreamIx) {
-        if !std::mem::replace(&mut self.column(ix).dirty, true) {
+        if !std::mem::replace(&mut self.stream(ix).dirty, true) {
             self.dirty.push(ix);
             let (least, most) = cx.config.digest_delay;
             self.digest_at.get_or_insert(cx.now + (2 * self.rtt).clamp(least, most));
@@ -153,7 +153,7 @@ impl Spread {
             unsent: 0,
             window: Window::new(cx.now, cx.config),
             progress: cx.now,
-            columns: Vec::new(),
+            streams: Vec::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
             digest_at: None,
@@ -174,9 +174,9 @@ impl Spread {
             want.at = cx.now;
             self.next_want = Some(cx.now);
         }
-        for ix in 1..self.trees.len() {
-            if self.trees[ix].parent == Some(link) {
-                self.trees[ix].parent = None;
+        for ix in 1..self.parents.len() {
+            if self.parents[ix].parent == Some(link) {
+                self.parents[ix].parent = None;
                 self.adopt(ix);
             }
         }
@@ -185,14 +185,14 @@ impl Spread {
     /// Resets everything about the stream at this index, which is another one now.
     pub(crate) fn forget_stream(&mut self, ix: StreamIx) {
         self.wants.remove(&ix);
-        if let Some(tree) = self.trees.get_mut(ix) {
-            *tree = Tree { seeking: tree.seeking, ..Tree::default() };
+        if let Some(tree) = self.parents.get_mut(ix) {
+            *tree = Parentage { seeking: tree.seeking, ..Parentage::default() };
         }
         for link in self.links.values_mut() {
-            if let Some(column) = link.columns.get_mut(ix) {
+            if let Some(column) = link.streams.get_mut(ix) {
                 let covered = link.digest_next.is_some_and(|next| ix >= next);
-                let Column { in_ready, dirty, .. } = *column;
-                *column = Column { push: !covered, in_ready, dirty, ..Column::default() };
+                let LinkStream { in_ready, dirty, .. } = *column;
+                *column = LinkStream { push: !covered, in_ready, dirty, ..LinkStream::default() };
             }
         }
     }
@@ -209,30 +209,34 @@ impl Spread {
             most("streams ready for one link", config.max_streams, |link| link.ready.len()),
             most("streams to be named to one link", config.max_streams, |link| link.dirty.len()),
             Held { what: "missing ranges", amount: self.wants.len(), limit: config.max_streams },
-            Held { what: "streams without a parent", amount: self.orphans.len(), limit: config.max_streams },
+            Held {
+                what: "streams without a parent",
+                amount: self.parentless.len(),
+                limit: config.max_streams,
+            },
         ]);
     }
 
     /// Returns the state of this stream on each link.
     pub(crate) fn views(&self, ix: StreamIx) -> Vec<StreamLink> {
         let view = |(link, state): (&LinkId, &Link)| {
-            let Column { peer_have, sent, push, pruned, .. } = *state.columns.get(ix)?;
+            let LinkStream { peer_have, sent, push, pruned, .. } = *state.streams.get(ix)?;
             Some(StreamLink { link: *link, claims: peer_have, sent, push, pruned })
         };
         self.links.iter().filter_map(view).collect()
     }
 
-    fn tree(&mut self, ix: StreamIx) -> &mut Tree {
-        if self.trees.len() <= ix {
-            self.trees.resize(ix + 1, Tree::default());
+    fn parentage(&mut self, ix: StreamIx) -> &mut Parentage {
+        if self.parents.len() <= ix {
+            self.parents.resize(ix + 1, Parentage::default());
         }
-        &mut self.trees[ix]
+        &mut self.parents[ix]
     }
 
     /// Notes that the neighbour has everything up to `seq`, because it sent it.
     pub(crate) fn peer_has(&mut self, link: LinkId, ix: StreamIx, seq: u64) {
         if let Some(state) = self.links.get_mut(&link) {
-            let column = state.column(ix);
+            let column = state.stream(ix);
             column.peer_have = column.peer_have.max(seq);
         }
     }
@@ -240,7 +244,7 @@ impl Spread {
     /// Handles the stream's next segment, which this link brought.
     pub(crate) fn received(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, seq: u64) -> Advice {
         let advice = self.judge(cx, link, ix);
-        let tree = self.tree(ix);
+        let tree = self.parentage(ix);
         if tree.parent == Some(link) {
             tree.fed = seq;
         }
@@ -249,10 +253,10 @@ impl Spread {
 
     fn judge(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> Advice {
         let Some(state) = self.links.get_mut(&link) else { return Advice::default() };
-        let column = state.column(ix);
+        let column = state.stream(ix);
         column.failed_claims = 0;
         let pruned = column.pruned;
-        let tree = *self.tree(ix);
+        let tree = *self.parentage(ix);
         match tree.parent {
             Some(parent) if parent == link => Advice::default(),
             // It was on its way before the prune arrived.
@@ -272,22 +276,22 @@ impl Spread {
     }
 
     fn choose(&mut self, cx: &Cx<'_>, ix: StreamIx, link: LinkId) {
-        let tree = self.tree(ix);
+        let tree = self.parentage(ix);
         (tree.parent, tree.switched, tree.fed) = (Some(link), cx.now, 0);
         if let Some(state) = self.links.get_mut(&link) {
-            state.column(ix).pruned = false;
+            state.stream(ix).pruned = false;
         }
     }
 
     /// Handles a useless segment from this link. Returns whether to send a prune.
     pub(crate) fn decline(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> bool {
-        self.tree(ix).parent != Some(link) && self.prune(cx, link, ix).is_some()
+        self.parentage(ix).parent != Some(link) && self.prune(cx, link, ix).is_some()
     }
 
     /// Prunes the stream on the link, and returns the link, unless it is gone or was pruned just
     /// now. A neighbour that did not know the stream yet has ignored the earlier prune.
     fn prune(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> Option<LinkId> {
-        let column = self.links.get_mut(&link)?.column(ix);
+        let column = self.links.get_mut(&link)?.stream(ix);
         if column.pruned && cx.now - column.pruned_at < PRUNED_AGAIN {
             return None;
         }
@@ -297,11 +301,11 @@ impl Spread {
 
     /// Takes a mark: the neighbour's claim of how far it is.
     pub(crate) fn mark(&mut self, cx: &Cx<'_>, (link, ix): (LinkId, StreamIx), mark: &Mark, have: u64) {
-        let orphan = ix != OWN && self.tree(ix).parent.is_none();
+        let is_parentless = ix != OWN && self.parentage(ix).parent.is_none();
         let Some(state) = self.links.get_mut(&link) else { return };
         let first = !state.ended;
         state.begun = true;
-        let column = state.column(ix);
+        let column = state.stream(ix);
         column.peer_floor = mark.floor;
         if first {
             // Both know the stream, so it begins lazy, except from the writer to its own
@@ -318,7 +322,7 @@ impl Spread {
             column.peer_have = mark.have;
         }
         let retains = mark.floor <= mark.have;
-        if first && orphan && retains {
+        if first && is_parentless && retains {
             self.adopt(ix);
         }
         if mark.floor > have + 1
@@ -335,7 +339,7 @@ impl Spread {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.ended = true;
         for ix in 0..state.digest_next.unwrap_or(streams.len()) {
-            let column = state.column(ix);
+            let column = state.stream(ix);
             if !column.named {
                 column.push = true;
                 state.make_ready(ix);
@@ -352,7 +356,7 @@ impl Spread {
     /// back or forth. A request that accepts a `later` segment does not claim everything before it.
     pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64, later: bool) {
         if let Some(state) = self.links.get_mut(&link) {
-            let column = state.column(ix);
+            let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
             state.make_ready(ix);
@@ -362,7 +366,7 @@ impl Spread {
     /// Handles a prune: the neighbour gets the stream over another link.
     pub(crate) fn pruned(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, have: u64) {
         if let Some(state) = self.links.get_mut(&link) {
-            let column = state.column(ix);
+            let column = state.stream(ix);
             // A neighbour that prunes a stream knows it: the end of its first digest changes
             // nothing.
             (column.push, column.named) = (false, true);
@@ -375,7 +379,7 @@ impl Spread {
     /// Offers the new segments of the stream to all links.
     pub(crate) fn fan_out(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, except: Option<LinkId>) {
         for (_, state) in self.links.iter_mut().filter(|(id, _)| Some(**id) != except) {
-            let column = state.column(ix);
+            let column = state.stream(ix);
             if column.push {
                 state.make_ready(ix);
             } else if column.peer_have < have {
@@ -386,6 +390,6 @@ impl Spread {
 
     /// Returns the link over which a stream comes.
     pub(crate) fn parent(&self, ix: StreamIx) -> Option<LinkId> {
-        self.trees.get(ix).and_then(|tree| tree.parent)
+        self.parents.get(ix).and_then(|tree| tree.parent)
     }
 }

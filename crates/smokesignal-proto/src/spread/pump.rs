@@ -95,7 +95,7 @@ impl Spread {
             link.digest_at = None;
             let mut marks = Vec::new();
             for ix in std::mem::take(&mut link.dirty) {
-                let column = link.column(ix);
+                let column = link.stream(ix);
                 column.dirty = false;
                 if !column.push && column.peer_have < streams.get(ix).have {
                     marks.push(streams.get(ix).mark());
@@ -112,7 +112,7 @@ impl Spread {
 
     /// Returns whether every eager neighbour was sent the stream up to `have`.
     pub(crate) fn all_served(&self, ix: StreamIx, have: u64) -> bool {
-        let columns = self.links.values().filter_map(|link| link.columns.get(ix));
+        let columns = self.links.values().filter_map(|link| link.streams.get(ix));
         columns.filter(|column| column.push).all(|column| column.sent.max(column.peer_have) >= have)
     }
 
@@ -131,10 +131,10 @@ impl Spread {
         let mut lags = Vec::new();
         // Not before a neighbour's first digest: it may know a later incarnation of this node.
         let told = |link: &Link| link.digest_next.is_none() && link.ended;
-        let pushes = |link: &Link| link.columns.get(OWN).is_none_or(|column| column.push);
+        let pushes = |link: &Link| link.streams.get(OWN).is_none_or(|column| column.push);
         let some_push = self.links.values().any(|link| told(link) && pushes(link));
         for (id, link) in self.links.iter().filter(|(_, link)| told(link) && (pushes(link) || !some_push)) {
-            let seen = link.columns.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
+            let seen = link.streams.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
             let seen = if pushes(link) { seen } else { seen.max(link.own_told) };
             lags.push((*id, own.ring.bytes_after(seen)));
         }
@@ -161,7 +161,7 @@ impl Spread {
     /// Lazy ones do not count, unless all are lazy.
     pub(crate) fn flushed(&self, streams: &Streams) -> bool {
         let head = streams.get(OWN).have;
-        let columns = || self.links.values().filter_map(|link| link.columns.get(OWN));
+        let columns = || self.links.values().filter_map(|link| link.streams.get(OWN));
         let some_push = columns().any(|column| column.push);
         let idle = self.links.values().all(|link| link.unsent == 0 && link.ready.is_empty());
         let served = columns()
@@ -178,7 +178,7 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     for ix in from..to {
         let mark = streams.get(ix).mark();
         let ended = link.ended;
-        let column = link.column(ix);
+        let column = link.stream(ix);
         if !column.named {
             column.sent = mark.have;
             column.push = ended;
@@ -192,7 +192,7 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
 
 fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message>) {
     let stream = streams.get(ix);
-    let column = link.column(ix);
+    let column = link.stream(ix);
     column.in_ready = false;
     if !column.push {
         column.deficit = 0;

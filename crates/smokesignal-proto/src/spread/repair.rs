@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Column, MAX_FAILED_CLAIMS, Spread};
+use super::{LinkStream, MAX_FAILED_CLAIMS, Spread};
 use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::streams::{StreamIx, Streams};
@@ -21,15 +21,15 @@ const REPAIR_PAUSE: Duration = Duration::from_millis(10);
 /// Neighbours that did not deliver what they claim to have are asked again after this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// Number of times in a row that a parent may fall further behind until another one replaces it.
-const MAX_FALLS: u8 = 3;
+const MAX_WORSE_ROUNDS: u8 = 3;
 
 /// A missing range that a neighbour claims to have.
 #[derive(Debug)]
 pub(super) struct Want {
     pub(super) at: Instant,
     have: u64,
-    lead: u64,
-    falls: u8,
+    behind_by: u64,
+    worse_rounds: u8,
     nobody_since: Option<Instant>,
     pub(super) asked: Option<LinkId>,
     /// No neighbour has what comes before: a segment with this or a higher number may come next, if
@@ -50,23 +50,24 @@ pub(crate) struct Repair {
 impl Spread {
     /// Creates a want if the neighbours have more than this node does.
     pub(crate) fn want(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64) {
-        let lead = self.behind_by(ix, have);
+        let behind_by = self.behind_by(ix, have);
         // Void claims count here: the neighbours that made them are asked again later
         // (`forgive_all`).
         let claimed =
-            self.links.values().filter_map(|link| link.columns.get(ix)).any(|column| column.peer_have > have);
+            self.links.values().filter_map(|link| link.streams.get(ix)).any(|column| column.peer_have > have);
         if !claimed {
             return;
         }
         let at = cx.now + self.patience(cx, ix);
         if let Some(want) = self.wants.get_mut(&ix) {
             // It may wait until failed neighbours are forgiven, and this one has not failed.
-            if lead > 0 && want.asked.is_none() && at < want.at {
+            if behind_by > 0 && want.asked.is_none() && at < want.at {
                 want.at = at;
                 self.next_want = Some(self.next_want.map_or(at, |next| next.min(at)));
             }
         } else {
-            let want = Want { at, have, lead, falls: 0, nobody_since: None, asked: None, skip: None };
+            let want =
+                Want { at, have, behind_by, worse_rounds: 0, nobody_since: None, asked: None, skip: None };
             self.insert(ix, want);
         }
     }
@@ -90,17 +91,17 @@ impl Spread {
         self.ahead(ix, have).map(|(_, column)| column.peer_have - have).max().unwrap_or(0)
     }
 
-    fn ahead(&self, ix: StreamIx, have: u64) -> impl Iterator<Item = (LinkId, &Column)> {
+    fn ahead(&self, ix: StreamIx, have: u64) -> impl Iterator<Item = (LinkId, &LinkStream)> {
         self.links
             .iter()
-            .filter_map(move |(id, link)| Some((*id, link.columns.get(ix)?)))
+            .filter_map(move |(id, link)| Some((*id, link.streams.get(ix)?)))
             .filter(move |(_, column)| column.peer_have > have && column.failed_claims < MAX_FAILED_CLAIMS)
     }
 
     /// Queues the stream to find a parent, although no neighbour is known to be ahead.
     pub(super) fn adopt(&mut self, ix: StreamIx) {
-        if !std::mem::replace(&mut self.tree(ix).seeking, true) {
-            self.orphans.push_back(ix);
+        if !std::mem::replace(&mut self.parentage(ix).seeking, true) {
+            self.parentless.push_back(ix);
         }
     }
 
@@ -125,9 +126,9 @@ impl Spread {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let wants = self.next_want.map(|at| at.max(self.next_repair));
-        let orphans = (!self.orphans.is_empty()).then_some(self.next_repair);
+        let parentless = (!self.parentless.is_empty()).then_some(self.next_repair);
         let digests = self.links.values().filter_map(|link| link.digest_at);
-        wants.into_iter().chain(orphans).chain(digests).min()
+        wants.into_iter().chain(parentless).chain(digests).min()
     }
 
     /// Returns the requests that are due. `lonely` says that this node has too few peers, so that
@@ -140,9 +141,9 @@ impl Spread {
         let mut repairs: Vec<_> =
             due.into_iter().filter_map(|ix| self.repair(cx, ix, streams.get(ix).have, lonely)).collect();
         while repairs.len() < REPAIRS
-            && let Some(ix) = self.orphans.pop_front()
+            && let Some(ix) = self.parentless.pop_front()
         {
-            self.tree(ix).seeking = false;
+            self.parentage(ix).seeking = false;
             repairs.extend(self.find_parent(cx, ix, streams));
         }
         if !repairs.is_empty() {
@@ -173,15 +174,15 @@ impl Spread {
         if self.parent(ix).is_some() || stream.ring.front().is_none() {
             return None;
         }
-        let columns = self.links.iter().filter_map(|(id, link)| Some((*id, link, link.columns.get(ix)?)));
+        let columns = self.links.iter().filter_map(|(id, link)| Some((*id, link, link.streams.get(ix)?)));
         let (link, ..) = columns
             .filter(|(_, link, column)| link.ended && column.peer_floor <= stream.have + 1)
             .max_by_key(|(id, link, column)| (!column.push, column.peer_have, Reverse((link.rtt, *id))))?;
         let want = Want {
             at: cx.now + self.answer_time(cx, link),
             have: stream.have,
-            lead: 0,
-            falls: 0,
+            behind_by: 0,
+            worse_rounds: 0,
             nobody_since: None,
             asked: None,
             skip: None,
@@ -210,19 +211,20 @@ impl Spread {
         // The parent's own claims do not show how well it delivers.
         let parent = self.parent(ix);
         let others = self.ahead(ix, have).filter(|(id, _)| Some(*id) != parent);
-        let lead = others.map(|(_, column)| column.peer_have - have).max().unwrap_or(0);
+        let behind_by = others.map(|(_, column)| column.peer_have - have).max().unwrap_or(0);
         // Others may deliver something, too, but the parent has to.
-        let delivers = want.have < self.tree(ix).fed;
-        if delivers && (lead <= want.lead || want.falls < MAX_FALLS) {
+        let delivers = want.have < self.parentage(ix).fed;
+        if delivers && (behind_by <= want.behind_by || want.worse_rounds < MAX_WORSE_ROUNDS) {
             // It may be slower than others for a moment, but must not fall back further and
             // further.
-            let falls = if lead > want.lead { want.falls + 1 } else { 0 };
+            let worse_rounds = if behind_by > want.behind_by { want.worse_rounds + 1 } else { 0 };
             let at = cx.now + self.patience(cx, ix).max(cx.config.graft_after);
-            let fresh = Want { at, have, lead, falls, nobody_since: None, asked: None, skip: None };
+            let fresh =
+                Want { at, have, behind_by, worse_rounds, nobody_since: None, asked: None, skip: None };
             self.insert(ix, fresh);
             return None;
         }
-        (want.have, want.lead, want.falls, want.skip) = (have, lead, 0, None);
+        (want.have, want.behind_by, want.worse_rounds, want.skip) = (have, behind_by, 0, None);
         self.blame(cx, want.asked.take(), ix);
         if self.behind_by(ix, have) == 0 {
             return self.forgive_all(cx, ix, have, want);
@@ -248,7 +250,7 @@ impl Spread {
     /// Handles a want for which no neighbour with a valid claim is left. Neighbours that failed may
     /// have been busy: they are asked once more after a while, again and again.
     fn forgive_all(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, mut want: Want) -> Option<Repair> {
-        let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.columns.get_mut(ix)?)));
+        let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.streams.get_mut(ix)?)));
         let (mut any, mut forgiven) = (false, false);
         for (id, column) in columns.filter(|(_, column)| column.peer_have > have) {
             any = true;
@@ -276,7 +278,7 @@ impl Spread {
     /// Notes that the neighbour that was asked has not answered in time.
     fn blame(&mut self, cx: &Cx<'_>, asked: Option<LinkId>, ix: StreamIx) {
         let Some(link) = asked.and_then(|id| self.links.get_mut(&id)) else { return };
-        let column = link.column(ix);
+        let column = link.stream(ix);
         column.failed_claims = column.failed_claims.saturating_add(1);
         column.not_before = cx.now + cx.config.graft_again * 2;
     }
@@ -286,7 +288,7 @@ impl Spread {
         cx: &Cx<'_>,
         ix: StreamIx,
         have: u64,
-        suits: impl Fn(LinkId, &Column) -> bool,
+        suits: impl Fn(LinkId, &LinkStream) -> bool,
     ) -> Option<LinkId> {
         self.ahead(ix, have)
             .filter(|(id, column)| suits(*id, column) && column.not_before <= cx.now)

@@ -27,7 +27,8 @@ pub struct World {
     frozen: BTreeSet<usize>,
     /// Which side of a cut each node is on; all on side 0 when there is none.
     sides: BTreeMap<usize, usize>,
-    /// What was on its way when the cable was pulled, or sent since: TCP delivers it when the cable is back.
+    /// What was on its way when the cable was pulled, or sent since: TCP delivers it when the cable
+    /// is back.
     held: Vec<(LinkId, Event)>,
     /// What each node was told about netsplits, and when.
     pub splits: Vec<(usize, Instant, Output)>,

@@ -1,4 +1,5 @@
-//! Who is let in: how many joins are served, which joiners are remembered, and which pairs leave each other alone.
+//! Who is let in: how many joins are served, which joiners are remembered, and which pairs leave
+//! each other alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,8 +20,8 @@ pub(crate) struct Admission {
     /// Joins that were asked for here, the older ones counted less.
     joins_lately: usize,
     next_halving: Instant,
-    /// Nodes whose link a user closed, and until when no new one is made. The smallest id loses: it may be linked with again
-    /// too early.
+    /// Nodes whose link a user closed, and until when no new one is made. The smallest id loses: it
+    /// may be linked with again too early.
     cooldown: BTreeMap<NodeId, Instant>,
 }
 
@@ -37,9 +38,9 @@ impl Admission {
         admitted
     }
 
-    /// Returns whether a joiner is to be remembered: a sample of all who joined lately (Vitter, 1985), not the last ones
-    /// only. When hundreds join in a second, they would be told of each other alone, and the network would grow into a long
-    /// row of crowds.
+    /// Returns whether a joiner is to be remembered: a sample of all who joined lately (Vitter,
+    /// 1985), not the last ones only. When hundreds join in a second, they would be told of each
+    /// other alone, and the network would grow into a long row of crowds.
     pub(crate) fn samples_joiner(&mut self, cx: &mut Cx<'_>) -> bool {
         self.joins_lately += 1;
         cx.rng.below(self.joins_lately) < cx.config.passive_view

@@ -1,8 +1,8 @@
 //! The connections, links or not, and the steps by which one becomes a link.
 //!
-//! A connection begins as a session. `request` (this node asked for a link) or `accept` (it agreed to one) lead to
-//! `activate`, after which the link counts on both sides; `withdraw` leads back. A connection for streams leaves this path
-//! by `serve_streams` and never becomes a link.
+//! A connection begins as a session. `request` (this node asked for a link) or `accept` (it agreed
+//! to one) lead to `activate`, after which the link counts on both sides; `withdraw` leads back. A
+//! connection for streams leaves this path by `serve_streams` and never becomes a link.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +18,11 @@ use crate::time::Instant;
 
 /// Connections to one node that serve streams, at most: both may have dialled at the same time.
 const MAX_STREAMS_TO_ONE: usize = 2;
-/// Connections that serve streams only, at most; a new one is closed. Others may take three quarters of them.
+/// Connections that serve streams only, at most; a new one is closed. Others may take three
+/// quarters of them.
 pub(crate) const MAX_STREAM_ONLY: usize = 256;
-/// Messages that a connection which is not a link may make this node work for, per tick. Default 4: enough to join, too few
-/// to fill memory with answers.
+/// Messages that a connection which is not a link may make this node work for, per tick. Default 4:
+/// enough to join, too few to fill memory with answers.
 const SESSION_BUDGET: u32 = 4;
 
 /// How far a connection is on its way to be a link.
@@ -223,8 +224,8 @@ impl Conns {
         self.0.values().filter(|conn| conn.is_link_to_be()).count()
     }
 
-    /// Returns the links that both sides want. Requests to others do not count against an offer: when all nodes are full
-    /// most requests are refused, and a place in hand is better.
+    /// Returns the links that both sides want. Requests to others do not count against an offer:
+    /// when all nodes are full most requests are refused, and a place in hand is better.
     pub(crate) fn standing(&self) -> usize {
         self.0.values().filter(|conn| matches!(conn.phase, Phase::Accepted | Phase::Active)).count()
     }
@@ -246,8 +247,8 @@ impl Conns {
         self.iter().find(session).map(|(link, _)| link)
     }
 
-    /// Returns a link, or a connection for streams, to this node: a link rather than another connection, a direct one rather
-    /// than one through other nodes.
+    /// Returns a link, or a connection for streams, to this node: a link rather than another
+    /// connection, a direct one rather than one through other nodes.
     pub(crate) fn for_streams_to(&self, peer: &NodeId) -> Option<LinkId> {
         let serves = |(_, conn): &(LinkId, &Conn)| {
             conn.peer == *peer && matches!(conn.phase, Phase::Active | Phase::StreamOnly)
@@ -301,8 +302,8 @@ impl Conns {
         self.0.get_mut(&link).and_then(|conn| conn.record.replace(record)).is_none()
     }
 
-    /// Notes that this node has asked for a place. The next time over this connection comes later and later: a contact that
-    /// has no place to offer is not to be pressed.
+    /// Notes that this node has asked for a place. The next time over this connection comes later
+    /// and later: a contact that has no place to offer is not to be pressed.
     pub(crate) fn joined_through(&mut self, cx: &Cx<'_>, link: LinkId) {
         if let Some(conn) = self.0.get_mut(&link) {
             conn.next_join = cx.now + conn.join_wait;
@@ -342,7 +343,8 @@ impl Conns {
         Some((conn.peer, std::mem::replace(&mut conn.purpose, Purpose::None)))
     }
 
-    /// Makes the connection a session again: the link that this node asked for will not be made. Returns what it was for.
+    /// Makes the connection a session again: the link that this node asked for will not be made.
+    /// Returns what it was for.
     pub(crate) fn withdraw(&mut self, cx: &Cx<'_>, link: LinkId) -> Option<(NodeId, Purpose)> {
         let conn = self.0.get_mut(&link)?;
         (conn.phase, conn.since, conn.pinned) = (Phase::Session, cx.now, false);
@@ -380,7 +382,8 @@ impl Conns {
         room
     }
 
-    /// Pins the link. A request that the link was made for already is returned: it is answered as well.
+    /// Pins the link. A request that the link was made for already is returned: it is answered as
+    /// well.
     pub(crate) fn pin(&mut self, link: LinkId, request: RequestId) -> Option<RequestId> {
         let conn = self.0.get_mut(&link)?;
         conn.pinned = true;
@@ -420,7 +423,8 @@ impl Conns {
         std::mem::take(&mut conn.bridge_first)
     }
 
-    /// Returns whether the link is a fresh first bridge, whose other end tells of its partition now, for the only time.
+    /// Returns whether the link is a fresh first bridge, whose other end tells of its partition
+    /// now, for the only time.
     pub(crate) fn take_bridge_first(&mut self, link: LinkId, now: Instant) -> bool {
         self.0
             .get_mut(&link)
@@ -447,7 +451,8 @@ impl Conns {
         }
     }
 
-    /// Counts a message that is handed to the connection. Returns whether it takes so much; for links the broadcast decides.
+    /// Counts a message that is handed to the connection. Returns whether it takes so much; for
+    /// links the broadcast decides.
     pub(crate) fn count(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) -> bool {
         let Some(conn) = self.0.get_mut(&link) else { return true };
         conn.spoke = cx.now;
@@ -464,8 +469,8 @@ impl Conns {
         }
     }
 
-    /// Admits a message that makes this node work for others, or not: only so many are served in a tick, and walks from
-    /// links only. Dropped ones are asked for again by their senders.
+    /// Admits a message that makes this node work for others, or not: only so many are served in a
+    /// tick, and walks from links only. Dropped ones are asked for again by their senders.
     pub(crate) fn admit(&mut self, link: LinkId, control: &Control) -> bool {
         let Some(conn) = self.0.get_mut(&link) else { return false };
         let from_links_only = match control {
@@ -503,8 +508,8 @@ impl Conns {
         }
     }
 
-    /// Starts all ping time-outs anew, because this node itself had stopped: the others are heard out first (Lifeguard,
-    /// 2018).
+    /// Starts all ping time-outs anew, because this node itself had stopped: the others are heard
+    /// out first (Lifeguard, 2018).
     pub(crate) fn forgive(&mut self, now: Instant) {
         self.0.values_mut().for_each(|conn| conn.heard = now);
     }

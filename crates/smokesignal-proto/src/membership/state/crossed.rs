@@ -1,5 +1,5 @@
-//! The user's requests that crossed with one of the other side: both nodes dialled, and one connection stays. The request
-//! may have been made over the other one, whose end says nothing yet.
+//! The user's requests that crossed with one of the other side: both nodes dialled, and one
+//! connection stays. The request may have been made over the other one, whose end says nothing yet.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::ids::RequestId;
 use crate::output::RequestFailure;
 use crate::time::Instant;
 
-/// What the other side has sent over its own connection by then has arrived: it was sent before, or at the same time.
-/// Default 500 ms: two round trips across the world.
+/// What the other side has sent over its own connection by then has arrived: it was sent before, or
+/// at the same time. Default 500 ms: two round trips across the world.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -20,8 +20,8 @@ struct Request {
     until: Instant,
 }
 
-/// Requests that fail unless a link to their peer comes up in time. As many as the user makes within half a second: the
-/// oldest is answered first.
+/// Requests that fail unless a link to their peer comes up in time. As many as the user makes
+/// within half a second: the oldest is answered first.
 #[derive(Debug, Default)]
 pub(crate) struct Crossed(Vec<Request>);
 

@@ -1,7 +1,8 @@
 //! The dials under way, and what each of them is for.
 //!
-//! The caller reports the end of every dial, with a connection or a failure, and the purpose noted here decides what
-//! follows. A user's request is always dialled; everything else waits for the next tick when there are too many.
+//! The caller reports the end of every dial, with a connection or a failure, and the purpose noted
+//! here decides what follows. A user's request is always dialled; everything else waits for the
+//! next tick when there are too many.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,8 +65,8 @@ pub(crate) struct Dials {
 }
 
 impl Dials {
-    /// Notes a dial and names it, unless there are too many. One place is kept for the seeds: whether they answer says more
-    /// than what others say.
+    /// Notes a dial and names it, unless there are too many. One place is kept for the seeds:
+    /// whether they answer says more than what others say.
     pub(crate) fn begin(&mut self, cx: &Cx<'_>, purpose: Purpose, peer: Option<NodeId>) -> Option<DialId> {
         let limit = match purpose {
             Purpose::Pin(_) => usize::MAX,

@@ -1,7 +1,7 @@
 //! The records that this node holds: its own, and those of the nodes it knows and is not linked to.
 //!
-//! A record is believed only if its owner has signed it for this network. Checking a signature costs far more than comparing,
-//! so records that are held, or were verified lately, are compared.
+//! A record is believed only if its owner has signed it for this network. Checking a signature
+//! costs far more than comparing, so records that are held, or were verified lately, are compared.
 
 use std::net::SocketAddr;
 
@@ -61,7 +61,8 @@ impl Known {
         record.dialable_from(&self.addresses)
     }
 
-    /// Returns whether the record is its owner's word in this network. `linked` are the records of the connections.
+    /// Returns whether the record is its owner's word in this network. `linked` are the records of
+    /// the connections.
     pub(crate) fn believes<'a>(
         &mut self,
         config: &Config,
@@ -72,7 +73,8 @@ impl Known {
         held || self.verified.verify(record, &config.network)
     }
 
-    /// Remembers a node that `teller` has told of, if it can be dialled. Its record has been verified.
+    /// Remembers a node that `teller` has told of, if it can be dialled. Its record has been
+    /// verified.
     pub(crate) fn learn(&mut self, cx: &mut Cx<'_>, record: &Record, teller: &NodeId) {
         if record.id != cx.me.id() && self.address_of(record).is_some() {
             self.passive.learn(record, teller, cx.rng, cx.config);

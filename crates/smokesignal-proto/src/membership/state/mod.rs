@@ -1,7 +1,9 @@
-//! The parts that membership is made of. Each owns its fields: what another file may not touch it cannot reach.
+//! The parts that membership is made of. Each owns its fields: what another file may not touch it
+//! cannot reach.
 //!
-//! A part knows its own rule (when the next shuffle is due, how many joins are served) and nothing of the other parts. The
-//! files above this folder combine them: they take a message or a tick and ask the parts what follows.
+//! A part knows its own rule (when the next shuffle is due, how many joins are served) and nothing
+//! of the other parts. The files above this folder combine them: they take a message or a tick and
+//! ask the parts what follows.
 
 pub(super) mod admission;
 pub(super) mod conns;

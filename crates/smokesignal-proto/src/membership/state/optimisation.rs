@@ -1,4 +1,5 @@
-//! When a node tries to move to a nearer neighbour, and what it has promised to a neighbour that does.
+//! When a node tries to move to a nearer neighbour, and what it has promised to a neighbour that
+//! does.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const REST: Duration = Duration::from_secs(30);
 pub(crate) struct Optimisation {
     next: Instant,
     wait: Duration,
-    /// A neighbour was allowed to move until then: meanwhile no link is ended for others, and no other neighbour may move.
+    /// A neighbour was allowed to move until then: meanwhile no link is ended for others, and no
+    /// other neighbour may move.
     lease: Instant,
     /// The link to the neighbour that was asked for its neighbours.
     asked: Option<LinkId>,
@@ -27,7 +29,8 @@ impl Optimisation {
         Self { next: now + wait, wait, lease: Instant::ZERO, asked: None }
     }
 
-    /// Returns whether it is time to look for a nearer neighbour. Where nothing is gained that is ever more rarely.
+    /// Returns whether it is time to look for a nearer neighbour. Where nothing is gained that is
+    /// ever more rarely.
     pub(crate) fn take_turn(&mut self, cx: &mut Cx<'_>) -> bool {
         if cx.now < self.next {
             return false;
@@ -63,8 +66,8 @@ impl Optimisation {
         now < self.lease
     }
 
-    /// Returns whether another promise may be given. A neighbour that asks again and again must not keep this node from
-    /// letting in others.
+    /// Returns whether another promise may be given. A neighbour that asks again and again must not
+    /// keep this node from letting in others.
     pub(crate) fn may_lease(&self, now: Instant) -> bool {
         let rested = now >= self.lease + REST || self.lease == Instant::ZERO;
         rested && self.asked.is_none()

@@ -13,7 +13,8 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Passive {
     known: BTreeMap<NodeId, Known>,
-    /// Nodes that did not answer, the oldest in front. Kept because after a long netsplit nobody else is left.
+    /// Nodes that did not answer, the oldest in front. Kept because after a long netsplit nobody
+    /// else is left.
     graveyard: VecDeque<Record>,
 }
 
@@ -41,8 +42,8 @@ impl Passive {
         self.known.get(&record.id).is_some_and(|known| known.record == *record)
     }
 
-    /// Remembers a node, or its newer record. When full a random entry loses; of those who told of a quarter of all, one
-    /// of their own does, so that nobody replaces what others know.
+    /// Remembers a node, or its newer record. When full a random entry loses; of those who told of
+    /// a quarter of all, one of their own does, so that nobody replaces what others know.
     pub(crate) fn learn(&mut self, record: &Record, teller: &NodeId, rng: &mut Rng, config: &Config) {
         if let Some(known) = self.known.get_mut(&record.id) {
             if record.version > known.record.version {
@@ -121,7 +122,8 @@ impl Passive {
         let usable = |(id, known): &(&NodeId, &Known)| known.not_before <= now && suits(id);
         let mut found: Vec<_> = self.known.iter().filter(usable).map(|(_, known)| known).collect();
         rng.shuffle(&mut found);
-        // Who has not answered last time comes last: after a mass failure there is no time to ask the dead twice.
+        // Who has not answered last time comes last: after a mass failure there is no time to ask
+        // the dead twice.
         found.sort_by_key(|known| known.failures);
         found.into_iter().take(count).map(|known| known.record.clone()).collect()
     }

@@ -1,9 +1,11 @@
-//! When known nodes are looked at out of band: in turns with all other nodes of the partition, and after links were lost.
+//! When known nodes are looked at out of band: in turns with all other nodes of the partition, and
+//! after links were lost.
 //!
-//! A lost link may mean that much of the network is gone. So each lost link is a doubt, which one known node that is found
-//! alive makes up for; as long as there are doubts, known nodes are looked at one by one. After three at about the same time
-//! half of the network or more may be gone: then every known node is looked at, because a survivor that knows no living node
-//! is found by those that know it, long before it has tried all it knows.
+//! A lost link may mean that much of the network is gone. So each lost link is a doubt, which one
+//! known node that is found alive makes up for; as long as there are doubts, known nodes are looked
+//! at one by one. After three at about the same time half of the network or more may be gone: then
+//! every known node is looked at, because a survivor that knows no living node is found by those
+//! that know it, long before it has tried all it knows.
 
 use std::time::Duration;
 

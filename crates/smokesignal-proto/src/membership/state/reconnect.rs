@@ -1,5 +1,6 @@
-//! Neighbours whose link broke without a goodbye are dialled again for ever, ever more rarely: one that was started anew and
-//! whose seeds are dead knows no other node, and in a large network no other node would look for it.
+//! Neighbours whose link broke without a goodbye are dialled again for ever, ever more rarely: one
+//! that was started anew and whose seeds are dead knows no other node, and in a large network no
+//! other node would look for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -48,7 +49,8 @@ impl Reconnect {
         self.0.retain(|lost| lost.record.id != *peer);
     }
 
-    /// Returns a lost neighbour that is to be dialled now. One that `is_sought` otherwise is forgotten.
+    /// Returns a lost neighbour that is to be dialled now. One that `is_sought` otherwise is
+    /// forgotten.
     pub(crate) fn next(&mut self, cx: &mut Cx<'_>, is_sought: impl Fn(&NodeId) -> bool) -> Option<Record> {
         let ix = self.0.iter().position(|lost| lost.not_before <= cx.now)?;
         let lost = &mut self.0[ix];

@@ -1,16 +1,17 @@
 //! When a node looks for more links, and when it ends one it has too many.
 //!
-//! The wait between two attempts doubles as long as nothing comes of them, and begins anew when the links change. A node
-//! whose neighbours claim segments that none of them delivers looks for links beyond `min_peers`, and in the end gives one
-//! of those neighbours up: they may all be busy, or all hostile.
+//! The wait between two attempts doubles as long as nothing comes of them, and begins anew when the
+//! links change. A node whose neighbours claim segments that none of them delivers looks for links
+//! beyond `min_peers`, and in the end gives one of those neighbours up: they may all be busy, or
+//! all hostile.
 
 use std::time::Duration;
 
 use crate::context::Cx;
 use crate::time::Instant;
 
-/// With all the links it may have and none that brings what it claims, a node ends one after this long. Default 15 s: a
-/// neighbour has been asked once more by then.
+/// With all the links it may have and none that brings what it claims, a node ends one after this
+/// long. Default 15 s: a neighbour has been asked once more by then.
 const UNSERVED: Duration = Duration::from_secs(15);
 
 /// The timers of looking for links and of ending surplus ones.
@@ -29,7 +30,8 @@ impl Refill {
         Self { next: now, wait, unserved_since: None, over_since: None }
     }
 
-    /// Returns the wait that has just passed, if it is time to look for more links. The next one is twice as long.
+    /// Returns the wait that has just passed, if it is time to look for more links. The next one is
+    /// twice as long.
     pub(crate) fn take_turn(&mut self, cx: &mut Cx<'_>) -> Option<Duration> {
         if cx.now < self.next {
             return None;
@@ -65,8 +67,9 @@ impl Refill {
         self.unserved_since = None;
     }
 
-    /// Notes that the neighbours do not bring what they claim to have. Returns whether one of them should be replaced, where
-    /// `full` says that there is no room for another. The caller calls [`Refill::replaced`] if it does so.
+    /// Notes that the neighbours do not bring what they claim to have. Returns whether one of them
+    /// should be replaced, where `full` says that there is no room for another. The caller calls
+    /// [`Refill::replaced`] if it does so.
     pub(crate) fn unserved(&mut self, full: bool, now: Instant) -> bool {
         let since = *self.unserved_since.get_or_insert(now);
         full && now - since > UNSERVED

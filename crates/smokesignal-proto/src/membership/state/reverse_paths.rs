@@ -1,7 +1,8 @@
 //! The way back of walks and shuffles that passed here.
 //!
-//! A walk is forwarded at random, and its answer must find the way back: each node on the way remembers the link that the
-//! walk came from. The answer uses the entry up, and what is not answered expires.
+//! A walk is forwarded at random, and its answer must find the way back: each node on the way
+//! remembers the link that the walk came from. The answer uses the entry up, and what is not
+//! answered expires.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,7 +22,8 @@ impl ReversePaths {
         self.back.len()
     }
 
-    /// Remembers where a walk came from, the first time: a walk that comes by twice would lead its answer in circles.
+    /// Remembers where a walk came from, the first time: a walk that comes by twice would lead its
+    /// answer in circles.
     pub(crate) fn remember(&mut self, cx: &Cx<'_>, walk: u64, from: LinkId) {
         if self.back.contains_key(&walk) {
             return;

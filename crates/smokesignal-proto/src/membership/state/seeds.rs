@@ -1,7 +1,9 @@
-//! The seeds: addresses given by the user, tried for ever, and what dialling each of them has shown.
+//! The seeds: addresses given by the user, tried for ever, and what dialling each of them has
+//! shown.
 //!
-//! A seed that fails is dialled again after a wait that doubles, with jitter. What the dials have shown lately (no answer,
-//! an answer from the same partition, an answer from another one) is what the beacon's reports about the seed are made of.
+//! A seed that fails is dialled again after a wait that doubles, with jitter. What the dials have
+//! shown lately (no answer, an answer from the same partition, an answer from another one) is what
+//! the beacon's reports about the seed are made of.
 
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use crate::time::Instant;
 
 /// What a dial has shown counts for this long.
 const MEMORY: Duration = Duration::from_secs(10);
-/// Another partition must be seen twice, this far apart, before it is called one: it may be merging just now.
+/// Another partition must be seen twice, this far apart, before it is called one: it may be merging
+/// just now.
 const TWICE: Duration = Duration::from_secs(3);
 
 /// One seed.
@@ -31,7 +34,8 @@ struct Seed {
     unreachable: (u8, Instant),
     /// The seed answered as part of this node's partition until then.
     present_until: Instant,
-    /// The seed answered as part of another partition: the first and last time, and the size of that one.
+    /// The seed answered as part of another partition: the first and last time, and the size of
+    /// that one.
     elsewhere: Option<(Instant, Instant, u32)>,
 }
 
@@ -87,20 +91,22 @@ impl Seeds {
         self.list.iter().position(|seed| seed.peer == Some(*peer))
     }
 
-    /// Returns the seeds that may be dialled now. A name that led to this node itself may lead to another one next time.
+    /// Returns the seeds that may be dialled now. A name that led to this node itself may lead to
+    /// another one next time.
     pub(crate) fn ready(&self, now: Instant) -> Vec<usize> {
         (0..self.list.len()).filter(|ix| self.list[*ix].not_before <= now).collect()
     }
 
-    /// Returns whether the seed is due although there are peers: the link to it broke, or its id is not known yet, so that
-    /// it could not be missed.
+    /// Returns whether the seed is due although there are peers: the link to it broke, or its id is
+    /// not known yet, so that it could not be missed.
     pub(crate) fn is_due(&self, ix: usize, degree: usize, now: Instant) -> bool {
         let seed = &self.list[ix];
         let unknown = seed.peer.is_none() && seed.failures == 0 && degree > 0;
         (seed.lost || unknown) && !seed.own && seed.not_before <= now
     }
 
-    /// Returns the seeds that may be part of another partition: those that `is_missing`, and those not known yet.
+    /// Returns the seeds that may be part of another partition: those that `is_missing`, and those
+    /// not known yet.
     pub(crate) fn suspects(&self, is_missing: impl Fn(&NodeId) -> bool) -> Vec<usize> {
         let suspect = |seed: &Seed| !seed.own && seed.peer.is_none_or(|peer| is_missing(&peer));
         (0..self.list.len()).filter(|ix| suspect(&self.list[*ix])).collect()

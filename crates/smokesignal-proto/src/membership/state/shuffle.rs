@@ -1,5 +1,5 @@
-//! When the next shuffle is due: often after the neighbourhood has changed, ever more rarely while it is calm, because a
-//! shuffle is the largest message of an idle network.
+//! When the next shuffle is due: often after the neighbourhood has changed, ever more rarely while
+//! it is calm, because a shuffle is the largest message of an idle network.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ impl Shuffle {
         Self { next: now + config.shuffle, wait: config.shuffle }
     }
 
-    /// Returns how far the shuffle that is due now walks, if one is. The first ones walk far; later the views have been
-    /// mixed, and near ones do.
+    /// Returns how far the shuffle that is due now walks, if one is. The first ones walk far; later
+    /// the views have been mixed, and near ones do.
     pub(crate) fn take_turn(&mut self, cx: &mut Cx<'_>) -> Option<u8> {
         if cx.now < self.next {
             return None;

@@ -1,4 +1,5 @@
-//! The splits that this node takes part in: as an end of the link that is being split, or as the joiner.
+//! The splits that this node takes part in: as an end of the link that is being split, or as the
+//! joiner.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +80,8 @@ impl Splits {
         self.splits.values().any(|split| split.link == link)
     }
 
-    /// Returns whether the joiner may use this token: this node has agreed to the split, or proposed it.
+    /// Returns whether the joiner may use this token: this node has agreed to the split, or
+    /// proposed it.
     pub(crate) fn expects(&self, token: u64, joiner: &NodeId) -> bool {
         self.splits.get(&token).is_some_and(|split| split.joiner == *joiner)
     }
@@ -90,7 +92,8 @@ impl Splits {
         self.splits.insert(token, Split { link, joiner, until, offer: Some(offer) });
     }
 
-    /// Notes that this node has agreed to let the joiner in between itself and the neighbour at `link`.
+    /// Notes that this node has agreed to let the joiner in between itself and the neighbour at
+    /// `link`.
     pub(crate) fn agree(&mut self, cx: &Cx<'_>, token: u64, link: LinkId, joiner: NodeId) {
         let until = cx.now + cx.config.split_timeout;
         self.splits.insert(token, Split { link, joiner, until, offer: None });
@@ -137,8 +140,8 @@ impl Splits {
         self.pending.retain(|known, _| Some(*known) != token);
     }
 
-    /// Takes the split with this end whose two ends are both linked with, as `is_linked` says. Returns its token and the
-    /// end that is to be told.
+    /// Takes the split with this end whose two ends are both linked with, as `is_linked` says.
+    /// Returns its token and the end that is to be told.
     pub(crate) fn complete(
         &mut self,
         end: &NodeId,

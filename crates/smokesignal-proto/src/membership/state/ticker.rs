@@ -1,5 +1,5 @@
-//! The node's tick, a few times a second, with jitter. Upkeep runs on it and not on events, so that a mass failure does not
-//! make all nodes act in the same moment.
+//! The node's tick, a few times a second, with jitter. Upkeep runs on it and not on events, so that
+//! a mass failure does not make all nodes act in the same moment.
 
 use std::time::Duration;
 
