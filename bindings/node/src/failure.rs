@@ -10,7 +10,7 @@ use std::io;
 use napi_derive::napi;
 use smokesignal::{
     AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
-    StreamError,
+    StreamError, StreamErrorKind,
 };
 
 /// The parts of an error, from which `lib/errors.js` makes a JavaScript one.
@@ -28,6 +28,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Returns the failure of a stream for any other reason than a [`StreamError`].
+    pub(crate) fn stream(error: &std::io::Error) -> Self {
+        Self::new("STREAM", error)
+    }
+
     /// Makes a plain error.
     fn new(code: &str, error: impl ToString) -> Self {
         Self { code: code.to_owned(), message: in_javascript(&error.to_string()), range: false, system: None }
@@ -139,14 +144,14 @@ impl From<AcceptError> for Failure {
 
 impl From<StreamError> for Failure {
     fn from(error: StreamError) -> Self {
-        match &error {
-            StreamError::Refused => Self::new("STREAM_REFUSED", error).system("ECONNREFUSED"),
-            StreamError::Busy => Self::new("STREAM_BUSY", error),
-            StreamError::Reset(_) => Self::new("STREAM_RESET", error).system("ECONNRESET"),
-            StreamError::ConnectionLost => Self::new("STREAM_CUT", error).system("ECONNRESET"),
-            StreamError::Stopped => Self::new("STREAM_STOPPED", error).system("EPIPE"),
-            StreamError::Closed => Self::new("STREAM_CLOSED", error).system("EPIPE"),
-            StreamError::TooLarge { .. } => Self::range("TOO_LARGE", error),
+        match error.kind() {
+            StreamErrorKind::Refused => Self::new("STREAM_REFUSED", error).system("ECONNREFUSED"),
+            StreamErrorKind::Busy => Self::new("STREAM_BUSY", error),
+            StreamErrorKind::Reset(_) => Self::new("STREAM_RESET", error).system("ECONNRESET"),
+            StreamErrorKind::ConnectionLost => Self::new("STREAM_CUT", error).system("ECONNRESET"),
+            StreamErrorKind::Stopped => Self::new("STREAM_STOPPED", error).system("EPIPE"),
+            StreamErrorKind::Closed => Self::new("STREAM_CLOSED", error).system("EPIPE"),
+            StreamErrorKind::TooLarge { .. } => Self::range("TOO_LARGE", error),
             _ => Self::new("STREAM", error),
         }
     }

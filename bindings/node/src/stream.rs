@@ -87,7 +87,9 @@ impl Stream {
             return Poll::Ready(Some(data));
         }
         match &self.kind {
-            Kind::Peer(peer) => poll_once(peer.recv(), &self.waker),
+            // A link that breaks ends the stream of an old program as one that is closed: its
+            // peers are gone either way, and it listens for no `error`.
+            Kind::Peer(peer) => poll_once(peer.recv(), &self.waker).map(|received| received.ok().flatten()),
             Kind::Named(stream) => poll_once(stream.recv(), &self.waker).map(|received| {
                 received.unwrap_or_else(|error| {
                     self.failure.get_or_insert(error.into());
@@ -148,8 +150,8 @@ impl Stream {
         };
         if let Poll::Ready(Err(error)) = &finished {
             let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<StreamError>());
-            let cause = cause.cloned().unwrap_or(StreamError::ConnectionLost);
-            self.failure.get_or_insert(cause.into());
+            let failure = cause.cloned().map_or_else(|| Failure::stream(error), Failure::from);
+            self.failure.get_or_insert(failure);
         }
         finished.is_ready()
     }

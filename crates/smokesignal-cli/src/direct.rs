@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smokesignal::{Acceptor, Node, NodeId, NodeStream, OpenError, StreamError};
+use smokesignal::{Acceptor, Node, NodeId, NodeStream, OpenError, StreamError, StreamErrorKind};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
@@ -67,7 +67,7 @@ pub(crate) enum DirectError {
     /// The node is not in the network, or cannot be reached now.
     Unreachable(OpenError),
     /// The node does not accept direct messages now.
-    Refused(NodeId, StreamError),
+    Refused(StreamError),
     /// Trying again cannot help.
     Failed(OpenError),
 }
@@ -76,13 +76,12 @@ impl std::fmt::Display for DirectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(error) | Self::Failed(error) => write!(f, "{error}"),
-            Self::Refused(id, StreamError::Refused) => {
-                write!(
-                    f,
-                    "node {id} does not accept direct messages; it has to run chat, pipe --to or run --json"
-                )
-            }
-            Self::Refused(id, error) => write!(f, "node {id}: {error}"),
+            Self::Refused(error) if error.kind() == &StreamErrorKind::Refused => write!(
+                f,
+                "node {} does not accept direct messages; it has to run chat, pipe --to or run --json",
+                error.peer()
+            ),
+            Self::Refused(error) => write!(f, "{error}"),
         }
     }
 }
@@ -103,8 +102,8 @@ pub(crate) async fn open(node: &Node, to: NodeId) -> Result<NodeStream, DirectEr
             Ok(()) => return Ok(stream),
             // The other side closed the connection just then. Nothing has been sent, so it is safe
             // to try again over another one.
-            Err(StreamError::ConnectionLost) if attempts < ATTEMPTS => {}
-            Err(error) => return Err(DirectError::Refused(to, error)),
+            Err(error) if error.kind() == &StreamErrorKind::ConnectionLost && attempts < ATTEMPTS => {}
+            Err(error) => return Err(DirectError::Refused(error)),
         }
     }
 }
@@ -152,7 +151,9 @@ impl Target for Direct {
         let stream = self.stream().await?;
         match stream.send(data).await {
             Ok(()) => Ok(()),
-            Err(error @ StreamError::TooLarge { .. }) => Err(error.to_string()),
+            Err(error) if matches!(error.kind(), StreamErrorKind::TooLarge { .. }) => {
+                Err(error.kind().to_string())
+            }
             Err(error) => {
                 self.drop_stream().await;
                 Err(format!("{error}; messages sent to it just before may be lost, too"))

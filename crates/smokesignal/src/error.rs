@@ -1,14 +1,17 @@
 //! One small error per operation. Each text names the value and what to do about it.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smokesignal_proto::NodeId;
 
-/// [`NodeBuilder::build`](crate::NodeBuilder::build) refused the options. Nothing was opened or started.
+/// [`NodeBuilder::build`](crate::NodeBuilder::build) refused the options. Nothing was opened or
+/// started.
 ///
 /// ```
 /// use smokesignal::{BuildError, Node};
@@ -22,7 +25,7 @@ use smokesignal_proto::NodeId;
 pub enum BuildError {
     /// `max_peers` is 0.
     #[error(
-        "max_peers is 0, but a node without peers is no network; use 1 or more, better 2: a node with one peer passes nothing on"
+        "max_peers is 0, and a node without peers reaches nobody; use 1 or more, better 2: a node with one peer forwards nothing"
     )]
     MaxPeersZero,
     /// `min_peers` is larger than `max_peers`.
@@ -34,17 +37,17 @@ pub enum BuildError {
         max: usize,
     },
     /// `min_peers` is 0.
-    #[error("min_peers is 0, but a node without peers is no network; use 1 or more")]
+    #[error("min_peers is 0, and a node without peers reaches nobody; use 1 or more")]
     MinPeersZero,
     /// A seed is not of the form `HOST:PORT`.
     #[error("`{0}` is not a seed address; write HOST:PORT, for example 192.168.2.100:8495 or [::1]:8495")]
     BadSeed(String),
-    /// What others are to dial is not of the form `HOST:PORT`, or cannot be dialled.
+    /// The address to be advertised is not of the form `HOST:PORT`, or cannot be dialled.
     #[error(
         "`{0}` cannot be advertised; write what others can dial as HOST:PORT, for example 203.0.113.7:8495"
     )]
     BadAdvertise(String),
-    /// More addresses are to be advertised than others are told.
+    /// There are more addresses to be advertised than a node passes on.
     #[error("{0} addresses cannot be advertised, 4 at most; keep the best ones")]
     TooManyAdvertised(usize),
     /// `ping_timeout` is outside 100 ms to 1 h.
@@ -164,9 +167,9 @@ pub enum ConnectError {
     WrongNode {
         /// What was dialled.
         address: String,
-        /// Who should have answered.
+        /// The node that should have answered.
         expected: NodeId,
-        /// Who did.
+        /// The node that did.
         found: NodeId,
     },
     /// The address is the node's own.
@@ -217,8 +220,8 @@ pub enum SendError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The node was stopped or dropped, or (for a peer) the link is gone.
-    #[error("the stream is closed: the node was stopped or the peer has gone")]
+    /// The node was stopped or dropped.
+    #[error("the node was stopped or dropped")]
     Closed,
 }
 
@@ -251,16 +254,16 @@ pub enum OpenError {
     /// No node of the network has this id, or it did not answer in time.
     #[error("node {id} was not found within {waited:?}; is it running, and in this network?")]
     NotFound {
-        /// Who was looked for.
+        /// The id that was looked up.
         id: NodeId,
-        /// For how long.
+        /// The time that the lookup took.
         waited: Duration,
     },
     /// The node has answered, but no connection to it could be made.
     #[error("node {0} is there but cannot be reached; does a firewall keep it from being dialled?")]
     Unreachable(NodeId),
-    /// Too many nodes are being looked for.
-    #[error("too many nodes are being looked for; try again when some have been found")]
+    /// Too many lookups are running.
+    #[error("too many lookups are running on this node; try again when some have ended")]
     Busy,
     /// The name is empty or too long.
     #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
@@ -302,7 +305,8 @@ pub enum AcceptError {
 
 /// A stream has failed, or a write to it. Reads give what had arrived before they fail.
 ///
-/// As an [`io::Error`] it is the inner error, and its kind is named below.
+/// It says which stream it was; [`kind`](Self::kind) says what has happened. As an [`io::Error`] it
+/// is the inner error, whose kind is named at each [`StreamErrorKind`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -314,35 +318,103 @@ pub enum AcceptError {
 /// # ann.start().await?;
 /// # bob.start().await?;
 /// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
-/// use smokesignal::StreamError;
+/// use smokesignal::StreamErrorKind;
 ///
 /// let stream = bob.open(ann.id(), "nobody accepts this").await?;
-/// assert_eq!(stream.recv().await, Err(StreamError::Refused));
+/// let error = stream.recv().await.unwrap_err();
+/// assert_eq!(error.kind(), &StreamErrorKind::Refused);
+/// assert_eq!((error.peer(), error.name()), (ann.id(), "nobody accepts this"));
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamError {
+    kind: StreamErrorKind,
+    peer: NodeId,
+    name: Arc<str>,
+}
+
+impl StreamError {
+    pub(crate) const fn new(kind: StreamErrorKind, peer: NodeId, name: Arc<str>) -> Self {
+        Self { kind, peer, name }
+    }
+
+    /// Returns what has happened.
+    pub const fn kind(&self) -> &StreamErrorKind {
+        &self.kind
+    }
+
+    /// Returns the node at the other end of the stream.
+    pub const fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// Returns the name that the stream was opened with; it is empty for the stream that a
+    /// [`Peer`](crate::Peer) is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, peer, name } = self;
+        match &**name {
+            "" => write!(f, "stream with peer {peer}: {kind}"),
+            name => write!(f, "stream `{name}` with node {peer}: {kind}"),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match error.kind {
+            StreamErrorKind::Refused | StreamErrorKind::Busy => io::ErrorKind::ConnectionRefused,
+            StreamErrorKind::Reset(_) | StreamErrorKind::ConnectionLost => io::ErrorKind::ConnectionReset,
+            StreamErrorKind::Stopped | StreamErrorKind::Closed => io::ErrorKind::BrokenPipe,
+            StreamErrorKind::TooLarge { .. } => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// What has happened to a stream. From [`StreamError::kind`].
+///
+/// ```
+/// use smokesignal::StreamErrorKind;
+///
+/// let error = StreamErrorKind::TooLarge { size: 20, limit: 10 };
+/// assert_eq!(
+///     error.to_string(),
+///     "the chunk has 20 bytes, the limit is 10; split it, or raise max_message on every node"
+/// );
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum StreamError {
+pub enum StreamErrorKind {
     /// The other node accepts no streams of this name. `ConnectionRefused`.
     #[error("the other node accepts no streams of this name")]
     Refused,
-    /// The other node has as many streams as it can hold, or as its application takes. `ConnectionRefused`.
+    /// The other node has as many streams as it can hold, or as its application takes.
+    /// `ConnectionRefused`.
     #[error("the other node has too many streams; try again later")]
     Busy,
-    /// The other side has ended the stream and says why. `ConnectionReset`.
-    #[error("the other side has ended the stream: {0}")]
+    /// The other side has reset the stream and gives this reason. `ConnectionReset`.
+    #[error("the other side has reset the stream: {0}")]
     Reset(String),
-    /// The connection that carried the stream has ended. `ConnectionReset`.
-    #[error("the connection to the other node ended before its stream did")]
+    /// The connection ended before the stream did. `ConnectionReset`.
+    #[error("the connection to the other node ended before the stream did")]
     ConnectionLost,
-    /// The other side reads no more. `BrokenPipe`.
-    #[error("the other side reads no more")]
+    /// The other side has stopped reading. `BrokenPipe`.
+    #[error("the other side has stopped reading")]
     Stopped,
     /// This side has ended the stream. `BrokenPipe`.
     #[error("the stream was ended on this side")]
     Closed,
-    /// The chunk is larger than `max_message`; nothing was sent, and the stream goes on. `InvalidInput`.
+    /// The chunk is larger than `max_message`; nothing was sent, and the stream goes on.
+    /// `InvalidInput`.
     #[error("the chunk has {size} bytes, the limit is {limit}; split it, or raise max_message on every node")]
     TooLarge {
         /// Bytes in the chunk.
@@ -350,18 +422,6 @@ pub enum StreamError {
         /// Bytes allowed.
         limit: usize,
     },
-}
-
-impl From<StreamError> for io::Error {
-    fn from(error: StreamError) -> Self {
-        let kind = match error {
-            StreamError::Refused | StreamError::Busy => io::ErrorKind::ConnectionRefused,
-            StreamError::Reset(_) | StreamError::ConnectionLost => io::ErrorKind::ConnectionReset,
-            StreamError::Stopped | StreamError::Closed => io::ErrorKind::BrokenPipe,
-            StreamError::TooLarge { .. } => io::ErrorKind::InvalidInput,
-        };
-        Self::new(kind, error)
-    }
 }
 
 /// A write that may not wait was refused. Nothing of it was sent.
@@ -443,7 +503,7 @@ pub enum IdentityError {
     /// Reading or writing the file failed.
     #[error("cannot use the key file {path}: {source}")]
     Io {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -451,7 +511,7 @@ pub enum IdentityError {
     /// The file holds something else.
     #[error("{path} is not a key file: expected one line of 64 hex digits; delete it to have a new one made")]
     Malformed {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
     },
 }

@@ -32,7 +32,7 @@
 //! [`Peer`]: crate::Peer
 //! [`Peer::close`]: crate::Peer::close
 //! [`Peers`]: crate::Peers
-//! [`StreamError::Refused`]: crate::StreamError::Refused
+//! [`StreamErrorKind::Refused`]: crate::StreamErrorKind::Refused
 //! [`local_ip`]: crate::local_ip()
 //! [`read_from`]: crate::NodeBuilder::read_from
 #![doc = ""]
@@ -62,7 +62,7 @@ pub use broadcast::query::{Answer, Answers, ResponderGuard};
 pub use broadcast::{Broadcast, BroadcastSender};
 pub use error::{
     AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
-    StreamError, TrySendError,
+    StreamError, StreamErrorKind, TrySendError,
 };
 pub use event::{Event, Events};
 pub use identity::Identity;

@@ -13,22 +13,25 @@ use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::command::Command;
-use crate::error::SendError;
-use crate::stream::Stream;
+use crate::error::StreamError;
 use crate::stream::handle::NodeStream;
 use crate::stream::mux::{Mux, NoStream};
 use smokesignal_proto::NodeId;
 
-/// What was written before a close may take this long to leave.
+/// Time that what was written before a close has to be sent: 5 s.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A direct neighbour, which is a duplex stream, too.
+/// A direct neighbour, and the duplex stream to it.
 ///
-/// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and [`AsyncWrite`] see plain
-/// bytes. Both directions have back-pressure: what is not read stays with its writer and delays nothing else.
+/// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and
+/// [`AsyncWrite`] see plain bytes. Both directions have back-pressure: what is not read stays with
+/// its writer and delays nothing else. [`stream`](Self::stream) is the same as a [`NodeStream`],
+/// with all its methods.
 ///
-/// Clones are the same stream. `shutdown` ends one direction; dropping handles ends nothing. The stream ends with its
-/// link: in good order (`close`, or the other node stops) as an end of file, otherwise as `ConnectionReset`.
+/// Clones are the same stream. `shutdown` ends one direction; dropping handles ends nothing. The
+/// stream ends with its link: as the end of the stream if the link was closed in good order
+/// ([`close`](Self::close), or the other node has stopped), otherwise as
+/// [`StreamErrorKind::ConnectionLost`](crate::StreamErrorKind::ConnectionLost).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -43,8 +46,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// let peer = bob.peers().get(&ann.id()).expect("they are linked");
 /// let same = ann.peers().get(&bob.id()).expect("on both sides");
 /// peer.send("to my neighbour alone").await?;
-/// assert!(same.recv().await.is_some());
-/// peer.close(); // The two leave each other alone for 30 s.
+/// assert_eq!(same.recv().await?.expect("the stream is open"), "to my neighbour alone");
+/// peer.close(); // The two do not link again for 30 s.
 /// same.closed().await;
 /// # Ok(())
 /// # }
@@ -54,13 +57,11 @@ pub struct Peer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    id: NodeId,
     address: SocketAddr,
     streams: Arc<Mux>,
-    stream: Arc<Stream>,
+    stream: NodeStream,
     closed: watch::Receiver<bool>,
     commands: mpsc::WeakUnboundedSender<Command>,
-    max_message: usize,
 }
 
 impl Peer {
@@ -70,44 +71,48 @@ impl Peer {
         closed: watch::Receiver<bool>,
         commands: mpsc::WeakUnboundedSender<Command>,
     ) -> Self {
-        let (id, max_message) = (streams.peer(), streams.max_message());
-        let stream = Arc::clone(&streams.neighbour);
-        Self(Arc::new(Inner { id, address, streams, stream, closed, commands, max_message }))
+        let stream = streams.neighbour_stream();
+        Self(Arc::new(Inner { address, streams, stream, closed, commands }))
     }
 
-    /// Who it is.
+    /// Returns the neighbour's id.
     pub fn id(&self) -> NodeId {
-        self.0.id
+        self.0.stream.peer()
     }
 
-    /// Where it listens.
+    /// Returns the address that the neighbour listens on.
     pub fn remote_addr(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. Waits while the other side reads too
-    /// slowly. Chunks of several senders do not mix; if the future is dropped, nothing was sent.
+    /// Returns the stream to this neighbour. It ends with the link, not with its handles.
+    pub fn stream(&self) -> &NodeStream {
+        &self.0.stream
+    }
+
+    /// Writes one chunk, which the other side's [`recv`](Self::recv) returns whole. Waits while the
+    /// other side reads too slowly. Chunks of several senders do not mix; if the future is dropped,
+    /// nothing was sent.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`] above `max_message`; [`SendError::Closed`] when the link is gone.
-    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
-        let mut data = data.into();
-        let (size, limit) = (data.len(), self.0.max_message);
-        if size > limit {
-            return Err(SendError::TooLarge { size, limit });
-        }
-        let sent = std::future::poll_fn(|cx| self.0.stream.poll_send(cx, &mut data, true)).await;
-        sent.map_err(|_| SendError::Closed)
+    /// [`StreamErrorKind::TooLarge`](crate::StreamErrorKind::TooLarge) above `max_message`; any
+    /// other error means that the stream has ended.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), StreamError> {
+        self.0.stream.send(data).await
     }
 
-    /// The next chunk, whole; `None` at the end of the stream. Nothing is lost if the future is dropped.
-    pub async fn recv(&self) -> Option<Bytes> {
-        let received = std::future::poll_fn(|cx| self.0.stream.poll_recv(cx, self.0.max_message)).await;
-        received.ok().flatten() // A broken link is the end, too; the read face tells the two apart.
+    /// Returns the next chunk, whole; `None` if the link was closed in good order. Nothing is lost
+    /// if the future is dropped.
+    ///
+    /// # Errors
+    /// The link broke; everything that had arrived was returned before.
+    pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
+        self.0.stream.recv().await
     }
 
-    /// Ends the link. What was written before is sent first; the two nodes leave each other alone for half a minute. Nothing
-    /// happens if the link is gone, though there may be a new one to the same node.
+    /// Closes the link once everything that was written is sent, after 5 s at the latest. The two
+    /// nodes do not link again for 30 s. Nothing happens if the link is gone, even if there is a new
+    /// one to the same node.
     pub fn close(&self) {
         if self.is_closed() {
             return;
@@ -115,8 +120,8 @@ impl Peer {
         self.0.stream.finish();
         let peer = self.clone();
         let close = async move {
-            let finished = std::future::poll_fn(|cx| peer.0.stream.poll_finished(cx));
-            if tokio::time::timeout(CLOSE_TIMEOUT, finished).await.is_err() {
+            let finished = tokio::time::timeout(CLOSE_TIMEOUT, peer.0.stream.finished());
+            if !matches!(finished.await, Ok(Ok(()))) {
                 tracing::warn!(peer = ?peer.id(), "closed before the other side took all that was written to it");
             }
             if peer.is_closed() {
@@ -139,7 +144,7 @@ impl Peer {
         self.0.streams.open(name)
     }
 
-    /// Resolves when the link is gone.
+    /// Waits until the link is gone.
     pub async fn closed(&self) {
         let mut closed = self.0.closed.clone();
         // An error means that the link's task is gone, and the link with it.
@@ -147,7 +152,7 @@ impl Peer {
         drop(gone);
     }
 
-    /// Whether the link is gone.
+    /// Returns whether the link is gone.
     pub fn is_closed(&self) -> bool {
         *self.0.closed.borrow() || self.0.closed.has_changed().is_err()
     }
@@ -169,7 +174,6 @@ impl AsyncWrite for Peer {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.stream.finish();
-        self.0.stream.poll_flush(cx)
+        self.0.stream.poll_shutdown(cx)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use smokesignal::transport::{Credentials, MemoryNetwork, TcpTransport, Transport as _};
 use smokesignal::{
     Broadcast, ConnectError, Event, Events, Identity, Incoming, Node, NodeBuilder, Peer, SendError,
-    StartError,
+    StartError, StreamErrorKind,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -120,7 +120,7 @@ async fn a_peer_is_a_duplex_stream_with_an_end() {
     soon("the end", to_b.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"pong");
     to_b.send("still open this way").await.unwrap();
-    assert_eq!(soon("a chunk", to_a.recv()).await.unwrap(), "still open this way");
+    assert_eq!(soon("a chunk", to_a.recv()).await.unwrap().unwrap(), "still open this way");
     assert!(to_a.write_all(b"late").await.is_err());
 }
 
@@ -135,7 +135,7 @@ async fn one_send_to_a_peer_is_one_chunk() {
         }
     });
     for expected in [b"a".to_vec(), Vec::new(), large, b"z".to_vec()] {
-        assert!(soon("a chunk", to_a.recv()).await.unwrap() == expected);
+        assert!(soon("a chunk", to_a.recv()).await.unwrap().unwrap() == expected);
     }
     sending.await.unwrap();
 }
@@ -154,7 +154,7 @@ async fn an_unread_stream_delays_nothing_else() {
         assert_eq!(message(&mut reader).await.2, number.to_string().into_bytes());
     }
     assert!(!flood.is_finished(), "nobody has read the stream, so its writer waits");
-    assert_eq!(soon("the chunk", to_a.recv()).await.unwrap().len(), 16_000_000);
+    assert_eq!(soon("the chunk", to_a.recv()).await.unwrap().unwrap().len(), 16_000_000);
     soon("the writer", flood).await.unwrap().unwrap();
 }
 
@@ -169,7 +169,8 @@ async fn closing_a_peer_ends_its_stream_in_good_order() {
     soon("closed here", to_b.closed()).await;
     soon("closed there", to_a.closed()).await;
     assert!(a.peers().is_empty() && b.peers().is_empty());
-    assert_eq!(to_a.send("late").await, Err(SendError::Closed));
+    let error = to_a.send("late").await.unwrap_err();
+    assert_eq!((error.kind(), error.peer()), (&StreamErrorKind::ConnectionLost, a.id()));
 }
 
 #[tokio::test]
@@ -193,7 +194,7 @@ async fn chunks_of_several_senders_do_not_mix() {
         tokio::spawn(async move { peer.send(vec![letter; 1_000_000]).await });
     }
     for _ in 0..4 {
-        let chunk = soon("a chunk", to_a.recv()).await.unwrap();
+        let chunk = soon("a chunk", to_a.recv()).await.unwrap().unwrap();
         assert!(chunk.len() == 1_000_000 && chunk.iter().all(|byte| *byte == chunk[0]));
     }
 }
@@ -211,11 +212,12 @@ async fn a_node_without_peers_stops_with_a_full_outbox() {
 }
 
 #[tokio::test]
-async fn reads_end_when_the_own_node_is_dropped() {
+async fn reads_fail_when_the_own_node_is_dropped() {
     let (a, to_b, _b, _to_a) = pair().await;
     let reading = tokio::spawn(async move { to_b.recv().await });
     drop(a);
-    assert_eq!(soon("the end", reading).await.unwrap(), None);
+    let error = soon("the failure", reading).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), &StreamErrorKind::ConnectionLost);
 }
 
 #[tokio::test]
@@ -226,6 +228,8 @@ async fn a_node_that_is_dropped_breaks_its_streams() {
     let mut rest = Vec::new();
     let error = soon("the break", to_a.read_to_end(&mut rest)).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    let error = soon("the break, for a reader of chunks", to_a.recv()).await.unwrap_err();
+    assert_eq!(error.kind(), &StreamErrorKind::ConnectionLost, "a broken link is not the end of the stream");
     while !matches!(soon("the loss", events.recv()).await, Some(Event::Disconnect)) {}
 }
 
@@ -433,7 +437,7 @@ async fn two_nodes_that_add_each_other_at_the_same_time_both_get_their_peer() {
         let (to_b, to_a) = (to_b.unwrap(), to_a.unwrap());
         assert_eq!((a.peers().len(), b.peers().len()), (1, 1), "seed {seed}");
         to_b.send("hello").await.unwrap();
-        assert_eq!(soon("the chunk", to_a.recv()).await.unwrap(), "hello", "seed {seed}");
+        assert_eq!(soon("the chunk", to_a.recv()).await.unwrap().unwrap(), "hello", "seed {seed}");
     }
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{SECOND, echo, network_of};
-use smokesignal::{Event, Node, NodeStream, OpenError, Path, StreamError};
+use smokesignal::{Event, Node, NodeStream, OpenError, Path, StreamErrorKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
@@ -60,7 +60,7 @@ async fn megabytes_are_relayed_in_both_directions_at_the_same_time_and_end_in_or
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_accepts_is_refused_through_others_as_well() {
     let (_nodes, _, stream) = relayed("nobody").await;
-    assert_eq!(stream.accepted().await, Err(StreamError::Refused));
+    assert_eq!(stream.accepted().await.unwrap_err().kind(), &StreamErrorKind::Refused);
 }
 
 /// Killed one by one, all that may carry: the stream breaks, nothing is wrong before, and another
@@ -85,7 +85,7 @@ async fn a_relay_that_dies_breaks_the_stream_and_the_next_one_goes_around() {
         drop(nodes.remove(victim));
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    assert_eq!(error, StreamError::ConnectionLost);
+    assert_eq!(error.kind(), &StreamErrorKind::ConnectionLost);
     assert!(nodes.len() >= 10, "{} are left", nodes.len());
     tokio::time::sleep(20 * SECOND).await;
     let again = nodes[0].open(target, "echo").await.unwrap();
@@ -115,7 +115,7 @@ async fn relays_that_freeze_break_the_stream() {
         }
     }
     let begin = Instant::now();
-    assert_eq!(stream.recv().await.unwrap_err(), StreamError::ConnectionLost);
+    assert_eq!(stream.recv().await.unwrap_err().kind(), &StreamErrorKind::ConnectionLost);
     assert!(begin.elapsed() < 7 * SECOND, "{:?}", begin.elapsed());
 }
 

@@ -315,9 +315,15 @@ impl<'a> Session<'a> {
 /// Passes on what a neighbour writes to its stream to this node, as programs that use the library
 /// do.
 async fn receive_from(peer: Peer, incoming: Sender<DirectMessage>) {
-    while let Some(data) = peer.recv().await {
-        if incoming.send((peer.id(), data)).await.is_err() {
-            return;
+    loop {
+        match peer.recv().await {
+            Ok(Some(data)) => {
+                if incoming.send((peer.id(), data)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => return tracing::debug!(peer = %peer.id(), %error, "the link has broken"),
         }
     }
 }

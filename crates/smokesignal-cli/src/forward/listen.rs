@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal::{Node, NodeId, StreamError};
+use smokesignal::{Node, NodeId, StreamErrorKind};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -65,17 +65,17 @@ async fn connect(socket: &mut TcpStream, node: &Node, to: NodeId, name: &str) ->
         match stream.accepted().await {
             // The other side closed the connection just then. Nothing has been sent, so it is safe
             // to try again over another one.
-            Err(StreamError::ConnectionLost) if attempts < ATTEMPTS => {}
+            Err(error) if error.kind() == &StreamErrorKind::ConnectionLost && attempts < ATTEMPTS => {}
             answer => break (stream, answer),
         }
     };
     match answer {
         Ok(()) => {}
-        Err(StreamError::Refused) => {
+        Err(error) if error.kind() == &StreamErrorKind::Refused => {
             let target = name.strip_prefix("forward ").unwrap_or(name);
             return Err(format!("node {to} does not allow {target}; start it with forward --allow {target}"));
         }
-        Err(error) => return Err(format!("node {to}: {error}")),
+        Err(error) => return Err(error.to_string()),
     }
     if let Err(error) = copy_bidirectional(socket, &mut stream).await {
         let text = format!("a connection to node {to} broke: {error}");

@@ -52,7 +52,8 @@ async fn print(stream: &NodeStream, printer: &Printer) {
             Ok(Some(data)) => printer.print(&data).await,
             Ok(None) => return,
             Err(error) => {
-                notice!("the stream from {} broke, and its last bytes may be lost: {error}", stream.peer());
+                let (from, cause) = (error.peer(), error.kind());
+                notice!("the stream from {from} broke, and its last bytes may be lost: {cause}");
                 return;
             }
         }
@@ -110,6 +111,7 @@ async fn write(id: NodeId, node: Node, printer: Printer) -> Result<Sent, Failure
 fn broken(id: NodeId, sent: &Sent, error: &StreamError) -> Failure {
     let count = sent.messages;
     Failure::Failed(format!(
-        "the stream to {id} broke after {count} messages, of which the last ones may be lost: {error}"
+        "the stream to {id} broke after {count} messages, of which the last ones may be lost: {}",
+        error.kind()
     ))
 }

@@ -54,7 +54,13 @@ pub(super) async fn emit_direct(from: NodeId, data: &[u8], emitter: &Emitter) {
 
 /// Prints what a neighbour writes to its stream to this node, as programs that use the library do.
 async fn emit_of_peer(peer: Peer, emitter: Emitter) {
-    while let Some(data) = peer.recv().await {
-        emit_direct(peer.id(), &data, &emitter).await;
+    loop {
+        match peer.recv().await {
+            Ok(Some(data)) => {
+                emit_direct(peer.id(), &data, &emitter).await;
+            }
+            Ok(None) => return,
+            Err(error) => return tracing::debug!(peer = %peer.id(), %error, "the link has broken"),
+        }
     }
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
-use crate::error::StreamError;
+use crate::error::StreamErrorKind;
 use crate::stream::handle::NodeStream;
 use crate::stream::relay_request::RelayRequest;
 use crate::transport::{Connection, Credentials, DialError};
@@ -168,8 +168,12 @@ async fn copy(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
                 }
             }
             Ok(None) => return to.finish(),
-            Err(StreamError::Reset(reason)) => return to.abort(&reason),
-            Err(error) => return to.abort(&format!("at a relay: {error}")),
+            Err(error) => {
+                return match error.kind() {
+                    StreamErrorKind::Reset(reason) => to.abort(reason),
+                    kind => to.abort(&format!("at a relay: {kind}")),
+                };
+            }
         }
     }
 }

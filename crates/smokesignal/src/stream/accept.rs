@@ -1,4 +1,9 @@
-//! Who takes the streams that others open.
+//! The names of streams that this node accepts.
+//!
+//! [`Acceptors`] maps each accepted name to the queue of one [`Acceptor`]. A connection's
+//! multiplexer offers every stream that the other side opens: it waits in the queue of its name
+//! until the application takes it, and is refused if the name has no acceptor or the queue is full.
+//! The other side learns that its stream was taken by a credit of 0 bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -11,16 +16,18 @@ use crate::lock::Lock;
 use crate::stream::handle::NodeStream;
 use crate::wire::frame::Reset;
 
-/// Streams of one name that were opened and not taken yet, at most; more are refused as busy.
+/// Maximum number of streams of one name that wait to be taken; more are refused as busy.
 const BACKLOG: usize = 128;
 
-/// The names this node accepts.
+/// The names that this node accepts, each with the queue of its acceptor.
 #[derive(Debug, Default)]
 pub(crate) struct Acceptors(Lock<BTreeMap<String, mpsc::Sender<NodeStream>>>);
 
-/// Streams of one name that other nodes open to this one. From [`Node::accept`](crate::Node::accept).
+/// Streams of one name that other nodes open to this one. From
+/// [`Node::accept`](crate::Node::accept).
 ///
-/// While it lives the name is accepted. When it is dropped, streams that were not taken are refused, and so are later ones.
+/// The name is accepted while the acceptor lives. When it is dropped, streams that were not taken
+/// are refused, and so are later ones.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -46,11 +53,12 @@ pub(crate) struct Acceptors(Lock<BTreeMap<String, mpsc::Sender<NodeStream>>>);
 pub struct Acceptor {
     name: String,
     streams: mpsc::Receiver<NodeStream>,
-    /// Weak: it holds the sender, and the last one dropped ends the receiver.
+    /// Weak, because it holds the sender of `streams`, whose drop ends the receiver.
     acceptors: Weak<Acceptors>,
 }
 
 impl Acceptors {
+    /// Starts to accept the name.
     pub(crate) fn accept(self: &Arc<Self>, name: String) -> Result<Acceptor, AcceptError> {
         let mut names = self.0.lock();
         if names.contains_key(&name) {
@@ -61,7 +69,7 @@ impl Acceptors {
         Ok(Acceptor { name, streams, acceptors: Arc::downgrade(self) })
     }
 
-    /// Somebody opened a stream. Who cannot have it is told why.
+    /// Offers a stream that the other side has opened under `name` to its acceptor, or refuses it.
     pub(crate) fn offer(&self, name: &str, stream: NodeStream) {
         let Some(acceptor) = self.0.lock().get(name).cloned() else { return stream.refuse(Reset::Refused) };
         match acceptor.try_send(stream) {
@@ -73,12 +81,13 @@ impl Acceptors {
 }
 
 impl Acceptor {
-    /// The name that is accepted.
+    /// Returns the name that is accepted.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The next stream that somebody opened. Nothing is lost if the future is dropped. `None` once the node is dropped.
+    /// Returns the next stream that another node has opened; `None` once the node is dropped.
+    /// Nothing is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<NodeStream> {
         let stream = self.streams.recv().await?;
         stream.acknowledge();

@@ -1,9 +1,14 @@
-//! How many bytes others may make this node keep: per connection, and in all.
+//! The memory that other nodes may make this node keep, per connection and in total.
+//!
+//! A [`Pool`] is a number of bytes with a limit: each connection has one, and the node another one.
+//! A [`Budget`] is one stream's share of both. A new stream gets its first window if both pools
+//! have room. Windows and large chunks then grow into one half of each pool only, so that a new stream
+//! always finds room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of bytes that is shared.
+/// A shared number of bytes with a limit.
 #[derive(Debug)]
 pub(crate) struct Pool {
     used: AtomicUsize,
@@ -30,7 +35,7 @@ impl Pool {
     }
 }
 
-/// One stream's share of the pool of its connection and of that of the node. Given back when it is dropped.
+/// One stream's share of its connection's pool and of the node's. Dropping it returns the share.
 #[derive(Debug)]
 pub(crate) struct Budget {
     pools: [Arc<Pool>; 2],
@@ -38,13 +43,13 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// `None` if one of the pools has not so much left.
+    /// Takes `bytes` from both pools; `None` if one of them has less left.
     pub(crate) fn new(connection: &Arc<Pool>, node: &Arc<Pool>, bytes: usize) -> Option<Self> {
         let budget = Self { pools: [Arc::clone(connection), Arc::clone(node)], held: AtomicUsize::new(0) };
         budget.take(bytes, 1).then_some(budget)
     }
 
-    /// False: there is not so much left. What is there grows into half of the pools only: a new stream finds room.
+    /// Takes further bytes, up to half of each pool. Returns whether both had them.
     pub(crate) fn grow(&self, bytes: usize) -> bool {
         self.take(bytes, 2)
     }
@@ -62,7 +67,7 @@ impl Budget {
         true
     }
 
-    /// So much of it is not needed any more.
+    /// Returns `bytes` of the share, which are not needed any more.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         self.pools.iter().for_each(|pool| pool.give_back(bytes));

@@ -1,4 +1,10 @@
-//! A named duplex stream to another node.
+//! The application's handle of a stream.
+//!
+//! A [`NodeStream`] knows what the [`Stream`] behind it does not: which node is at the other end,
+//! under which name it was opened, the largest chunk that may be sent, and the path that the
+//! connection takes. So this is where an error gets its subject. Two kinds of handles differ in one
+//! thing only: a named stream ends when its handle is dropped, that of a neighbour ends with the
+//! link.
 
 use std::io;
 use std::pin::Pin;
@@ -9,12 +15,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::error::StreamError;
+use crate::error::{StreamError, StreamErrorKind};
 use crate::stream::Stream;
 use crate::wire::frame::{MAX_REASON, Reset, StreamFrame};
 use smokesignal_proto::NodeId;
 
-/// The way that a stream's bytes take.
+/// The path that a stream's bytes take.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -59,15 +65,19 @@ impl Route {
     }
 }
 
-/// A duplex stream to another node. From [`Node::open`](crate::Node::open) or [`Acceptor::recv`](crate::Acceptor::recv).
+/// A duplex stream to another node. From [`Node::open`](crate::Node::open) or
+/// [`Acceptor::recv`](crate::Acceptor::recv); [`Peer::stream`](crate::Peer::stream) is the one to a
+/// neighbour.
 ///
-/// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and [`AsyncWrite`] see plain
-/// bytes. Both directions have back-pressure of their own: what is not read stays with its writer and delays nothing else.
+/// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of writes; [`AsyncRead`] and
+/// [`AsyncWrite`] see plain bytes. Each direction has back-pressure of its own: what is not read
+/// stays with its writer and delays nothing else.
 ///
-/// `shutdown` ends one direction, and the other side reads the end of the stream after what was written. Dropping the
-/// stream does the same, and tells the other side that nobody reads any more; what it does not take within 30 s then is
-/// given up. [`reset`](Self::reset) ends it at once.
-/// Bytes arrive in order, or the stream fails: they are never wrong, and an end is never told that was not meant.
+/// `shutdown` ends one direction, and the other side reads the end of the stream after what was
+/// written. Dropping the stream does the same and also stops reading; what the other side does not
+/// take within 30 s then is dropped. [`reset`](Self::reset) ends both directions immediately. Bytes
+/// arrive in order or the stream fails: the end of the stream is reported only if the other side
+/// has finished it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -102,84 +112,104 @@ pub struct NodeStream {
     name: Arc<str>,
     route: Arc<Route>,
     max_message: usize,
+    owner: Owner,
+}
+
+/// The owner, whose end is the end of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The handle's: dropping it ends the stream.
+    Handle,
+    /// The link's: the stream of a [`Peer`](crate::Peer) lasts as long as the link.
+    Link,
 }
 
 impl NodeStream {
     pub(crate) fn new(
         stream: Arc<Stream>,
-        peer: NodeId,
-        name: Arc<str>,
+        (peer, name): (NodeId, Arc<str>),
         route: Arc<Route>,
         max_message: usize,
+        owner: Owner,
     ) -> Self {
-        Self { stream, peer, name, route, max_message }
+        Self { stream, peer, name, route, max_message, owner }
     }
 
-    /// The node at the other end.
+    /// Returns the node at the other end.
     pub const fn peer(&self) -> NodeId {
         self.peer
     }
 
-    /// The name it was opened with.
+    /// Returns the name that the stream was opened with; it is empty for the stream of a
+    /// [`Peer`](crate::Peer).
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The way its bytes take now. The network reorders itself: the link to a neighbour may be given up, while the stream
-    /// goes on.
+    /// Returns the path that the stream's bytes take now. It can change: a link may be closed in
+    /// favour of another one while the streams over its connection go on.
     pub fn path(&self) -> Path {
         if self.route.is_link.load(Ordering::Relaxed) { Path::Neighbour } else { self.route.base }
     }
 
-    /// Waits until the other side's application has taken the stream. There is no need to: writes go out at once, and fail
-    /// later if it is refused.
+    /// Waits until the other side's application has taken the stream. This is optional: writes are
+    /// sent immediately, and fail later if the stream is refused.
     ///
     /// # Errors
-    /// [`StreamError::Refused`] if nobody there accepts the name, [`StreamError::Busy`] if it is too much,
-    /// [`StreamError::ConnectionLost`] if the connection broke. The stream is over then.
+    /// [`StreamErrorKind::Refused`] if nobody there accepts the name, [`StreamErrorKind::Busy`] if
+    /// there are too many streams, [`StreamErrorKind::ConnectionLost`] if the connection broke. The
+    /// stream has ended then.
     pub async fn accepted(&self) -> Result<(), StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_accepted(cx)).await
+        std::future::poll_fn(|cx| self.stream.poll_accepted(cx)).await.map_err(|kind| self.error(kind))
     }
 
-    /// Writes one chunk, which the other side's [`recv`](Self::recv) gives whole. It puts those above 24 KiB together out of a
-    /// budget that its streams share (half of 64 MiB on one connection), and resets the stream as busy where that is used up:
-    /// hundreds of streams with large chunks are better read as bytes. Waits while the other side reads too slowly. If the future is dropped, nothing was sent.
+    /// Writes one chunk, which the other side's [`recv`](Self::recv) returns whole. Waits while the
+    /// other side reads too slowly. Chunks of several senders do not mix. If the future is dropped,
+    /// nothing was sent.
+    ///
+    /// The other side puts a chunk above 24 KiB together out of a budget that its streams share
+    /// (half of 64 MiB on one connection) and resets the stream as busy once that is used up. Use
+    /// reads of bytes where hundreds of streams carry large chunks.
     ///
     /// # Errors
-    /// [`StreamError::TooLarge`] above `max_message`, and then the stream goes on; any other error is its end.
+    /// [`StreamErrorKind::TooLarge`] above `max_message`, and then the stream goes on; after any
+    /// other error it has ended.
     pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), StreamError> {
-        let mut data = data.into();
+        let data = data.into();
         let (size, limit) = (data.len(), self.max_message);
         if size > limit {
-            return Err(StreamError::TooLarge { size, limit });
+            return Err(self.error(StreamErrorKind::TooLarge { size, limit }));
         }
-        std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data, true)).await
+        self.write_fragment(data, true).await
     }
 
-    /// The next chunk, whole; `None` at the end of the stream. Nothing is lost if the future is dropped.
+    /// Returns the next chunk, whole; `None` if the other side has finished the stream. Nothing is
+    /// lost if the future is dropped.
     ///
     /// # Errors
-    /// Why the stream ended before its end. What had arrived was given before.
+    /// The stream ended before it was finished; everything that had arrived was returned before.
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_recv(cx, self.max_message)).await
+        self.recv_up_to(self.max_message).await
     }
 
-    /// No more writes: the other side reads the end of the stream after what was written. Reading goes on.
+    /// Ends the writing: the other side reads the end of the stream after what was written. Reading
+    /// goes on.
     pub fn finish(&self) {
         self.stream.finish();
     }
 
-    /// Waits until all that was written, and the end if it was [said](Self::finish), is on its route. It has not been read
-    /// then: that only the other side can say.
+    /// Waits until everything that was written, and the end after [`finish`](Self::finish), is
+    /// handed to the connection. It has not been read then; only the other side can tell that.
     ///
     /// # Errors
     /// The stream failed before; something may be lost.
     pub async fn finished(&self) -> Result<(), StreamError> {
         std::future::poll_fn(|cx| self.stream.poll_finished(cx)).await;
-        self.stream.check_sent()
+        self.stream.check_sent().map_err(|kind| self.error(kind))
     }
 
-    /// Ends both directions at once. The other side's reads and writes fail with `reason`, of which it sees 255 bytes.
+    /// Ends both directions immediately. The other side's reads and writes fail with the first 255
+    /// bytes of `reason`.
     pub fn reset(self, reason: &str) {
         self.abort(reason);
     }
@@ -194,55 +224,83 @@ impl NodeStream {
         self.stream.reset(reset);
     }
 
-    /// Tells the other side that the application has it now.
+    /// Tells the other side that the application has the stream now.
     pub(crate) fn acknowledge(&self) {
         self.stream.announce(StreamFrame::Credit(0));
     }
 
-    /// As [`recv`](Self::recv), but a longer chunk is cut there.
+    /// As [`recv`](Self::recv), but a chunk that is longer than `limit` is cut there.
     pub(crate) async fn recv_up_to(&self, limit: usize) -> Result<Option<Bytes>, StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_recv(cx, limit)).await
+        let received = std::future::poll_fn(|cx| self.stream.poll_recv(cx, limit)).await;
+        received.map_err(|kind| self.error(kind))
     }
 
-    /// No more reads.
+    /// Ends the reading.
     pub(crate) fn stop_reading(&self) {
         self.stream.stop_reading();
     }
 
-    /// What has come next, as it came, and whether a write ended there.
+    /// Returns the next fragment as it arrived, and whether a write ended there.
     pub(crate) async fn read_fragment(&self) -> Result<Option<(Bytes, bool)>, StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_fragment(cx)).await
+        let read = std::future::poll_fn(|cx| self.stream.poll_fragment(cx)).await;
+        read.map_err(|kind| self.error(kind))
     }
 
-    /// Writes a part of a chunk, or its end.
+    /// Writes a part of a chunk. `end` is whether the chunk ends with it.
     pub(crate) async fn write_fragment(&self, mut data: Bytes, end: bool) -> Result<(), StreamError> {
-        std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data, end)).await
+        let written = std::future::poll_fn(|cx| self.stream.poll_send(cx, &mut data, end)).await;
+        written.map_err(|kind| self.error(kind))
+    }
+
+    fn error(&self, kind: StreamErrorKind) -> StreamError {
+        StreamError::new(kind, self.peer, Arc::clone(&self.name))
+    }
+
+    // `AsyncRead` and `AsyncWrite` without the `&mut`: clones of a `Peer` share one `NodeStream`.
+
+    pub(crate) fn poll_read(&self, cx: &Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read(cx, buf).map_err(|kind| self.error(kind).into())
+    }
+
+    pub(crate) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, buf).map_err(|kind| self.error(kind).into())
+    }
+
+    pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx).map_err(|kind| self.error(kind).into())
+    }
+
+    pub(crate) fn poll_shutdown(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.finish();
+        self.poll_flush(cx)
     }
 }
 
 impl Drop for NodeStream {
     fn drop(&mut self) {
-        self.stream.detach();
+        match self.owner {
+            Owner::Handle => self.stream.detach(),
+            Owner::Link => {}
+        }
     }
 }
 
 impl AsyncRead for NodeStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read(cx, buf)
+        (*self).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for NodeStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, buf)
+        (*self).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_flush(cx)
+        (*self).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.finish();
-        self.stream.poll_flush(cx)
+        (*self).poll_shutdown(cx)
     }
 }

@@ -1,4 +1,10 @@
 //! The streams of one connection.
+//!
+//! A [`Mux`] has the neighbour's own stream, number 0, and those that either side has opened; the
+//! side that dialled uses odd numbers, the other one even numbers. It hands each arriving frame to
+//! its stream, offers new streams to the acceptor of their name, and fills the connection's writes
+//! with turns of 16 KiB, so that one busy stream does not delay the others. A stream is forgotten
+//! once both directions have ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,44 +17,46 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
 use crate::lock::Lock;
+use crate::stream::Stream;
 use crate::stream::accept::Acceptors;
 use crate::stream::budget::{Budget, Pool};
-use crate::stream::handle::NodeStream;
-use crate::stream::handle::{Path, Route};
+use crate::stream::handle::{NodeStream, Owner, Path, Route};
 use crate::stream::relay_request::RelayRequest;
-use crate::stream::{FIRST_WINDOW, NEIGHBOUR_WINDOW, SendQueue, Stream};
+use crate::stream::send_queue::SendQueue;
+use crate::stream::window::{FIRST_WINDOW, NEIGHBOUR_WINDOW};
 use crate::wire::buffer_pool::BufferPools;
 use crate::wire::frame::{Frame, Reset, StreamFrame};
 use smokesignal_proto::NodeId;
 
-/// Streams that each side may have opened on one connection.
+/// Maximum number of open streams per connection and side that opened them.
 const MAX_STREAMS: usize = 1024;
-/// What the windows of one connection's streams may come to: all streams of the other side, and as much to grow.
+/// Limit of the windows of one connection's streams, in bytes: the first windows of all streams of
+/// the other side, and as much to grow. 64 MiB.
 const CONNECTION_BYTES: usize = MAX_STREAMS * FIRST_WINDOW * 2;
-/// What the windows of all relayed streams may come to; each relayed connection has two of them.
+/// Limit of the windows of all relayed streams, in bytes; a relayed connection has two of them.
 const RELAYED_BYTES: usize = 32 * 1024 * 1024;
-/// What the windows of all others may come to.
+/// Limit of the windows of all other streams, in bytes: 256 MiB.
 const NODE_BYTES: usize = 4 * CONNECTION_BYTES;
-/// Refusals that were not sent yet. One read holds 4 600 streams that are opened and dropped at once; more than this: the
-/// other side opens streams and does not read.
+/// Maximum number of refusals that were not sent yet. One read can hold 4 600 streams that were
+/// opened and dropped immediately; a side that exceeds this limit opens streams and does not read.
 const MAX_REFUSALS: usize = 16_384;
-/// One stream's turn: with 64 KiB in one write four streams take part in it.
+/// Bytes of one stream's turn: four streams take part in a write of 64 KiB.
 const TURN: usize = 16 * 1024;
 
-/// What the connections of a node share.
+/// The parts that all connections of a node share.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedStreams {
     pub(crate) acceptors: Arc<Acceptors>,
     pub(crate) buffers: Arc<BufferPools>,
     pool: Arc<Pool>,
-    /// The limit of relayed streams, be it this node or another one that relays.
+    /// The pool of relayed streams, whether this node or another one relays them.
     relayed: Arc<Pool>,
     max_message: usize,
-    /// Where neighbours' requests to relay go; `None` refuses them.
+    /// The queue for neighbours' requests to relay; `None` refuses them.
     relay_requests: Option<mpsc::Sender<RelayRequest>>,
 }
 
-/// The streams of one connection: the neighbour's own one, and those that either side has opened.
+/// The streams of one connection: the neighbour's own one and those that either side has opened.
 #[derive(Debug)]
 pub(crate) struct Mux {
     link: LinkId,
@@ -62,14 +70,14 @@ pub(crate) struct Mux {
     state: Lock<State>,
 }
 
-/// Which end of a connection this node is. It decides who opens streams with odd numbers.
+/// This node's end of a connection. The side that dialled opens streams with odd numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Dialler,
     Acceptor,
 }
 
-/// Why a stream cannot be opened.
+/// The reason why a stream cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoStream {
     TooMany,
@@ -129,7 +137,7 @@ impl Mux {
         Arc::new(Self { link, peer, common, route, pool, send_queue, neighbour, state: Lock::new(state) })
     }
 
-    /// Opens a stream: what is written to it goes out behind the news of it.
+    /// Opens a stream. The frame that opens it is sent before what is written to it.
     pub(crate) fn open(&self, name: &str) -> Result<NodeStream, NoStream> {
         self.begin(StreamFrame::Open(name.to_owned()), &self.common.pool, name)
     }
@@ -153,7 +161,7 @@ impl Mux {
         state.next += 2;
         stream.announce(first);
         state.streams.insert(number, Arc::clone(&stream));
-        Ok(self.handle(stream, name))
+        Ok(self.handle(stream, name, Owner::Handle))
     }
 
     fn stream(&self, number: u32, pool: &Arc<Pool>) -> Option<Arc<Stream>> {
@@ -161,39 +169,38 @@ impl Mux {
         Some(Stream::new(number, FIRST_WINDOW, Arc::clone(&self.send_queue), Some(budget)))
     }
 
-    fn handle(&self, stream: Arc<Stream>, name: &str) -> NodeStream {
-        NodeStream::new(stream, self.peer, name.into(), Arc::clone(&self.route), self.common.max_message)
+    /// Returns a handle of the neighbour's own stream.
+    pub(crate) fn neighbour_stream(&self) -> NodeStream {
+        self.handle(Arc::clone(&self.neighbour), "", Owner::Link)
     }
 
-    pub(crate) const fn peer(&self) -> NodeId {
-        self.peer
+    fn handle(&self, stream: Arc<Stream>, name: &str, owner: Owner) -> NodeStream {
+        let (route, limit) = (Arc::clone(&self.route), self.common.max_message);
+        NodeStream::new(stream, (self.peer, name.into()), route, limit, owner)
     }
 
-    pub(crate) const fn max_message(&self) -> usize {
-        self.common.max_message
-    }
-
-    /// The link stands, or is no link any more.
+    /// Notes whether the connection is a link now.
     pub(crate) fn set_link(&self, is_link: bool) {
         self.route.is_link.store(is_link, Ordering::Relaxed);
     }
 
-    /// Its bytes go through other nodes.
+    /// Returns whether other nodes relay the connection.
     pub(crate) fn is_relayed(&self) -> bool {
         self.route.base == Path::Relayed
     }
 
-    /// The connection is gone.
+    /// Returns whether the connection is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
 
-    /// There are streams that are not over, the neighbour's own one not counted.
+    /// Returns whether there are streams that are not over, without the neighbour's own one.
     pub(crate) fn is_used(&self) -> bool {
         !self.state.lock().streams.is_empty()
     }
 
-    /// Breaks off the streams whose handles are gone and whose last data the other side has not taken for `patience`.
+    /// Resets the streams whose handles are dropped and whose last data the other side has not
+    /// taken for `patience`.
     pub(crate) fn abandon(&self, now: Instant, patience: Duration) {
         let streams: Vec<_> = self.state.lock().streams.values().cloned().collect();
         for stream in streams {
@@ -204,25 +211,27 @@ impl Mux {
         }
     }
 
-    /// A frame of a stream. False: the other side broke the rules.
+    /// Takes a frame of a stream. Returns whether the protocol allows it here.
     pub(crate) fn receive(&self, number: u32, frame: StreamFrame) -> bool {
         if number == 0 {
             return self.neighbour.receive(frame);
         }
         match frame {
             StreamFrame::Open(name) => {
-                let offer = |stream| self.common.acceptors.offer(&name, self.handle(stream, &name));
+                let offer =
+                    |stream| self.common.acceptors.offer(&name, self.handle(stream, &name, Owner::Handle));
                 return self.opened(number, &self.common.pool, offer);
             }
             StreamFrame::Carry { query, target } => {
-                let offer = |stream| self.relay_requested(query, target, self.handle(stream, ""));
+                let offer =
+                    |stream| self.relay_requested(query, target, self.handle(stream, "", Owner::Handle));
                 return self.opened(number, &self.common.relayed, offer);
             }
             _ => {}
         }
         let mut state = self.state.lock();
         let Some(stream) = state.streams.get(&number).cloned() else {
-            // What was on its way when the stream ended here.
+            // Frames that were on their way when the stream ended here are dropped.
             let known = if number % 2 == state.next % 2 { number < state.next } else { number <= state.last };
             return known;
         };
@@ -267,7 +276,7 @@ impl Mux {
         }
     }
 
-    /// What is to be sent now, up to about `limit` bytes of data: the streams take turns.
+    /// Gives out what is to be sent now, up to about `limit` bytes of data: the streams take turns.
     pub(crate) fn take(&self, limit: usize) -> Vec<Frame> {
         let refusals = std::mem::take(&mut self.state.lock().refusals);
         let mut frames: Vec<_> = refusals
@@ -278,7 +287,7 @@ impl Mux {
         while taken < limit
             && let Some(stream) = self.send_queue.next()
         {
-            // A whole turn, also for the last one: the same streams would be the last ones again and again.
+            // A whole turn, also for the last one: the same streams would be last every time.
             taken += stream.take(TURN, &mut frames);
             if stream.number() != 0 && stream.is_over() {
                 self.state.lock().streams.remove(&stream.number());
@@ -287,7 +296,7 @@ impl Mux {
         frames
     }
 
-    /// The connection is gone, and all its streams with it.
+    /// Ends all streams because the connection is gone.
     pub(crate) fn connection_lost(&self) {
         let streams = {
             let mut state = self.state.lock();

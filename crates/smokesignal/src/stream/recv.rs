@@ -1,161 +1,309 @@
-//! The reading half: what has arrived, put together for the application, and the credit that reading it gives back.
+//! The receiving half: what has arrived, put together for the application.
+//!
+//! Data arrives in fragments of up to 16 KiB and waits in a queue until the application reads it.
+//! Reading releases the window that the data took. [`RecvHalf::next_chunk`] puts the fragments of
+//! one write together: the beginning of a chunk stays within the window if it is small, so it needs
+//! no further memory; a larger one is charged to the budget that streams share, and its part of the
+//! window is released, or the window could never let the rest of it in.
 
-use std::io;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
-use super::{End, Fragment, MAX_WINDOW, State, Stream, pending};
-use crate::error::StreamError;
-use crate::wire::frame::Reset;
+use super::budget::Budget;
+use super::state::RecvState;
+use super::window::{RecvWindow, cost};
+use super::{pending, wake};
+use crate::error::StreamErrorKind;
 
-impl Stream {
-    pub(crate) fn poll_read(
-        self: &Arc<Self>,
+/// The receiving half of a stream.
+#[derive(Debug)]
+pub(super) struct RecvHalf {
+    state: RecvState,
+    window: RecvWindow,
+    budget: Option<Budget>,
+    incoming: VecDeque<Fragment>,
+    partial: PartialChunk,
+    readers: Vec<Waker>,
+}
+
+/// Data that has arrived and was not read.
+#[derive(Debug)]
+struct Fragment {
+    data: Bytes,
+    /// Whether a write ended here.
+    end: bool,
+    /// What it takes of the window.
+    cost: usize,
+}
+
+/// The beginning of a chunk whose end has not arrived.
+#[derive(Debug, Default)]
+struct PartialChunk {
+    data: BytesMut,
+    /// What it takes of the window.
+    in_window: usize,
+    /// What it takes of the budget, beyond the window.
+    in_budget: usize,
+}
+
+/// What [`RecvHalf::next_chunk`] has found.
+#[derive(Debug)]
+pub(super) enum NextChunk {
+    Chunk(Bytes),
+    /// The stream has ended.
+    End,
+    /// The stream has failed.
+    Failed(StreamErrorKind),
+    /// More has to arrive first.
+    Pending,
+    /// The budget does not allow to put a chunk of this size together: the stream has to be reset.
+    OverBudget,
+}
+
+impl RecvHalf {
+    pub(super) fn new(window: usize, budget: Option<Budget>) -> Self {
+        Self {
+            state: RecvState::Open,
+            window: RecvWindow::new(window),
+            budget,
+            incoming: VecDeque::new(),
+            partial: PartialChunk::default(),
+            readers: Vec::new(),
+        }
+    }
+
+    pub(super) const fn state(&self) -> &RecvState {
+        &self.state
+    }
+
+    pub(super) fn wake(&mut self) {
+        wake(&mut self.readers);
+    }
+
+    /// Registers the task to be woken by the next frame.
+    pub(super) fn pending<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        pending(&mut self.readers, cx)
+    }
+
+    // For the connection.
+
+    /// Takes data that has arrived. Returns whether the other side was allowed to send it.
+    #[must_use]
+    pub(super) fn receive(&mut self, data: Bytes, end: bool) -> bool {
+        let cost = cost(data.len());
+        if matches!(self.state, RecvState::Finished) || !self.window.receive(cost) {
+            return false;
+        }
+        // After a stop or an abort, data may still be on its way, within its credit.
+        if self.state.is_open() {
+            self.incoming.push_back(Fragment { data, end, cost });
+        }
+        true
+    }
+
+    /// Notes that the other side has finished. Returns whether it was allowed to.
+    #[must_use]
+    pub(super) fn receive_end(&mut self) -> bool {
+        match self.state {
+            RecvState::Open => self.state = RecvState::Finished,
+            RecvState::Finished => return false,
+            // A stop or an abort of this side has crossed with it.
+            RecvState::Stopped | RecvState::Aborted(_) => {}
+        }
+        true
+    }
+
+    /// Notes that the other side is out of credit.
+    pub(super) fn receive_blocked(&mut self) {
+        self.window.report_blocked();
+        self.answer_blocked();
+    }
+
+    /// Returns the credit that is to be sent now.
+    pub(super) fn take_credit(&mut self) -> Option<u32> {
+        if self.state.is_open() { self.window.take_credit() } else { None }
+    }
+
+    /// Returns whether there is credit to be sent.
+    pub(super) const fn credit_is_due(&self) -> bool {
+        self.state.is_open() && self.window.credit_is_due()
+    }
+
+    /// Ends this direction if it is open. Data that has arrived stays readable.
+    pub(super) fn abort(&mut self, failure: StreamErrorKind) {
+        if self.state.is_open() {
+            self.state = RecvState::Aborted(failure);
+        }
+        self.wake();
+    }
+
+    // For the application.
+
+    /// Stops reading and drops what has arrived. Returns whether the direction was open, and so the
+    /// other side has to know.
+    pub(super) fn stop(&mut self) -> bool {
+        let was_open = self.state.is_open();
+        if was_open {
+            self.state = RecvState::Stopped;
+        }
+        self.discard();
+        was_open
+    }
+
+    /// Drops what has arrived and was not read.
+    pub(super) fn discard(&mut self) {
+        self.incoming.clear();
+        self.take_partial();
+    }
+
+    /// Fills `buf` with what has arrived, without regard to the bounds of writes. At the end of the
+    /// stream it is left as it is.
+    pub(super) fn poll_read(
+        &mut self,
         cx: &Context<'_>,
         buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut state = self.state.lock();
+    ) -> Poll<Result<(), StreamErrorKind>> {
         let before = buf.filled().len();
-        let mut consumed = 0;
-        // What a `recv` that was given up had put together comes first.
-        let head = state.partial.len().min(buf.remaining());
+        // The beginning of a chunk that a cancelled `recv` has put together comes first.
+        let head = self.partial.data.len().min(buf.remaining());
         if head > 0 {
-            buf.put_slice(&state.partial.split_to(head));
-            if state.partial.is_empty() {
-                state.partial = BytesMut::new();
-                consumed += self.release_partial(&mut state);
+            buf.put_slice(&self.partial.data.split_to(head));
+            if self.partial.data.is_empty() {
+                self.partial.data = BytesMut::new();
+                self.release_partial();
             }
         }
         while buf.remaining() > 0
-            && let Some(mut piece) = state.incoming.pop_front()
+            && let Some(mut fragment) = self.incoming.pop_front()
         {
-            let part = piece.data.split_to(piece.data.len().min(buf.remaining()));
+            let part = fragment.data.split_to(fragment.data.len().min(buf.remaining()));
             buf.put_slice(&part);
-            if piece.data.is_empty() {
-                consumed += piece.cost;
+            if fragment.data.is_empty() {
+                self.window.release(fragment.cost);
             } else {
-                let paid = part.len().min(piece.cost);
-                (consumed, piece.cost) = (consumed + paid, piece.cost - paid);
-                state.incoming.push_front(piece);
+                let paid = part.len().min(fragment.cost);
+                self.window.release(paid);
+                fragment.cost -= paid;
+                self.incoming.push_front(fragment);
             }
         }
-        self.consume(&mut state, consumed);
+        self.answer_blocked();
         if buf.filled().len() > before || buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        match state.incoming_end {
-            End::Open => pending(&mut state.readers, cx),
-            End::Finished | End::Stopped => Poll::Ready(Ok(())),
-            End::Broken => Poll::Ready(Err(state.error().into())),
+        match self.state.end() {
+            Some(end) => Poll::Ready(end),
+            None => self.pending(cx),
         }
     }
 
-    /// What has come next, as it came, and whether a write ended there; `None` at the end.
-    pub(crate) fn poll_fragment(
-        self: &Arc<Self>,
+    /// Returns the next fragment as it arrived, and whether a write ended there; `None` at the end.
+    pub(super) fn poll_fragment(
+        &mut self,
         cx: &Context<'_>,
-    ) -> Poll<Result<Option<(Bytes, bool)>, StreamError>> {
-        let mut state = self.state.lock();
-        if let Some(Fragment { data, end, cost }) = state.incoming.pop_front() {
-            self.consume(&mut state, cost);
+    ) -> Poll<Result<Option<(Bytes, bool)>, StreamErrorKind>> {
+        if let Some(Fragment { data, end, cost }) = self.incoming.pop_front() {
+            self.window.release(cost);
+            self.answer_blocked();
             return Poll::Ready(Ok(Some((data, end))));
         }
-        match state.incoming_end {
-            End::Open => pending(&mut state.readers, cx),
-            End::Finished | End::Stopped => Poll::Ready(Ok(None)),
-            End::Broken => Poll::Ready(Err(state.error())),
+        match self.state.end() {
+            Some(end) => Poll::Ready(end.map(|()| None)),
+            None => self.pending(cx),
         }
     }
 
-    /// One write of the other side, whole; `None` at the end.
-    pub(crate) fn poll_recv(
-        self: &Arc<Self>,
-        cx: &Context<'_>,
-        limit: usize,
-    ) -> Poll<Result<Option<Bytes>, StreamError>> {
-        let mut state = self.state.lock();
-        let mut consumed = 0;
-        while let Some(Fragment { data, end, cost }) = state.incoming.pop_front() {
-            if end && state.partial.is_empty() {
-                self.consume(&mut state, consumed + cost);
-                return Poll::Ready(Ok(Some(data)));
+    /// Puts the next chunk together: one write of the other side, whole. A chunk that is longer
+    /// than `limit` is cut there.
+    pub(super) fn next_chunk(&mut self, limit: usize) -> NextChunk {
+        while let Some(fragment) = self.incoming.pop_front() {
+            if fragment.end && self.partial.data.is_empty() {
+                self.window.release(fragment.cost);
+                self.answer_blocked();
+                return NextChunk::Chunk(fragment.data);
             }
-            // The head of a small chunk stays within the window, that of a large one needs more than it.
-            let (held, beyond) = state.partial_cost;
-            if beyond == 0 && held + cost <= state.window * 3 / 4 {
-                state.partial_cost.0 += cost;
-            } else if self.budget.as_ref().is_none_or(|budget| budget.grow(held + cost)) {
-                state.partial_cost = (0, beyond + held + cost);
-                consumed += held + cost;
-            } else {
-                self.abort_with(&mut state, StreamError::Busy, Reset::Busy);
-                return Poll::Ready(Err(StreamError::Busy));
+            if !self.charge_partial(fragment.cost) {
+                return NextChunk::OverBudget;
             }
-            state.partial.extend_from_slice(&data);
-            if end || state.partial.len() >= limit {
-                let (whole, held) = self.take_partial(&mut state);
-                self.consume(&mut state, consumed + held);
-                return Poll::Ready(Ok(Some(whole)));
+            self.partial.data.extend_from_slice(&fragment.data);
+            if fragment.end || self.partial.data.len() >= limit {
+                let chunk = self.take_partial();
+                self.answer_blocked();
+                return NextChunk::Chunk(chunk);
             }
         }
-        self.consume(&mut state, consumed);
-        match state.incoming_end {
-            End::Open => return pending(&mut state.readers, cx),
-            End::Finished if !state.partial.is_empty() => {
-                return Poll::Ready(Ok(Some(self.take_partial(&mut state).0)));
+        self.answer_blocked();
+        match self.state.end() {
+            None => NextChunk::Pending,
+            Some(Ok(())) if self.partial.data.is_empty() => NextChunk::End,
+            // The other side has written bytes, whose last ones no write ended.
+            Some(Ok(())) => NextChunk::Chunk(self.take_partial()),
+            Some(Err(failure)) => {
+                let lost = self.take_partial().len();
+                if lost > 0 {
+                    tracing::warn!(
+                        lost,
+                        "the stream failed in the middle of a chunk; its beginning is dropped"
+                    );
+                }
+                NextChunk::Failed(failure)
             }
-            End::Finished | End::Stopped => return Poll::Ready(Ok(None)),
-            End::Broken => {}
         }
-        if !state.partial.is_empty() {
-            let lost = self.take_partial(&mut state).0.len();
-            tracing::warn!(lost, "the stream ended in the middle of a chunk; its beginning is dropped");
-        }
-        Poll::Ready(Err(state.error()))
     }
 
-    /// The chunk that was put together, and what of the window it has taken.
-    pub(super) fn take_partial(&self, state: &mut State) -> (Bytes, usize) {
-        // Not split off: what would be left would keep the memory.
-        (std::mem::take(&mut state.partial).freeze(), self.release_partial(state))
+    /// Charges a fragment that is added to the partial chunk: to the window while the chunk is
+    /// small, else to the budget. Returns whether there was room.
+    fn charge_partial(&mut self, cost: usize) -> bool {
+        let PartialChunk { in_window, in_budget, .. } = self.partial;
+        if in_budget == 0 && self.window.can_hold(in_window + cost) {
+            self.partial.in_window += cost;
+            return true;
+        }
+        // All that the chunk has taken of the window moves to the budget.
+        let moved = in_window + cost;
+        if self.budget.as_ref().is_some_and(|budget| !budget.grow(moved)) {
+            return false;
+        }
+        self.partial.in_window = 0;
+        self.partial.in_budget = in_budget + moved;
+        self.window.release(moved);
+        true
     }
 
-    fn release_partial(&self, state: &mut State) -> usize {
-        let (window, beyond) = std::mem::take(&mut state.partial_cost);
+    fn take_partial(&mut self) -> Bytes {
+        // Not split off: what is left would keep the memory.
+        let data = std::mem::take(&mut self.partial.data).freeze();
+        self.release_partial();
+        data
+    }
+
+    /// Returns what the partial chunk has taken of window and budget.
+    fn release_partial(&mut self) {
+        let PartialChunk { in_window, in_budget, .. } = std::mem::take(&mut self.partial);
         if let Some(budget) = &self.budget {
-            budget.give_back(beyond);
+            budget.give_back(in_budget);
         }
-        window
+        self.window.release(in_window);
     }
 
-    fn consume(self: &Arc<Self>, state: &mut State, bytes: usize) {
-        state.consumed += bytes;
-        self.maybe_grow(state);
-        if state.consumed >= state.credit_step() {
-            self.schedule(state);
+    /// Lets the window grow for a sender that is out of credit, if everything is read.
+    fn answer_blocked(&mut self) {
+        if self.incoming.is_empty() && self.state.is_open() {
+            let budget = self.budget.as_ref();
+            self.window.answer_blocked(|bytes| budget.is_some_and(|budget| budget.grow(bytes)));
         }
     }
 
-    /// A writer that has to wait although everything is read at once needs a larger window.
-    pub(super) fn maybe_grow(self: &Arc<Self>, state: &mut State) {
-        if !state.starved || !state.incoming.is_empty() || state.incoming_end != End::Open {
-            return;
-        }
-        state.starved = false;
-        // Who has not used up the window that it has gets no larger one.
-        let used_up = state.received >= state.window;
-        let more = state.window.min(MAX_WINDOW - state.window.min(MAX_WINDOW));
-        if used_up && more > 0 && self.budget.as_ref().is_some_and(|budget| budget.grow(more)) {
-            (state.window, state.received) = (state.window + more, 0);
-            state.consumed += more;
-        }
-        // What was read so far helps the writer more than all that could be gathered.
-        if state.consumed > 0 {
-            state.hurry = true;
-            self.schedule(state);
-        }
+    #[cfg(test)]
+    pub(super) const fn window_size(&self) -> usize {
+        self.window.size()
+    }
+
+    #[cfg(test)]
+    pub(super) fn fragments(&self) -> usize {
+        self.incoming.len()
     }
 }

@@ -1,138 +1,237 @@
-//! The writing half: what the application has written, and what of it the other side's credit lets out.
+//! The sending half: what the application has written, and what of it the other side's credit
+//! allows to be sent.
+//!
+//! Writes are queued, up to 512 KiB. When the stream has its turn on the connection, the half gives
+//! out frames of up to 16 KiB within its credit, and the end of the stream behind the last of them.
+//! Out of credit it reports so once and waits.
 
-use std::io;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
-use super::{End, Fin, LEAST_COST, State, Stream, cost, pending, wake};
-use crate::error::StreamError;
+use super::state::SendState;
+use super::window::{LEAST_COST, SendWindow, cost};
+use super::{pending, wake};
+use crate::error::StreamErrorKind;
 use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPools};
-use crate::wire::frame::{Frame, MAX_STREAM_DATA, StreamFrame};
+use crate::wire::frame::{MAX_STREAM_DATA, StreamFrame};
 
-/// Bytes written and not yet sent at most; then writes wait. 512 KiB: enough for a writer and a connection that run on two
-/// processors to wait for each other rarely.
+/// Limit of the bytes that are written and not yet sent; beyond it, writes wait. 512 KiB: enough
+/// for a writer and a connection that run on two processors to wait for each other rarely.
 const SEND_BUFFER: usize = 512 * 1024;
-/// A write from this size on is copied into a chunk, at most as much at once as fits into one. 64 KiB, a quarter of it: a
-/// stream that is not read on the other side must not keep much more than it has written.
+/// A write from this size on is copied into a pooled buffer, as much at a time as fits into one.
+/// 64 KiB, a quarter of a buffer: a stream that is not read on the other side must not keep much
+/// more than it has written.
 const POOL_COPY_FROM: usize = BUFFER_SIZE / 4;
 
-impl Stream {
-    pub(crate) fn poll_write(self: &Arc<Self>, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = self.state.lock();
-        if state.fin != Fin::Open {
-            return Poll::Ready(Err(state.write_error().into()));
+/// The sending half of a stream.
+#[derive(Debug)]
+pub(super) struct SendHalf {
+    state: SendState,
+    window: SendWindow,
+    /// Data that waits to be sent, and whether a write ends with it.
+    outgoing: VecDeque<(Bytes, bool)>,
+    /// Bytes in `outgoing`, an empty write counted as one.
+    unsent: usize,
+    /// The buffer that large writes are copied into, while any are unsent.
+    write_buffer: Option<BytesMut>,
+    /// Set once the application has dropped the stream.
+    drain: Option<Drain>,
+    writers: Vec<Waker>,
+}
+
+/// How the sending of a dropped stream proceeds.
+#[derive(Debug, Default)]
+struct Drain {
+    /// The smallest number of unsent bytes so far, and when it was reached.
+    least: Option<(usize, Instant)>,
+}
+
+/// What [`SendHalf::take`] has given out.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// What it takes of the connection's turn, in bytes.
+    pub(super) cost: usize,
+    /// Whether there is more that may be sent now.
+    pub(super) more: bool,
+}
+
+impl SendHalf {
+    pub(super) const fn new(window: usize) -> Self {
+        Self {
+            state: SendState::Open,
+            window: SendWindow::new(window),
+            outgoing: VecDeque::new(),
+            unsent: 0,
+            write_buffer: None,
+            drain: None,
+            writers: Vec::new(),
+        }
+    }
+
+    pub(super) const fn state(&self) -> &SendState {
+        &self.state
+    }
+
+    pub(super) fn wake(&mut self) {
+        wake(&mut self.writers);
+    }
+
+    // For the application.
+
+    /// Copies as much of `buf` as there is room for and returns its length.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &Context<'_>,
+        buf: &[u8],
+        buffers: &BufferPools,
+    ) -> Poll<Result<usize, StreamErrorKind>> {
+        if !self.state.is_open() {
+            return Poll::Ready(Err(self.state.write_failure()));
         }
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = SEND_BUFFER.saturating_sub(state.outgoing_bytes);
+        let room = SEND_BUFFER.saturating_sub(self.unsent);
         if room == 0 {
-            return pending(&mut state.writers, cx);
+            return pending(&mut self.writers, cx);
         }
-        let part = buf.len().min(room).min(BUFFER_SIZE);
-        let data = state.copy(&buf[..part], &self.send_queue.buffers);
-        state.queue(data, true);
-        self.schedule(&mut state);
-        Poll::Ready(Ok(part))
+        let length = buf.len().min(room).min(BUFFER_SIZE);
+        let data = self.copy(&buf[..length], buffers);
+        self.queue(data, true);
+        Poll::Ready(Ok(length))
     }
 
-    /// Queues `data` in one piece once there is any room, so that writes neither mix nor stay half done. `end`: the write
-    /// ends with it.
-    pub(crate) fn poll_send(
-        self: &Arc<Self>,
+    /// Queues `data` in one piece once there is any room, so that writes neither mix nor stay
+    /// half done. `end` is whether the write ends with it.
+    pub(super) fn poll_send(
+        &mut self,
         cx: &Context<'_>,
         data: &mut Bytes,
         end: bool,
-    ) -> Poll<Result<(), StreamError>> {
-        let mut state = self.state.lock();
-        if state.fin != Fin::Open {
-            return Poll::Ready(Err(state.write_error()));
+    ) -> Poll<Result<(), StreamErrorKind>> {
+        if !self.state.is_open() {
+            return Poll::Ready(Err(self.state.write_failure()));
         }
-        let room = SEND_BUFFER.saturating_sub(state.outgoing_bytes);
-        if room == 0 {
-            return pending(&mut state.writers, cx);
+        if self.unsent >= SEND_BUFFER {
+            return pending(&mut self.writers, cx);
         }
-        state.queue(std::mem::take(data), end);
-        self.schedule(&mut state);
+        self.queue(std::mem::take(data), end);
         Poll::Ready(Ok(()))
     }
 
     /// Ready once all that was written is with the connection.
-    pub(crate) fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.state.lock();
-        if state.lost {
-            return Poll::Ready(Err(state.write_error().into()));
+    pub(super) fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<Result<(), StreamErrorKind>> {
+        self.state.lost_data()?;
+        if self.outgoing.is_empty() { Poll::Ready(Ok(())) } else { pending(&mut self.writers, cx) }
+    }
+
+    /// Ready once the end of the stream is with the connection, or nothing can be sent any more.
+    pub(super) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.state.is_over() { Poll::Ready(()) } else { pending(&mut self.writers, cx) }
+    }
+
+    /// Ends the writing: the end of the stream follows what was written. Returns whether it was
+    /// open until now.
+    pub(super) fn finish(&mut self) -> bool {
+        let was_open = self.state.is_open();
+        if was_open {
+            self.state = SendState::Finishing;
         }
-        if state.outgoing.is_empty() { Poll::Ready(Ok(())) } else { pending(&mut state.writers, cx) }
+        was_open
     }
 
-    /// Whether all that was written could be sent.
-    pub(crate) fn check_sent(&self) -> Result<(), StreamError> {
-        let state = self.state.lock();
-        if state.lost { Err(state.write_error()) } else { Ok(()) }
+    /// Notes that the application has dropped the stream; what it has written is still sent.
+    pub(super) fn detach(&mut self) {
+        self.drain = Some(Drain::default());
     }
 
-    /// What is to be sent now, up to about `limit` bytes. True: there is more.
-    pub(crate) fn take(self: &Arc<Self>, limit: usize, frames: &mut Vec<Frame>) -> usize {
-        let mut state = self.state.lock();
-        state.queued = false;
-        let before = frames.len();
-        let mut put = |part| frames.push(Frame::Stream(self.number, part));
-        state.announce.drain(..).for_each(&mut put);
-        if state.incoming_end == End::Open && (state.consumed >= state.credit_step() || state.hurry) {
-            let bytes = std::mem::take(&mut state.consumed);
-            (state.allowed, state.hurry) = (state.allowed + bytes, false);
-            if bytes > 0 {
-                put(StreamFrame::Credit(bytes as u32));
+    // For the connection.
+
+    /// Adds credit. Returns whether the other side was allowed to grant it.
+    #[must_use]
+    pub(super) fn receive_credit(&mut self, bytes: usize) -> bool {
+        self.window.add(bytes)
+    }
+
+    /// Returns whether data waits to be sent.
+    pub(super) fn has_data(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Ends this direction if it is open, and drops what was not sent.
+    pub(super) fn abort(&mut self, failure: StreamErrorKind) {
+        if !self.state.is_over() {
+            self.state = SendState::Aborted { failure, data_lost: self.has_data() };
+        }
+        self.outgoing.clear();
+        self.unsent = 0;
+        self.wake();
+    }
+
+    /// Returns whether the application has dropped the stream and the other side has taken nothing
+    /// of what is unsent for `patience`.
+    pub(super) fn is_stuck(&mut self, now: Instant, patience: Duration) -> bool {
+        let (Some(drain), SendState::Finishing) = (&mut self.drain, &self.state) else { return false };
+        match drain.least {
+            Some((least, since)) if self.unsent >= least => now - since >= patience,
+            _ => {
+                drain.least = Some((self.unsent, now));
+                false
             }
         }
+    }
+
+    /// Gives out what may be sent now, as frames that cost up to about `limit` bytes.
+    pub(super) fn take(
+        &mut self,
+        limit: usize,
+        buffers: &BufferPools,
+        mut out: impl FnMut(StreamFrame),
+    ) -> Taken {
         let (mut taken, mut blocked) = (0, false);
-        // Exactly so much, but for a rest that is not worth a frame of its own.
+        // Exactly `limit`, but for a rest that is not worth a frame of its own.
         while taken + LEAST_COST <= limit
-            && let Some((mut data, end)) = state.outgoing.pop_front()
+            && let Some((mut data, end)) = self.outgoing.pop_front()
         {
-            let part = data.len().min(MAX_STREAM_DATA).min(state.credit).min(limit - taken);
-            if cost(part) > state.credit {
-                state.outgoing.push_front((data, end));
+            let Some(length) = self.window.spend(data.len().min(MAX_STREAM_DATA).min(limit - taken)) else {
+                self.outgoing.push_front((data, end));
                 blocked = true;
                 break;
-            }
-            let head = data.split_to(part);
+            };
+            let head = data.split_to(length);
             let done = data.is_empty();
             if !done {
-                state.outgoing.push_front((data, end));
+                self.outgoing.push_front((data, end));
             }
-            state.credit -= cost(part);
-            state.outgoing_bytes -= part.max(1);
-            taken += cost(part);
-            put(StreamFrame::Data { data: head, end: end && done });
+            self.unsent -= length.max(1);
+            taken += cost(length);
+            out(StreamFrame::Data { data: head, end: end && done });
         }
-        if state.outgoing.is_empty() && state.fin == Fin::Wanted {
-            state.fin = Fin::Sent;
-            put(StreamFrame::Fin);
+        if self.outgoing.is_empty() {
+            if matches!(self.state, SendState::Finishing) {
+                self.state = SendState::Finished;
+                out(StreamFrame::Fin);
+            }
+            if let Some(buffer) = self.write_buffer.take() {
+                buffers.large.put(buffer);
+            }
         }
-        if state.outgoing.is_empty()
-            && let Some(buffer) = state.write_buffer.take()
-        {
-            self.send_queue.buffers.large.put(buffer);
+        if blocked && self.window.report_blocked() {
+            out(StreamFrame::Blocked);
         }
-        if blocked && !std::mem::replace(&mut state.told_blocked, true) {
-            put(StreamFrame::Blocked);
-        }
-        if !state.outgoing.is_empty() && !blocked {
-            self.schedule(&mut state);
-        }
-        if frames.len() > before {
-            wake(&mut state.writers);
-        }
-        taken
+        Taken { cost: taken, more: self.has_data() && !blocked }
     }
-}
 
-impl State {
-    /// A copy of what the application writes.
+    fn queue(&mut self, data: Bytes, end: bool) {
+        self.unsent += data.len().max(1);
+        self.outgoing.push_back((data, end));
+    }
+
+    /// Copies what the application writes.
     fn copy(&mut self, data: &[u8], buffers: &BufferPools) -> Bytes {
         if data.len() < POOL_COPY_FROM {
             return buffers.copy(data);
@@ -145,10 +244,5 @@ impl State {
         let buffer = self.write_buffer.get_or_insert_default();
         buffer.extend_from_slice(data);
         buffer.split().freeze()
-    }
-
-    fn queue(&mut self, data: Bytes, end: bool) {
-        self.outgoing_bytes += data.len().max(1);
-        self.outgoing.push_back((data, end));
     }
 }

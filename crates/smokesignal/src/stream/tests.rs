@@ -1,9 +1,6 @@
-//! Two ends that hand each other their frames, without a connection.
+//! Two ends of a stream that hand each other their frames, without a connection.
 
-use std::io;
-
-use tokio::io::ReadBuf;
-
+use super::window::{FIRST_WINDOW, LEAST_COST, MAX_WINDOW, NEIGHBOUR_WINDOW};
 use super::*;
 use crate::stream::budget::Pool;
 use crate::wire::frame::{Frame, MAX_STREAM_DATA};
@@ -27,8 +24,9 @@ fn take(stream: &Arc<Stream>) -> Vec<StreamFrame> {
     frames.into_iter().map(part).collect()
 }
 
-/// Carries what both sides have to send, until neither has anything. Returns how many bytes `a` sent.
-fn carry(a: &Arc<Stream>, b: &Arc<Stream>) -> usize {
+/// Delivers what both sides have to send, until neither has anything. Returns the bytes that `a`
+/// sent.
+fn deliver(a: &Arc<Stream>, b: &Arc<Stream>) -> usize {
     let mut bytes = 0;
     loop {
         let (there, back) = (take(a), take(b));
@@ -43,11 +41,11 @@ fn carry(a: &Arc<Stream>, b: &Arc<Stream>) -> usize {
     }
 }
 
-fn recv(stream: &Arc<Stream>) -> Poll<Result<Option<Bytes>, StreamError>> {
+fn recv(stream: &Arc<Stream>) -> Poll<Result<Option<Bytes>, StreamErrorKind>> {
     stream.poll_recv(&Context::from_waker(Waker::noop()), usize::MAX)
 }
 
-fn send(stream: &Arc<Stream>, data: &mut Bytes) -> Poll<Result<(), StreamError>> {
+fn send(stream: &Arc<Stream>, data: &mut Bytes) -> Poll<Result<(), StreamErrorKind>> {
     stream.poll_send(&Context::from_waker(Waker::noop()), data, true)
 }
 
@@ -62,7 +60,7 @@ fn one_write_is_one_chunk_of_any_size() {
         let mut chunk = Poll::Pending;
         sent(&a, vec![7; size]);
         while chunk.is_pending() {
-            carry(&a, &b);
+            deliver(&a, &b);
             chunk = recv(&b);
         }
         assert_eq!(chunk, Poll::Ready(Ok(Some(Bytes::from(vec![7; size])))));
@@ -73,11 +71,11 @@ fn one_write_is_one_chunk_of_any_size() {
 fn an_unread_stream_holds_at_most_one_window() {
     let (a, b) = pair();
     sent(&a, vec![1; 10 * NEIGHBOUR_WINDOW]);
-    assert_eq!(carry(&a, &b), FIRST_WINDOW);
+    assert_eq!(deliver(&a, &b), FIRST_WINDOW);
     assert!(send(&a, &mut Bytes::from("next")).is_pending(), "the next write waits");
 }
 
-/// The window doubles while the reader keeps up, to its limit; and not if the reader is what is slow.
+/// The window doubles up to its limit while the reader keeps up, and stays if the reader is slow.
 #[test]
 fn the_window_grows_for_a_reader_that_keeps_up() {
     let (a, b) = pair();
@@ -112,30 +110,30 @@ fn the_window_does_not_grow_beyond_the_budget() {
     sent(&a, vec![1; 32 * FIRST_WINDOW]);
     let mut space = vec![0; 8 * FIRST_WINDOW];
     for _ in 0..8 {
-        carry(&a, &b);
+        deliver(&a, &b);
         let read = b.poll_read(&Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut space));
         assert!(matches!(read, Poll::Ready(Ok(()))));
     }
-    assert_eq!(b.state.lock().window, 2 * FIRST_WINDOW);
+    assert_eq!(b.state.lock().recv.window_size(), 2 * FIRST_WINDOW);
     b.send_queue.close();
     drop(b);
     assert_eq!(pool.used(), 0);
 }
 
-/// A chunk is kept whole for who reads chunks, but not beyond the budget.
+/// A chunk is put together for a reader of chunks, but not beyond the budget.
 #[test]
-fn a_chunk_that_is_too_much_for_the_budget_ends_the_stream_and_says_so() {
+fn a_chunk_beyond_the_budget_resets_the_stream_as_busy() {
     let pool = Pool::new(8 * FIRST_WINDOW);
     let (a, b) = (pair().0, new(FIRST_WINDOW, &pool));
     sent(&a, vec![1; 32 * FIRST_WINDOW]);
     let mut end = Poll::Pending;
     while end.is_pending() {
-        carry(&a, &b);
+        deliver(&a, &b);
         end = recv(&b);
     }
-    assert_eq!(end, Poll::Ready(Err(StreamError::Busy)));
-    carry(&a, &b);
-    assert_eq!(recv(&a), Poll::Ready(Err(StreamError::Busy)));
+    assert_eq!(end, Poll::Ready(Err(StreamErrorKind::Busy)));
+    deliver(&a, &b);
+    assert_eq!(recv(&a), Poll::Ready(Err(StreamErrorKind::Busy)));
     let flushed = a.poll_flush(&Context::from_waker(Waker::noop()));
     assert!(matches!(flushed, Poll::Ready(Err(_))), "what was not sent is not lost silently");
     b.send_queue.close();
@@ -153,7 +151,7 @@ fn small_chunks_need_no_budget() {
         sent(&a, vec![number as u8; size]);
         let mut chunk = Poll::Pending;
         while chunk.is_pending() {
-            assert!(carry(&a, &b) > 0, "it goes on");
+            assert!(deliver(&a, &b) > 0, "it goes on");
             chunk = recv(&b);
         }
         assert_eq!(chunk, Poll::Ready(Ok(Some(vec![number as u8; size].into()))));
@@ -161,9 +159,10 @@ fn small_chunks_need_no_budget() {
     assert_eq!(pool.used(), 2 * FIRST_WINDOW);
 }
 
-/// The head of a chunk holds most of the window, and what was read before it is not enough to be returned unasked.
+/// The beginning of a chunk holds most of the window, and what was read before it is not enough to
+/// be returned unasked.
 #[test]
-fn a_writer_that_is_blocked_is_given_what_little_there_is() {
+fn a_blocked_writer_gets_even_a_little_credit() {
     let pool = Pool::new(2 * FIRST_WINDOW);
     let b = new(FIRST_WINDOW, &pool);
     let data = |size: usize, end| StreamFrame::Data { data: vec![1; size].into(), end };
@@ -177,14 +176,14 @@ fn a_writer_that_is_blocked_is_given_what_little_there_is() {
     assert_eq!(take(&b), [StreamFrame::Credit(read as u32)]);
 }
 
-/// Whoever changes from chunks to bytes in the middle of a chunk misses nothing.
+/// An application that changes from chunks to bytes in the middle of a chunk misses nothing.
 #[test]
-fn a_recv_that_was_given_up_leaves_its_bytes_to_the_next_read() {
+fn a_cancelled_recv_leaves_its_bytes_to_the_next_read() {
     let (a, b) = pair();
     sent(&a, [vec![1; MAX_STREAM_DATA], vec![2; FIRST_WINDOW]].concat());
-    carry(&a, &b);
+    deliver(&a, &b);
     assert_eq!(recv(&b), Poll::Pending);
-    carry(&a, &b);
+    deliver(&a, &b);
     let mut space = vec![0; MAX_STREAM_DATA + FIRST_WINDOW];
     let mut buf = ReadBuf::new(&mut space);
     assert!(b.poll_read(&Context::from_waker(Waker::noop()), &mut buf).is_ready());
@@ -196,23 +195,23 @@ fn a_recv_that_was_given_up_leaves_its_bytes_to_the_next_read() {
 fn small_writes_use_up_the_window_as_well() {
     let (a, b) = pair();
     (0..10_000).for_each(|_| sent(&a, ""));
-    carry(&a, &b);
-    assert_eq!(b.state.lock().incoming.len(), FIRST_WINDOW / LEAST_COST);
+    deliver(&a, &b);
+    assert_eq!(b.state.lock().recv.fragments(), FIRST_WINDOW / LEAST_COST);
     let mut read = 0;
     while read < 10_000 {
         while recv(&b).is_ready() {
             read += 1;
         }
-        carry(&a, &b);
+        deliver(&a, &b);
     }
 }
 
-/// Who has sent nothing is not given more.
+/// A sender that has sent nothing does not get a larger window.
 #[test]
-fn a_window_is_not_enlarged_for_the_asking() {
+fn a_window_does_not_grow_because_a_sender_asks_for_it() {
     let (_, b) = pair();
     (0..10).for_each(|_| assert!(b.receive(StreamFrame::Blocked)));
-    assert_eq!(b.state.lock().window, FIRST_WINDOW);
+    assert_eq!(b.state.lock().recv.window_size(), FIRST_WINDOW);
 }
 
 #[test]
@@ -228,43 +227,43 @@ fn more_than_the_credit_is_a_violation() {
 }
 
 #[test]
-fn the_end_comes_after_the_data_and_a_cut_is_no_end() {
+fn the_end_comes_after_the_data_and_a_lost_connection_is_not_an_end() {
     let (a, b) = pair();
     sent(&a, "last");
     a.finish();
-    carry(&a, &b);
+    deliver(&a, &b);
     assert_eq!(recv(&b), Poll::Ready(Ok(Some("last".into()))));
     assert_eq!(recv(&b), Poll::Ready(Ok(None)));
-    assert_eq!(send(&a, &mut Bytes::from("late")), Poll::Ready(Err(StreamError::Closed)));
+    assert_eq!(send(&a, &mut Bytes::from("late")), Poll::Ready(Err(StreamErrorKind::Closed)));
     assert!(!a.is_over() && !b.is_over(), "the other half goes on");
     assert!(!b.receive(StreamFrame::Fin), "a second end is a violation");
     a.connection_lost();
     let mut space = [0; 4];
     let mut buf = ReadBuf::new(&mut space);
     let end = a.poll_read(&Context::from_waker(Waker::noop()), &mut buf);
-    assert!(matches!(end, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+    assert!(matches!(end, Poll::Ready(Err(error)) if error == StreamErrorKind::ConnectionLost));
 }
 
 #[test]
-fn a_reset_tells_why_and_a_stop_fails_writes_only() {
+fn a_reset_carries_its_reason_and_a_stop_fails_writes_only() {
     let (a, b) = pair();
     sent(&a, "before");
-    carry(&a, &b);
+    deliver(&a, &b);
     sent(&a, "never sent");
     a.reset(Reset::Reason("enough".into()));
-    carry(&a, &b);
+    deliver(&a, &b);
     assert_eq!(recv(&b), Poll::Ready(Ok(Some("before".into()))), "what had arrived is given");
-    assert_eq!(recv(&b), Poll::Ready(Err(StreamError::Reset("enough".into()))));
-    assert_eq!(send(&b, &mut "x".into()), Poll::Ready(Err(StreamError::Reset("enough".into()))));
+    assert_eq!(recv(&b), Poll::Ready(Err(StreamErrorKind::Reset("enough".into()))));
+    assert_eq!(send(&b, &mut "x".into()), Poll::Ready(Err(StreamErrorKind::Reset("enough".into()))));
     assert!(a.is_over() && b.is_over());
 
     let (a, b) = pair();
     sent(&a, vec![0; 10 * FIRST_WINDOW]);
-    carry(&a, &b);
+    deliver(&a, &b);
     b.stop_reading();
-    carry(&a, &b);
-    assert_eq!(send(&a, &mut "x".into()), Poll::Ready(Err(StreamError::Stopped)));
+    deliver(&a, &b);
+    assert_eq!(send(&a, &mut "x".into()), Poll::Ready(Err(StreamErrorKind::Stopped)));
     sent(&b, "the other way");
-    carry(&a, &b);
+    deliver(&a, &b);
     assert_eq!(recv(&a), Poll::Ready(Ok(Some("the other way".into()))));
 }
