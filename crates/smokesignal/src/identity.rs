@@ -33,7 +33,7 @@ pub struct Identity(Arc<Inner>);
 
 struct Inner {
     seed: [u8; 32],
-    keypair: Arc<Keypair>,
+    id: NodeId,
 }
 
 impl Identity {
@@ -48,8 +48,8 @@ impl Identity {
 
     /// The identity of this ed25519 seed. The same 32 bytes always give the same id.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        let keypair = Arc::new(Keypair::from_seed(&seed));
-        Self(Arc::new(Inner { seed, keypair }))
+        let id = Keypair::from_seed(&seed).id();
+        Self(Arc::new(Inner { seed, id }))
     }
 
     /// Reads a key file: one line of 64 hex digits. Other users being able to read it is logged as a warning.
@@ -77,12 +77,7 @@ impl Identity {
 
     /// The public half.
     pub fn id(&self) -> NodeId {
-        self.0.keypair.id()
-    }
-
-    /// The pair that signs in this identity's name.
-    pub fn keypair(&self) -> Arc<Keypair> {
-        self.0.keypair.clone()
+        self.0.id
     }
 
     /// The private half.
