@@ -173,7 +173,7 @@ test('a node with maxPeerNo 1 takes part, and logs that it does not forward', as
     started(t, { maxPeerNo: 1, logger }, hub).then((node) => (leaf = node))
   })
   let leaf
-  assert.match(await soon(warned), /passes nothing on/)
+  assert.match(await soon(warned), /maxPeerNo is 1: this node forwards nothing/)
   await until(() => hub.connected && leaf?.connected, [hub, 'connect'], [leaf ?? hub, 'connect'])
   assert.equal(leaf.peers.isFull(), true)
   const messages = leaf.messages()
