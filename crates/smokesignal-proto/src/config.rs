@@ -27,7 +27,10 @@ pub enum ReadFrom {
     Oldest,
 }
 
-/// The numbers a node runs by. [`Config::default`] is what the library ships.
+/// The numbers a node runs by. [`Config::default`] is what the library ships; [`Config::lan`] and
+/// [`Config::internet`] differ from it where distance matters.
+///
+/// The doc of each number says what rises and what falls when it is turned up.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,100 +44,124 @@ pub enum ReadFrom {
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which start of this node this is; each start must have a higher one. Default 1; the library
-    /// uses unix milliseconds.
+    /// uses unix milliseconds. The node raises its own number where an earlier start had a higher
+    /// one.
     pub incarnation: u64,
-    /// Which network the records belong to; records of another one are not believed. Default zeros;
-    /// the library derives it from the network secret.
+    /// The network that signatures hold for; what is signed for another one is not believed.
+    /// Default zeros; the library derives it from the network secret.
     pub network: [u8; 32],
-    /// Segments carry their writer's signature, checked by every node before it believes, delivers
-    /// or passes on. The same in all nodes of a network. Default true; false saves two ed25519
-    /// operations a segment where all members are trusted.
+    /// Whether segments carry their writer's signature, which every node checks before it believes
+    /// them, delivers them or passes them on. The same in all nodes of a network. Default true.
+    /// False saves two ed25519 operations for each batch of segments, and every member can forge
+    /// the messages of every other.
     pub signed: bool,
-    /// Where a joiner starts to read. Default [`ReadFrom::Now`].
+    /// Where a joiner starts to read. Default [`ReadFrom::Now`]. Earlier: more is read, and more
+    /// has to be transferred before a joiner has caught up.
     pub read_from: ReadFrom,
-    /// Peers below which the node looks for more. Default 3 (the npm package's `minPeerNo`).
+    /// Peers below which the node looks for more. Default 3 (the npm package's `minPeerNo`). Up:
+    /// more nodes may die at the same time before others are cut off; the traffic of digests and
+    /// beats, and the copies of a writer's first segment, rise with it.
     pub min_peers: usize,
-    /// Peers at most, not counting up to two for the moment of a link split or for explicit ones.
-    /// Default 5 (the npm package's `maxPeerNo`).
+    /// Peers at most, not counting up to two for the moment of a link split or for pinned ones.
+    /// Default 5 (the npm package's `maxPeerNo`). Up: joiners find a place sooner and paths become
+    /// shorter; idle traffic rises with the number of links.
     pub max_peers: usize,
     /// A link without any byte for this long is dead. Default 3 s (the npm package's
-    /// `pingTimeout`).
+    /// `pingTimeout`). Up: fewer links are lost to pauses of a process or a line; a dead node is
+    /// noticed later, and what it was to pass on comes later. Set it by
+    /// [`Config::with_ping_timeout`], which sets what depends on it as well.
     pub ping_timeout: Duration,
-    /// Bytes of one message at most. Default 16 MiB.
+    /// Bytes of one message at most. Default 16 MiB. Up: larger messages pass; a reader may hold
+    /// that much for each writer while one arrives.
     pub max_message: usize,
 
-    /// A neighbour that was told nothing for this long is sent a ping. Default 7/12 of the ping
-    /// timeout: on a link that carries the beats that is never.
+    /// A neighbour that nothing was sent to for this long is sent a ping. Default 7/12 of the ping
+    /// timeout: on a link that carries the beats that never happens. Down: more idle traffic, and
+    /// fewer false deaths.
     pub keepalive: Duration,
-    /// A component's root beats this often, give or take 5 %. Default 1.65 s: with a ping timeout
-    /// of 3 s an idle link then carries less than 200 B/s, headers included.
+    /// A partition's root beats this often, give or take 5 %. Default 1.65 s: with a ping timeout
+    /// of 3 s an idle link then carries less than 200 B/s, headers included. Up: less idle traffic;
+    /// the count and netsplits lag behind for longer.
     pub beat_period: Duration,
     /// A root without a beat for this long is dead. Default 4.5 s: a beat may be lost, and the next
-    /// one late.
+    /// one late. Up: fewer false netsplits on bad lines; a real one is noticed later.
     pub root_max_age: Duration,
-    /// A component sends out three probes in such a time. Default 5 s (design B: 4.2).
+    /// A partition sends out three probes in such a time. Default 5 s. Up: less traffic; two
+    /// partitions find each other later.
     pub probe_period: Duration,
-    /// While a seed is missing and nobody knows why, this much. Default 1 s.
+    /// The same while a seed is missing for a reason not known yet. Default 1 s.
     pub probe_hurry: Duration,
-    /// A link that joins two components is not given up for others for this long. Default 60 s.
+    /// A link that joins two partitions is not ended for the sake of others for this long. Default
+    /// 60 s. Up: a merged network hangs on few links with less risk; full nodes stay above
+    /// `max_peers` for longer.
     pub bridge_hold: Duration,
 
-    /// Upkeep runs this often, give or take 30 %. Default 250 ms (design C: fixed rhythm, not
-    /// reaction, so that a mass failure makes no herd).
+    /// Upkeep runs this often, give or take 30 %. Default 250 ms: a jittered rhythm instead of
+    /// reactions, so that a mass failure causes no thundering herd. Up: less work while idle;
+    /// time-outs and repairs of the overlay come later.
     pub tick: Duration,
-    /// Wait between two contacts that are tried while isolated. Default 250 ms (as Happy Eyeballs,
-    /// RFC 8305, section 5).
+    /// Wait between two contacts that an isolated node tries. Default 250 ms (as Happy Eyeballs,
+    /// RFC 8305, section 5). Up: fewer joins in vain; an isolated node stays so for longer.
     pub contact_stagger: Duration,
     /// First and last wait before a failed seed is tried again; doubles in between, full jitter.
-    /// Default 500 ms and 15 s (C5: nobody may stay alone for 30 s while a seed lives).
+    /// Default 500 ms and 15 s: no node may stay alone for 30 s while a seed lives. Up: fewer dials
+    /// to a dead seed; nodes come back later once it lives again.
     pub seed_backoff: (Duration, Duration),
     /// First and last wait between two attempts to find more peers. Default 250 ms and 10 s (a
     /// network smaller than `min_peers` + 1 must not search at full speed for ever).
     pub refill_backoff: (Duration, Duration),
-    /// Connections being made at once at most. Default 8 (C7).
+    /// Connections being made at the same time at most. Default 8. Up: an isolated node finds a
+    /// living one sooner; after a mass failure more dials burden those that live.
     pub max_dials: usize,
-    /// A node that is alone gives each known node this long at first. Default 1 s: three round
-    /// trips of a third of a second; after a mass failure nineteen of twenty do not answer at all.
+    /// An isolated node gives each known node this long at first. Default 1 s: three round trips of
+    /// a third of a second; after a mass failure nineteen of twenty do not answer at all. Up: far
+    /// nodes are reached at the first try; the dead hold up the search for longer.
     pub dial_hurry: Duration,
-    /// Connections that are no links (joiners, refused ones) at most; the oldest loses. Default 64.
+    /// Connections that are not links (joiners, refused nodes) at most; the oldest loses. Default
+    /// 64.
     pub max_sessions: usize,
-    /// A connection that is no link is closed after this long. Default 10 s.
+    /// A connection that is not a link is closed after this long. Default 10 s.
     pub session_timeout: Duration,
-    /// A link that is not active on both sides after this long exists on neither. Default 3 s.
+    /// A link that is not active on both sides after this long exists on neither. Default 3 s. Up:
+    /// slow lines manage it; a place is held for longer for a node that died on the way.
     pub handshake_timeout: Duration,
     /// A split not committed after this long lapses. Default 5 s.
     pub split_timeout: Duration,
-    /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9).
+    /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9). Up:
+    /// joiners are spread more evenly; each join costs more messages.
     pub walk_ttl: u8,
-    /// Searches for nodes by id from one neighbour that are heeded in one tick; more are dropped.
-    /// Default 32 (128 a second, which is what the whole network can look for, because all are
-    /// asked: 6 KB/s on each link).
+    /// Lookups from one neighbour that are served in one tick; more are dropped. Default 32 (128 a
+    /// second, which is what the whole network can look for, because all nodes are asked: 6 KB/s on
+    /// each link).
     pub lookups_per_tick: u32,
-    /// Hops of a search for a node by its id. Default 20 (the diameter of 100 000 nodes is 15 or
-    /// less).
+    /// Hops of a lookup. Default 20 (the diameter of 100 000 nodes is 15 or less).
     pub find_ttl: u8,
-    /// A node that was not found by then is not there. Default 5 s.
+    /// A node that was not found by then is not there. Default 5 s. Up: far nodes are found over
+    /// bad lines; `open` waits for longer for one that does not exist.
     pub find_timeout: Duration,
-    /// Nodes that are no neighbours are dialled for streams; without it, streams to them are
-    /// carried by others. Default true.
+    /// Whether nodes that are not neighbours are dialled for streams; without it, connections to
+    /// them are relayed by others. Default true.
     pub dial_for_streams: bool,
     /// Walks and shuffles whose way back is remembered; the oldest loses. Default 1024.
     pub max_walks: usize,
     /// The way back of a walk is forgotten after this long. Default 10 s.
     pub walk_timeout: Duration,
-    /// Peers remembered but not connected; a random one loses. Default 192 (design C: at a 95 %
-    /// loss 30 leaves a sixth of the survivors without a live contact, 192 leaves none).
+    /// Nodes remembered but not connected; a random one loses. Default 192: at a loss of 95 % of
+    /// the nodes 30 leave a sixth of the survivors without a living contact, 192 leave none. Up:
+    /// more memory, and more dead nodes to try after a failure.
     pub passive_view: usize,
-    /// Peers not answering any more, kept as a last resort; the oldest loses. Default 256.
+    /// Nodes that do not answer any more, kept as a last resort; the oldest loses. Default 256. Up:
+    /// longer partitions heal by themselves without a seed.
     pub graveyard: usize,
     /// After its links have changed a node exchanges passive entries with another after this long,
     /// and then after twice as long each time, up to `shuffle_calm`. Default 2.5 s and 160 s
-    /// (HyParView: always 10 s, which on an idle link costs more than all else together).
+    /// (HyParView: always 10 s, which on an idle link costs more than everything else together).
+    /// Up: less idle traffic; passive views are older.
     pub shuffle: Duration,
     /// See `shuffle`.
     pub shuffle_calm: Duration,
-    /// Links to far neighbours are exchanged for links to nearer ones. Default: see
-    /// `Config::default`.
+    /// Whether links to far neighbours are exchanged for links to nearer ones. Default false: it
+    /// lowers the delay of each hop and raises the number of hops.
     pub reorder: bool,
     /// First and last wait between two attempts to do so; doubles as long as nothing is gained.
     /// Default 30 s and 10 min.
@@ -142,72 +169,79 @@ pub struct Config {
     /// After a refusal or a close by the user the pair leaves each other alone for this long.
     /// Default 30 s.
     pub pair_backoff: Duration,
-    /// Joins answered per second; a burst of twice as many passes. Default 100.
+    /// Joins served per second; a burst of twice as many passes. Default 100. Up: a network gathers
+    /// sooner through one seed; its neighbours have to pass on more walks.
     pub joins_per_second: u32,
 
-    /// Walks, joins and the like heeded from one connection per tick; what comes on top is dropped,
-    /// and whoever asked asks again. Default 50 (a guess: 200 joins a second through one seed send
-    /// about as many to a neighbour).
+    /// Walks, joins and the like served from one connection per tick; more are dropped, and the
+    /// sender asks again. Default 50 (a guess: 200 joins a second through one seed send about as
+    /// many to a neighbour).
     pub budget_per_tick: u32,
 
-    /// A link with data waiting and no progress is closed after this long. Default 3 s.
+    /// A link with data waiting and no progress is closed after this long. Default 3 s. Up: links
+    /// survive longer stalls of a line; a frozen reader is dropped later.
     pub stall_timeout: Duration,
-    /// Bytes handed to one link and not yet written by it. Default 128 KiB: more would put control
-    /// messages behind data.
+    /// Bytes handed to one link and not yet written by it. Default 128 KiB. Up: fast long lines are
+    /// filled better; control messages wait behind more data.
     pub link_window: usize,
     /// Bytes of control messages on top of the window; above it the link is closed. Default 256
     /// KiB.
     pub control_window: usize,
-    /// Bytes an own write may be ahead of the slowest of the node's links. Default 1 MiB.
+    /// Bytes an own write may be ahead of the slowest of the node's links. Default 1 MiB. Up: a
+    /// writer waits less for slow neighbours; they are farther behind, and may be given a gap.
     pub write_window: usize,
     /// Bytes accepted from the application and not yet sent. Default 1 MiB, and always one message.
     pub write_buffer: usize,
-    /// Signatures that a writer makes at once, and how long it takes until it may make one more;
-    /// what is written meanwhile comes under one. Default 8, and 4 ms: who checks 250 a second
-    /// spends 1 % of a core on it (46 us each).
+    /// Signatures that a writer makes in a row, and how long it takes until it may make one more;
+    /// what is written meanwhile shares the next one. Default 8, and 4 ms: to check 250 a second
+    /// takes 1 % of a core (46 µs each). Up: lower latency of steady small writes; more work for
+    /// every reader.
     pub sign_burst: u32,
     /// See `sign_burst`.
     pub sign_every: Duration,
-    /// So many bytes are not kept waiting for it. Default 256 KiB: for so much, checking is a tenth
-    /// of the passing.
+    /// This many waiting bytes are signed without a wait. Default 256 KiB: for that much a check
+    /// costs a tenth of passing the data on.
     pub sign_bytes: usize,
     /// A link may hold up the node's writes for this long while all others wait; the debt is
-    /// forgiven at 5 % of passing time. Default 500 ms (interface: a slow peer costs others at most
-    /// 5 %).
+    /// forgiven at 5 % of passing time. Default 500 ms: a slow peer costs others 5 % at most.
     pub slow_budget: Duration,
     /// Bytes retained of one writer; the oldest loses. Default 64 MiB, all there is: four messages
-    /// of the largest size, and a reader that has to find another path may be so far behind. Where
-    /// there are several, the largest ring loses anyway.
+    /// of the largest size, and a reader that has to find another path may be that far behind.
+    /// Where there are several writers the largest ring loses anyway. Down: less memory, more gaps.
     pub ring_bytes: usize,
-    /// Bytes retained of all writers; the largest ring loses its oldest. Default 64 MiB.
+    /// Bytes retained of all writers; the largest ring loses its oldest. Default 64 MiB. Down: less
+    /// memory, more gaps.
     pub ring_total: usize,
-    /// Retained no longer than this. Default 60 s.
+    /// Retained no longer than this. Default 60 s. Down: less memory; who was away for longer gets
+    /// a gap.
     pub ring_age: Duration,
     /// Bytes of half-arrived large messages; the one that grows past it loses. Default 64 MiB.
     pub partial_total: usize,
-    /// Writers known at once; the one silent for longest loses and leaves a tombstone. Default 16
-    /// 384.
+    /// Writers known at the same time; the one silent for longest loses and leaves a tombstone.
+    /// Default 16 384. Up: more memory (about 300 bytes each, on each link as well).
     pub max_streams: usize,
     /// Marks of forgotten writers, so that nothing is read twice; the oldest loses. Default 65 536.
     pub max_tombstones: usize,
-    /// Wait before a missing range is asked for. Default 150 ms (design A, T1).
+    /// Wait before a node asks for a missing range. Default 150 ms: the parent may still bring it.
+    /// Up: fewer copies; a broken path is noticed later by those behind it.
     pub graft_after: Duration,
-    /// Wait before it is asked for elsewhere. Default 300 ms (design A, T2).
+    /// Wait before it asks elsewhere. Default 300 ms. Up: fewer copies from slow neighbours; a
+    /// repair over one that does not answer takes longer.
     pub graft_again: Duration,
     /// Both waits grow with the link's round trip, up to this. Default 1 s.
     pub graft_latest: Duration,
-    /// A neighbour that is not sent a stream is told how far it is after two round trips, but not
-    /// sooner or later than this. Default 100 ms and 200 ms (design A: 20 ms, but then a third of
-    /// what a quiet network writes are digests).
+    /// A neighbour that is not sent a stream is sent a digest after two round trips, but not sooner
+    /// or later than this. Default 100 ms and 200 ms. Down (20 ms was tried): a third of what a
+    /// quiet network writes are digests then; up: lost links are noticed later.
     pub digest_delay: (Duration, Duration),
     /// A link that brings a stream sooner than its parent takes the parent's place, but not more
-    /// often than this. Default 1 s.
+    /// often than this. Default 1 s. Up: calmer trees; a slow path stays for longer.
     pub switch_after: Duration,
-    /// Wait before a range that nobody retains is reported as a gap: with enough peers, and with
-    /// fewer than `min_peers`. Default 2 s (design A, T_gap) and 10 s (a new link may still bring
-    /// it).
+    /// Wait before a range that no neighbour retains is reported as a gap: with enough peers, and
+    /// with fewer than `min_peers`. Default 2 s and 10 s (a new link may still bring it). Up: fewer
+    /// gaps; a reader waits for longer for what is lost.
     pub gap_after: (Duration, Duration),
-    /// A node counts as new until a neighbour that is not new has told it all streams, or for this
+    /// A node counts as new until a neighbour that is not new has named all streams, or for this
     /// long after its first link; writers met meanwhile start at now. Default 1 s: several round
     /// trips, and what two nodes wait that are each other's only seed.
     pub settle_after: Duration,
@@ -294,23 +328,76 @@ impl Default for Config {
 }
 
 impl Config {
+    /// For nodes on one local network, a millisecond or so apart: failures are noticed and repaired
+    /// about three times as fast, and idle links carry three times as much. A process that is
+    /// stopped for more than a second is taken for dead.
+    ///
+    /// ```
+    /// use smokesignal_proto::Config;
+    ///
+    /// assert!(Config::lan().ping_timeout < Config::default().ping_timeout);
+    /// ```
+    pub fn lan() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            dial_hurry: ms(300),
+            handshake_timeout: ms(1000),
+            stall_timeout: ms(2000),
+            graft_after: ms(50),
+            graft_again: ms(100),
+            graft_latest: ms(300),
+            digest_delay: (ms(40), ms(80)),
+            gap_after: (ms(1000), ms(5000)),
+            settle_after: ms(500),
+            ..Self::default()
+        }
+        .with_ping_timeout(ms(1000))
+    }
+
+    /// For nodes all over the world, a third of a second apart and on lines that stall: fewer links
+    /// are lost without need, idle links carry half as much, and failures are noticed and repaired
+    /// half as fast.
+    ///
+    /// ```
+    /// use smokesignal_proto::Config;
+    ///
+    /// assert!(Config::internet().ping_timeout > Config::default().ping_timeout);
+    /// ```
+    pub fn internet() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            dial_hurry: ms(2000),
+            handshake_timeout: ms(6000),
+            split_timeout: ms(10_000),
+            find_timeout: ms(10_000),
+            stall_timeout: ms(6000),
+            graft_after: ms(400),
+            graft_again: ms(800),
+            graft_latest: ms(2000),
+            gap_after: (ms(4000), ms(15_000)),
+            settle_after: ms(2000),
+            ..Self::default()
+        }
+        .with_ping_timeout(ms(6000))
+    }
+
     /// The same with another ping timeout, and all that has to fit to it.
     pub fn with_ping_timeout(self, timeout: Duration) -> Self {
         let (keepalive, beat_period, root_max_age) = (timeout * 7 / 12, timeout * 11 / 20, timeout * 3 / 2);
-        // Keepalives are looked at by the tick: with a longer one they would come too late. 1/12 is
-        // the default's share.
+        // The tick looks at keepalives: with a longer one they would come too late. 1/12 is the
+        // default's share.
         let tick = self.tick.min(timeout / 12);
         Self { ping_timeout: timeout, keepalive, beat_period, root_max_age, tick, ..self }
     }
 
-    /// Links that come about by themselves at most. With "no limit" (`usize::MAX`) every joiner's
-    /// first link would go to its seed and make it the centre of a star, so it is twice `min_peers`
-    /// then, 8 at least; links that a user asks for come on top.
+    /// Returns the maximum number of automatic (unpinned) links. With "no limit" (`usize::MAX`)
+    /// every joiner's first link would go to its seed and make it the centre of a star, so it is
+    /// twice `min_peers` then, 8 at least; pinned links come on top.
     pub(crate) fn automatic_max(&self) -> usize {
         if self.max_peers == usize::MAX { (2 * self.min_peers).max(8) } else { self.max_peers }
     }
 
-    /// Links at most, transient and explicit ones included.
+    /// Returns the maximum number of links, transient and pinned ones included.
     pub(crate) fn hard_max(&self) -> usize {
         self.max_peers.saturating_add(2)
     }

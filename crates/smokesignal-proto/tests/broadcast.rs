@@ -112,6 +112,24 @@ fn what_is_written_once_a_joiner_is_connected_reaches_it() {
     }
 }
 
+/// Whatever the distances, the same promises: nodes gather, read each other and count themselves.
+#[test]
+fn a_group_gathers_and_reads_with_each_preset() {
+    for config in [Config::lan(), Config::default(), Config::internet()] {
+        assert!(config.keepalive < config.ping_timeout && config.beat_period < config.root_max_age);
+        let mut world = gathered(3, 8, &config);
+        for writer in 0..8 {
+            world.write(writer, text(writer, 0));
+        }
+        world.until("read", SECOND * 10, |world| {
+            (0..8).all(|writer| everyone_has(world, writer, &[text(writer, 0)]))
+        });
+        world
+            .until("counted", SECOND * 40, |world| world.nodes.values().all(|node| node.network_size() == 8));
+        assert!(world.gaps.is_empty());
+    }
+}
+
 /// A node whose clock was set back since its last start is read all the same.
 #[test]
 fn a_writer_whose_clock_was_set_back_is_read() {
