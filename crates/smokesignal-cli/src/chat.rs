@@ -98,6 +98,7 @@ fn welcome(node: &Node, name: &str, join: &JoinArgs) -> Result<(), Failure> {
         Some(file) => format!(" --network-secret-file {}", file.display()),
         None => String::new(),
     };
+    // Nobody can dial 0.0.0.0; the person has to insert an address that others can reach.
     match address.ip().is_unspecified() {
         false => notice!("to join from another terminal: {program} chat --seed {address}{secret}"),
         true => notice!(

@@ -86,6 +86,7 @@ async fn run_phases(swarm: &mut Swarm, view: &LiveView, rows: &mut Vec<Row>) {
     let interval = Duration::from_secs_f64((n * n) as f64 / DELIVERIES as f64)
         .clamp(Duration::from_millis(10), Duration::from_secs(5));
 
+    // A macro, because each phase borrows the swarm while the error of a timeout needs it again.
     macro_rules! phase {
         ($name:literal, $work:expr) => {
             view.begin_phase($name);

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::leave::if_ready;
+use crate::open::{self, Failed};
 use crate::outbox::Target;
 use crate::outcome::Failure;
 
@@ -21,8 +22,7 @@ use crate::outcome::Failure;
 const NAME: &str = "direct";
 /// A stream to which nothing has been written for this long is finished. A guess.
 const IDLE: Duration = Duration::from_secs(60);
-/// Attempts to open a stream. One fails if the connection ends just then. A guess.
-const ATTEMPTS: usize = 3;
+
 /// The most streams of other nodes that are read concurrently; more are refused. A guess.
 const READERS: usize = 4096;
 
@@ -88,24 +88,13 @@ impl std::fmt::Display for DirectError {
 
 /// Opens a stream to a node, and waits until the program there has accepted it.
 pub(crate) async fn open(node: &Node, to: NodeId) -> Result<NodeStream, DirectError> {
-    let mut attempts = 0;
-    loop {
-        let stream = match node.open(to, NAME).await {
-            Ok(stream) => stream,
-            Err(error @ (OpenError::NotFound { .. } | OpenError::Unreachable(_) | OpenError::Busy)) => {
-                return Err(DirectError::Unreachable(error));
-            }
-            Err(error) => return Err(DirectError::Failed(error)),
-        };
-        attempts += 1;
-        match stream.accepted().await {
-            Ok(()) => return Ok(stream),
-            // The other side closed the connection just then. Nothing has been sent, so it is safe
-            // to try again over another one.
-            Err(error) if error.kind() == &StreamErrorKind::ConnectionLost && attempts < ATTEMPTS => {}
-            Err(error) => return Err(DirectError::Refused(error)),
-        }
-    }
+    open::open(node, to, NAME).await.map_err(|failed| match failed {
+        Failed::Opening(
+            error @ (OpenError::NotFound { .. } | OpenError::Unreachable(_) | OpenError::Busy),
+        ) => DirectError::Unreachable(error),
+        Failed::Opening(error) => DirectError::Failed(error),
+        Failed::Accepting(error) => DirectError::Refused(error),
+    })
 }
 
 /// Starts to accept direct messages.

@@ -11,7 +11,9 @@ const KEPT: usize = 128;
 /// A line without its `\n`; a `\r` before it stays. Lines are numbered from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
+    /// A line of allowed length.
     Whole { number: u64, bytes: Vec<u8> },
+    /// A line above the limit, of which only the start is kept.
     TooLong { number: u64, start: Vec<u8> },
 }
 
@@ -19,7 +21,9 @@ pub(crate) enum Line {
 #[derive(Debug)]
 pub(crate) struct LineReader<R> {
     reader: BufReader<R>,
+    /// The longest line, in bytes.
     limit: usize,
+    /// The number of the last line returned.
     number: u64,
 }
 
@@ -34,6 +38,8 @@ impl<R: Read> LineReader<R> {
     pub(crate) fn next_batch(&mut self) -> io::Result<Option<Vec<Line>>> {
         let Some(first) = self.next()? else { return Ok(None) };
         let mut batch = vec![first];
+        // The buffer holds another complete line, so `next` does not have to read, and cannot
+        // block.
         while self.reader.buffer().contains(&b'\n') {
             batch.extend(self.next()?);
         }
@@ -41,6 +47,9 @@ impl<R: Read> LineReader<R> {
     }
 
     /// Returns the next line, or `None` at the end of the input.
+    ///
+    /// Takes the line from the buffer part by part, because a line may be longer than the buffer.
+    /// Once the line is too long, further parts are dropped.
     fn next(&mut self) -> io::Result<Option<Line>> {
         let mut bytes = Vec::new();
         let (mut started, mut too_long) = (false, false);

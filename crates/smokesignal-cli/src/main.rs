@@ -29,6 +29,7 @@ mod leave;
 mod limits;
 mod lines;
 mod log;
+mod open;
 mod options;
 mod outbox;
 mod outcome;

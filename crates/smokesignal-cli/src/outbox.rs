@@ -86,9 +86,11 @@ async fn send_all(mut items: Receiver<(u64, Bytes)>, target: impl Target, report
         // Fails only when the program is ending.
         let _at_the_end = reports.send(Unsent { to, line, error }).await;
     };
+    // The line that a failure of `idle` or `finish` is reported with.
     let mut last = 0;
     loop {
         let next = tokio::select! {
+            // First the queue: a waiting message must not be delayed by the end of an idle time.
             biased;
             next = items.recv() => next,
             idle = target.idle() => {

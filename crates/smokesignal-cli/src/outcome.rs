@@ -55,24 +55,29 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The options are wrong, as the text of the library says.
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         Self::Usage(error.to_string())
     }
 }
 
+/// The options are right, but the system does not allow them: a port in use, for example.
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
+/// The key file exists but cannot be used, or cannot be created.
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
+/// A malformed subnet is wrong usage. A subnet in which this machine has no address is a failure,
+/// because it may be right on another machine.
 impl From<LocalIpError> for Failure {
     fn from(error: LocalIpError) -> Self {
         match error {

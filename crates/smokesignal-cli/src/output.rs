@@ -92,6 +92,8 @@ impl Output {
 /// Writes all items. Runs in the writing thread until the last [`Output`] is dropped.
 fn write_all(mut pieces: Receiver<Item>, mut place: impl Write, report: &watch::Sender<End>) {
     while let Some(first) = pieces.blocking_recv() {
+        // Writes everything that is queued before it flushes: under load that saves system calls,
+        // and otherwise nothing is delayed.
         let mut next = Some(first);
         while let Some(piece) = next {
             match piece.item {
@@ -115,6 +117,7 @@ fn report_error(result: io::Result<()>, report: &watch::Sender<End>) {
         ErrorKind::BrokenPipe => End::Closed,
         _ => End::Failed(error.to_string()),
     };
+    // Only the first error counts; later ones follow from it.
     report.send_if_modified(|now| {
         let first = *now == End::NotYet;
         if first {

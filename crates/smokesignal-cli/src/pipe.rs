@@ -76,6 +76,7 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     };
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
+        // `| head` has read enough: a normal end.
         closed = output.closed() => closed.map(|()| Exit::Done),
         sent = until_sent(writing, args.keep) => sent.map(|()| Exit::Done),
     };
@@ -95,6 +96,7 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
 async fn until_sent(writing: JoinHandle<Result<Sent, Failure>>, keep: bool) -> Result<(), Failure> {
     let sent =
         writing.await.map_err(|error| Failure::Failed(format!("the writing task failed: {error}")))??;
+    // An empty stdin means that the program was started to listen, for example in the background.
     if keep || (sent.messages == 0 && sent.too_long == 0) {
         notice!("stdin has ended; printing messages until interrupted");
         return std::future::pending().await;

@@ -15,8 +15,11 @@ const ITEM_OVERHEAD: usize = 64;
 /// The sending half. Clones send into the same queue.
 #[derive(Debug)]
 pub(crate) struct Sender<T> {
+    /// Unbounded, because the semaphore already bounds it.
     items: UnboundedSender<Queued<T>>,
+    /// One permit per free byte.
     room: Arc<Semaphore>,
+    /// The size of the queue, in bytes.
     limit: usize,
 }
 

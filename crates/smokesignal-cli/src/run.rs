@@ -83,10 +83,12 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     tokio::spawn(direct::receive(acceptor, received.clone()));
     let sender = broadcast.sender();
     let messages = tokio::spawn(emit_messages(broadcast, emitter.clone()));
+    // The first branch that ends decides how the command ends. Those that print never end by
+    // themselves.
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),
-        // The command `stop`.
+        // Ends with the JSON command `stop`.
         () = Commands::new(&node, sender, emitter.clone(), reports, received).run() => Ok(Exit::Done),
         () = events::emit_all_direct(&mut direct, &emitter) => Ok(Exit::Done),
         () = events::emit_all(&mut events, &emitter) => Err(Failure::node_stopped()),
@@ -113,6 +115,8 @@ async fn finish(
     if let Err(error) = messages.await {
         notice!("the reading task failed: {error}");
     }
+    // The senders of these channels may live on in tasks, so the channels never close: print what
+    // is there now.
     while let Some(Some(report)) = if_ready(unsent.recv()).await {
         commands::emit_unsent(report, emitter).await;
     }

@@ -18,7 +18,8 @@ pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar
     check(&outcome)
 }
 
-/// Checks that every message was delivered once and in order.
+/// Checks that every message was delivered once and in order. A benchmark of a system that loses
+/// messages would otherwise look fast.
 pub(super) fn check(outcome: &Outcome) -> Result<(), String> {
     let Outcome { delivered, expected, gaps, repeated, disordered, .. } = *outcome;
     let lost = expected.saturating_sub(delivered);
@@ -41,6 +42,7 @@ pub(super) fn check(outcome: &Outcome) -> Result<(), String> {
 
 impl Record for Outcome {
     fn columns(&self) -> Vec<Column> {
+        // A run has either a window or a rate.
         let pace = self.window.map(Pace::Window).or(self.rate.map(Pace::Rate));
         let ms = |micros: f64| number(micros / 1000.0);
         vec![

@@ -33,6 +33,9 @@ pub(super) struct Case {
 
 /// Returns all combinations, in the order of the options. An option without meaning for the chosen
 /// benchmark has a single value, its default.
+///
+/// # Errors
+/// Fails if a combination has more writers than nodes.
 pub(super) fn all(args: &Args) -> Result<Vec<Case>, Failure> {
     let default = [if args.direct { WRITE } else { MESSAGE }];
     let sizes = if args.size.is_empty() { &default[..] } else { &args.size };

@@ -68,6 +68,7 @@ impl Net {
         let (mut watchers, mut nodes, mut waiting) = (JoinSet::new(), Vec::new(), Vec::new());
         let limit = JOIN + JOIN_PER_NODE * u32::try_from(count).unwrap_or(u32::MAX);
         let deadline = Instant::now() + limit;
+        // The first nodes cannot have more peers than there are other nodes.
         let lacks_peers = |node: &Node, of: usize| node.peers().len() < kind.min_peers.min(of - 1);
         while nodes.len() < count || !waiting.is_empty() {
             if nodes.len() < count && waiting.len() < kind.joining {

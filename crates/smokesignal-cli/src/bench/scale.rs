@@ -84,6 +84,7 @@ async fn measure(args: &Args, case: &Case, bar: &Bar) -> Result<Scale, String> {
     bar.phase(format!("idle for {} s", args.seconds.as_secs_f64()));
     let idle = Idle::watch(args.seconds).await;
 
+    // From here on the figures are taken while all nodes still run.
     let links = net.links();
     let peers = || net.nodes.iter().map(|node| node.peers().len());
     let each = |total: f64| total / count as f64;
@@ -157,6 +158,7 @@ async fn reach(nodes: &[Node], size: usize) -> Result<(Option<f64>, usize), Stri
     for node in &nodes[1..] {
         readers.spawn(reads_message(node.broadcast()));
     }
+    // The readers exist before the message is written, so that none of them can miss it.
     let begun = Instant::now();
     let sent = nodes[0].broadcast().sender().send(vec![b'x'; size]).await;
     sent.map_err(|error| error.to_string())?;

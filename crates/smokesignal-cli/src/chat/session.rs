@@ -101,6 +101,7 @@ impl<'a> Session<'a> {
         mut broadcast: Broadcast,
     ) -> Result<Exit, Failure> {
         loop {
+            // After the end of stdin the session ends as soon as its last lines can be sent.
             if self.input_ended && (!self.has_written || self.connected) {
                 return self.finish().await;
             }
@@ -214,6 +215,7 @@ impl<'a> Session<'a> {
         let data = encode(&self.name, text)?;
         let line = if text.is_some() { self.typed } else { INTRODUCTION };
         if self.direct.len() >= RECEIVERS {
+            // Outboxes with nothing to send are not needed; a new one is made when they are.
             self.direct.retain(|other, outbox| *other == id || outbox.queued() > 0);
         }
         let target = || Direct::new(self.node.clone(), id, self.incoming.0.clone());

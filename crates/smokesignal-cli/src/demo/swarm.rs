@@ -94,6 +94,7 @@ impl Swarm {
             member.wait_until_read(&running).await?;
             view.set_done(count + 1);
         }
+        // The first third, so that the seed is among them.
         let victims: Vec<Member> = self.members.drain(..self.size / 3).collect();
         self.killed = victims.iter().map(Member::id).collect();
         drop(victims);
@@ -179,6 +180,7 @@ impl Swarm {
     async fn wait_until_whole(&self, view: &LiveView) -> Result<usize, String> {
         let target = MIN_PEERS.min(self.members.len().saturating_sub(1));
         let living: HashSet<NodeId> = self.members.iter().map(Member::id).collect();
+        // Dead peers do not count: a node lists them until its ping timeout.
         let enough = |member: &&Member| {
             let peers = member.peers();
             peers.len() >= target && peers.iter().all(|peer| living.contains(peer))
@@ -198,6 +200,7 @@ impl Swarm {
     /// Returns how many nodes the first one can reach over links, itself included.
     fn reached(&self) -> usize {
         let links: HashMap<NodeId, Vec<NodeId>> = self.members.iter().map(|m| (m.id(), m.peers())).collect();
+        // Breadth-first search from the first node.
         let mut seen = HashSet::new();
         let mut queue: VecDeque<NodeId> = self.members.first().map(Member::id).into_iter().collect();
         while let Some(id) = queue.pop_front() {

@@ -4,16 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal::{Node, NodeId, StreamErrorKind};
+use smokesignal::{Node, NodeId, NodeStream, StreamErrorKind};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{CONNECTIONS, reset_socket, stream_name};
+use crate::open::{self, Failed};
 use crate::outcome::Failure;
 
-/// Attempts to open a stream. One fails if the connection ends just then. A guess.
-const ATTEMPTS: usize = 3;
+/// Pause after a connection could not be accepted. A guess.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Opens the listening socket.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -24,7 +25,10 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Forwards TCP connections for as long as the node runs.
+/// Forwards TCP connections for as long as the node runs, at most [`CONNECTIONS`] at the same time.
+///
+/// A permit is taken before a connection is accepted. So further connections wait in the queue of
+/// the operating system, and cost this process nothing.
 pub(super) async fn forward(listener: TcpListener, node: Node, to: NodeId, target: String) {
     match listener.local_addr() {
         Ok(address) => notice!("connections to {address} go to {target} at {to}"),
@@ -37,7 +41,7 @@ pub(super) async fn forward(listener: TcpListener, node: Node, to: NodeId, targe
             Err(error) => {
                 // A temporary condition, such as too many open files.
                 notice!("cannot accept a connection: {error}; trying again");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(RETRY).await;
                 continue;
             }
         };
@@ -58,29 +62,24 @@ async fn connect(socket: &mut TcpStream, node: &Node, to: NodeId, name: &str) ->
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY; small writes may be delayed");
     }
-    let mut attempts = 0;
-    let (mut stream, answer) = loop {
-        let stream = node.open(to, name).await.map_err(|error| error.to_string())?;
-        attempts += 1;
-        match stream.accepted().await {
-            // The other side closed the connection just then. Nothing has been sent, so it is safe
-            // to try again over another one.
-            Err(error) if error.kind() == &StreamErrorKind::ConnectionLost && attempts < ATTEMPTS => {}
-            answer => break (stream, answer),
-        }
-    };
-    match answer {
-        Ok(()) => {}
-        Err(error) if error.kind() == &StreamErrorKind::Refused => {
-            let target = name.strip_prefix("forward ").unwrap_or(name);
-            return Err(format!("node {to} does not allow {target}; start it with forward --allow {target}"));
-        }
-        Err(error) => return Err(error.to_string()),
-    }
+    let mut stream = open_stream(node, to, name).await?;
     if let Err(error) = copy_bidirectional(socket, &mut stream).await {
         let text = format!("a connection to node {to} broke: {error}");
+        // Both ends learn that the connection broke, instead of seeing a proper end.
         stream.reset(&error.to_string());
         return Err(text);
     }
     Ok(())
+}
+
+/// Opens a stream. The error names the cure if the other node does not allow the target.
+async fn open_stream(node: &Node, to: NodeId, name: &str) -> Result<NodeStream, String> {
+    open::open(node, to, name).await.map_err(|failed| match failed {
+        Failed::Opening(error) => error.to_string(),
+        Failed::Accepting(error) if error.kind() == &StreamErrorKind::Refused => {
+            let target = name.strip_prefix("forward ").unwrap_or(name);
+            format!("node {to} does not allow {target}; start it with forward --allow {target}")
+        }
+        Failed::Accepting(error) => error.to_string(),
+    })
 }

@@ -9,8 +9,11 @@ use tokio::sync::Semaphore;
 
 use super::{CONNECTIONS, reset_socket};
 
-/// Serves streams to this target for as long as the node runs. If `from` is not empty, only the
-/// nodes in it may open them.
+/// Serves streams to this target for as long as the node runs, at most [`CONNECTIONS`] at the same
+/// time. If `from` is not empty, only the nodes in it may open them.
+///
+/// The id of the other node is proven by the handshake of its connection, also if that is relayed,
+/// so it is safe to decide by it.
 pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<NodeId>) {
     let (room, target) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::<str>::from(target));
     while let Ok(permit) = Arc::clone(&room).acquire_owned().await {

@@ -140,6 +140,7 @@ impl<'a> Commands<'a> {
     /// commands for others.
     fn direct(&mut self, to: NodeId, data: Bytes, line: u64) -> Result<(), String> {
         if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
+            // Outboxes with nothing to send are not needed; a new one is made when they are.
             self.direct.retain(|_, outbox| outbox.queued() > 0);
             if self.direct.len() >= RECEIVERS {
                 return Err(format!(
@@ -161,6 +162,7 @@ impl<'a> Commands<'a> {
 
     /// Starts to dial a node. The result is an event, because dialling may take seconds.
     fn add_peer(&mut self, address: String, line: u64) -> Result<(), String> {
+        // Finished dials make room.
         while self.dials.try_join_next().is_some() {}
         if self.dials.len() >= DIALS {
             return Err(format!("not dialled: {DIALS} dials are under way already; try {address} later"));
@@ -177,6 +179,7 @@ impl<'a> Commands<'a> {
 
     /// Hands all queued messages to the node, and reports an error if that takes too long.
     async fn finish(mut self) {
+        // Peers that are not connected yet do not matter any more.
         self.dials.shutdown().await;
         let queued = self.everyone.queued() + self.direct.values().map(Outbox::queued).sum::<usize>();
         // Without a peer nothing can be sent.

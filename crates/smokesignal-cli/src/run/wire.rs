@@ -14,53 +14,80 @@ use crate::output::Output;
 /// The most characters of a bad line that its error quotes. A guess.
 const QUOTED: usize = 80;
 
-/// A line that is printed.
+/// A line that is printed. Ids are 64 hex digits.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum JsonEvent<'a> {
+    /// The node has started. This is the first line, so that a program knows where to send others.
     Listening {
+        /// The id of this node.
         id: String,
         address: IpAddr,
         port: u16,
     },
+    /// The node has its first peer.
     Connect,
+    /// The node has lost its last peer.
     Disconnect,
+    /// A node has become a peer.
     PeerAdded(PeerInfo),
+    /// A node is not a peer any more.
     PeerRemoved {
+        /// The id of that node.
         id: String,
     },
+    /// A broadcast message has arrived. Those of one writer arrive in order.
     Message {
+        /// The id of the writer.
         from: String,
+        /// The number of the message. Each writer counts from 1.
         seq: u64,
         #[serde(flatten)]
         payload: Payload<'a>,
     },
+    /// Messages of a writer were lost, and are not going to arrive.
     Gap {
+        /// The id of the writer.
         from: String,
+        /// The number of lost messages.
         missed: u64,
     },
+    /// A direct message has arrived.
     Direct {
+        /// The id of the sender.
         from: String,
         #[serde(flatten)]
         payload: Payload<'a>,
     },
+    /// A seed has left this node's part of the network, and cannot be reached.
     Netsplit {
+        /// The id of the seed.
         seed: String,
+        /// Number of nodes in this part of the network.
         size: usize,
+        /// Number of nodes before the netsplit.
         size_before: usize,
+        /// Number of nodes in the other part, if the seed has answered from there.
         #[serde(skip_serializing_if = "Option::is_none")]
         other_size: Option<usize>,
     },
+    /// All seeds are in this node's part of the network again.
     NetsplitResolved {
+        /// How long the netsplit has lasted, in milliseconds.
         duration_ms: u64,
+        /// Number of nodes in the network.
         size: usize,
     },
+    /// The answer to the command `peers`.
     Peers {
+        /// The present peers.
         peers: Vec<PeerInfo>,
         /// Number of nodes in the whole network.
         size: usize,
     },
+    /// A command has failed, or a person should know something. The process goes on.
     Error {
+        /// The text names the line of the command, if there is one.
         message: String,
     },
 }
@@ -84,7 +111,9 @@ impl PeerInfo {
 /// A payload: the field `data` if the bytes are UTF-8, or else `base64`.
 #[derive(Debug)]
 pub(super) enum Payload<'a> {
+    /// The bytes as text.
     Data(&'a str),
+    /// The bytes in standard base64 with padding.
     Base64(String),
 }
 
@@ -137,11 +166,17 @@ impl Emitter {
 /// A line that is read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
+    /// Sends a message to everyone.
     Broadcast(Bytes),
+    /// Sends a message to one node, neighbour or not.
     Direct { to: NodeId, data: Bytes },
+    /// Connects to `HOST:PORT`, and keeps that node as a peer.
     AddPeer { address: String },
+    /// Closes the link to a peer. It may become a peer again later.
     ClosePeer { id: NodeId },
+    /// Prints the peers.
     Peers,
+    /// Sends all queued messages, leaves the network, and ends the process.
     Stop,
 }
 
@@ -161,7 +196,7 @@ impl Command {
     /// Parses a line. The error states what is wrong, but does not quote the line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let line = std::str::from_utf8(line).map_err(|_| "not UTF-8; send bytes as \"base64\"".to_owned())?;
-        // Without this, serde would also take an array of all fields.
+        // Without this check serde would also accept an array with the values of all fields.
         if !line.trim_start().starts_with('{') {
             return Err("not a JSON object".to_owned());
         }
