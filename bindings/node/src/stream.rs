@@ -87,8 +87,8 @@ impl Stream {
             return Poll::Ready(Some(data));
         }
         match &self.kind {
-            // A broken link ends a peer's stream without an error, as in 0.2.x: programs for it have
-            // no listener for `error`.
+            // A broken link ends a peer's stream without an error, as in 0.2.x: programs for it
+            // have no listener for `error`.
             Kind::Peer(peer) => poll_once(peer.recv(), &self.waker).map(|received| received.ok().flatten()),
             Kind::Named(stream) => poll_once(stream.recv(), &self.waker).map(|received| {
                 received.unwrap_or_else(|error| {
