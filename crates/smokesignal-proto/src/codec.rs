@@ -33,7 +33,7 @@ const KIND: u8 = 4;
 /// In a seal, the bits that say how many hashes there are.
 const COUNT_BITS: u8 = 3;
 
-/// The bytes are no message. Whoever sent them is broken or hostile: close the connection.
+/// The bytes are not a message. Their sender is broken or hostile: close the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -46,11 +46,11 @@ pub enum CodecError {
     /// More items than allowed.
     #[error("{count} {what} in one message; the limit is {limit}")]
     TooMany {
-        /// Of what.
+        /// Names the items.
         what: &'static str,
-        /// How many there were.
+        /// The number of items.
         count: usize,
-        /// How many are allowed.
+        /// The number that is allowed.
         limit: usize,
     },
 }
@@ -62,7 +62,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the message to `out`, but for the body of a segment, which has to follow: large ones
+/// Appends the message to `out`, except for the body of a segment, which has to follow: large ones
 /// need not be copied.
 pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a Bytes> {
     match message {
@@ -89,7 +89,7 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
     }
 }
 
-/// The message that `frame` is. A segment's body shares the frame's memory.
+/// Returns the message in `frame`. A segment's body shares the frame's memory.
 pub fn decode(mut frame: Bytes) -> Result<Message, CodecError> {
     if frame.len() > MAX_FRAME {
         return Err(CodecError::TooLong(frame.len()));

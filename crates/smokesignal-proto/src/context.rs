@@ -11,7 +11,7 @@ use crate::output::Outputs;
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Who this node is.
+/// The identity of this node.
 #[derive(Debug)]
 pub(crate) struct Me {
     keypair: Keypair,

@@ -136,7 +136,7 @@ impl fmt::Debug for Keypair {
 #[serde(from = "Halves", into = "Halves")]
 pub struct Signature {
     bytes: [u8; 64],
-    /// By whom and in which network.
+    /// The signer and the network that it was verified for.
     holds: OnceLock<(NodeId, [u8; 32])>,
 }
 

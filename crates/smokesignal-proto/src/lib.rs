@@ -2,8 +2,8 @@
 //!
 //! [`Node`] says which message goes to which neighbour; carrying the bytes is the caller's part.
 //! Nodes gather through a contact and keep a few neighbours each; what one writes reaches all the
-//! others, each writer's messages in the order written, each once. What cannot be had any more is
-//! reported as a gap and counted.
+//! others, each writer's messages in the order written, each once. A message that is lost is
+//! reported as part of a gap, which has a count.
 //!
 //! It is not a log (a late joiner starts at now), there is no order between different writers, and
 //! a node that is cut off from all others hears nothing until it is back.

@@ -20,7 +20,7 @@ pub struct Held {
 /// What a node knows of one writer's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamView {
-    /// Which start of the writer.
+    /// The start of the writer that the stream belongs to.
     pub incarnation: u64,
     /// The node has read or skipped everything up to this segment.
     pub have: u64,
@@ -43,8 +43,8 @@ pub struct StreamLink {
     pub claims: u64,
     /// The last segment that was sent to it, or that it began with.
     pub sent: u64,
-    /// Whether the link is eager: new segments are sent without being asked for, unless the
-    /// neighbour has them by then.
+    /// Whether the link is eager: new segments are sent without a request, unless the neighbour has
+    /// them by then.
     pub push: bool,
     /// Whether this node has asked the neighbour not to send the stream.
     pub pruned: bool,

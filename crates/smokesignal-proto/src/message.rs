@@ -13,7 +13,7 @@ use crate::segment::Segment;
 pub const MAX_RECORDS: usize = 32;
 /// Marks in one digest, or asks in one graft, at most; longer ones come in parts.
 pub const MAX_MARKS: usize = 256;
-/// Seeds that a component keeps an eye on at most; those with the largest numbers lose.
+/// Seeds that a partition keeps an eye on at most; those with the largest numbers lose.
 pub const MAX_SEEDS: usize = 8;
 
 /// One message over one connection.
@@ -49,7 +49,7 @@ pub enum Control {
         walk: u64,
         /// Hops left.
         ttl: u8,
-        /// Who looks.
+        /// The joiner.
         record: Record,
     },
     /// "Dial me." A walk's end to the joiner, back along the walk.
@@ -67,26 +67,26 @@ pub enum Control {
     SplitPrepare {
         /// Names the split.
         token: u64,
-        /// Who would come between us.
+        /// The node that would come between the two.
         joiner: NodeId,
     },
     /// Yes or no to [`Control::SplitPrepare`].
     SplitAnswer {
-        /// Which split.
+        /// Names the split.
         token: u64,
-        /// Yes: the joiner is expected.
+        /// Whether the joiner is expected.
         ok: bool,
     },
     /// "I am linked to both of you." The joiner to the walk's end, which now closes the old link.
     SplitCommit {
-        /// Which split.
+        /// Names the split.
         token: u64,
     },
     /// "Let us be neighbours." Owes [`Control::Accept`] or [`Control::Refuse`].
     Neighbor {
-        /// Who asks.
+        /// The node that asks.
         record: Record,
-        /// Which start of that node.
+        /// The start of that node that is running.
         incarnation: u64,
         /// How badly.
         priority: Priority,
@@ -95,9 +95,9 @@ pub enum Control {
     },
     /// "Agreed." Owes [`Control::Active`].
     Accept {
-        /// Who agrees.
+        /// The node that agrees.
         record: Record,
-        /// Which start of that node.
+        /// The start of that node that is running.
         incarnation: u64,
     },
     /// "No room", or "we have a connection already". Closes nothing by itself.
@@ -121,12 +121,12 @@ pub enum Control {
         degree: u16,
         /// The receiver is the sender's way to the root: the first 4 bytes of the root's id.
         child: Option<u32>,
-        /// Nodes below the sender, itself included; 0 if it is no child.
+        /// Nodes below the sender, itself included; 0 if it is not a child.
         subtree: u32,
-        /// What they know of the seeds, at most [`MAX_SEEDS`]; nothing if it is no child.
+        /// What they know of the seeds, at most [`MAX_SEEDS`]; nothing if it is not a child.
         seeds: Vec<SeedReport>,
     },
-    /// "This is how our component's root was when I last heard of it." Sent when a link comes up,
+    /// "This is how our partition's root was when I last heard of it." Sent when a link comes up,
     /// passed on to all other neighbours when it is new, and in answer to a worse root or a
     /// [`Control::Probe`].
     Beacon {
@@ -137,8 +137,8 @@ pub enum Control {
         /// Links between the sender and the root.
         hops: u8,
     },
-    /// "Are we of one component?" Sent over a connection that is no link, as a look around out of
-    /// band; the receiver owes a [`Control::Beacon`].
+    /// "Are we of one partition?" Sent over a connection that is not a link, to probe out of band;
+    /// the receiver owes a [`Control::Beacon`].
     Probe,
     /// "Is there a neighbour of yours to whom I may move from you?" From a node with a far link to
     /// the neighbour at its other end, which owes [`Control::MoveAnswer`].
@@ -149,12 +149,12 @@ pub enum Control {
         /// The sender's neighbours.
         records: Vec<Record>,
     },
-    /// "There is another component behind these nodes." Two components that meet send it on walks;
+    /// "There is another partition behind these nodes." Two partitions that meet send it on walks;
     /// the node where one ends dials one of them, so that they are joined by more than one link.
     Bridge {
         /// Hops left.
         ttl: u8,
-        /// Nodes of the other component.
+        /// Nodes of the other partition.
         records: Vec<Record>,
     },
     /// "Let us exchange some nodes we know." Walks like [`Control::Walk`]; the end owes
@@ -164,7 +164,7 @@ pub enum Control {
         walk: u64,
         /// Hops left.
         ttl: u8,
-        /// Who asks, and a sample of what it knows.
+        /// The node that asks, and a sample of the nodes that it knows.
         records: Vec<Record>,
     },
     /// As many nodes in return.
@@ -186,26 +186,26 @@ pub enum Control {
     /// "Send me these streams from these segments on, and go on doing so." Sent to a neighbour that
     /// is ahead, or that is to be a stream's source from now on.
     Graft {
-        /// At most [`MAX_MARKS`].
+        /// The streams; at most [`MAX_MARKS`].
         asks: Vec<Ask>,
     },
     /// "I have this stream from somebody else; tell me now and then how far you are." Sent to a
     /// neighbour that brought a segment second.
     Prune {
-        /// Whose stream.
+        /// The writer of the stream.
         origin: NodeId,
-        /// Which incarnation.
+        /// The incarnation of the stream.
         incarnation: u64,
     },
-    /// "This connection is for streams." Whoever has dialled it for them says so first. It is no
-    /// link and will be none.
+    /// "This connection is for streams." The node that has dialled it for them sends this first. It
+    /// is not a link and will never be one.
     Streams,
     /// "Where is this node?" Goes to all nodes once. The node that is meant owes
     /// [`Control::Located`], back along the way.
     Find {
         /// Names the question.
         query: u64,
-        /// Who is looked for.
+        /// The node to find.
         target: NodeId,
         /// Hops left.
         ttl: u8,
@@ -222,9 +222,9 @@ pub enum Control {
 /// One stream that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Whose stream.
+    /// The writer of the stream.
     pub origin: NodeId,
-    /// Which incarnation.
+    /// The incarnation of the stream.
     pub incarnation: u64,
     /// First segment wanted.
     pub from: u64,
@@ -243,21 +243,21 @@ pub enum Priority {
     High,
     /// Its user asked for this link: accepted up to two above `max_peers`.
     Explicit,
-    /// It joins two components: accepted up to two above `max_peers`, and beyond that a full node
+    /// It joins two partitions: accepted up to two above `max_peers`, and beyond that a full node
     /// makes room.
     Bridge,
 }
 
-/// The word of a component's root, signed by it: the heartbeat of the component.
+/// The word of a partition's root, signed by it: the heartbeat of the partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
     /// The node with the smallest id.
     pub root: NodeId,
-    /// Which start of it.
+    /// The start of the root that sends the beats.
     pub incarnation: u64,
     /// Number of the beat in that start.
     pub beat: u64,
-    /// Nodes in the component, by the last count.
+    /// Nodes in the partition, by the last count.
     pub size: u32,
     /// What became of the seeds, at most [`MAX_SEEDS`].
     pub seeds: Vec<SeedStatus>,
@@ -316,16 +316,16 @@ pub struct SeedStatus {
     pub state: SeedState,
 }
 
-/// Where a seed is.
+/// The place of a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SeedState {
-    /// In this component.
+    /// The seed is part of this partition.
     Present,
-    /// Not in this component, or nobody has looked yet.
+    /// It is not part of this partition, or no node has dialled it yet.
     Absent,
-    /// Not in this component, and dials are not answered.
+    /// It is not part of this partition, and does not answer dials.
     Lost,
-    /// In another component, of this size.
+    /// It is part of another partition, of this size.
     Elsewhere {
         /// Nodes in it.
         size: u32,
@@ -337,11 +337,11 @@ pub enum SeedState {
 pub struct SeedReport {
     /// The first 8 bytes of its id.
     pub seed: u64,
-    /// It is one of them, or was reached and is of this component.
+    /// It is one of them, or was reached and is of this partition.
     pub present: bool,
     /// How many dials were not answered lately; two are enough to know.
     pub unreachable: u8,
-    /// It was reached, twice, and is of another component of this size.
+    /// It was reached, twice, and is of another partition of this size.
     pub other_size: Option<u32>,
     /// The root's beat at the time that the bad news are from. A slow line brings them late, and
     /// then they are void.
@@ -366,9 +366,9 @@ pub enum DisconnectReason {
 /// How far a node is in one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Whose stream.
+    /// The writer of the stream.
     pub origin: NodeId,
-    /// Which incarnation of it.
+    /// The incarnation of the stream.
     pub incarnation: u64,
     /// Has everything up to this segment.
     pub have: u64,
@@ -388,7 +388,8 @@ pub struct DigestEnd {
 }
 
 impl Message {
-    /// What this message counts for in the link's window, in bytes; close to its size on the wire.
+    /// Returns the bytes that this message counts for in the link's window; close to its size on
+    /// the wire.
     pub fn cost(&self) -> usize {
         let control = match self {
             Self::Data(segment) => return 128 + segment.body.len(),

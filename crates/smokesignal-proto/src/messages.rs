@@ -21,7 +21,7 @@ impl Messages {
         Self { body: message, left: 1, framed: false }
     }
 
-    /// The body of a segment of so many whole messages, as [`count`] says.
+    /// The messages in the body of a segment of whole messages, of which [`count`] says the number.
     pub(crate) fn in_body(body: Bytes, messages: u32) -> Self {
         Self { body, left: messages as usize, framed: true }
     }

@@ -1,8 +1,8 @@
 //! [`Node`], the public state machine: it owns the organs and passes facts between them.
 //!
 //! An input is handed to one organ, with a [`Cx`](crate::context::Cx) to append outputs to. Then
-//! the node performs these in order: it keeps account of what it sends, tells the other organs what
-//! concerns them, and queues all else for the caller. Segments are moved into links only when the
+//! the node performs these in order: it keeps account of what it sends, passes facts on to the
+//! other organs, and queues all else for the caller. Segments are moved into links only when the
 //! caller asks for an output and there is no other one, so that a link is given what is newest at
 //! that moment.
 
@@ -35,7 +35,7 @@ use crate::time::Instant;
 
 use settling::Settling;
 
-/// What is too old is looked for this often.
+/// The node drops what is too old this often.
 const EXPIRY: Duration = Duration::from_secs(1);
 
 /// A node of the network, without IO. See the crate's front page for the loop that drives it.
@@ -54,7 +54,7 @@ pub struct Node {
     next_expiry: Instant,
     /// Copies of messages received, known ones included.
     copies: u64,
-    /// What the caller has to do.
+    /// Outputs that wait for the caller.
     out: VecDeque<Output>,
 }
 
@@ -270,7 +270,7 @@ impl Node {
         }
         self.settle_in_time(now);
         self.repair(now);
-        // Last, because each neighbour is told that this node has fewer links: that does not hold
+        // Last, because each neighbour gets a ping with the new number of links: that must not hold
         // up a repair.
         for link in stalled {
             self.membership.disconnected(&mut self.context.at(now), link, CloseReason::Stalled);

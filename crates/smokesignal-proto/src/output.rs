@@ -3,8 +3,8 @@
 //!
 //! An organ never calls another. It appends an [`Output`] to the [`Outputs`] it is given, or a
 //! [`Fact`] where other organs have to learn of something before the caller does. The node works
-//! through the list in order: it keeps account of what it sends, tells the other organs the facts,
-//! and passes all else on unchanged.
+//! through the list in order: it keeps account of what it sends, passes the facts on to the other
+//! organs, and hands out all else unchanged.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -180,7 +180,7 @@ pub enum Unreachable {
     NotFound,
     /// It has answered, and can neither be dialled nor be reached through other nodes.
     NoWay,
-    /// Too many nodes are being looked for.
+    /// Too many lookups are under way.
     Busy,
 }
 
@@ -306,7 +306,7 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What has happened in one organ and concerns others, before the caller is told.
+/// What has happened in one organ and concerns others, before the caller learns of it.
 #[derive(Debug)]
 pub(crate) enum Fact {
     /// A link has come up.
@@ -336,7 +336,7 @@ pub(crate) enum Entry {
     Fact(Fact),
 }
 
-/// What the organs have decided and the node has not yet performed, in order. Bounded by what one
+/// The decisions of the organs that the node has not yet performed, in order. Bounded by what one
 /// input causes.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs(VecDeque<Entry>);

@@ -16,7 +16,7 @@ use crate::signature_rate::SignatureRate;
 use crate::time::Instant;
 use crate::writer::{Packed, Writer};
 
-/// What was written and is not yet part of the node's own stream.
+/// Writes that are not yet part of the node's own stream.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
     writer: Writer,
@@ -51,7 +51,7 @@ impl Publisher {
         self.sign_at
     }
 
-    /// Nothing waits for a signature until the next call of [`Publisher::next`] says so.
+    /// Forgets the deadline; the next call of [`Publisher::next`] may set it again.
     pub(crate) fn stop_waiting(&mut self) {
         self.sign_at = None;
     }

@@ -25,10 +25,10 @@ pub const MAX_ADDRESSES: usize = 4;
 #[serde(from = "Statement", into = "Statement")]
 pub struct Record(Arc<Statement>);
 
-/// What a [`Record`] says.
+/// The contents of a [`Record`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
-    /// Whose record.
+    /// The owner of the record.
     pub id: NodeId,
     /// Where it listens, best first, at most [`MAX_ADDRESSES`].
     pub addresses: Vec<SocketAddr>,

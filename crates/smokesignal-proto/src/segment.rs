@@ -61,8 +61,8 @@ impl SegmentKind {
 }
 
 /// Whom a message is for. All messages of a segment are of one kind, so that a segment says it
-/// once, in two bits of its flags: messages of one kind mostly come in a row, and what is read as a
-/// whole need not be looked at one by one.
+/// once, in two bits of its flags: messages of one kind mostly come in a row, and a reader that
+/// takes them as a whole need not look at each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MessageKind {
     /// For every reader, as the application wrote it.

@@ -1,7 +1,7 @@
 //! WHAT was written: each writer's stream, how far it is read, and its latest segments.
 //!
 //! A stream advances only by its very next segment ([`Streams::accept`]) or by an explicit skip
-//! that the application is told about ([`Streams::skip`]). Nothing is buffered out of order: asking
+//! that the application learns of ([`Streams::skip`]). Nothing is buffered out of order: asking
 //! again is the repair.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -331,7 +331,7 @@ impl Streams {
     /// backlog.
     fn emit(&mut self, cx: &mut Cx<'_>, ix: StreamIx, output: Output) {
         let Some(backlog) = &mut self.list[ix].backlog else { return cx.out.push(output) };
-        // What was missed before this node joined is no loss to it.
+        // A gap from before this node joined is not a loss to it.
         let Output::Deliver { seq, kind, messages, .. } = output else { return };
         for (seq, data) in (seq..).zip(messages) {
             backlog.bytes += data.len();
@@ -343,7 +343,7 @@ impl Streams {
         }
     }
 
-    /// Hands over the backlog if its end has arrived, or was waited for long enough.
+    /// Hands over the backlog if its end has arrived, or its time is over.
     fn release_backlog(&mut self, cx: &mut Cx<'_>, ix: StreamIx) {
         let stream = &mut self.list[ix];
         let from = stream.origin;
@@ -354,7 +354,7 @@ impl Streams {
         }
     }
 
-    /// A late joiner was told a wrong place to start at: the writer's own word counts.
+    /// A late joiner began at a wrong place, by a neighbour's mark: the writer's own word counts.
     pub(crate) fn rebase(&mut self, ix: StreamIx, have: u64) {
         let stream = &mut self.list[ix];
         (stream.have, stream.next_message) = (have, None);
@@ -401,7 +401,7 @@ impl Streams {
             stream.ring.pop();
         }
         self.ring_total = self.ring_total + self.list[ix].ring.bytes() - before;
-        // A sixteenth at a time, because all streams are looked at.
+        // A sixteenth at a time, because each time costs a look at all streams.
         let goal = config.ring_total - config.ring_total / 16;
         if self.ring_total > config.ring_total {
             while self.ring_total > goal {
@@ -449,8 +449,8 @@ impl Streams {
         }
     }
 
-    /// Half-arrived messages of others that were begun longest ago lose: one that takes so long may
-    /// never end.
+    /// Half-arrived messages of others that were begun longest ago lose: one that takes that long
+    /// may never end.
     fn make_room(&mut self, cx: &mut Cx<'_>, ix: StreamIx, more: usize) {
         while self.partial_total + more > cx.config.partial_total {
             let begun = |other: &StreamIx| self.list[*other].partial.as_ref().map(|partial| partial.begun);
@@ -483,7 +483,7 @@ impl Streams {
         let room = config.partial_total.saturating_sub(self.partial_total);
         let stream = &mut self.list[ix];
         let Some(partial) = &mut stream.partial else {
-            // Its head was skipped, or lies before a late joiner's start; the latter is no loss.
+            // Its head was skipped, or lies before a late joiner's start; the latter is not a loss.
             let expected = stream.next_message.unwrap_or(segment.first_message + 1);
             stream.next_message = Some(expected.max(segment.first_message + 1));
             if segment.first_message >= expected {
@@ -510,8 +510,8 @@ impl Streams {
         }
     }
 
-    /// Gives up the range before segment `floor`, which nobody retains. What of it was missed is
-    /// told when `floor` is accepted, as its writer has numbered the messages.
+    /// Gives up the range before segment `floor`, which no neighbour retains. The gap is reported
+    /// when `floor` is accepted, as its writer has numbered the messages.
     pub(crate) fn skip(&mut self, ix: StreamIx, floor: u64) {
         self.forget_partial(ix);
         let stream = &mut self.list[ix];

@@ -49,7 +49,7 @@ fn everyone_reads_everyone_in_order_and_once() {
     }
 }
 
-/// "If node and writer stay connected through live nodes ... every message is delivered." Goal R2.
+/// "If node and writer stay connected through live nodes ... every message is delivered."
 #[test]
 fn half_of_the_nodes_die_in_mid_stream_and_the_survivors_miss_nothing() {
     for seed in 0..10 {
@@ -75,7 +75,7 @@ fn half_of_the_nodes_die_in_mid_stream_and_the_survivors_miss_nothing() {
     }
 }
 
-/// "A node that joins starts with what is written from then on", and that is no gap.
+/// "A node that joins starts with what is written from then on", and that is not a gap.
 #[test]
 fn a_late_joiner_starts_at_now() {
     let mut world = gathered(3, 8, &Config::default());
@@ -211,7 +211,7 @@ fn what_nobody_retains_any_more_is_counted_exactly() {
     assert_eq!(read + missed as usize, total);
 }
 
-/// "nothing of an old incarnation may follow the first of a new one" (design A, 3.5)
+/// "nothing of an old incarnation may follow the first of a new one"
 #[test]
 fn a_restarted_writer_is_read_from_its_beginning() {
     let mut world = gathered(8, 8, &Config::default());
@@ -232,7 +232,7 @@ fn a_restarted_writer_is_read_from_its_beginning() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
-/// A signature costs each reader 46 us: a few are made at once, and what comes then waits for the
+/// A signature costs each reader 46 us: a few are made immediately, and a later one waits for the
 /// next one, 4 ms. Where nobody signs nothing waits.
 #[test]
 fn a_busy_writer_s_messages_share_signatures() {
@@ -252,7 +252,7 @@ fn a_busy_writer_s_messages_share_signatures() {
 /// What would fill 256 KiB does not wait for the next signature, nor does the last word of a node
 /// that leaves.
 #[test]
-fn much_and_the_last_wait_for_no_signature() {
+fn large_and_final_writes_are_signed_without_a_wait() {
     let mut world = gathered(12, 2, &Config::default());
     let burst = Config::default().sign_burst as usize;
     let mut expected: Vec<_> = (0..burst).map(|number| text(1, number)).collect();

@@ -43,7 +43,7 @@ fn tiny(origin: u16, incarnation: u64, seq: u64) -> Message {
 }
 
 impl Bench {
-    /// Node 1 with these neighbours, which have told it that they know no streams.
+    /// Node 1 with these neighbours, which have announced no streams.
     fn new(neighbours: &[u16]) -> Self {
         let mut node = Node::new(key(1), Config::default(), 1, Instant::ZERO);
         node.set_addresses(vec!["127.0.0.1:9".parse().unwrap()]);
@@ -77,7 +77,7 @@ impl Bench {
         self.tell(n, Control::Digest { marks, end: None });
     }
 
-    /// All outputs; what is sent counts as written at once, except to `stuck`.
+    /// All outputs; what is sent counts as written immediately, except to `stuck`.
     fn drain(&mut self, stuck: Option<u16>) -> Vec<Output> {
         let mut outputs = Vec::new();
         while let Some(output) = self.node.poll_output(self.now) {
@@ -124,7 +124,7 @@ fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {
     outputs.iter().filter_map(numbers).collect()
 }
 
-/// Design A, trap 3: "Graft storm".
+/// Not a storm of grafts: a joiner asks for a few streams at a time.
 #[test]
 fn a_digest_of_thousands_of_streams_is_asked_for_in_portions() {
     let mut bench = Bench::new(&[2]);
@@ -146,7 +146,7 @@ fn a_digest_of_thousands_of_streams_is_asked_for_in_portions() {
 
 /// Trap 7: "never let claims move `have`", here that of the own stream.
 #[test]
-fn nobody_moves_a_node_in_its_own_stream() {
+fn no_neighbour_moves_a_node_in_its_own_stream() {
     let mut bench = Bench::new(&[2]);
     bench.node.broadcast("a".into()).unwrap();
     assert_eq!(data(&bench.drain(None), 2), [(1, 1)]);
@@ -201,7 +201,8 @@ fn catching_up_on_tiny_segments_stays_within_the_window() {
     assert!(!closed(&bench.drain(Some(3))));
 }
 
-/// "C2 deg <= max + 2 always": a lonely node asks many at once, and all agree.
+/// "At most two links above `max_peers`, always": a lonely node asks many at the same time, and all
+/// agree.
 #[test]
 fn a_lonely_node_that_everyone_accepts_takes_no_more_than_it_may() {
     let mut bench = Bench::new(&[2]);
@@ -267,7 +268,7 @@ fn a_restarted_writer_waits_until_slow_neighbours_have_its_former_words() {
     assert_eq!(data(&bench.drain(None), 3), [(2, 1)]);
 }
 
-/// A13: "`have` never advances on an unverified segment."
+/// "`have` never advances on an unverified segment."
 #[test]
 fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
     let mut bench = Bench::new(&[2, 3]);
@@ -285,8 +286,8 @@ fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
     assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 1, .. })));
 }
 
-/// Trap 7, "never let claims move `have`": a false mark costs nobody a message, and no gap is told
-/// that is none.
+/// Trap 7, "never let claims move `have`": a false mark costs nobody a message, and no false gap is
+/// reported.
 #[test]
 fn a_false_mark_makes_no_stream_skip() {
     let mut bench = Bench::new(&[2, 3]);
@@ -318,8 +319,8 @@ fn a_range_that_nobody_retains_is_skipped_when_what_follows_arrives() {
     assert_eq!(told, [-3, 5, 6, 7, 8, 9]);
 }
 
-/// What the application is told, in short: `m7` a message, `gap3` a gap; and connections that were
-/// closed.
+/// The outputs for the application, in short: `m7` a message, `gap3` a gap; and connections that
+/// were closed.
 fn told(outputs: &[Output]) -> Vec<String> {
     let told = |output: &Output| match output {
         Output::Deliver { seq, .. } => Some(format!("m{seq}")),
@@ -356,7 +357,7 @@ impl Bench {
     }
 }
 
-/// Whether `n` was asked for "this, or the oldest you have".
+/// Returns whether the node asked `n` for "this, or the oldest you have".
 fn was_asked_to_skip(outputs: &[Output], n: u16) -> bool {
     outputs.iter().any(|output| {
         matches!(output, Output::Send { link, message: Message::Control(control) }
@@ -429,10 +430,10 @@ fn unfinished_messages_make_way_for_others() {
         bench.drain(None);
     }
     (1..=3).for_each(|seq| bench.part(3, 9, seq, seq == 3));
-    assert_eq!(told(&bench.drain(None)), ["gap1", "m1"], "one of the unfinished is given up");
+    assert_eq!(told(&bench.drain(None)), ["gap1", "m1"], "one of the unfinished is dropped");
 }
 
-/// A claim is no count of messages.
+/// A claim is not a count of messages.
 #[test]
 fn a_gap_at_a_restart_is_not_as_large_as_somebody_claims() {
     let mut bench = Bench::new(&[2, 3]);
@@ -453,9 +454,10 @@ fn a_gap_at_a_restart_is_not_as_large_as_somebody_claims() {
     assert!(outputs.iter().map(missed).sum::<u64>() <= 1024, "{:?}", told(&outputs));
 }
 
-/// Who claims much and gives little does not stay a stream's source while another is really ahead.
+/// A neighbour that claims much and gives little does not stay a stream's source while another is
+/// really ahead.
 #[test]
-fn a_source_that_only_drips_is_left_for_one_that_does_not() {
+fn a_source_that_only_drips_is_replaced_by_one_that_delivers() {
     let mut bench = Bench::new(&[2, 3]);
     (1..=10).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
     bench.drain(None);
@@ -485,7 +487,7 @@ fn a_source_that_only_drips_is_left_for_one_that_does_not() {
 
 /// Nobody is blamed for ever for having been busy.
 #[test]
-fn who_was_slow_is_asked_again() {
+fn a_neighbour_that_was_slow_is_asked_again() {
     let mut bench = Bench::new(&[2, 3]);
     (1..=10).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
     bench.drain(None);
@@ -580,7 +582,7 @@ fn beats_are_passed_on_at_a_root_s_rate_only() {
     assert!((1..100).contains(&count), "{count}");
 }
 
-/// Whoever brings a beat first must not bury its root by saying that it is old.
+/// The first neighbour to bring a beat must not bury its root by calling the beat old.
 #[test]
 fn a_beat_is_as_young_as_anybody_says() {
     let mut bench = Bench::new(&[2, 3]);
@@ -596,7 +598,7 @@ fn a_beat_is_as_young_as_anybody_says() {
         bench.tell(2, Control::Beacon { beat: beat(19), age_ms: 0, hops: 0 });
         bench.pass(1, &[2, 3]);
     }
-    assert_eq!(bench.node.root(), bench.node.id(), "the last beat told again keeps no dead root alive");
+    assert_eq!(bench.node.root(), bench.node.id(), "the last beat sent again keeps no dead root alive");
 }
 
 /// "Table poisoning": a quarter of what a node knows may come from one neighbour, once it knows
@@ -622,7 +624,7 @@ fn one_neighbour_does_not_replace_what_others_told() {
 /// A name may stand for many hosts in turn: that it once led to the node itself says nothing about
 /// next time.
 #[test]
-fn a_name_that_led_home_is_tried_again() {
+fn a_seed_name_that_led_to_the_node_itself_is_tried_again() {
     let mut bench = Bench::new(&[]);
     bench.node.join("many.example:8495".to_owned(), bench.now);
     let mut dials = 0;

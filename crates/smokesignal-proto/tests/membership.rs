@@ -13,8 +13,7 @@ fn settled(world: &World, min: usize, max: usize) -> bool {
     world.nodes.keys().all(|ix| (min..=max).contains(&world.degree(*ix))) && world.one_component()
 }
 
-/// "C3 every node deg >= min(min, n-1) within 10 s of joining", "C2 deg <= max + 2 always, <= max
-/// quiet".
+/// "Every node deg >= min(min, n-1) within 10 s of joining", "deg <= max + 2 always, <= max quiet".
 #[test]
 fn nodes_that_know_one_address_gather() {
     for seed in 0..10 {
@@ -28,7 +27,7 @@ fn nodes_that_know_one_address_gather() {
     }
 }
 
-/// "C1 quiet: q in active(p) <=> p in active(q). C6 no self links, no double links."
+/// "When all is quiet: q in active(p) <=> p in active(q). No self links, no double links."
 #[test]
 fn links_exist_on_both_sides_or_on_none() {
     for seed in 0..20 {
@@ -64,7 +63,7 @@ fn a_full_group_lets_one_more_in() {
     }
 }
 
-/// "C5 no node isolated > 30 s while any of its contacts or seeds lives."
+/// "No node isolated > 30 s while any of its contacts or seeds lives."
 #[test]
 fn half_of_the_nodes_die_the_seed_too_and_the_rest_is_whole_again() {
     for seed in 0..20 {
@@ -120,7 +119,7 @@ fn a_restarted_seed_is_brought_back() {
 /// A node that was started anew and knows nobody but a dead seed is called by those who were its
 /// neighbours.
 #[test]
-fn who_was_started_anew_is_found_though_its_seed_is_dead() {
+fn a_node_started_anew_is_found_although_its_seed_is_dead() {
     for seed in 0..5 {
         let mut world = World::new(seed);
         world.gather(40, &Config::default());
@@ -200,7 +199,7 @@ fn a_link_closed_by_one_user_is_made_again_at_the_request_of_another() {
 
 /// "max_peers(usize::MAX): no limit", yet the seed is not the centre of a star.
 #[test]
-fn without_a_limit_the_seed_is_no_star() {
+fn without_a_limit_the_seed_is_not_the_centre_of_a_star() {
     let mut world = World::new(1);
     world.gather(60, &Config { max_peers: usize::MAX, ..Config::default() });
     world.until("gathered", SECOND * 10, |world| settled(world, 3, 59));
@@ -226,7 +225,7 @@ fn the_same_seed_gives_the_same_trace() {
 
 /// "Leave that introduces neighbours": all leave but a few, and these are never in two parts.
 #[test]
-fn who_leaves_leaves_no_hole() {
+fn a_leaving_node_closes_the_gap_between_its_neighbours() {
     for seed in 0..5 {
         let mut world = World::new(seed);
         world.gather(30, &Config::default());
@@ -242,10 +241,10 @@ fn who_leaves_leaves_no_hole() {
     }
 }
 
-/// C11: "explicit peers never evicted". The link exists already, so the other end has to be told:
-/// when more links are wished for than it may have, those that nobody wished for go.
+/// "Explicit peers never evicted". The link exists already, so the other end has to learn of it:
+/// it: when more links are pinned than it may have, those that neither user asked for end.
 #[test]
-fn a_link_that_is_wished_for_is_not_surplus() {
+fn a_pinned_link_is_not_ended_as_surplus() {
     let config = Config { min_peers: 1, max_peers: 2, ..Config::default() };
     let mut world = World::new(12);
     world.gather(5, &config);

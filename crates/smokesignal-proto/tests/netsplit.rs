@@ -1,4 +1,4 @@
-//! Netsplits (design B): noticed, told, healed; and never where there was none.
+//! Netsplits are noticed, reported and healed; and never where there was none.
 
 mod common;
 
@@ -53,7 +53,7 @@ fn every_node_knows_how_many_they_are() {
 /// "Detected p50 <= 8 s, p99 <= 15 s; resolved p99 <= 10 s", by every node of the side that lost
 /// its seed, once.
 #[test]
-fn the_side_without_the_seed_is_told_and_told_again_when_it_is_over() {
+fn the_side_without_the_seed_reports_the_netsplit_and_its_end() {
     for (seed, n) in [(1, 8), (2, 16), (3, 40), (4, 16), (5, 16)] {
         let mut world = whole(seed, n);
         world.cut(&[&group(0, n / 2), &group(n / 2, n)]);
@@ -74,17 +74,17 @@ fn the_side_without_the_seed_is_told_and_told_again_when_it_is_over() {
                     assert_eq!(*size_before, n as u32, "{ix} {:?}", world.splits);
                     assert!(*duration > SECOND * 30);
                 }
-                ref other => panic!("{ix} was told {other:?}"),
+                ref other => panic!("{ix} reported {other:?}"),
             }
         }
         assert!(world.nodes.keys().all(|ix| world.degree(*ix) <= 5), "{}", world.picture());
     }
 }
 
-/// "No `netsplit` in a component that stayed connected", whoever dies, roots included; a dead seed
-/// is no netsplit.
+/// "No `netsplit` in a component that stayed connected", even if roots die; a dead seed is not a
+/// netsplit.
 #[test]
-fn deaths_are_no_netsplit() {
+fn deaths_are_not_a_netsplit() {
     for seed in 0..5 {
         let mut world = whole(seed, 20);
         for ix in 15..20 {
@@ -190,7 +190,7 @@ fn a_root_whose_clock_was_set_back_beats_and_is_known_by_its_new_number() {
 
 /// What a root said of a seed is forgotten with it: when it is the root once more it looks anew.
 #[test]
-fn an_old_verdict_is_not_told_again() {
+fn an_old_verdict_is_not_reported_again() {
     let n = 12;
     let root = smallest(n);
     let mut world = World::new(3);

@@ -49,7 +49,7 @@ fn every_node_reaches_every_other_and_no_view_changes() {
 
 /// Nobody remembers anybody but its neighbours: the whole network is asked, once.
 #[test]
-fn who_is_not_known_is_found_by_asking() {
+fn a_node_that_is_not_known_is_found_by_asking() {
     let config = Config { passive_view: 1, ..Config::default() };
     let mut world = gathered(60, &config);
     for to in 1..60 {
@@ -61,7 +61,7 @@ fn who_is_not_known_is_found_by_asking() {
 }
 
 #[test]
-fn who_is_not_there_is_an_error_within_the_time() {
+fn a_lookup_for_an_absent_node_fails_in_time() {
     let mut world = gathered(20, &Config::default());
     let (outcome, took) = reach(&mut world, 0, keypair(99).id());
     assert_eq!(outcome, Err(Unreachable::NotFound));
@@ -100,9 +100,9 @@ fn a_connection_for_streams_lives_until_it_is_closed_or_silent() {
     assert_eq!(serving.amount, 0, "{link:?} is silent");
 }
 
-/// A thousand wishes for one node are one search, and too many are told so at once.
+/// A thousand wishes for one node are one search, and too many fail immediately.
 #[test]
-fn wishes_for_one_node_share_a_search_and_are_limited() {
+fn requests_for_one_node_share_a_lookup_and_are_limited() {
     let mut world = gathered(20, &Config::default());
     let id = keypair(99).id();
     world.with(0, |node, now| (0..1000).for_each(|request| node.reach(RequestId(request), id, now)));
@@ -122,7 +122,7 @@ fn wishes_for_one_node_share_a_search_and_are_limited() {
 /// Rule: who has answered and cannot be dialled is reached through the nodes that its answer came
 /// through; and nobody waits for the dial to fail, which takes 2 s.
 #[test]
-fn who_cannot_be_dialled_is_reached_through_others() {
+fn a_node_that_cannot_be_dialled_is_reached_through_others() {
     let mut world = gathered(40, &Config { passive_view: 1, ..Config::default() });
     world.hidden.extend(1..40);
     let mut longest = 0;
@@ -140,7 +140,7 @@ fn who_cannot_be_dialled_is_reached_through_others() {
 }
 
 #[test]
-fn who_must_not_dial_is_carried_as_well() {
+fn a_node_that_must_not_dial_is_relayed_as_well() {
     let config = Config { dial_for_streams: false, ..Config::default() };
     let mut world = gathered(40, &config);
     for to in 1..40 {
@@ -153,7 +153,7 @@ fn who_must_not_dial_is_carried_as_well() {
 }
 
 #[test]
-fn a_carried_connection_ends_with_its_carriers_and_another_way_is_found() {
+fn a_relayed_connection_ends_with_its_relays_and_another_path_is_found() {
     let config = Config { dial_for_streams: false, ..Config::default() };
     let mut world = gathered(60, &config);
     let to = (1..60).find(|to| {
@@ -176,7 +176,7 @@ fn a_carried_connection_ends_with_its_carriers_and_another_way_is_found() {
 
 /// Only along the way of a search that has passed, and only for whom it looked for.
 #[test]
-fn nobody_carries_what_nobody_has_asked_for() {
+fn no_node_relays_what_no_node_has_looked_for() {
     let world = gathered(20, &Config::default());
     let (link, _) = world.nodes[&0].peers().next().unwrap();
     for to in 0..20 {

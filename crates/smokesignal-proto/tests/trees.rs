@@ -1,4 +1,4 @@
-//! Economical broadcast (design A): each writer's tree carries its messages once, and mends itself.
+//! Economical broadcast: each writer's tree carries its messages once, and mends itself.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn redundancy(world: &World, before: u64, messages: usize) -> f64 {
     (world.data_messages - before) as f64 / needed as f64 - 1.0
 }
 
-/// Goal R3: redundant copies <= 0.03 with one writer, <= 0.08 with fifty.
+/// Redundant copies <= 0.03 with one writer, <= 0.08 with fifty.
 #[test]
 fn a_message_comes_to_each_reader_about_once() {
     for (seed, writers, limit) in [(1, 1, 0.03), (2, 20, 0.08)] {
@@ -67,7 +67,7 @@ fn nobody_misses_anything_when_all_write_at_once() {
     write_all(&mut world, &everyone, 20);
 }
 
-/// What a joiner reads of the past is its own choice.
+/// A joiner chooses how much of the past it reads.
 #[test]
 fn a_late_joiner_may_ask_for_what_was_written_before() {
     let mut world = gathered(4, 8);

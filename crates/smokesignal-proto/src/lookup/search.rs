@@ -35,7 +35,7 @@ const OTHER_PATHS: usize = 2;
 /// The query is sent again, as links may have changed, after this share of the time there is.
 const AGAIN: u32 = 2;
 
-/// What the node has to do for the search.
+/// A step that the node takes for the search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Look up the known address, and report it by `on_known_address`.
@@ -51,11 +51,11 @@ pub(crate) enum Step {
 /// A way to reach the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
-    /// At the address that is known.
+    /// Dials the address that is known.
     Known,
-    /// At the address in its answer.
+    /// Dials the address in the node's answer.
     Told(SocketAddr),
-    /// Through the nodes that its answer came through.
+    /// Connects through the nodes that the answer came through.
     Relay,
 }
 

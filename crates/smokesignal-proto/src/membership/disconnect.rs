@@ -101,7 +101,7 @@ impl Membership {
         match reason {
             DisconnectReason::Closed => self.cool_down(cx, peer),
             DisconnectReason::Leaving => {}
-            // It said so before it had heard that the link is pinned.
+            // It ended the link before it had heard that the link is pinned.
             _ if again => {
                 if let Some(record) = &record {
                     self.dial_record(cx, record, Priority::Explicit, None);

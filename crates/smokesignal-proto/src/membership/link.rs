@@ -273,8 +273,8 @@ impl Membership {
         self.shuffle.reset(cx);
         self.refill.link_up(cx);
         cx.out.note(Fact::Up(link));
-        // A node with more links than it needs says so: a neighbour that has too many may end its
-        // link.
+        // A node with more links than it needs announces it: a neighbour that has too many may end
+        // its link.
         match self.degree().cmp(&(cx.config.min_peers + 1)) {
             Ordering::Less => {}
             Ordering::Equal => self.announce_degree(cx),

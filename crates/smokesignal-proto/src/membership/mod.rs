@@ -198,9 +198,9 @@ impl Membership {
                 amount: pending,
                 limit: config.max_dials + config.automatic_max() + 2,
             },
-            Held { what: "connections that are no links", amount: sessions, limit: config.max_sessions },
+            Held { what: "connections that are not links", amount: sessions, limit: config.max_sessions },
             Held { what: "connections for streams", amount: stream_only, limit: MAX_STREAM_ONLY },
-            // What a user asks for comes on top.
+            // Dials for the user come on top.
             Held { what: "dials", amount: self.dials.counted(), limit: config.max_dials },
             Held { what: "known nodes", amount: known, limit: config.passive_view },
             Held { what: "nodes that did not answer", amount: dead, limit: config.graveyard },
@@ -225,7 +225,7 @@ impl Membership {
         self.conns.spoke(link, now);
     }
 
-    /// Counts a message that is handed to the connection. Returns whether it takes so much.
+    /// Counts a message that is handed to the connection. Returns whether it takes that much.
     pub(crate) fn count(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) -> bool {
         self.conns.count(cx, link, cost)
     }

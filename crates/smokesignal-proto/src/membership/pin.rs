@@ -3,7 +3,7 @@
 //!
 //! A request dials the address and asks for a link with the priority `Explicit`. If the two nodes
 //! are linked already, or the other one has dialled at the same time, the link that exists is
-//! pinned, and the other side is told.
+//! pinned, and this node announces it to the other side.
 
 use super::Membership;
 use super::state::dials::Purpose;

@@ -2,8 +2,8 @@
 //! number of links, the path between them stays, and the joiner has two.
 //!
 //! The walk's end asks a neighbour (`SplitPrepare`, `SplitAnswer`) and offers the joiner both ends
-//! of the link. The joiner links with both and says so (`SplitCommit`); only then is the old link
-//! closed.
+//! of the link. The joiner links with both and reports it (`SplitCommit`); only then is the old
+//! link closed.
 
 use super::Membership;
 use super::state::conns::Conn;

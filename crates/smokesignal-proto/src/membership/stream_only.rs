@@ -65,7 +65,7 @@ impl Membership {
         self.serve(cx, link);
     }
 
-    /// The connection that was dialled for streams is up: tells the other side what it is for.
+    /// The connection that was dialled for streams is up: announces its purpose to the other side.
     pub(super) fn serve_dialled(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         cx.out.send(link, Control::Streams);
         self.serve(cx, link);

@@ -1,5 +1,4 @@
-//! What a node knows and holds, laid open to checkers, tests and diagnosis. Nothing here changes
-//! anything.
+//! Views of what a node knows and holds, for checkers, tests and diagnosis. They change nothing.
 
 use super::Node;
 use crate::id::NodeId;
@@ -7,7 +6,8 @@ use crate::limits::{Held, StreamView};
 use crate::record::Record;
 
 impl Node {
-    /// Everything that has a limit, with that limit. `amount <= limit` holds between any two calls.
+    /// Returns everything that has a limit, with that limit. `amount <= limit` holds between any
+    /// two calls.
     pub fn held(&self) -> Vec<Held> {
         let config = &self.context.config;
         let mut held = vec![Held {
@@ -24,7 +24,7 @@ impl Node {
         held
     }
 
-    /// What is known of this writer's stream; `None` if nothing is.
+    /// Returns what this node knows of the writer's stream; `None` if it knows nothing.
     pub fn stream_of(&self, writer: &NodeId) -> Option<StreamView> {
         let ix = self.streams.find(writer)?;
         let stream = self.streams.get(ix);
@@ -38,7 +38,7 @@ impl Node {
         })
     }
 
-    /// The records of all nodes it may dial or name to others.
+    /// Returns the records of all nodes that it may dial or name to others.
     pub fn known_records(&self) -> impl Iterator<Item = &Record> {
         self.membership.known_records()
     }

@@ -1,7 +1,8 @@
-//! Settling: a node with seeds is new until a neighbour that is not new has told it all streams.
+//! Settling: a node with seeds is new until a neighbour that is not new has named all streams to
+//! it.
 //!
 //! A new node starts a writer that it meets where its neighbour is, and a settled one reads it from
-//! its first message. New peers are told to the caller only once the node is settled: whatever is
+//! its first message. The caller learns of new peers only once the node is settled: whatever is
 //! written after a node says that it is connected, that node reads.
 
 use super::Node;
@@ -10,7 +11,7 @@ use crate::message::{Control, DigestEnd};
 use crate::output::Output;
 use crate::time::Instant;
 
-/// Whether the node is settled, and what it does not tell before.
+/// Whether the node is settled, and the outputs that it holds until then.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     new: bool,
@@ -41,7 +42,8 @@ impl Settling {
         None
     }
 
-    /// The link is gone. Returns whether its peer was not told yet, and so need not be told.
+    /// The link is gone. Returns whether the caller has not learnt of its peer yet, and so need not
+    /// learn of its end.
     pub(super) fn forget(&mut self, link: LinkId) -> bool {
         let is_held = |held: &Output| matches!(held, Output::PeerUp { link: held, .. } if *held == link);
         let at = self.held.iter().position(is_held);

@@ -1,5 +1,5 @@
-//! What [`Node`] does about the writers' streams: it passes facts between the streams and the ways
-//! they take.
+//! What [`Node`] does about the writers' streams: it passes facts between the streams and the
+//! spread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,14 +45,14 @@ impl Node {
             } else {
                 self.want(ix, now);
             }
-            // What comes too early is as useless as what comes twice, as long as somebody else
-            // brings what is next.
+            // A segment that comes too early is as useless as one that comes twice, as long as
+            // another link brings what is next.
             if duplicate || self.spread.parent(ix).is_some() {
                 self.decline(link, ix, now);
             }
             return;
         }
-        // "Verify before believing": nothing moves on an unverified segment (A13).
+        // "Verify before believing": nothing moves on an unverified segment.
         let config = &self.context.config;
         if config.signed && !self.streams.verify(place, segment, &config.network) {
             return self.violation(link, CloseReason::ForgedSegment, now);
@@ -145,8 +145,8 @@ impl Node {
         (self.streams.get(ix).incarnation == incarnation).then_some(ix)
     }
 
-    /// Goes on with the writer's newer incarnation once the old one has drained, or has been waited
-    /// for long enough: nothing of an old incarnation may follow the first of a new one.
+    /// Goes on with the writer's newer incarnation once the old one has drained, or its time is
+    /// over: nothing of an old incarnation may follow the first of a new one.
     fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
@@ -232,8 +232,8 @@ impl Node {
     }
 
     /// Where to begin with a stream first heard of by this mark: after which segment, and with
-    /// which message. For a node that is no joiner any more the writer is new, or was on the other
-    /// side of a netsplit: from its beginning.
+    /// which message. For a node that is not a joiner any more the writer is new, or was on the
+    /// other side of a netsplit: from its beginning.
     fn start_of(&self, mark: &Mark) -> Position {
         let after = |have| Position { incarnation: mark.incarnation, have, next_message: None };
         match self.context.config.read_from {
@@ -271,7 +271,8 @@ impl Node {
             if self.streams.get(ix).incarnation != ask.incarnation {
                 continue;
             }
-            // Who asks for what is no longer here is told so, and asks elsewhere.
+            // A neighbour that asks for what is no longer retained gets a mark instead, and asks
+            // elsewhere.
             let stream = self.streams.get(ix);
             let oldest = if ask.or_later { stream.floor() } else { 1 };
             let from = ask.from.max(oldest).min(stream.have + 1);
@@ -309,11 +310,11 @@ impl Node {
     }
 }
 
-/// A neighbour's claim counts for so many messages at most.
+/// A neighbour's claim counts for at most this many messages.
 const MOST_GUESSED: u64 = 1024;
 
-/// An earlier start of this node cannot have had an incarnation so much higher: unix milliseconds,
-/// 34 years ahead.
+/// An earlier start of this node cannot have had an incarnation higher by this much: unix
+/// milliseconds, 34 years ahead.
 const FARTHEST: u64 = 1 << 40;
 
 /// Numbers near the end of the range would overflow in later sums; nobody writes 2^62 segments.

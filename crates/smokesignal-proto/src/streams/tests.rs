@@ -1,4 +1,4 @@
-//! Streams by the rules of design A: in order, at most once, what is skipped is counted.
+//! Streams keep their order, deliver at most once, and count what they skip.
 
 use super::*;
 use crate::context::Context;
@@ -63,7 +63,7 @@ fn segment(seq: u64, first_message: u64, kind: SegmentKind, body: Vec<u8>) -> Se
     Segment { origin: WRITER, incarnation: 1, seq, first_message, kind, message_kind, body, seal }
 }
 
-/// "Every node delivers the messages of one writer in order, each at most once" (design A, 3.1).
+/// "Every node delivers the messages of one writer in order, each at most once".
 #[test]
 fn only_the_next_segment_advances_a_stream() {
     let mut bench = Bench::new(Config::default());
@@ -74,7 +74,7 @@ fn only_the_next_segment_advances_a_stream() {
     assert_eq!(bench.deliveries(), ["1:a", "2:b", "3:c"]);
 }
 
-/// "Identical payloads are different messages" (interface, 1).
+/// "Identical payloads are different messages".
 #[test]
 fn identical_payloads_are_different_messages() {
     let mut bench = Bench::new(Config::default());
@@ -93,7 +93,7 @@ fn fragments_become_one_message_again() {
     assert_eq!(bench.deliveries(), ["1:one message", "2:next"]);
 }
 
-/// "Whatever is skipped is reported as a Gap naming exactly the missing range" (design A, 3.1).
+/// "Whatever is skipped is reported as a Gap naming exactly the missing range".
 #[test]
 fn a_skip_counts_messages_not_segments() {
     let mut bench = Bench::new(Config::default());
@@ -114,7 +114,7 @@ fn a_message_whose_head_or_middle_was_skipped_is_counted_once() {
     assert_eq!(bench.deliveries(), ["gap 1", "2:whole"]);
 }
 
-/// "A node that joins starts with what is written from then on" (interface, 1).
+/// "A node that joins starts with what is written from then on".
 #[test]
 fn a_late_joiner_in_the_middle_of_a_large_message_reports_no_gap() {
     let mut bench = Bench::new(Config::default());
@@ -138,7 +138,7 @@ fn a_message_above_the_limit_is_a_gap_and_frees_its_memory() {
     assert_eq!(bench.streams.partial_total, 0);
 }
 
-/// "all rings 64 MiB (evict from the largest origin first)" (design A, 3.7).
+/// "all rings 64 MiB (evict from the largest origin first)".
 #[test]
 fn rings_stay_within_their_limits_and_the_oldest_loses() {
     let mut bench = Bench::new(Config { ring_bytes: 1000, ring_total: 1500, ..Config::default() });
@@ -152,7 +152,7 @@ fn rings_stay_within_their_limits_and_the_oldest_loses() {
     assert_eq!(bench.streams.ring_total, bench.streams.get(1).ring.bytes());
 }
 
-/// "tombstones cover idle streams" (design A, trap 10).
+/// "tombstones cover idle streams".
 #[test]
 fn a_forgotten_stream_is_not_read_twice() {
     let mut bench = Bench::new(Config { max_streams: 2, ..Config::default() });

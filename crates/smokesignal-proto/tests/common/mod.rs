@@ -17,7 +17,7 @@ pub struct World {
     order: u64,
     chance: u64,
     links: u64,
-    /// Who is at the two ends of a connection.
+    /// The nodes at the two ends of a connection.
     ends: BTreeMap<LinkId, (usize, usize)>,
     /// Connections whose bytes go over others, and which.
     circuits: BTreeMap<LinkId, Vec<LinkId>>,
@@ -30,7 +30,7 @@ pub struct World {
     /// What was on its way when the cable was pulled, or sent since: TCP delivers it when the cable
     /// is back.
     held: Vec<(LinkId, Event)>,
-    /// What each node was told about netsplits, and when.
+    /// The netsplit outputs of each node, and when they came.
     pub splits: Vec<(usize, Instant, Output)>,
     /// Last delivery time per connection and direction: links are FIFO.
     latest: BTreeMap<(LinkId, usize), Instant>,
@@ -40,7 +40,7 @@ pub struct World {
     pub requested: Vec<(usize, RequestId, Result<NodeId, RequestFailure>)>,
     pub reached: Vec<(usize, RequestId, Result<LinkId, Unreachable>)>,
     pub left: BTreeSet<usize>,
-    /// Nodes that were told of a peer.
+    /// Nodes that have reported a peer.
     pub connected: BTreeSet<usize>,
     pub trace: String,
     pub data_messages: u64,
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// As `kill -9`: the connections of the dead break at once.
+    /// As `kill -9`: the connections of the dead break immediately.
     pub fn kill(&mut self, ix: usize) {
         self.nodes.remove(&ix);
         self.addresses.remove(&address(ix));
@@ -357,7 +357,7 @@ impl World {
         self.circuits.get(&link).map_or(0, Vec::len)
     }
 
-    /// Who is between the ends of a connection.
+    /// Returns the nodes between the ends of a connection.
     pub fn carriers(&self, link: LinkId) -> BTreeSet<usize> {
         let (a, b) = self.ends[&link];
         let links = self.circuits.get(&link).into_iter().flatten();

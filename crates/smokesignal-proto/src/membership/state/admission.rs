@@ -39,8 +39,8 @@ impl Admission {
     }
 
     /// Returns whether a joiner is to be remembered: a sample of all who joined lately (Vitter,
-    /// 1985), not the last ones only. When hundreds join in a second, they would be told of each
-    /// other alone, and the network would grow into a long row of crowds.
+    /// 1985), not the last ones only. When hundreds join in a second, each would learn of the
+    /// others alone, and the network would grow into a long row of crowds.
     pub(crate) fn samples_joiner(&mut self, cx: &mut Cx<'_>) -> bool {
         self.joins_lately += 1;
         cx.rng.below(self.joins_lately) < cx.config.passive_view

@@ -51,7 +51,7 @@ pub(crate) struct Conn {
     since: Instant,
     record: Option<Record>,
     incarnation: u64,
-    /// What to do once the connection is up, or why it was made.
+    /// The purpose of the connection, and so what follows once it is up.
     purpose: Purpose,
     /// The user of either side asked for the link: it is never ended for the sake of others.
     pinned: bool,
@@ -451,7 +451,7 @@ impl Conns {
         }
     }
 
-    /// Counts a message that is handed to the connection. Returns whether it takes so much; for
+    /// Counts a message that is handed to the connection. Returns whether it takes that much; for
     /// links the broadcast decides.
     pub(crate) fn count(&mut self, cx: &Cx<'_>, link: LinkId, cost: usize) -> bool {
         let Some(conn) = self.0.get_mut(&link) else { return true };
@@ -469,8 +469,8 @@ impl Conns {
         }
     }
 
-    /// Admits a message that makes this node work for others, or not: only so many are served in a
-    /// tick, and walks from links only. Dropped ones are asked for again by their senders.
+    /// Admits a message that makes this node work for others, or not: a limited number is served in
+    /// a tick, and walks from links only. The senders of dropped ones ask again.
     pub(crate) fn admit(&mut self, link: LinkId, control: &Control) -> bool {
         let Some(conn) = self.0.get_mut(&link) else { return false };
         let from_links_only = match control {

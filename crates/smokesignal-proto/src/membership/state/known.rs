@@ -40,13 +40,13 @@ impl Known {
         self.record.clone()
     }
 
-    /// Sets where this node listens, and tells others to dial it there.
+    /// Sets where this node listens, and publishes it as the address to dial.
     pub(crate) fn listen_at(&mut self, me: &Me, config: &Config, addresses: Vec<SocketAddr>) {
         self.advertise(me, config, addresses.clone());
         self.addresses = addresses;
     }
 
-    /// Tells others to dial these addresses.
+    /// Publishes these as the addresses to dial.
     pub(crate) fn advertise(&mut self, me: &Me, config: &Config, addresses: Vec<SocketAddr>) {
         self.record = sign(me, config, addresses);
     }
@@ -73,7 +73,7 @@ impl Known {
         held || self.verified.verify(record, &config.network)
     }
 
-    /// Remembers a node that `teller` has told of, if it can be dialled. Its record has been
+    /// Remembers a node that `teller` has named, if it can be dialled. Its record has been
     /// verified.
     pub(crate) fn learn(&mut self, cx: &mut Cx<'_>, record: &Record, teller: &NodeId) {
         if record.id != cx.me.id() && self.address_of(record).is_some() {

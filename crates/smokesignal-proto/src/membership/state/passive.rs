@@ -1,4 +1,9 @@
-//! Who else is known: the passive view (HyParView, section 4.1) and the graveyard behind it.
+//! The nodes that are known and not linked: the passive view (HyParView, section 4.1) and the
+//! graveyard behind it.
+//!
+//! An entry that does not answer is tried ever more rarely and, the third time in a row, moves to
+//! the graveyard. Entries from there are tried when no other node is left, and now and then by
+//! probes: after a long partition no other node may be left.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,14 +26,14 @@ pub(crate) struct Passive {
 #[derive(Debug)]
 struct Known {
     record: Record,
-    /// Who told of it first.
+    /// The node that named it first.
     teller: NodeId,
     not_before: Instant,
     failures: u32,
 }
 
 impl Passive {
-    /// Nodes known, and those that do not answer.
+    /// Returns how many nodes are known, and how many of them do not answer.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.known.len(), self.graveyard.len())
     }
@@ -37,13 +42,13 @@ impl Passive {
         self.known.values().map(|known| &known.record).chain(&self.graveyard)
     }
 
-    /// Whether exactly this record was learnt before, and so has been verified.
+    /// Returns whether exactly this record was learnt before, and so has been verified.
     pub(crate) fn has(&self, record: &Record) -> bool {
         self.known.get(&record.id).is_some_and(|known| known.record == *record)
     }
 
-    /// Remembers a node, or its newer record. When full a random entry loses; of those who told of
-    /// a quarter of all, one of their own does, so that nobody replaces what others know.
+    /// Remembers a node, or its newer record. When full a random entry loses; a node that has named
+    /// a quarter of all entries loses one of its own, so that nobody replaces what others know.
     pub(crate) fn learn(&mut self, record: &Record, teller: &NodeId, rng: &mut Rng, config: &Config) {
         if let Some(known) = self.known.get_mut(&record.id) {
             if record.version > known.record.version {
@@ -77,26 +82,26 @@ impl Passive {
         self.known.remove(id);
     }
 
-    /// The node answered.
+    /// Notes that the node has answered.
     pub(crate) fn proved(&mut self, id: &NodeId) {
         if let Some(known) = self.known.get_mut(id) {
             known.failures = 0;
         }
     }
 
-    /// It has not answered lately.
+    /// Returns whether the node did not answer the last time.
     pub(crate) fn has_failed(&self, id: &NodeId) -> bool {
         self.known.get(id).is_some_and(|known| known.failures > 0)
     }
 
-    /// The node refused: it lives, but leave it alone for a while.
+    /// Leaves the node alone for a while: it lives, and has refused.
     pub(crate) fn avoid(&mut self, id: &NodeId, until: Instant) {
         if let Some(known) = self.known.get_mut(id) {
             known.not_before = known.not_before.max(until);
         }
     }
 
-    /// The node did not answer. The third time in a row it goes to the graveyard.
+    /// Notes that the node did not answer. The third time in a row it goes to the graveyard.
     pub(crate) fn failed(&mut self, id: &NodeId, now: Instant, config: &Config) {
         let Some(known) = self.known.get_mut(id) else { return };
         known.failures += 1;
@@ -111,7 +116,7 @@ impl Passive {
         }
     }
 
-    /// Up to `count` random entries that may be dialled now and pass `suits`.
+    /// Returns up to `count` random entries that may be dialled now and pass `suits`.
     pub(crate) fn candidates(
         &self,
         count: usize,
@@ -122,24 +127,24 @@ impl Passive {
         let usable = |(id, known): &(&NodeId, &Known)| known.not_before <= now && suits(id);
         let mut found: Vec<_> = self.known.iter().filter(usable).map(|(_, known)| known).collect();
         rng.shuffle(&mut found);
-        // Who has not answered last time comes last: after a mass failure there is no time to ask
-        // the dead twice.
+        // A node that did not answer comes last: after a mass failure there is no time to ask the
+        // dead twice.
         found.sort_by_key(|known| known.failures);
         found.into_iter().take(count).map(|known| known.record.clone()).collect()
     }
 
-    /// Whether there is anybody left to try now.
+    /// Returns whether there is a node to try now.
     pub(crate) fn has_candidate(&self, now: Instant) -> bool {
         self.known.values().any(|known| known.not_before <= now)
     }
 
-    /// The node dead for longest, put back to the end of the line.
+    /// Returns the node dead for longest, and puts it back to the end of the line.
     pub(crate) fn exhume(&mut self) -> Option<Record> {
         self.graveyard.rotate_left(usize::from(!self.graveyard.is_empty()));
         self.graveyard.back().cloned()
     }
 
-    /// Up to `count` random records, for others.
+    /// Returns up to `count` random records, for others.
     pub(crate) fn sample(&self, count: usize, rng: &mut Rng) -> Vec<Record> {
         let mut all: Vec<_> = self.known.values().filter(|known| known.failures == 0).collect();
         rng.shuffle(&mut all);

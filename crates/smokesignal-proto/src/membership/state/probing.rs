@@ -1,10 +1,10 @@
-//! When known nodes are looked at out of band: in turns with all other nodes of the partition, and
+//! When a node probes known nodes out of band: in turns with all other nodes of the partition, and
 //! after links were lost.
 //!
 //! A lost link may mean that much of the network is gone. So each lost link is a doubt, which one
-//! known node that is found alive makes up for; as long as there are doubts, known nodes are looked
-//! at one by one. After three at about the same time half of the network or more may be gone: then
-//! every known node is looked at, because a survivor that knows no living node is found by those
+//! known node that is found alive makes up for; as long as there are doubts, the node probes known
+//! nodes one by one. After three at about the same time half of the network or more may be gone:
+//! then it probes every known node, because a survivor that knows no living node is found by those
 //! that know it, long before it has tried all it knows.
 
 use std::time::Duration;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use crate::context::Cx;
 use crate::time::Instant;
 
-/// Doubts at most: so many known nodes must be found alive, however many links were lost.
+/// Doubts at most: this many known nodes must be found alive, however many links were lost.
 const MAX_DOUBTS: u32 = 8;
-/// With this many doubts every known node is looked at once.
+/// With this many doubts the node probes every known node one time.
 const MANY_DOUBTS: u32 = 3;
 
 /// The timer of probes, and what speaks for more of them.
@@ -25,7 +25,7 @@ pub(crate) struct Probing {
     silent_links: usize,
     /// Links lost and not made up for by a known node that was found alive.
     doubts: u32,
-    /// Known nodes still to be looked at, whatever is found.
+    /// Known nodes still to be probed, even if they are found alive.
     sweep: usize,
 }
 
@@ -69,7 +69,7 @@ impl Probing {
         self.doubts > 0
     }
 
-    /// Returns whether a known node is to be looked at in this tick.
+    /// Returns whether to probe a known node in this tick.
     pub(crate) fn take_doubt(&mut self) -> bool {
         let due = self.doubts > 0 || self.sweep > 0;
         self.sweep = self.sweep.saturating_sub(1);

@@ -21,7 +21,7 @@ pub(crate) struct Refill {
     wait: Duration,
     /// Since when the neighbours do not bring what they claim to have.
     unserved_since: Option<Instant>,
-    /// Since when there are more links than `max_peers`.
+    /// The time from which on there were more links than `max_peers`.
     over_since: Option<Instant>,
 }
 

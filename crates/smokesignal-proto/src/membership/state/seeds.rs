@@ -1,9 +1,9 @@
 //! The seeds: addresses given by the user, tried for ever, and what dialling each of them has
 //! shown.
 //!
-//! A seed that fails is dialled again after a wait that doubles, with jitter. What the dials have
-//! shown lately (no answer, an answer from the same partition, an answer from another one) is what
-//! the beacon's reports about the seed are made of.
+//! A seed that fails is dialled again after a wait that doubles, with jitter. The latest results of
+//! the dials (no answer, an answer from the same partition, an answer from another one) make up the
+//! beacon's reports about the seed.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::netsplit::SeedFact;
 use crate::output::DialFailure;
 use crate::time::Instant;
 
-/// What a dial has shown counts for this long.
+/// The result of a dial counts for this long.
 const MEMORY: Duration = Duration::from_secs(10);
 /// Another partition must be seen twice, this far apart, before it is called one: it may be merging
 /// just now.

@@ -38,7 +38,7 @@ pub(crate) struct SplitOffer {
 /// A split this node was offered, as the joiner.
 #[derive(Debug)]
 struct PendingSplit {
-    /// The two ends, the walk's end first: it is told when both links are up.
+    /// The two ends, the walk's end first: it gets `SplitCommit` when both links are up.
     ends: [NodeId; 2],
     until: Instant,
 }
@@ -99,7 +99,7 @@ impl Splits {
         self.splits.insert(token, Split { link, joiner, until, offer: None });
     }
 
-    /// Returns the offer that the neighbour at `link` was asked about.
+    /// Returns the offer that the neighbour at `link` is to agree to.
     pub(crate) fn offer(&self, token: u64, link: LinkId) -> Option<&SplitOffer> {
         self.splits.get(&token).filter(|split| split.link == link)?.offer.as_ref()
     }
@@ -141,7 +141,7 @@ impl Splits {
     }
 
     /// Takes the split with this end whose two ends are both linked with, as `is_linked` says.
-    /// Returns its token and the end that is to be told.
+    /// Returns its token and the end that gets `SplitCommit`.
     pub(crate) fn complete(
         &mut self,
         end: &NodeId,
