@@ -1,9 +1,9 @@
 //! What the application's handles ask of the running node.
 //!
 //! A [`Command`] goes to the driver over an unbounded channel, because handles may send one from
-//! code that cannot wait; each carries the means to answer it. [`Commands`] is the sending end for as
-//! long as the node runs. Broadcast messages and stream data do not go this way: they have bounded
-//! queues of their own.
+//! code that cannot wait; each carries the means to answer it. [`Commands`] is the sending end for
+//! as long as the node runs. Broadcast messages and stream data do not go this way: they have
+//! bounded queues of their own.
 
 use std::net::SocketAddr;
 

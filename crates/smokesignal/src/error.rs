@@ -1,4 +1,5 @@
-//! One small error per operation. Each text names the value and what to do about it.
+//! One small error per operation. The docs say what is true afterwards; each text names the value
+//! and what to do about it.
 
 use std::fmt;
 use std::io;
@@ -90,9 +91,9 @@ pub enum StartError {
     /// Listening failed for another reason.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The host name to be advertised has no address.
@@ -100,9 +101,9 @@ pub enum StartError {
         "the host name in {address}, which is to be advertised, could not be resolved ({cause}); is it spelt right?"
     )]
     Advertise {
-        /// What was to be advertised.
+        /// The name that was to be advertised.
         address: String,
-        /// What the resolver said.
+        /// The resolver's error.
         cause: String,
     },
     /// The node runs already.
@@ -140,23 +141,23 @@ pub enum ConnectError {
     /// The host name has no address.
     #[error("the host name in {address} could not be resolved ({cause}); is it spelt right?")]
     Resolve {
-        /// What was to be reached.
+        /// The address as it was given.
         address: String,
-        /// What the resolver said.
+        /// The resolver's error.
         cause: String,
     },
     /// Nothing listens there.
     #[error("{0} refused the connection; is a node running there?")]
     Refused(String),
-    /// No answer.
+    /// The address did not answer in time.
     #[error("{0} did not answer in time; is the address right, and does a firewall let it through?")]
     TimedOut(String),
     /// The address was reached, but the handshake failed.
     #[error("{address} is not a smokesignal node of this network ({cause})")]
     Handshake {
-        /// What was reached.
+        /// The address as it was given.
         address: String,
-        /// What went wrong.
+        /// The failed step.
         cause: String,
     },
     /// The other side holds another network secret, or only one side has one.
@@ -165,7 +166,7 @@ pub enum ConnectError {
     /// Another node answered at the address.
     #[error("expected node {expected} at {address}, reached {found}")]
     WrongNode {
-        /// What was dialled.
+        /// The address as it was given.
         address: String,
         /// The node that should have answered.
         expected: NodeId,
@@ -187,9 +188,9 @@ pub enum ConnectError {
     /// Another failure of the network.
     #[error("cannot reach {address}: {cause}")]
     Io {
-        /// What was to be reached.
+        /// The address as it was given.
         address: String,
-        /// What the system said.
+        /// The system's error.
         cause: String,
     },
 }
@@ -215,9 +216,9 @@ pub enum SendError {
         "the message has {size} bytes, the limit is {limit}; split it, or raise max_message on every node"
     )]
     TooLarge {
-        /// Bytes in the message.
+        /// Length of the message in bytes.
         size: usize,
-        /// Bytes allowed.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The node was stopped or dropped.
@@ -259,8 +260,8 @@ pub enum OpenError {
         /// The time that the lookup took.
         waited: Duration,
     },
-    /// The node has answered, but no connection to it could be made.
-    #[error("node {0} is there but cannot be reached; does a firewall keep it from being dialled?")]
+    /// The node has answered the lookup, but no connection to it could be made.
+    #[error("node {0} exists but cannot be reached; does a firewall keep it from being dialled?")]
     Unreachable(NodeId),
     /// Too many lookups are running.
     #[error("too many lookups are running on this node; try again when some have ended")]
@@ -268,7 +269,7 @@ pub enum OpenError {
     /// The name is empty or too long.
     #[error("a stream's name has 1 to 255 bytes, this one has {0}")]
     BadName(usize),
-    /// As many streams to that node are open as may be.
+    /// The limit of streams to that node is reached.
     #[error("too many streams to node {0} are open; close some first")]
     TooMany(NodeId),
     /// The local node is not running.
@@ -303,7 +304,7 @@ pub enum AcceptError {
     ResponderExists,
 }
 
-/// A stream has failed, or a write to it. Reads give what had arrived before they fail.
+/// A stream, or a write to it, has failed. Reads return what had arrived before they fail.
 ///
 /// It says which stream it was; [`kind`](Self::kind) says what has happened. As an [`io::Error`] it
 /// is the inner error, whose kind is named at each [`StreamErrorKind`].
@@ -417,9 +418,9 @@ pub enum StreamErrorKind {
     /// `InvalidInput`.
     #[error("the chunk has {size} bytes, the limit is {limit}; split it, or raise max_message on every node")]
     TooLarge {
-        /// Bytes in the chunk.
+        /// Length of the chunk in bytes.
         size: usize,
-        /// Bytes allowed.
+        /// The limit in bytes.
         limit: usize,
     },
 }
@@ -473,9 +474,9 @@ pub enum LocalIpError {
     /// No interface of this machine has an address in the subnet.
     #[error("no address of this machine is in {subnet}; it has {found}")]
     NoneFound {
-        /// The subnet asked for.
+        /// The subnet as it was given.
         subnet: String,
-        /// The addresses there are.
+        /// The addresses of this machine.
         found: String,
     },
     /// The interfaces could not be listed.
@@ -505,10 +506,10 @@ pub enum IdentityError {
     Io {
         /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file holds something else.
+    /// The file does not contain a key.
     #[error("{path} is not a key file: expected one line of 64 hex digits; delete it to have a new one made")]
     Malformed {
         /// The path of the file.

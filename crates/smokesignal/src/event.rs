@@ -1,6 +1,12 @@
 //! What happens to the node, as a stream of events.
+//!
+//! The [`EventBus`] clones each event into the queue of every subscriber. A queue is bounded, so a
+//! slow subscriber loses its oldest events and is handed their number; it never holds up the
+//! driver. The queue of the first subscriber exists before there is one, which is why it misses
+//! nothing.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -13,7 +19,8 @@ use crate::lock::Lock;
 use crate::peer::Peer;
 use smokesignal_proto::NodeId;
 
-/// Events kept for one reader; the oldest loses and is counted in [`Event::Missed`].
+/// Maximum number of events kept for one subscriber. Above it the oldest is dropped and counted in
+/// [`Event::Missed`].
 const LIMIT: usize = 1024;
 
 /// Something that happened to the node. More kinds may be added.
@@ -42,26 +49,27 @@ const LIMIT: usize = 1024;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The first peer is there: the node is part of the network.
+    /// The first peer is connected: the node is part of the network.
     Connect,
-    /// The last peer has gone. The node keeps trying its seeds and whom it knows.
+    /// The last peer is gone. The node keeps trying its seeds and the nodes it knows.
     Disconnect,
     /// A link to this peer was made.
     PeerAdded(Peer),
     /// The link to this peer is gone.
     PeerRemoved(Peer),
-    /// A seed could not be reached. Said once for each new cause; the node keeps trying.
+    /// A seed could not be reached. Emitted once for each new cause; the node keeps trying.
     SeedUnreachable {
         /// The seed, as it was given.
         seed: String,
-        /// Why.
+        /// The cause.
         error: ConnectError,
     },
-    /// The network has come apart: a seed that was part of the same network as this node is so no more, and dialling it
-    /// does not reach it either. (A seed whose host answers that nobody listens is only down.) All nodes on this side
-    /// that were given the seed say so. [`NetsplitResolved`](Self::NetsplitResolved) follows before there is another.
+    /// A seed has left this node's partition and cannot be dialled. A seed whose host refuses the
+    /// connection is only down, which is not a netsplit. Every node on this side that was given the
+    /// seed emits the event. [`NetsplitResolved`](Self::NetsplitResolved) follows before another
+    /// netsplit.
     Netsplit {
-        /// Which seed.
+        /// The seed.
         seed: NodeId,
         /// Nodes on this side, this one included.
         size: usize,
@@ -70,18 +78,19 @@ pub enum Event {
         /// Nodes on the seed's side, if it could be reached by dialling.
         other_size: Option<usize>,
     },
-    /// The network is whole again: every seed that was lost is back.
+    /// Every lost seed is part of this node's partition again.
     NetsplitResolved {
-        /// For how long the seed was not there.
+        /// How long the seed was missing.
         duration: Duration,
         /// Nodes in the network now, as far as they have been counted.
         size: usize,
     },
-    /// The reader was too slow: this many events were dropped here, the oldest first.
+    /// This subscriber was too slow: this number of events, the oldest ones, were dropped here.
     Missed(u64),
 }
 
-/// The events of a node, from [`Node::events`](crate::Node::events): read with [`recv`](Self::recv) or as a [`Stream`].
+/// The events of a node, from [`Node::events`](crate::Node::events): read with [`recv`](Self::recv)
+/// or as a [`Stream`].
 ///
 /// ```
 /// # async fn example(node: smokesignal::Node) {
@@ -98,11 +107,11 @@ pub enum Event {
 /// }
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Events(Arc<Lock<Queue>>);
 
 impl Events {
-    /// The next event; `None` once the node is dropped. Nothing is lost if the future is dropped.
+    /// Returns the next event, and `None` once the node is dropped. Cancel safe: nothing is lost if
+    /// the future is dropped.
     pub async fn recv(&mut self) -> Option<Event> {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -117,6 +126,12 @@ impl Events {
                 Poll::Pending
             }
         }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.0.lock().events.len()).finish_non_exhaustive()
     }
 }
 
@@ -154,13 +169,13 @@ impl Queue {
     }
 }
 
-/// Where events go: to every reader, and until there is a first one, to a queue kept for it.
+/// Where the driver emits events. Until there is a first subscriber they go to a queue kept for it.
 #[derive(Debug)]
 pub(crate) struct EventBus(Lock<EventBusState>);
 
 #[derive(Debug)]
 struct EventBusState {
-    /// The queue of the first reader, before it is there.
+    /// The queue of the first subscriber, until it subscribes.
     first: Option<Arc<Lock<Queue>>>,
     readers: Vec<Weak<Lock<Queue>>>,
 }
@@ -203,7 +218,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_reader_misses_nothing_and_a_slow_one_is_told() {
+    async fn the_first_subscriber_misses_nothing_and_a_slow_one_learns_how_much_it_missed() {
         let bus = EventBus::new();
         bus.emit(&Event::Connect);
         let mut first = bus.subscribe();

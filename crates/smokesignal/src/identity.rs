@@ -1,4 +1,8 @@
 //! A node's key pair, and the file it is kept in.
+//!
+//! The file is one line of 64 hex digits, the seed of an ed25519 key. A new one is written to a
+//! temporary file that only this user can read and then linked to its name, so it appears complete
+//! or not at all and never replaces another identity.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +16,7 @@ use smokesignal_proto::Keypair;
 use crate::error::IdentityError;
 use smokesignal_proto::NodeId;
 
-/// A node's ed25519 key pair: whoever holds it is the node with this [`id`](Identity::id).
+/// A node's ed25519 key pair. The holder of the pair is the node with this [`id`](Identity::id).
 ///
 /// Cloning is cheap and gives the same identity. Nothing prints the private half.
 ///
@@ -37,30 +41,31 @@ struct Inner {
 }
 
 impl Identity {
-    /// A new random identity.
+    /// Generates a new random identity.
     ///
     /// # Panics
     ///
-    /// When the operating system has no randomness to give. There is no safe way on from there.
+    /// If the operating system has no randomness: no safe key can be made then.
     pub fn generate() -> Self {
         Self::from_seed(random())
     }
 
-    /// The identity of this ed25519 seed. The same 32 bytes always give the same id.
+    /// Returns the identity of this ed25519 seed. The same 32 bytes always give the same id.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let id = Keypair::from_seed(&seed).id();
         Self(Arc::new(Inner { seed, id }))
     }
 
-    /// Reads a key file: one line of 64 hex digits. Other users being able to read it is logged as a warning.
+    /// Reads a key file: one line of 64 hex digits. Logs a warning if other users can read it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
         let path = path.as_ref();
         read_seed(path).map(Self::from_seed)
     }
 
-    /// Reads the key file, or makes one with a new random identity that only this user can read.
+    /// Reads the key file, or creates one with a new random identity that only this user can read.
     ///
-    /// The file appears complete or not at all. Of two programs that make it at once, both get the same identity.
+    /// The file appears complete or not at all. Two programs that create it at the same time get
+    /// the same identity.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
         let path = path.as_ref();
         match Self::load(path) {
@@ -75,12 +80,12 @@ impl Identity {
         }
     }
 
-    /// The public half.
+    /// Returns the public half, which is the node's id.
     pub fn id(&self) -> NodeId {
         self.0.id
     }
 
-    /// The private half.
+    /// Returns the private half.
     pub(crate) fn seed(&self) -> &[u8; 32] {
         &self.0.seed
     }
@@ -102,7 +107,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A key file has 65 bytes; more than this is not read of whatever the path leads to.
+/// Maximum number of bytes read from a key file, which has 65: the path may lead to anything.
 const READ_MAX: u64 = 256;
 
 fn read_seed(path: &Path) -> Result<[u8; 32], IdentityError> {
@@ -143,7 +148,8 @@ fn warn_if_readable_by_others(_path: &Path, _file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Fails with `AlreadyExists` rather than replace a file: somebody may be using that identity already.
+/// Creates a file. Fails with `AlreadyExists` rather than replace one, because another program may
+/// be using that identity already.
 fn create(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
     let draft = draft_beside(path)?;
     let done = write_private(&draft, seed).and_then(|()| publish(&draft, path));
@@ -172,7 +178,8 @@ fn write_private(draft: &Path, seed: &[u8; 32]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A hard link never replaces a file, a rename would; the rename is for file systems without hard links.
+/// Moves the complete file to its name. A hard link never replaces a file, as a rename would; the
+/// rename is for file systems without hard links.
 fn publish(draft: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),

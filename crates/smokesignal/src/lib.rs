@@ -1,5 +1,5 @@
-// The guide is the package's README. Links in it lead to docs.rs, for those who read it elsewhere; these
-// definitions come first and win here, and rustdoc checks them.
+// The guide is the package's README. Links in it lead to docs.rs, for those who read it elsewhere;
+// these definitions come first and win here, and rustdoc checks them.
 //! [`Broadcast`]: crate::Broadcast
 //! [`Broadcast::send`]: crate::Broadcast::send
 //! [`Broadcast::try_send`]: crate::Broadcast::try_send

@@ -1,4 +1,7 @@
-//! Which of this machine's addresses to use: chosen by naming the subnet.
+//! Finds the address of this machine in a subnet.
+//!
+//! The subnet is parsed into a network and a mask, and the addresses of all interfaces inside it
+//! are ranked: the one written in the text first, then by how far others can reach it.
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -6,11 +9,12 @@ use ipnet::IpNet;
 
 use crate::error::LocalIpError;
 
-/// The address of this machine in `subnet`.
+/// Returns the address of this machine in `subnet`.
 ///
-/// `subnet` is `192.168.2.1/255.255.255.0`, `10.0.0.0/8`, `fd00::/8` (host bits may be set), or one address of this
-/// machine, which is then the answer, as are `0.0.0.0` and `::`. If several addresses are in the subnet, the one
-/// written comes first, then those that others can reach, then link-local ones, then loopback.
+/// `subnet` is `192.168.2.1/255.255.255.0`, `10.0.0.0/8` or `fd00::/8` (host bits may be set), or
+/// an address of this machine, which is then the result, as are `0.0.0.0` and `::`. If several
+/// addresses are in the subnet, the one written wins, then those that others can reach, then
+/// link-local ones, then loopback.
 ///
 /// ```
 /// let address = smokesignal::local_ip("127.0.0.1/255.0.0.0")?;
@@ -51,7 +55,8 @@ fn parse(text: &str) -> Result<Wanted, LocalIpError> {
     net.map(Wanted::In).map_err(|_| bad())
 }
 
-/// Some systems own more addresses than their interfaces list: all of 127.0.0.0/8, for example.
+/// Returns whether an address can be bound. Some systems own more addresses than their interfaces
+/// list: all of 127.0.0.0/8, for example.
 fn can_bind(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }

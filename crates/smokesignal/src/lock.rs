@@ -1,8 +1,8 @@
 //! A mutex for state that stays valid when its holder panics.
 //!
 //! Everything behind a [`Lock`] is changed in steps that leave it valid after each one, so a panic
-//! while it is held does not corrupt it: the poison flag of the standard mutex is ignored. Locks are
-//! held for a few lines of code and never across an `await`.
+//! while it is held does not corrupt it: the poison flag of the standard mutex is ignored. Locks
+//! are held for a few lines of code and never across an `await`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

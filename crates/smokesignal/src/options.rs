@@ -1,4 +1,9 @@
-//! A node's options.
+//! A node's options, their defaults and their limits.
+//!
+//! The setters only store a value; `build`, which is in the node's module, has [`check`] refuse
+//! what makes no sense, so that the order of the setters does not matter.
+//!
+//! [`check`]: NodeBuilder::check
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -55,7 +60,7 @@ pub struct NodeBuilder {
     pub(crate) rng_seed: Option<u64>,
 }
 
-/// Does not show itself in a log.
+/// The network secret, which is redacted in `Debug` output.
 #[derive(Clone)]
 pub(crate) struct Secret(pub(crate) Vec<u8>);
 
@@ -89,65 +94,89 @@ impl Default for NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Where to listen. Default 127.0.0.1; [`local_ip`](crate::local_ip()) finds the address in a subnet. With
-    /// 0.0.0.0 or `::` the node tells others all addresses of this machine, loopback ones last.
+    /// Sets the address to listen at. Default: 127.0.0.1.
+    ///
+    /// [`local_ip`](crate::local_ip()) finds this machine's address in a subnet. With 0.0.0.0 or
+    /// `::` the node publishes all addresses of this machine, loopback ones last.
     pub fn address(mut self, address: IpAddr) -> Self {
         self.address = address;
         self
     }
 
-    /// On which port. Default 0: any free one.
+    /// Sets the port to listen at. Default: 0, any free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// A node to enter the network through, as `HOST:PORT`; repeatable. Seeds are tried for ever.
+    /// Adds a seed: a node to enter the network through, as `HOST:PORT`. Repeatable; seeds are
+    /// tried for ever.
+    ///
+    /// A partition is detected by its seeds, so give all nodes the same few. With more seeds more
+    /// of them may be down before a new node cannot join, and each node dials more addresses.
     pub fn seed(mut self, seed: impl Into<String>) -> Self {
         self.seeds.push(seed.into());
         self
     }
 
-    /// What others are told to dial, as `HOST:PORT`, in place of the address where the node listens: for a forwarded port, a
-    /// router's address, a container. Port 0 stands for the port where the node listens. Repeatable, four at most, the best
-    /// one first; a host name is looked up at each [`start`](crate::Node::start).
+    /// Adds an address that others are to dial, as `HOST:PORT`, in place of the one where the node
+    /// listens: that of a router with a forwarded port, or of a container's host.
+    ///
+    /// Port 0 stands for the port where the node listens. Repeatable, at most four times, the best
+    /// address first. A host name is resolved at each [`start`](crate::Node::start).
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.advertise.push(address.into());
         self
     }
 
-    /// Below this many peers the node looks for more. Default 3.
+    /// Sets the number of peers below which the node looks for more. Default: 3.
+    ///
+    /// With more peers a message has more paths, so the failure of a neighbour is repaired sooner
+    /// and the network has a smaller diameter; each peer costs a connection, and up to 200 B/s
+    /// while the network is idle.
     pub fn min_peers(mut self, count: usize) -> Self {
         self.min_peers = count;
         self
     }
 
-    /// Peers at most. Default 5; `usize::MAX` means no limit. A node with 1 takes part but passes nothing on. Two more may be
-    /// there while a joiner is let in, or because a user asked for them.
+    /// Sets the maximum number of peers. Default: 5; `usize::MAX` means no limit.
+    ///
+    /// Two more may exist while a joiner is let in, or because [`add_peer`](crate::Node::add_peer)
+    /// asked for them. A higher limit admits joiners faster and makes the load of the nodes less
+    /// even; a node with a limit of 1 takes part but forwards nothing.
     pub fn max_peers(mut self, count: usize) -> Self {
         self.max_peers = count;
         self
     }
 
-    /// A peer that is silent for this long is dead. Default 3 s.
+    /// Sets how long a peer may be silent before it counts as dead. Default: 3 s; 100 ms to 1 h.
+    ///
+    /// A shorter timeout replaces a dead peer sooner and detects a partition sooner. It also sends
+    /// more pings, and drops more peers that are only slow or suspended.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.ping_timeout = timeout;
         self
     }
 
-    /// Bytes of one message at most. Default 16 MiB. Nodes with a lower limit report larger messages as gaps.
+    /// Sets the maximum length of one message in bytes. Default: 16 MiB; 1 byte to 1 GiB.
+    ///
+    /// A higher limit lets every handle, every stream and the core assemble larger messages: a
+    /// reader that stalls holds up to four of them. A node with a lower limit than the writer
+    /// reports larger messages as gaps.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// The node's key pair. Default: a new one, and so a new id, for each node built.
+    /// Sets the node's key pair. Default: a new one, and thus a new id, for each node that is
+    /// built.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// Only nodes that prove to hold the same secret are let in. At least 16 bytes, better 32 random ones.
+    /// Sets the secret that a node must prove to hold before it is let in. At least 16 bytes; 32
+    /// random ones are better. Default: none, any node may join.
     pub fn network_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret(secret.as_ref().to_vec()));
         self
@@ -192,15 +221,18 @@ impl NodeBuilder {
         self
     }
 
-    /// Another way to carry bytes, for example [`MemoryNetwork`](crate::transport::MemoryNetwork). Default: TCP and TLS.
+    /// Sets the transport, for example a [`MemoryNetwork`](crate::transport::MemoryNetwork) in
+    /// tests. Default: TCP with TLS.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Arc::new(transport);
         self
     }
 
-    /// For tests: the node's choices (whom it links to, when it tries again) come from this number and the
-    /// [identity](Self::identity), so that a run in a simulated network can be repeated, see
-    /// [`MemoryNetwork`](crate::transport::MemoryNetwork). Default: the system's randomness. Keys do not depend on it.
+    /// Sets the seed of the node's random choices, for tests: which nodes it links to and when it
+    /// retries. Default: the system's randomness.
+    ///
+    /// With it and the same [identity](Self::identity), a run in a simulated network can be
+    /// repeated, see [`MemoryNetwork`](crate::transport::MemoryNetwork). Keys do not depend on it.
     pub fn rng_seed(mut self, seed: u64) -> Self {
         self.rng_seed = Some(seed);
         self
@@ -239,14 +271,14 @@ impl NodeBuilder {
     }
 }
 
-/// Whether others may be told to dial this `HOST:PORT`, whose port may be 0.
+/// Returns whether this `HOST:PORT`, whose port may be 0, can be published for others to dial.
 fn is_dialable(text: &str) -> bool {
     let with_port = text.strip_suffix(":0").map_or_else(|| text.to_owned(), |host| format!("{host}:1"));
     let never = |address: SocketAddr| address.ip().is_unspecified() || address.ip().is_multicast();
     is_host_and_port(&with_port) && !with_port.parse().is_ok_and(never)
 }
 
-/// `HOST:PORT` with a port from 1; an IPv6 address stands in brackets.
+/// Returns whether the text is `HOST:PORT` with a port from 1; an IPv6 address stands in brackets.
 pub(crate) fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

@@ -1,5 +1,6 @@
 //! A direct neighbour, and the duplex stream to it.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -52,10 +53,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Peer(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     address: SocketAddr,
     streams: Arc<Mux>,
@@ -155,6 +155,12 @@ impl Peer {
     /// Returns whether the link is gone.
     pub fn is_closed(&self) -> bool {
         *self.0.closed.borrow() || self.0.closed.has_changed().is_err()
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("id", &self.id()).field("remote_addr", &self.remote_addr()).finish()
     }
 }
 

@@ -1,13 +1,15 @@
-//! The peer list.
+//! The peer list: a map of the current neighbours that the driver and all handles share.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::lock::Lock;
 use crate::peer::Peer;
 use smokesignal_proto::NodeId;
 
-/// The node's neighbours, from [`Node::peers`](crate::Node::peers). Always shows the present ones.
+/// The node's neighbours, from [`Node::peers`](crate::Node::peers). The list is live: it always has
+/// the current ones.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -32,45 +34,51 @@ use smokesignal_proto::NodeId;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Peers(Arc<Lock<BTreeMap<NodeId, Peer>>>);
 
 impl Peers {
-    /// All neighbours, in the order of their ids.
+    /// Returns all neighbours, in the order of their ids.
     pub fn list(&self) -> Vec<Peer> {
         self.0.lock().values().cloned().collect()
     }
 
-    /// Whether this node is a neighbour.
+    /// Returns whether this node is a neighbour.
     pub fn contains(&self, id: &NodeId) -> bool {
         self.0.lock().contains_key(id)
     }
 
-    /// This neighbour.
+    /// Returns the neighbour with this id.
     pub fn get(&self, id: &NodeId) -> Option<Peer> {
         self.0.lock().get(id).cloned()
     }
 
-    /// How many there are.
+    /// Returns the number of neighbours.
     pub fn len(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the node has no neighbour.
     pub fn is_empty(&self) -> bool {
         self.0.lock().is_empty()
     }
 
-    /// Whether it is the first one.
+    /// Adds a neighbour and returns whether it is the first one.
     pub(crate) fn add(&self, peer: Peer) -> bool {
         let mut peers = self.0.lock();
         peers.insert(peer.id(), peer);
         peers.len() == 1
     }
 
-    /// Whether it was the last one.
+    /// Removes a neighbour and returns whether it was the last one.
     pub(crate) fn remove(&self, id: &NodeId) -> bool {
         let mut peers = self.0.lock();
         peers.remove(id).is_some() && peers.is_empty()
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.lock().keys()).finish()
     }
 }

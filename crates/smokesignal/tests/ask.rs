@@ -29,7 +29,7 @@ async fn a_reply_goes_to_the_writer_wherever_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_an_answer_gives_it_and_nobody_else_hears_of_it() {
+async fn answers_reach_only_the_node_that_asks() {
     let (_network, nodes) = network().await;
     let mut answering = Vec::new();
     for (at, node) in nodes.iter().enumerate().skip(1) {

@@ -56,7 +56,7 @@ async fn message(broadcast: &mut Broadcast) -> (smokesignal::NodeId, u64, Vec<u8
 }
 
 #[tokio::test]
-async fn what_one_writes_the_others_read_and_not_the_writer() {
+async fn a_message_is_read_by_every_node_but_its_writer() {
     let a = started(Node::builder()).await;
     let (b, c) = (started(seeded(&a)).await, started(seeded(&a)).await);
     let mut readers = [a.broadcast(), b.broadcast(), c.broadcast()];
@@ -74,7 +74,7 @@ async fn what_one_writes_the_others_read_and_not_the_writer() {
 }
 
 #[tokio::test]
-async fn the_same_over_memory() {
+async fn a_message_is_read_by_every_node_over_a_memory_network_too() {
     let net = MemoryNetwork::new();
     let a = started(Node::builder().transport(net.clone())).await;
     let b = started(seeded(&a).transport(net.clone())).await;
@@ -174,7 +174,7 @@ async fn closing_a_peer_ends_its_stream_in_good_order() {
 }
 
 #[tokio::test]
-async fn closing_sends_first_what_was_written() {
+async fn closing_a_peer_sends_what_was_written_first() {
     let (_a, mut to_b, _b, mut to_a) = pair().await;
     let writing = tokio::spawn(async move {
         to_b.write_all(&vec![3; 5_000_000]).await.unwrap();
@@ -281,7 +281,7 @@ async fn errors_of_add_peer_name_the_address_and_the_cure() {
 }
 
 #[tokio::test]
-async fn a_seed_that_is_not_there_is_said_once_and_found_later() {
+async fn an_unreachable_seed_is_reported_once_and_found_later() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -313,7 +313,7 @@ async fn only_nodes_with_the_same_secret_meet() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_and_a_foreign_address_are_told() {
+async fn a_port_in_use_and_a_foreign_address_are_errors_that_name_them() {
     let a = started(Node::builder()).await;
     let address = a.local_addr().unwrap();
     let error = Node::builder().port(address.port()).build().unwrap().start().await.unwrap_err();
@@ -324,7 +324,7 @@ async fn a_port_in_use_and_a_foreign_address_are_told() {
 }
 
 #[tokio::test]
-async fn ipv6_works_the_same() {
+async fn nodes_meet_over_ipv6() {
     let localhost = "::1".parse().unwrap();
     let a = Node::builder().address(localhost).build().unwrap();
     if let Err(error) = a.start().await {
@@ -337,7 +337,7 @@ async fn ipv6_works_the_same() {
 /// "Malformed frames from a peer: that peer is dropped with a reason in the log, nothing else
 /// happens."
 #[tokio::test]
-async fn whoever_sends_malformed_frames_is_dropped_and_nobody_else() {
+async fn a_node_that_sends_malformed_frames_is_dropped_and_no_other() {
     let (a, _, b, _) = pair().await;
     let mut reader = b.broadcast();
     let me = Credentials::new(Identity::generate(), None);
@@ -357,7 +357,7 @@ async fn whoever_sends_malformed_frames_is_dropped_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_is_advertised_is_what_others_dial() {
+async fn others_dial_the_advertised_address() {
     let net = MemoryNetwork::new();
     let at = |address: &str| Node::builder().transport(net.clone()).address(address.parse().unwrap());
     let _a = started(at("10.0.0.1").port(8495).advertise("203.0.113.7:0").advertise("10.0.0.1:8495")).await;

@@ -83,7 +83,7 @@ async fn bytes_take_the_latency_and_a_dial_takes_it_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn latencies_differ_and_the_order_stays() {
+async fn bytes_keep_their_order_while_latencies_differ() {
     let network = MemoryNetwork::new().latency(ms(10)..=ms(90)).rng_seed(5);
     let Line { first: (mut a, mut b), .. } = line(&network).await;
     let mut took = Vec::new();
@@ -116,7 +116,7 @@ async fn a_bandwidth_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_is_silent_and_what_was_lost_arrives_after_it() {
+async fn a_cut_is_silent_and_lost_bytes_arrive_after_it() {
     let network = MemoryNetwork::new().latency(ms(20)..=ms(20));
     let Line { ends, first: (mut a, mut b), second: (mut c, mut d) } = line(&network).await;
     send(&mut a, "arrived, ").await;
@@ -246,7 +246,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broadcast_to_a_neighbour_takes_the_latency_and_nothing_else() {
+async fn a_broadcast_reaches_a_neighbour_after_exactly_the_latency() {
     let network = MemoryNetwork::new().latency(ms(40)..=ms(40));
     let nodes = started(&network, 1..=2).await;
     let mut heard = nodes[1].broadcast();
@@ -353,7 +353,7 @@ fn netsplits_of(node: &Node) -> Arc<Mutex<Vec<Event>>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_side_without_the_seed_is_told_of_each_cut_and_of_its_end_in_turn() {
+async fn the_side_without_the_seed_reports_each_cut_and_its_end_in_turn() {
     let network = MemoryNetwork::new().latency(ms(5)..=ms(50));
     let nodes = started(&network, 1..=8).await;
     let reported: Vec<_> = nodes.iter().map(netsplits_of).collect();
@@ -391,7 +391,7 @@ async fn the_side_without_the_seed_is_told_of_each_cut_and_of_its_end_in_turn() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn everyone_knows_how_many_they_are() {
+async fn every_node_counts_the_whole_network() {
     let network = MemoryNetwork::new().latency(ms(5)..=ms(50));
     let mut nodes = started(&network, 1..=12).await;
     let all_count = async |nodes: &[Node], size: usize| {
@@ -424,7 +424,7 @@ async fn bytes_from(heard: &mut Broadcast, writer: &Node, count: usize) -> Vec<u
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_joiner_begins_to_read_where_it_was_told_to() {
+async fn a_joiner_starts_to_read_where_read_from_says() {
     let network = MemoryNetwork::new().latency(ms(5)..=ms(5));
     let nodes = started(&network, 1..=2).await;
     let writer = nodes[0].broadcast();
@@ -452,7 +452,7 @@ async fn a_joiner_begins_to_read_where_it_was_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trusted_nodes_talk_to_each_other_and_to_no_others() {
+async fn nodes_with_and_without_signatures_form_separate_networks() {
     let network = MemoryNetwork::new().latency(ms(5)..=ms(5));
     let mut nodes = Vec::new();
     for host in 1..=5 {

@@ -36,7 +36,7 @@ async fn a_neighbour_is_reached_without_a_round_trip() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_nobody_accepts_is_refused_at_once_and_says_so() {
+async fn a_name_that_nobody_accepts_is_refused_immediately() {
     let (one, two) = pair().await;
     let begin = Instant::now();
     let here = one.open(two.id(), "nobody").await.unwrap();
@@ -80,7 +80,7 @@ async fn chunks_keep_their_bounds_and_a_reset_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_stream_ends_in_order_and_tells_that_nobody_reads() {
+async fn a_dropped_stream_ends_in_order_and_stops_the_other_side() {
     let (one, two) = pair().await;
     let (here, there) = stream(&one, &two).await;
     here.send("last words").await.unwrap();
@@ -91,7 +91,7 @@ async fn a_dropped_stream_ends_in_order_and_tells_that_nobody_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_that_breaks_cuts_its_streams() {
+async fn a_link_that_breaks_ends_its_streams_with_an_error() {
     let (one, two) = pair().await;
     let (here, there) = stream(&one, &two).await;
     here.send("arrives").await.unwrap();
@@ -216,7 +216,7 @@ async fn a_stream_outlives_the_link_that_it_was_opened_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dropped_stream_has_still_to_send_is_given_up_if_nobody_takes_it() {
+async fn a_dropped_stream_that_does_not_drain_is_reset() {
     let (one, two) = pair().await;
     let (here, mut there) = stream(&one, &two).await;
     here.send(vec![1; 1 << 20]).await.unwrap();

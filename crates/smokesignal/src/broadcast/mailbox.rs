@@ -1,11 +1,11 @@
 //! Where the application's broadcast handles and the node's driver meet.
 //!
-//! The [`Mailbox`] has one outbox and one inbox per reading handle. A write takes room in the outbox,
-//! counted in bytes by a semaphore, and wakes the driver; the driver [drains](Mailbox::drain) the
-//! outbox as far as the links take it, which gives the room back. The driver [delivers] what arrives
-//! in batches of consecutive messages, so a lock is taken once per batch and reader, not once per
-//! message. An inbox is bounded: a reader that is too slow loses its oldest messages and is handed a
-//! gap with their number instead.
+//! The [`Mailbox`] has one outbox and one inbox per reading handle. A write takes room in the
+//! outbox, counted in bytes by a semaphore, and wakes the driver; the driver
+//! [drains](Mailbox::drain) the outbox as far as the links take it, which gives the room back. The
+//! driver [delivers] what arrives in batches of consecutive messages, so a lock is taken once per
+//! batch and reader, not once per message. An inbox is bounded: a reader that is too slow loses its
+//! oldest messages and is handed a gap with their number instead.
 //!
 //! [delivers]: Mailbox::deliver
 
@@ -25,7 +25,8 @@ use crate::lock::Lock;
 /// Room in the outbox: 1 MiB of messages that were written and not yet taken by the node's links.
 /// That is enough for a link's round trip, and small enough to make writers wait early.
 const OUTBOX: usize = 1024 * 1024;
-/// Number of messages that are written without yielding to other tasks: a full segment of 64 B each.
+/// Number of messages that are written without yielding to other tasks: a full segment of 64 B
+/// each.
 const IN_A_ROW: u32 = 1024;
 /// Number of messages of the largest size that an inbox holds, as many as the core assembles at the
 /// same time: a reader that is one turn late must not lose one.
@@ -238,8 +239,8 @@ impl Mailbox {
     /// Writes one message, of which `size` bytes are the application's. Waits for room.
     pub(crate) async fn send(&self, size: usize, message: Outgoing) -> Result<(), SendError> {
         self.check(size)?;
-        // A writer that never has to wait yields only now and then: of messages written in a row many
-        // fit into one segment.
+        // A writer that never has to wait yields only now and then: of messages written in a row
+        // many fit into one segment.
         if self.writes.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
             tokio::task::yield_now().await;
         }
@@ -406,8 +407,8 @@ impl Mailbox {
         state.writers.drain(..).for_each(Waker::wake);
     }
 
-    /// Closes the mailbox when the node has stopped: writes fail and reads end. Returns the number of
-    /// messages that were still waiting and are lost.
+    /// Closes the mailbox when the node has stopped: writes fail and reads end. Returns the number
+    /// of messages that were still waiting and are lost.
     pub(crate) fn close(&self) -> usize {
         let mut state = self.state.lock();
         state.room.close();

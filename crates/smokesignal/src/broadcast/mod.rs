@@ -1,14 +1,15 @@
 //! The broadcast stream: what you write reaches every node, what you read is what the others wrote.
 //!
 //! Every handle meets the node's driver in one [mailbox]: writes go into its outbox, which the
-//! driver empties as fast as the links allow, and the driver puts what arrives into the inbox of each
-//! reading handle. [`envelope`] tells the application's messages from those that the library writes
-//! for itself, and [`query`] builds questions and answers on top of both.
+//! driver empties as fast as the links allow, and the driver puts what arrives into the inbox of
+//! each reading handle. [`envelope`] tells the application's messages from those that the library
+//! writes for itself, and [`query`] builds questions and answers on top of both.
 
 pub(crate) mod envelope;
 pub(crate) mod mailbox;
 pub(crate) mod query;
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,17 +26,17 @@ use crate::error::{SendError, TrySendError};
 ///
 /// Every node reads the messages of one writer in the order written, each at most once. If reader
 /// and writer stay connected through live nodes and the writer does not outrun what the network
-/// retains, every message arrives. Whatever is skipped is reported as a gap that names writer and
-/// count. No order is defined between different writers.
+/// retains, every message arrives. Messages that are skipped are reported as a gap that names
+/// writer and count. No order is defined between different writers.
 ///
 /// [`send`](Self::send) and [`recv`](Self::recv) keep the bounds of messages; [`AsyncRead`] and
 /// [`AsyncWrite`] see plain bytes, although each write is still one message. When read as bytes, a
 /// gap is reported as one read error, and reading goes on after it.
 ///
 /// A handle reads what arrives after it was made, so create it before [`start`](crate::Node::start)
-/// if nothing may be missed. A handle that is not read keeps the latest four messages of the largest
-/// size, or 64 MiB of smaller ones. To write only, take the [`sender`](Self::sender) and drop the
-/// handle.
+/// if nothing may be missed. A handle that is not read keeps the latest four messages of the
+/// largest size, or 64 MiB of smaller ones. To write only, take the [`sender`](Self::sender) and
+/// drop the handle.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -54,7 +55,6 @@ use crate::error::{SendError, TrySendError};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Broadcast {
     reader: Arc<Reader>,
     sender: BroadcastSender,
@@ -75,8 +75,8 @@ impl Broadcast {
     /// Writes one message to every node. Waits while the node's links are full, and for the first
     /// peer.
     ///
-    /// The message leaves immediately while the signing budget lasts, a burst of 8 signatures. After
-    /// that, messages written within about 4 ms share one signature. [Unsigned
+    /// The message leaves immediately while the signing budget lasts, a burst of 8 signatures.
+    /// After that, messages written within about 4 ms share one signature. [Unsigned
     /// messages](crate::NodeBuilder::unsigned_messages) never wait.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl Broadcast {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct BroadcastSender {
     mailbox: Arc<Mailbox>,
     channel: Option<Arc<str>>,
@@ -217,6 +217,18 @@ impl BroadcastSender {
     }
 }
 
+impl fmt::Debug for Broadcast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broadcast").field("channel", &self.sender.channel).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BroadcastSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BroadcastSender").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
 impl AsyncRead for Broadcast {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -247,8 +259,8 @@ impl AsyncWrite for Broadcast {
         let mailbox = &self.sender.mailbox;
         let length = buf.len().min(mailbox.max_message());
         let mut data = Bytes::copy_from_slice(&buf[..length]);
-        // The second try finds room that came between the first try and the registration. Nothing is
-        // reserved, so a write whose future is dropped does not hold up the writes of others.
+        // The second try finds room that came between the first try and the registration. Nothing
+        // is reserved, so a write whose future is dropped does not hold up the writes of others.
         for last in [false, true] {
             match self.sender.try_send(data) {
                 Ok(()) => return Poll::Ready(Ok(length)),

@@ -1,11 +1,12 @@
 //! Questions to every node, and their answers.
 //!
-//! A question is a broadcast message with a random number, see [`envelope`](super::envelope). A node
-//! that has a responder runs it for each question and sends the answer over a stream of its own, whose
-//! first eight bytes are that number. The asking node accepts these streams under a name that no
-//! application can use, reads a few of them at a time, and passes each answer to the [`Answers`] that
-//! wait for its number. Everything has a limit: questions that wait, questions being answered,
-//! answers being read, and the time for each step; what exceeds it is refused with a reason.
+//! A question is a broadcast message with a random number, see [`envelope`](super::envelope). A
+//! node that has a responder runs it for each question and sends the answer over a stream of its
+//! own, whose first eight bytes are that number. The asking node accepts these streams under a name
+//! that no application can use, reads a few of them at a time, and passes each answer to the
+//! [`Answers`] that wait for its number. Everything has a limit: questions that wait, questions
+//! being answered, answers being read, and the time for each step; what exceeds it is refused with
+//! a reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,7 +70,9 @@ pub struct Answer {
     pub data: Bytes,
 }
 
-/// The answers to a question, from [`Node::ask`](crate::Node::ask). Dropping it refuses further ones.///
+/// The answers to a question, from [`Node::ask`](crate::Node::ask). Dropping it refuses further
+/// ones.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -123,7 +126,8 @@ impl fmt::Debug for Answers {
     }
 }
 
-/// Keeps the responder of [`Node::answer`](crate::Node::answer) running until it is dropped.///
+/// Keeps the responder of [`Node::answer`](crate::Node::answer) running until it is dropped.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

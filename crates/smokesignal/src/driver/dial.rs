@@ -1,10 +1,10 @@
 //! The desk of outgoing connections: from an address or a name to a connection, or to an error that
 //! names it.
 //!
-//! Every dial runs in a task of its own, so that a slow one holds up nothing. A host name is resolved
-//! first, and its addresses are tried one after the other. A failure is kept while the core works on
-//! it, because a request of the application may be answered with it, and is reported as an event if
-//! it is a new one of a seed.
+//! Every dial runs in a task of its own, so that a slow one holds up nothing. A host name is
+//! resolved first, and its addresses are tried one after the other. A failure is kept while the
+//! core works on it, because a request of the application may be answered with it, and is reported
+//! as an event if it is a new one of a seed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,6 +1,13 @@
-//! One connection: frames in batches to the driver, bounded queues of frames out. Its task reads and writes and waits
-//! neither for the driver's state nor for another link. A few small messages the driver writes itself, if the connection
-//! takes them at once, and need not wake the task for them.
+//! One connection, and the task that runs it.
+//!
+//! The task reads frames and hands them on: messages in batches to the driver as [`Report`]s,
+//! stream frames to the connection's multiplexer. It writes what the driver has queued first and
+//! then stream data, a bounded amount in one turn. It waits neither for the driver's state nor for
+//! another link.
+//!
+//! A few small messages do not wake the task: [`LinkHandle::flush`] writes them from the driver if
+//! the connection takes them immediately. The writing half lives in the shared queue for that, and
+//! the task takes it out while it writes.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -21,30 +28,32 @@ use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPool};
 use crate::wire::frame::{self, Frame, FrameError};
 use crate::wire::writer::FrameWriter;
 
-/// A read has room for this much at most: half a chunk, two full segments.
+/// Maximum room for one read: half a pooled buffer, two full segments.
 const READ_MOST: usize = BUFFER_SIZE / 2;
-/// From this size on it is made in a chunk.
+/// From this size on, the room for a read is in a buffer of the pool.
 const POOL_FROM: usize = 16 * 1024;
-/// And for this much at least: 4 KiB, all that an idle link ever needs.
+/// Minimum room for one read: 4 KiB, all that an idle link needs.
 const READ_LEAST: usize = 4 * 1024;
-/// Stream data in one write, after the overlay's messages: 64 KiB.
+/// Maximum stream data in one write, after the overlay's messages: 64 KiB.
 const STREAM_TURN: usize = 64 * 1024;
-/// The driver is woken when so much was written: the smallest window of a link, so that none stays closed. What is less
-/// it sees when it wakes next.
-const TELL_SENT: usize = 4 * 1024;
-/// The driver writes less than this itself. More is encrypted by the link's task, beside those of other links.
+/// Cost of written messages from which on the driver is woken: the smallest window of a link, so
+/// that no window stays closed. It learns of smaller amounts when it wakes for another reason.
+const REPORT_SENT_FROM: usize = 4 * 1024;
+/// Cost of messages below which the driver writes them itself. More is encrypted by the link's
+/// task, in parallel with other links.
 const DIRECT: usize = 4 * 1024;
-/// The driver hears of a link that carries only stream data this often.
+/// Interval of reports of a link that carries stream data only: it is alive.
 const HEARD_EVERY: Duration = Duration::from_millis(200);
-/// After our last byte we read on for this long, so that closing does not destroy what the other side has not read.
+/// Time to read on after the last byte was written, because closing earlier would discard what the
+/// other side has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a link tells the driver.
+/// What a link reports to the driver.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// These messages arrived; none: only stream data did.
+    /// These messages arrived; none if only stream data did.
     Messages(Vec<Message>),
-    /// So much was written that the driver should know; [`LinkHandle::take_sent`] tells how much.
+    /// Enough was written that the driver should look at [`LinkHandle::take_sent`].
     Sent,
     /// The other side broke the rules.
     Violation(String),
@@ -70,42 +79,43 @@ struct Outgoing {
 struct Queue {
     messages: Vec<Message>,
     closing: bool,
-    /// The cost of what was written and not told to the driver yet, and when the last of it was.
+    /// The cost of what was written since the driver looked, and the time of the last write.
     sent: Option<(usize, Instant)>,
-    /// The driver wants to know of all that is written at once.
-    tell_all: bool,
-    /// Here unless the link's task is writing.
+    /// Whether the driver is woken after every write.
+    every_write: bool,
+    /// The writing half, unless the link's task holds it.
     writer: Option<FrameWriter>,
 }
 
 impl Queue {
-    /// Notes what was written. True: there is more than the driver should be ignorant of.
+    /// Notes what was written. Returns whether the driver should look at it now.
     fn note_sent(&mut self, cost: usize) -> bool {
         if cost == 0 {
             return false;
         }
         let sent = self.sent.map_or(0, |(sent, _)| sent) + cost;
         self.sent = Some((sent, Instant::now()));
-        sent >= TELL_SENT || self.tell_all
+        sent >= REPORT_SENT_FROM || self.every_write
     }
 }
 
 impl LinkHandle {
-    /// Queues a message; it leaves with the next [`flush`](Self::flush). The core bounds what it hands out, see
-    /// `Config::link_window`.
+    /// Queues a message; it leaves with the next [`flush`](Self::flush). The core bounds what it
+    /// hands out, see `Config::link_window`.
     pub(crate) fn send(&self, message: Message) {
         self.out.queue.lock().messages.push(message);
     }
 
-    /// Sees to it that what is queued is written. True: so much was written since the driver
-    /// [looked](Self::take_sent) that it should look again.
+    /// Has everything written that is queued: here, or by the link's task. Returns whether enough
+    /// was written since the driver [looked](Self::take_sent) that it should look again.
     pub(crate) fn flush(&self) -> bool {
         let mut queue = self.out.queue.lock();
         if queue.messages.is_empty() {
             return false;
         }
         let Queue { messages, writer, .. } = &mut *queue;
-        // What others carry goes through the streams of another link, which never take it at once.
+        // A relayed connection writes to a stream of another link, which never takes it
+        // immediately.
         let free = writer.as_mut().filter(|writer| writer.is_done() && !self.streams.is_relayed());
         let small = |messages: &[Message]| messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
         let Some(writer) = free.filter(|_| small(messages)) else {
@@ -113,7 +123,7 @@ impl LinkHandle {
             return false;
         };
         writer.push(messages);
-        // Whatever keeps it from being written the link's task finds too, and it is the one to wait, or to end.
+        // If the write is pending or fails, the link's task meets the same condition and handles it.
         match writer.poll_write(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(cost)) => queue.note_sent(cost),
             Poll::Ready(Err(_)) | Poll::Pending => {
@@ -123,14 +133,14 @@ impl LinkHandle {
         }
     }
 
-    /// The cost of what was written since the last call, and when the last of it was.
+    /// Takes the cost of what was written since the last call, and the time of the last write.
     pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
         self.out.queue.lock().sent.take()
     }
 
-    /// From now on [`Report::Sent`] comes after each write.
+    /// Has [`Report::Sent`] follow every write from now on.
     pub(crate) fn report_every_write(&self) {
-        self.out.queue.lock().tell_all = true;
+        self.out.queue.lock().every_write = true;
     }
 }
 
@@ -158,13 +168,13 @@ pub(crate) fn open(
         let guard = guard;
         let reading = read(link, reader, Arc::clone(&streams), reports.clone());
         let writing = write(link, Arc::clone(&out), streams, reports.clone());
-        // A link that was given up may not live on because the other side takes nothing.
+        // A closed link must not live on because the other side takes nothing.
         let overdue = async {
             out.closing.notified().await;
             sleep(LINGER).await;
         };
         tokio::pin!(reading, writing);
-        // Whichever ends first: a broken reader ends both; a writer that was told to close lets the reader drain.
+        // A broken reader ends both; a writer that closes in good order lets the reader drain.
         tokio::select! {
             biased; // So that a simulated run can be repeated.
             () = overdue => tracing::debug!(?link, "the other side took nothing more"),
@@ -182,8 +192,9 @@ pub(crate) fn open(
     (handle, run)
 }
 
-/// What the writer says at its end; false if the reader ends first. Both live on the budget that tokio gives a task, so
-/// each in turn is polled first: neither can starve the other, and unlike by chance a run can be repeated.
+/// Returns the writer's result, or false if the reader ends first. Both share the budget that tokio
+/// gives a task, so they take turns in being polled first: neither starves the other, and unlike
+/// with a random order a run can be repeated.
 async fn writer_unless_reader(
     mut writing: Pin<&mut impl Future<Output = bool>>,
     mut reading: Pin<&mut impl Future<Output = ()>>,
@@ -202,7 +213,8 @@ async fn writer_unless_reader(
     .await
 }
 
-/// Ends the connection and the link's streams with the link, also where its task is aborted before it has begun.
+/// Ends the connection and its streams together with the link's task, also if the task is aborted
+/// before its first poll.
 struct CloseOnDrop {
     streams: Arc<Mux>,
     out: Arc<Outgoing>,
@@ -222,11 +234,11 @@ async fn read(
     reports: mpsc::Sender<(LinkId, Report)>,
 ) {
     let (mut buffer, mut room) = (Buffer::default(), READ_LEAST);
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     loop {
         buffer.make_room(room, &streams.send_queue.buffers.large);
         match reader.read_buf(&mut buffer.bytes).await {
-            // Much comes where much came.
+            // The next read is probably about as long as this one.
             Ok(read @ 1..) => room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST),
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
@@ -238,17 +250,17 @@ async fn read(
                 return drop(told);
             }
         };
-        if messages.is_empty() && told.elapsed() < HEARD_EVERY {
+        if messages.is_empty() && reported.elapsed() < HEARD_EVERY {
             continue;
         }
-        told = Instant::now();
+        reported = Instant::now();
         if reports.send((link, Report::Messages(messages))).await.is_err() {
             return;
         }
     }
 }
 
-/// What was read and is no whole frame yet, and room for more.
+/// Bytes that were read and are not a complete frame yet, and room for more.
 #[derive(Default)]
 struct Buffer {
     bytes: BytesMut,
@@ -256,8 +268,8 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// Room for about so much, in a chunk that is used again where much comes; a large one that is not needed is given
-    /// back.
+    /// Makes room for about `room` bytes, in a buffer of the pool if that is much. A pooled buffer
+    /// that is not needed goes back.
     fn make_room(&mut self, room: usize, pool: &BufferPool) {
         let Self { bytes, is_pooled } = self;
         let unused = bytes.is_empty() && bytes.capacity() > 8 * room;
@@ -274,7 +286,7 @@ impl Buffer {
     }
 }
 
-/// All whole frames in the buffer; the streams' go to the streams.
+/// Takes all complete frames out of the buffer: returns the messages, hands on the stream frames.
 fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameError> {
     let mut messages = Vec::new();
     while let Some(frame) = frame::decode(buffer, &streams.send_queue.buffers)? {
@@ -290,7 +302,8 @@ fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameErro
     Ok(messages)
 }
 
-/// Writes until told to close (true) or the connection breaks (false).
+/// Writes until the driver closes the link, and returns true; or until the connection breaks, and
+/// returns false.
 async fn write(
     link: LinkId,
     out: Arc<Outgoing>,
@@ -300,7 +313,7 @@ async fn write(
     loop {
         let (mut writer, closing) = {
             let mut queue = out.queue.lock();
-            // Nobody else keeps it.
+            // It is gone only if the link has ended.
             let Some(mut writer) = queue.writer.take() else { return false };
             writer.push(&mut queue.messages);
             (writer, queue.closing)
@@ -345,7 +358,7 @@ mod tests {
     use crate::stream::mux::{SharedStreams, Side};
     use crate::wire::buffer_pool::BufferPools;
 
-    /// A link to a connection that holds so many bytes, and the connection's other end.
+    /// Makes a link over a connection that buffers `room` bytes, and the connection's other end.
     fn linked(room: usize) -> (LinkHandle, DuplexStream) {
         let (near, far) = duplex(room);
         let (reader, writer) = tokio::io::split(near);
@@ -368,7 +381,7 @@ mod tests {
         Control::SplitCommit { token: number }.into()
     }
 
-    /// Reads so many messages, and the tokens in them.
+    /// Reads `count` messages and returns the tokens in them.
     async fn read_tokens(far: &mut DuplexStream, count: usize) -> Vec<u64> {
         let (mut bytes, mut tokens, buffers) = (BytesMut::new(), Vec::new(), BufferPools::default());
         while tokens.len() < count {
@@ -383,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_driver_writes_itself_is_there_at_once() {
+    async fn a_small_message_is_written_by_the_driver_without_waking_the_task() {
         let (handle, mut far) = linked(1024);
         handle.send(message(1));
         assert_eq!(handle.take_sent(), None, "not before the flush");
@@ -394,14 +407,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_takes_a_byte_now_and_then_is_given_all_in_order() {
+    async fn a_connection_that_takes_a_few_bytes_at_a_time_gets_everything_in_order() {
         for room in [1, 3, 7, 100, 5000] {
             let (handle, mut far) = linked(room);
             let reading = tokio::spawn(async move { read_tokens(&mut far, 1000).await });
             let mut cost = 0;
             for number in 0..1000 {
                 handle.send(message(number));
-                // Sometimes many at once, and sometimes the other tasks have their turn.
+                // Sometimes several messages share a flush, and sometimes the other tasks run
+                // between.
                 if number % 7 < 5 {
                     handle.flush();
                 }

@@ -205,8 +205,8 @@ impl Links {
         relayed.map(|(link, entry)| (*link, Arc::clone(entry.streams()))).collect()
     }
 
-    /// Waits until `is_over` holds or all tasks have ended. Reports are discarded, or the tasks would
-    /// wait for somebody to take them.
+    /// Waits until `is_over` holds or all tasks have ended. Reports are discarded, or the tasks
+    /// would wait for somebody to take them.
     pub(super) async fn drain(&mut self, is_over: impl Fn() -> bool) {
         while !is_over() {
             tokio::select! {

@@ -1,12 +1,13 @@
 //! The event loop of a node: the one task that owns the protocol's state.
 //!
-//! The [`Driver`] feeds what happens into the core and performs what the core asks for. Each turn of
-//! its loop hands over what the application wrote, performs the core's outputs, writes to the links,
-//! and then waits for the next thing to react to: a report of a link, a command of the application, a
-//! dial that has ended, a new connection, a relayed one, or the core's timer. It never waits for one
-//! peer. What the outputs need is kept by a few desks, each with its own state: [`links`] the open
-//! connections, [`dial`] the outgoing ones, [`relay`] those through other nodes, [`requests`] what
-//! the application waits for, and [`shutdown`] how far the node is on its way to its end.
+//! The [`Driver`] feeds what happens into the core and performs what the core asks for. Each turn
+//! of its loop hands over what the application wrote, performs the core's outputs, writes to the
+//! links, and then waits for the next thing to react to: a report of a link, a command of the
+//! application, a dial that has ended, a new connection, a relayed one, or the core's timer. It
+//! never waits for one peer. What the outputs need is kept by a few desks, each with its own state:
+//! [`links`] the open connections, [`dial`] the outgoing ones, [`relay`] those through other nodes,
+//! [`requests`] what the application waits for, and [`shutdown`] how far the node is on its way to
+//! its end.
 
 mod clock;
 pub(crate) mod dial;
@@ -170,7 +171,8 @@ impl Driver {
     // What comes in.
 
     fn on_timer(&mut self) {
-        // What has been written is not stuck, so the core learns of it before it looks at the time.
+        // A link that has written is not stalled, so the core learns of it before it looks at the
+        // time.
         self.note_sent();
         self.core.handle_timeout(self.clock.now());
         let now = Instant::now();

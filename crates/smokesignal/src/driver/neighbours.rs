@@ -92,7 +92,8 @@ impl Driver {
         self.shared.peer_removed(peer);
     }
 
-    /// Closes a link that the network has replaced, unless streams use it: then it goes on for them.
+    /// Closes a link that the network has replaced, unless streams use it: then it goes on for
+    /// them.
     pub(super) fn demoted(&mut self, link: LinkId, reason: CloseReason) {
         self.peer_down(link, reason);
         let now = self.clock.now();

@@ -1,11 +1,11 @@
 //! The desk of relayed connections, for both roles of this node.
 //!
 //! A node that cannot be dialled is reached through its neighbours: the stream that asks for it is
-//! passed on from link to link along the path of the lookup's answer. Each hop is an ordinary stream
-//! with flow control; end to end the bytes are a full TLS connection, so a relay can neither read nor
-//! change them without ending the connection. As a relay, this node copies between two such streams
-//! until both end or nothing has moved for the idle timeout. As the target, it accepts the stream as
-//! a connection like one that was dialled.
+//! passed on from link to link along the path of the lookup's answer. Each hop is an ordinary
+//! stream with flow control; end to end the bytes are a full TLS connection, so a relay can neither
+//! read nor change them without ending the connection. As a relay, this node copies between two
+//! such streams until both end or nothing has moved for the idle timeout. As the target, it accepts
+//! the stream as a connection like one that was dialled.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -178,7 +178,7 @@ async fn copy(from: &NodeStream, to: &NodeStream, moved: &AtomicU64) {
     }
 }
 
-/// What a hostile relay can do to what it passes on.
+/// A hostile relay flips, drops, repeats, shifts, inserts or cuts.
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -280,8 +280,8 @@ mod tests {
         (common, acceptor)
     }
 
-    /// Writes chunks, each of which says which one it is, and returns how many of them the other side read, the last ones
-    /// through the end of the stream; panics where one is wrong.
+    /// Writes chunks, each of which says which one it is, and returns how many of them the other
+    /// side read, the last ones through the end of the stream; panics where one is wrong.
     async fn talk(one: DuplexStream, other: DuplexStream) -> Option<u32> {
         let [one_is, other_is] = [1, 2].map(|seed| Credentials::new(Identity::from_seed([seed; 32]), None));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -325,7 +325,8 @@ mod tests {
 
     const CHUNKS: u32 = 200;
 
-    /// Rule: bytes arrive in order or the stream fails; they are never wrong, and never silently short.
+    /// Rule: bytes arrive in order or the stream fails; they are never wrong, and never silently
+    /// short.
     #[tokio::test(start_paused = true)]
     async fn a_relay_can_end_a_stream_but_neither_change_nor_shorten_what_is_read() {
         let mut chance = 1;

@@ -1,8 +1,8 @@
 //! The desk of the application's requests: neighbours it wants, and streams to other nodes.
 //!
-//! A request is handed to the core under a number, and the core answers that number when it knows the
-//! outcome. A stream whose connection ended just before it could open waits until the driver has
-//! dropped that connection, and is requested again.
+//! A request is handed to the core under a number, and the core answers that number when it knows
+//! the outcome. A stream whose connection ended just before it could open waits until the driver
+//! has dropped that connection, and is requested again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

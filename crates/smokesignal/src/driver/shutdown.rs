@@ -1,9 +1,9 @@
 //! The end of a node.
 //!
 //! A node that is stopped refuses new writes, hands over what was written while it has a peer and
-//! [`STOP_TIMEOUT`] is not over, then has the core leave: the core says goodbye to the neighbours and
-//! reports that it has left. Relayed connections end first, because they run over the links. A node
-//! whose last handle is dropped ends without any of that.
+//! [`STOP_TIMEOUT`] is not over, then has the core leave: the core says goodbye to the neighbours
+//! and reports that it has left. Relayed connections end first, because they run over the links. A
+//! node whose last handle is dropped ends without any of that.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,8 +23,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) enum Phase {
     Running,
-    /// The application has called `stop`: writes are handed over until `by`. The waiters are told
-    /// when it is done.
+    /// The application has called `stop`: writes are handed over until `by`. The waiters are
+    /// answered when it is done.
     Stopping {
         by: Instant,
         waiters: Vec<oneshot::Sender<()>>,

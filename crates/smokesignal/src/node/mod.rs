@@ -3,8 +3,8 @@
 //! A [`Node`] is a handle. Building one makes everything that outlives a stop and a new start: the
 //! identity, the mailbox of the broadcast stream, the event bus, the peer list and the acceptors.
 //! [`start`](Node::start) binds the address and spawns the driver, which shares these with the
-//! handles; [`setup`] makes the protocol's core and its configuration. Every method either reads what
-//! is shared or sends a command to the driver.
+//! handles; [`setup`] makes the protocol's core and its configuration. Every method either reads
+//! what is shared or sends a command to the driver.
 
 mod setup;
 
@@ -47,7 +47,8 @@ const REPLY: &str = "reply";
 /// A node of the network. Clones are the same node.
 ///
 /// Stop it with [`stop`](Self::stop). When the last clone is dropped without that, the node ends
-/// immediately, as if it had been killed: nothing is flushed, and its peers see a broken connection.
+/// immediately, as if it had been killed: nothing is flushed, and its peers see a broken
+/// connection.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -169,8 +170,8 @@ impl Node {
         Ok(addresses)
     }
 
-    /// Hands what was written to the peers, says goodbye to them and closes. Does nothing if the node
-    /// is stopped already. [`start`](Self::start) works again afterwards.
+    /// Hands what was written to the peers, says goodbye to them and closes. Does nothing if the
+    /// node is stopped already. [`start`](Self::start) works again afterwards.
     ///
     /// It takes a few round trips, and at most 13 s if a peer takes nothing. A stop whose future is
     /// dropped can be called again.
@@ -199,8 +200,9 @@ impl Node {
         self.0.commands.local_addr()
     }
 
-    /// Returns the number of nodes in the network, this one included, and 0 while it is stopped. The
-    /// nodes are counted along the tree of the root's heartbeat; the result is a few seconds old.
+    /// Returns the number of nodes in the network, this one included, and 0 while it is stopped.
+    /// The nodes are counted along the tree of the root's heartbeat; the result is a few seconds
+    /// old.
     pub fn network_size(&self) -> usize {
         self.0.shared.size.load(Ordering::Relaxed)
     }
@@ -212,18 +214,19 @@ impl Node {
         self.0.shared.copies.load(Ordering::Relaxed)
     }
 
-    /// Returns the network as a duplex stream. Each handle reads everything that arrives after it was
-    /// made.
+    /// Returns the network as a duplex stream. Each handle reads everything that arrives after it
+    /// was made.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(&self.0.shared.mailbox, None)
     }
 
-    /// Returns a separate broadcast stream: only handles of the same channel read what is written to
-    /// it, in all nodes, and [`broadcast`](Self::broadcast) never yields it. Its messages are numbered
-    /// together with the node's other ones, and a gap may concern any of them. The name has 1 to 32
-    /// bytes.
+    /// Returns a separate broadcast stream: only handles of the same channel read what is written
+    /// to it, in all nodes, and [`broadcast`](Self::broadcast) never yields it. Its messages are
+    /// numbered together with the node's other ones, and a gap may concern any of them. The name
+    /// has 1 to 32 bytes.
     ///
-    /// This exists for the socket.io adapter of the Node.js binding and is not part of the interface.
+    /// This exists for the socket.io adapter of the Node.js binding and is not part of the
+    /// interface.
     ///
     /// # Panics
     /// For a name of another length.
@@ -243,8 +246,8 @@ impl Node {
         self.0.shared.events.subscribe()
     }
 
-    /// Connects to the node at `HOST:PORT` and pins it as a neighbour. May exceed `max_peers` by two;
-    /// a pinned neighbour is never replaced by another one.
+    /// Connects to the node at `HOST:PORT` and pins it as a neighbour. May exceed `max_peers` by
+    /// two; a pinned neighbour is never replaced by another one.
     ///
     /// # Errors
     /// The text names the address and the cure. The peer list is unchanged.
@@ -263,7 +266,8 @@ impl Node {
 
     /// Opens a stream to the node with this id, whose application must [`accept`](Self::accept) the
     /// name. Returns as soon as that node is reached: writes go out immediately, and a refusal is
-    /// reported by the first read or a later write. [`NodeStream::accepted`] waits for the decision.
+    /// reported by the first read or a later write. [`NodeStream::accepted`] waits for the
+    /// decision.
     ///
     /// # Errors
     /// The text names the cure. Nothing was sent.
@@ -295,12 +299,12 @@ impl Node {
         self.accept(REPLY)
     }
 
-    /// Asks every node and yields the answers as they arrive, until `timeout` is over: at most 1 024,
-    /// of at most 1 MiB each.
+    /// Asks every node and yields the answers as they arrive, until `timeout` is over: at most 1
+    /// 024, of at most 1 MiB each.
     ///
     /// Nodes without a [responder](Self::answer) ignore the question. Each answer arrives over a
-    /// stream of its own. More than 128 at one moment, and those that are not taken within 10 s, are
-    /// refused: use it where few nodes will answer, and read the answers promptly.
+    /// stream of its own. More than 128 at one moment, and those that are not taken within 10 s,
+    /// are refused: use it where few nodes will answer, and read the answers promptly.
     ///
     /// ```no_run
     /// # async fn example(node: smokesignal::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -355,8 +359,8 @@ impl Node {
 }
 
 impl Incoming {
-    /// Opens a stream to the writer, who accepts it with [`Node::replies`]. It is a stream of the name
-    /// `reply`, and otherwise as from [`Node::open`].
+    /// Opens a stream to the writer, who accepts it with [`Node::replies`]. It is a stream of the
+    /// name `reply`, and otherwise as from [`Node::open`].
     ///
     /// # Errors
     /// As [`Node::open`]; the writer may have left meanwhile.

@@ -100,7 +100,8 @@ fn network_id(secret: Option<&[u8]>, unsigned_messages: bool) -> [u8; 32] {
 }
 
 /// Returns the milliseconds since 1970, or a later number if another start in this process has used
-/// that one: an identity may be started again within the same millisecond, in virtual time above all.
+/// that one: an identity may be started again within the same millisecond, in virtual time above
+/// all.
 fn next_incarnation() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;

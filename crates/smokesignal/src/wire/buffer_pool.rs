@@ -20,8 +20,8 @@ const WAITING: usize = 128 * 1024 * 1024;
 const FRAMES_WAITING: usize = 32 * 1024 * 1024;
 /// Maximum number of free buffers that [`BufferPool::trim`] keeps while buffers are in demand.
 const SPARE: usize = 16;
-/// Number of waiting buffers that [`BufferPool::take`] checks before it allocates a new one. Buffers
-/// become free about in the order in which they were put into the pool.
+/// Number of waiting buffers that [`BufferPool::take`] checks before it allocates a new one.
+/// Buffers become free about in the order in which they were put into the pool.
 const LOOKED_AT: usize = 8;
 
 /// Reusable buffers of one size.
@@ -54,7 +54,8 @@ impl BufferPool {
         if let Some(buffer) = free.and_then(|at| state.waiting.remove(at)) {
             return buffer;
         }
-        // A buffer that stays in use must not remain in front for ever; the others keep their order.
+        // A buffer that stays in use must not remain in front for ever; the others keep their
+        // order.
         if let Some(in_use) = state.waiting.pop_front() {
             state.waiting.push_back(in_use);
         }

@@ -1,9 +1,10 @@
 //! The writing half of one connection.
 //!
 //! A [`FrameWriter`] owns the connection's writing end and the batch of frames that goes out next.
-//! Messages and frames are pushed first and written later by [`poll_write`](FrameWriter::poll_write),
-//! so that everything that is ready shares one system call. The link's task and the driver hand the
-//! writer to each other through the link's queue; whoever holds it is the only one that writes.
+//! Messages and frames are pushed first and written later by
+//! [`poll_write`](FrameWriter::poll_write), so that everything that is ready shares one system
+//! call. The link's task and the driver hand the writer to each other through the link's queue;
+//! the holder is the only one that writes.
 
 use std::fmt;
 use std::io;
