@@ -1,8 +1,8 @@
 //! What a broadcast message is for, and the head that such a message begins with.
 //!
 //! The core carries the kind of a message beside its bytes ([`MessageKind`]) and refuses segments
-//! whose messages lack the head of their kind. So a message of the application is written and read as
-//! it is; a question begins with its number, and a message on a channel with the channel's name.
+//! whose messages lack the head of their kind. So a message of the application is written and read
+//! as it is; a question begins with its number, and a message on a channel with the channel's name.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use smokesignal_proto::{MessageKind, NodeId};
@@ -57,8 +57,8 @@ impl Question {
     }
 }
 
-/// Reads the channel's name and the message from one of the kind `Channel`; `None` where the name is
-/// cut short, which the core lets not pass.
+/// Reads the channel's name and the message from one of the kind `Channel`; `None` where the name
+/// is cut short, which the core lets not pass.
 pub(crate) fn split_channel(mut message: Bytes) -> Option<(Bytes, Bytes)> {
     let length = usize::from(message.try_get_u8().ok()?);
     (length <= message.len()).then(|| (message.split_to(length), message))

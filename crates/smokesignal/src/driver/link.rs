@@ -123,7 +123,8 @@ impl LinkHandle {
             return false;
         };
         writer.push(messages);
-        // If the write is pending or fails, the link's task meets the same condition and handles it.
+        // If the write is pending or fails, the link's task meets the same condition and handles
+        // it.
         match writer.poll_write(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(cost)) => queue.note_sent(cost),
             Poll::Ready(Err(_)) | Poll::Pending => {
