@@ -1,5 +1,5 @@
-//! `INVARIANTS.md` and the documents beside it name tests, files and invariants. These tests look
-//! each of them up in the repository, so that a rename cannot leave a document behind.
+//! The documents name tests, files and invariants. Each of them is looked up in the repository here,
+//! so that a rename cannot leave a document behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,15 +71,19 @@ fn every_invariant_of_the_simulator_is_explained() {
 }
 
 #[test]
-fn every_test_that_an_invariant_names_exists() {
+fn every_test_that_a_document_names_exists() {
     let mut names = BTreeSet::new();
     functions(&root().join("crates"), &mut names);
-    let text = read("INVARIANTS.md");
-    let lines = text.lines().skip_while(|line| !line.starts_with("### "));
-    // A test's name is a sentence: shorter names are those of functions and options.
-    let named = lines.flat_map(quoted).filter(|name| name.matches('_').count() >= 4);
-    for name in named {
-        assert!(names.contains(name), "INVARIANTS.md names the test `{name}`, which does not exist");
+    for document in ["INVARIANTS.md", "docs/streams.md", "CONTRIBUTING.md"] {
+        let text = read(document);
+        // A test's name is a sentence: shorter names are those of functions and options.
+        let is_test = |name: &&str| {
+            let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            is_name && name.matches('_').count() >= 4
+        };
+        for name in quoted(&text).filter(is_test) {
+            assert!(names.contains(name), "{document} names the test `{name}`, which does not exist");
+        }
     }
 }
 
