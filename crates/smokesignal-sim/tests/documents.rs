@@ -1,5 +1,5 @@
-//! The documents name tests, files and invariants. Each of them is looked up in the repository here,
-//! so that a rename cannot leave a document behind.
+//! The documents name tests, files and invariants. These tests look up each of them in the
+//! repository, so that a rename cannot leave a document behind.
 
 use std::collections::BTreeSet;
 use std::fs;
