@@ -111,8 +111,8 @@ impl Peer {
     }
 
     /// Closes the link once everything that was written is sent, after 5 s at the latest. The two
-    /// nodes do not link again for 30 s. Nothing happens if the link is gone, even if there is a new
-    /// one to the same node.
+    /// nodes do not link again for 30 s. Nothing happens if the link is gone, even if there is a
+    /// new one to the same node.
     pub fn close(&self) {
         if self.is_closed() {
             return;
