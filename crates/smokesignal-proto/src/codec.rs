@@ -6,6 +6,12 @@
 //! its messages), the origin's 32 bytes, the varints incarnation, seq and first message, the seal
 //! if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2: the
 //! number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
+//!
+//! Control messages are rare and small, so they are plain data behind a derived format. Segments
+//! are most of the traffic and up to 64 KiB: their head is read by hand, and their body stays where
+//! it arrived, shared by the ring, the links and the reader. Everything that a later stage relies
+//! on is checked here: the range of numbers, the bounds of the messages in a body, and the head
+//! that their kind demands.
 
 use std::sync::Arc;
 

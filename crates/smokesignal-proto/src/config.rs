@@ -1,4 +1,4 @@
-//! Every number of the core: unit, default, source.
+//! Every number of the core: unit, default, source, and what rises and falls when it is turned.
 
 use std::time::Duration;
 

@@ -1,4 +1,9 @@
-//! Who a node is: its ed25519 public key, and the key pair that proves it.
+//! The identity of a node: its ed25519 public key, and the key pair that proves it.
+//!
+//! An id is a public key, so nothing has to vouch for it: the transport proves that the other side
+//! holds the private half, and signatures prove what it has said to nodes that are not linked to
+//! it. A [`Signature`] remembers that it was verified, because one process may hold many nodes that
+//! are handed the same message.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,9 @@
 //! Every message between two nodes. Each one's doc says who sends it, when, and what the receiver
 //! owes.
+//!
+//! There are two classes: segments, which are the writers' data and are passed on as they are, and
+//! control messages between two neighbours, about membership, the beacon, repair and lookups. Both
+//! go over one connection in order, and both count against its window by [`Message::cost`].
 
 use std::sync::Arc;
 

@@ -1,5 +1,9 @@
 //! Consecutive messages of one writer, as they lie in the body of a segment: taken apart only when
 //! they are read.
+//!
+//! A busy writer packs hundreds of small messages into a segment. To make an object of each would
+//! cost more than all else that a node does with them; so a [`Messages`] is the body and a count,
+//! and each step of the iterator is a slice of it.
 
 use bytes::{Buf as _, Bytes};
 

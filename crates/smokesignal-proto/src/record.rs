@@ -1,4 +1,9 @@
 //! A node's signed statement of where it can be reached.
+//!
+//! Walks and shuffles carry records from node to node, so most of them come from nodes other than
+//! their owner. The signature makes that safe: nobody can send others to an address that its owner
+//! has not named. A record also says which network it is for and which start of the node it belongs
+//! to, so that an old one never replaces a new one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,8 @@
 //! The latest segments of one stream, kept so that others can be given what they missed.
+//!
+//! Links do not queue segments. Each keeps a cursor into this ring, and so one copy serves all of
+//! them, however slow each is. The ring counts the bytes ever pushed; the distance between two such
+//! counts is how far a reader is behind, without a walk over the segments.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! Chance as an argument: one seeded generator per node, so that a seed replays a run.
+//!
+//! ChaCha with 8 rounds: its output is the same on every platform, and cannot be predicted from
+//! what a node has sent, which matters for the numbers of walks, splits and lookups.
 
 use std::time::Duration;
 

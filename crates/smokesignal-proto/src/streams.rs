@@ -1,8 +1,15 @@
-//! WHAT was written: each writer's stream, how far it is read, and its latest segments.
+//! The writers' streams: how far each is read, its latest segments, and what is delivered of it.
 //!
 //! A stream advances only by its very next segment ([`Streams::accept`]) or by an explicit skip
 //! that the application learns of ([`Streams::skip`]). Nothing is buffered out of order: asking
 //! again is the repair.
+//!
+//! An accepted segment goes into the stream's ring, from which it is passed on, and its messages go
+//! to the application: whole ones as they lie in the body, fragments put together in the end. Three
+//! limits keep all of it bounded, and each has its loser: the largest ring loses its oldest
+//! segments, the half-arrived message begun longest ago is dropped as a gap, and of too many
+//! writers the one silent for longest is forgotten but for a tombstone, so that nothing is read
+//! twice.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -91,6 +98,7 @@ impl Partial {
         Self { number, kind, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
     }
 
+    /// Appends a piece. Full ones are kept where they arrived, small ones are copied together.
     fn push(&mut self, piece: &Bytes) {
         self.bytes += piece.len();
         // To keep a small one where it is could cost many times itself, a full one four times at
@@ -108,6 +116,7 @@ impl Partial {
         }
     }
 
+    /// Returns the message, copied together only if it has more than one piece.
     fn whole(mut self) -> Bytes {
         self.settle_small();
         if let [only] = &mut self.pieces[..] {
@@ -159,6 +168,7 @@ impl Stream {
         self.ring.front().map_or(self.have + 1, |segment| segment.seq)
     }
 
+    /// Returns what this node announces of the stream in digests.
     pub(crate) fn mark(&self) -> Mark {
         let next = self.next_message.unwrap_or(1);
         let floor_message = self.ring.front().map_or(next, |segment| segment.first_message);
@@ -215,6 +225,7 @@ impl Streams {
         }
     }
 
+    /// Returns how many places the table has, the node's own stream included.
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
@@ -235,10 +246,12 @@ impl Streams {
         ]);
     }
 
+    /// Returns the stream in this place, which must have come from [`Streams::find`] or `admit`.
     pub(crate) fn get(&self, ix: StreamIx) -> &Stream {
         &self.list[ix]
     }
 
+    /// Returns the place of the writer's stream.
     pub(crate) fn find(&self, origin: &NodeId) -> Option<StreamIx> {
         self.index.get(origin).copied()
     }
@@ -281,6 +294,7 @@ impl Streams {
         loser.unwrap_or(OWN)
     }
 
+    /// Forgets a stream but for a tombstone, which says how far it was read.
     fn bury(&mut self, ix: StreamIx, config: &Config) {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
@@ -360,6 +374,7 @@ impl Streams {
         (stream.have, stream.next_message) = (have, None);
     }
 
+    /// Notes that a newer incarnation of the writer was proved, and when.
     pub(crate) fn set_newer(&mut self, ix: StreamIx, newer: Option<(u64, Instant)>) {
         self.list[ix].newer = newer;
     }
@@ -391,6 +406,7 @@ impl Streams {
         Verdict::New
     }
 
+    /// Adds the segment to the ring and makes room where the rings are too large.
     fn store(&mut self, cx: &Cx<'_>, ix: StreamIx, segment: Arc<Segment>) {
         let config = cx.config;
         let stream = &mut self.list[ix];
@@ -416,6 +432,7 @@ impl Streams {
         }
     }
 
+    /// Hands the segment's messages to the application, as far as they are new to it.
     fn deliver(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment) {
         match segment.kind {
             SegmentKind::Whole { messages } => {
@@ -478,6 +495,7 @@ impl Streams {
         stream.next_message = Some(stream.next_message.unwrap_or(number).max(number));
     }
 
+    /// Adds a fragment to the half-arrived message, and delivers that once it is complete.
     fn append(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment, last: bool) {
         let config = cx.config;
         let room = config.partial_total.saturating_sub(self.partial_total);
@@ -531,6 +549,7 @@ impl Streams {
         }
     }
 
+    /// Drops a half-arrived message and reports it as a gap.
     fn report_partial(&mut self, cx: &mut Cx<'_>, ix: StreamIx) {
         if let Some(gap) = self.drop_partial(ix) {
             self.emit(cx, ix, gap);
@@ -544,6 +563,7 @@ impl Streams {
         Some(Output::Gap { from: self.list[ix].origin, missed: 1 })
     }
 
+    /// Drops a half-arrived message, if there is one, and returns its number.
     fn forget_partial(&mut self, ix: StreamIx) -> Option<u64> {
         let partial = self.list[ix].partial.take()?;
         self.partials.remove(&ix);

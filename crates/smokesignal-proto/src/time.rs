@@ -1,4 +1,8 @@
 //! Time as an argument: microseconds since an epoch that the caller chooses.
+//!
+//! The core never reads a clock. Each call says what time it is, and
+//! [`Node::poll_timeout`](crate::Node::poll_timeout) says when the next call is due. So a simulator
+//! runs hours in seconds, and a run can be repeated exactly.
 
 use std::fmt;
 use std::ops::{Add, Sub};

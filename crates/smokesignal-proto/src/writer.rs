@@ -1,5 +1,9 @@
 //! Packs what the application wrote into the bodies of segments: small messages together, large
 //! ones in fragments.
+//!
+//! A segment holds messages of one kind only, each behind its length. A message that does not fit
+//! into a segment is sliced, without a copy, into fragments that have a segment each; what is
+//! written after it waits for its last fragment, because messages keep their order.
 
 use std::collections::VecDeque;
 

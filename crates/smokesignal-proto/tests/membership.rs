@@ -241,8 +241,8 @@ fn a_leaving_node_closes_the_gap_between_its_neighbours() {
     }
 }
 
-/// "Explicit peers never evicted". The link exists already, so the other end has to learn of it:
-/// it: when more links are pinned than it may have, those that neither user asked for end.
+/// "Explicit peers never evicted". The link exists already, so the other end has to learn of the
+/// pin: when more links are pinned than it may have, those that neither user asked for end.
 #[test]
 fn a_pinned_link_is_not_ended_as_surplus() {
     let config = Config { min_peers: 1, max_peers: 2, ..Config::default() };
