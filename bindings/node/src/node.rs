@@ -142,7 +142,7 @@ impl NativeNode {
     /// Message copies that have arrived since the last start.
     #[napi(getter)]
     pub fn copies_received(&self) -> f64 {
-        self.node.copies_received() as f64
+        self.node.metrics().copies_received as f64
     }
 
     /// Starts the node. As for every [`Operation`], `number` becomes due when it has to be polled.

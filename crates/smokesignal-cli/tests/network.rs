@@ -264,6 +264,25 @@ fn peers_can_be_added_listed_and_closed() {
 }
 
 #[test]
+fn metrics_count_the_messages_of_both_sides() {
+    let a = JsonNode::start(&[]);
+    let b = JsonNode::join(&a, &[]);
+    a.wait_peer_added(&b.id);
+    a.send(&json!({"cmd": "broadcast", "data": "hello"}));
+    b.wait_until("the message", |transcript| transcript.first("message").is_some());
+    for (node, sent, received) in [(&a, 1, 0), (&b, 0, 1)] {
+        node.send(&json!({"cmd": "metrics"}));
+        let metrics = node.wait_for("the metrics", |transcript| transcript.first("metrics").cloned());
+        assert_eq!((&metrics["messages_sent"], &metrics["bytes_sent"]), (&json!(sent), &json!(5 * sent)));
+        assert_eq!(
+            (&metrics["messages_received"], &metrics["messages_missed"]),
+            (&json!(received), &json!(0))
+        );
+        assert_eq!((&metrics["peers"], &metrics["messages_waiting"]), (&json!(1), &json!(0)));
+    }
+}
+
+#[test]
 fn a_node_goes_on_after_the_end_of_its_stdin() {
     let mut quiet = JsonNode::start(&[]);
     quiet.close_stdin();

@@ -46,6 +46,7 @@ mod event;
 mod identity;
 mod local_ip;
 mod lock;
+mod metrics;
 mod node;
 mod opener;
 mod options;
@@ -67,6 +68,7 @@ pub use error::{
 pub use event::{Event, Events};
 pub use identity::Identity;
 pub use local_ip::local_ip;
+pub use metrics::Metrics;
 pub use node::Node;
 pub use options::NodeBuilder;
 pub use peer::Peer;

@@ -2,7 +2,7 @@
 //! traits of that crate.
 
 use bytes::Bytes;
-use smokesignal::{Broadcast, BroadcastSender, Incoming, Node};
+use smokesignal::{Broadcast, BroadcastSender, Incoming};
 use smokesignal_load::{Error, Inbox, Running, Sink, System, Writer};
 use tokio::task::JoinSet;
 
@@ -61,7 +61,7 @@ impl Running for MeasuredNetwork {
     }
 
     fn copies(&self) -> Option<u64> {
-        Some(self.net.nodes.iter().map(Node::copies_received).sum())
+        Some(self.net.nodes.iter().map(|node| node.metrics().copies_received).sum())
     }
 
     async fn stop(self) {

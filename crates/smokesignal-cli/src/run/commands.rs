@@ -13,7 +13,7 @@ use smokesignal::{BroadcastSender, Node, NodeId};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::wire::{Command, Emitter, JsonEvent, PeerInfo, quote};
+use super::wire::{Command, Emitter, JsonEvent, MetricsInfo, PeerInfo, quote};
 use crate::direct::{Direct, DirectMessage};
 use crate::input;
 use crate::lines::Line;
@@ -130,6 +130,10 @@ impl<'a> Commands<'a> {
             Command::Peers => {
                 let peers = self.node.peers().list().iter().map(PeerInfo::of).collect();
                 self.emitter.emit(&JsonEvent::Peers { peers, size: self.node.network_size() }).await;
+                Ok(())
+            }
+            Command::Metrics => {
+                self.emitter.emit(&JsonEvent::Metrics(MetricsInfo::of(&self.node.metrics()))).await;
                 Ok(())
             }
             Command::Stop => Ok(()),

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
-use smokesignal::{NodeId, Peer};
+use smokesignal::{Metrics, NodeId, Peer};
 
 use crate::output::Output;
 
@@ -85,6 +85,8 @@ pub(super) enum JsonEvent<'a> {
         /// Number of nodes in the whole network.
         size: usize,
     },
+    /// The answer to the command `metrics`: what the node has counted since its start.
+    Metrics(MetricsInfo),
     /// A command has failed, or a person should know something. The process goes on.
     Error {
         /// The text names the line of the command, if there is one.
@@ -105,6 +107,37 @@ impl PeerInfo {
     pub(super) fn of(peer: &Peer) -> Self {
         let address = peer.remote_addr();
         Self { id: peer.id().to_string(), address: address.ip(), port: address.port() }
+    }
+}
+
+/// The counters and gauges of the node, as [`Metrics`] explains them.
+#[derive(Debug, Serialize)]
+pub(super) struct MetricsInfo {
+    network_size: usize,
+    peers: usize,
+    messages_waiting: usize,
+    messages_sent: u64,
+    bytes_sent: u64,
+    messages_received: u64,
+    bytes_received: u64,
+    messages_missed: u64,
+    copies_received: u64,
+}
+
+impl MetricsInfo {
+    /// Copies the metrics of a node.
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        Self {
+            network_size: metrics.network_size,
+            peers: metrics.peers,
+            messages_waiting: metrics.messages_waiting,
+            messages_sent: metrics.messages_sent,
+            bytes_sent: metrics.bytes_sent,
+            messages_received: metrics.messages_received,
+            bytes_received: metrics.bytes_received,
+            messages_missed: metrics.messages_missed,
+            copies_received: metrics.copies_received,
+        }
     }
 }
 
@@ -176,6 +209,8 @@ pub(super) enum Command {
     ClosePeer { id: NodeId },
     /// Prints the peers.
     Peers,
+    /// Prints what the node has counted.
+    Metrics,
     /// Sends all queued messages, leaves the network, and ends the process.
     Stop,
 }
@@ -212,11 +247,12 @@ impl Command {
             "add_peer" => Ok(Self::AddPeer { address: fields.socket_address()? }),
             "close_peer" => Ok(Self::ClosePeer { id: node_id("id", fields.id)? }),
             "peers" => Ok(Self::Peers),
+            "metrics" => Ok(Self::Metrics),
             "stop" => Ok(Self::Stop),
             other => {
                 let other: String = other.chars().take(QUOTED).collect();
                 Err(format!(
-                    "unknown command `{other}`; use broadcast, direct, add_peer, close_peer, peers or stop"
+                    "unknown command `{other}`; use broadcast, direct, add_peer, close_peer, peers, metrics or stop"
                 ))
             }
         }

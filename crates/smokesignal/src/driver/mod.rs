@@ -90,6 +90,7 @@ enum Wake {
 impl Driver {
     pub(crate) fn new(setup: Setup) -> Self {
         let Setup { core, shared, endpoint, credentials, seeds, commands, find_timeout, relay_idle } = setup;
+        shared.counters.reset();
         let (relays, relay_requests) = Relays::new(credentials.clone(), relay_idle);
         Self {
             core,
@@ -250,13 +251,21 @@ impl Driver {
     /// Hands the core what the application wrote, as far as the core has room for it.
     fn take_written(&mut self) {
         let core = &mut self.core;
+        let (mut messages, mut bytes) = (0, 0);
         self.shared.mailbox.drain(|Outgoing { kind, data }| {
-            let fits = core.can_write(data.len());
-            if fits && core.broadcast_as(*kind, std::mem::take(data)).is_err() {
-                tracing::error!("the core refused a message that it had room for");
+            let size = data.len();
+            if !core.can_write(size) {
+                return false;
             }
-            fits
+            match core.broadcast_as(*kind, std::mem::take(data)) {
+                Ok(_) => (messages, bytes) = (messages + 1, bytes + size as u64),
+                Err(_) => tracing::error!("the core refused a message that it had room for"),
+            }
+            true
         });
+        if messages > 0 {
+            self.shared.counters.sent(messages, bytes);
+        }
         self.leave_when_done();
     }
 
@@ -273,10 +282,12 @@ impl Driver {
         while let Some(output) = self.core.poll_output(now) {
             match output {
                 Output::Deliver { from, seq, kind, messages } => {
+                    self.shared.counters.received(messages.len() as u64, messages.bytes() as u64);
                     self.shared.mailbox.sort((from, seq), kind, messages, &mut batches);
                 }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages are lost");
+                    self.shared.counters.missed(missed);
                     batches.push(Batch::Gap { from, missed });
                 }
                 output => self.perform(output),

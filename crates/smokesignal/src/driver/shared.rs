@@ -1,13 +1,13 @@
 //! What the driver shares with the application's handles.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smokesignal_proto::{self as proto, NodeId};
 
 use crate::broadcast::mailbox::Mailbox;
 use crate::event::{Event, EventBus};
+use crate::metrics::Counters;
 use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::stream::mux::SharedStreams;
@@ -19,17 +19,14 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<EventBus>,
     pub(crate) peers: Peers,
     pub(crate) streams: SharedStreams,
-    /// Number of nodes in the network by the last count.
-    pub(crate) size: Arc<AtomicUsize>,
-    /// Number of message copies received since the last start.
-    pub(crate) copies: Arc<AtomicU64>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Shared {
     /// Copies the core's counters to where the application's handles read them.
     pub(super) fn count(&self, core: &proto::Node) {
-        self.size.store(core.network_size() as usize, Ordering::Relaxed);
-        self.copies.store(core.copies_received(), Ordering::Relaxed);
+        self.counters.set_network_size(core.network_size() as usize);
+        self.counters.set_copies_received(core.copies_received());
     }
 
     pub(super) fn peer_added(&self, peer: Peer) {

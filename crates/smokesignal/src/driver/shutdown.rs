@@ -5,7 +5,6 @@
 //! and reports that it has left. Relayed connections end first, because they run over the links. A
 //! node whose last handle is dropped ends without any of that.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -90,7 +89,7 @@ impl Driver {
         self.wait_for_links(|| relayed.iter().all(|(_, streams)| streams.is_closed())).await;
         self.forget_all();
         self.wait_for_links(|| false).await;
-        self.shared.size.store(0, Ordering::Relaxed);
+        self.shared.counters.set_network_size(0);
         let lost = self.shared.mailbox.close();
         if lost > 0 {
             tracing::warn!(lost, "stopped before the last messages could be sent: they are lost");

@@ -12,7 +12,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ring::rand::SecureRandom as _;
@@ -31,6 +30,7 @@ use crate::driver::dial::resolve;
 use crate::error::{AcceptError, BuildError, ConnectError, OpenError, SendError, StartError};
 use crate::event::{EventBus, Events};
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::opener::Opener;
 use crate::options::{NodeBuilder, Secret, is_host_and_port};
 use crate::peer::Peer;
@@ -119,8 +119,7 @@ impl Node {
             events: Arc::new(EventBus::new()),
             peers: Peers::default(),
             streams: SharedStreams::new(options.max_message),
-            size: Arc::default(),
-            copies: Arc::default(),
+            counters: Arc::default(),
         };
         let (driver, commands, questions) = (Mutex::new(None), Arc::default(), Arc::default());
         Self(Arc::new(Inner { options, identity, credentials, shared, questions, driver, commands }))
@@ -204,14 +203,13 @@ impl Node {
     /// The nodes are counted along the tree of the root's heartbeat; the result is a few seconds
     /// old.
     pub fn network_size(&self) -> usize {
-        self.0.shared.size.load(Ordering::Relaxed)
+        self.0.shared.counters.network_size()
     }
 
-    /// Returns the number of message copies received since the last start, including those of
-    /// messages that this node had already. Compared with the messages it has read, it shows the
-    /// redundancy of the network.
-    pub fn copies_received(&self) -> u64 {
-        self.0.shared.copies.load(Ordering::Relaxed)
+    /// Returns what this node has counted since its last start, and its present gauges.
+    pub fn metrics(&self) -> Metrics {
+        let shared = &self.0.shared;
+        shared.counters.read(shared.peers.len(), shared.mailbox.waiting())
     }
 
     /// Returns the network as a duplex stream. Each handle reads everything that arrives after it

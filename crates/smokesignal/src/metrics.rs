@@ -1,0 +1,126 @@
+//! A node's counters and gauges.
+//!
+//! The driver counts what passes through it in atomics that it shares with the handles, so that
+//! reading them costs neither a lock nor a message to the driver.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What a node has counted, from [`Node::metrics`](crate::Node::metrics).
+///
+/// Counters begin at 0 with each start of the node and stay readable after a stop. The values are
+/// read one after the other while the node runs, so they may be a moment apart.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// let mut inbox = bob.broadcast();
+/// ann.start().await?;
+/// bob.start().await?;
+/// ann.broadcast().send("hello").await?;
+/// inbox.recv().await;
+/// let (writer, reader) = (ann.metrics(), bob.metrics());
+/// assert_eq!((writer.messages_sent, writer.bytes_sent), (1, 5));
+/// assert_eq!((reader.messages_received, reader.messages_missed), (1, 0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Gauge: nodes in the network, this one included; 0 while it is stopped. A few seconds old.
+    pub network_size: usize,
+    /// Gauge: neighbours.
+    pub peers: usize,
+    /// Gauge: messages written and not yet taken by the node's links, see
+    /// [`Broadcast::send`](crate::Broadcast::send).
+    pub messages_waiting: usize,
+    /// Counter: broadcast messages that this node has sent, [questions](crate::Node::ask) included.
+    pub messages_sent: u64,
+    /// Counter: bytes of these messages.
+    pub bytes_sent: u64,
+    /// Counter: broadcast messages of other nodes that arrived here, each counted once, questions
+    /// included.
+    pub messages_received: u64,
+    /// Counter: bytes of these messages, with the length that goes before each on the wire.
+    pub bytes_received: u64,
+    /// Counter: messages of other nodes that the network could not deliver to this one. A reader
+    /// that is too slow loses further ones, which its own gaps report.
+    pub messages_missed: u64,
+    /// Counter: copies of messages that arrived here, including those of messages that this node
+    /// had already. Divided by `messages_received`, it is the redundancy of the network.
+    pub copies_received: u64,
+}
+
+/// The atomics behind [`Metrics`], as far as the driver counts them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    network_size: AtomicUsize,
+    messages_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    messages_received: AtomicU64,
+    bytes_received: AtomicU64,
+    messages_missed: AtomicU64,
+    copies_received: AtomicU64,
+}
+
+impl Counters {
+    /// Begins again at 0, when the node starts.
+    pub(crate) fn reset(&self) {
+        let Self { network_size, .. } = self;
+        network_size.store(0, Ordering::Relaxed);
+        for counter in [
+            &self.messages_sent,
+            &self.bytes_sent,
+            &self.messages_received,
+            &self.bytes_received,
+            &self.messages_missed,
+            &self.copies_received,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn network_size(&self) -> usize {
+        self.network_size.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_network_size(&self, nodes: usize) {
+        self.network_size.store(nodes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_copies_received(&self, copies: u64) {
+        self.copies_received.store(copies, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, messages: u64, bytes: u64) {
+        self.messages_sent.fetch_add(messages, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, messages: u64, bytes: u64) {
+        self.messages_received.fetch_add(messages, Ordering::Relaxed);
+        self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn missed(&self, messages: u64) {
+        self.messages_missed.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Returns the counters, and the gauges that others know.
+    pub(crate) fn read(&self, peers: usize, messages_waiting: usize) -> Metrics {
+        Metrics {
+            network_size: self.network_size(),
+            peers,
+            messages_waiting,
+            messages_sent: self.messages_sent.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            messages_received: self.messages_received.load(Ordering::Relaxed),
+            bytes_received: self.bytes_received.load(Ordering::Relaxed),
+            messages_missed: self.messages_missed.load(Ordering::Relaxed),
+            copies_received: self.copies_received.load(Ordering::Relaxed),
+        }
+    }
+}
