@@ -19,6 +19,7 @@
 //! [`Node::answer`]: crate::Node::answer
 //! [`Node::ask`]: crate::Node::ask
 //! [`Node::events`]: crate::Node::events
+//! [`Node::metrics`]: crate::Node::metrics
 //! [`Node::network_size`]: crate::Node::network_size
 //! [`Node::open`]: crate::Node::open
 //! [`Node::replies`]: crate::Node::replies
