@@ -1,6 +1,10 @@
 //! The smokesignal protocol without sockets, clocks or threads.
 //!
 //! [`Node`] says which message goes to which neighbour; carrying the bytes is the caller's part.
+//! What an application writes travels as numbered *segments*, which together are its writer's
+//! *stream*. A *link* is a connection between two neighbours; what goes over it is a [`Message`]: a
+//! segment, or a control message.
+//!
 //! Nodes gather through a contact and keep a few neighbours each; what one writes reaches all the
 //! others, each writer's messages in the order written, each once. A message that is lost is
 //! reported as part of a gap, which has a count.
@@ -26,6 +30,9 @@
 //! # assert!(wake_at > now);
 //! ```
 
+// `publish` makes segments, `streams` and `ring` keep them, and `spread` sends them over the links
+// that `membership` maintains. `netsplit` counts the nodes and watches the seeds, `lookup` finds
+// one node, and `node` combines the parts. The others are what these share.
 mod codec;
 mod config;
 mod context;

@@ -1,8 +1,9 @@
 //! The end of a link: with a goodbye, after which both sides know that it is over, or by a break.
 //!
 //! A goodbye names other nodes to link with instead. A node that leaves hands each neighbour the
-//! next one in a row, so that no path is lost. After a break the node is dialled again
-//! (`state/reconnect.rs`), and others are probed, because more than a link may be gone.
+//! next one in a row, so that no path is lost. After a break the node asks known nodes for links if
+//! too few are left (`upkeep.rs`). The node at the other end is probed (`state/reconnect.rs`), and
+//! so are others: more than a link may be gone.
 
 use super::Membership;
 use super::state::conns::Conn;
@@ -24,8 +25,8 @@ impl Membership {
 
     /// Says goodbye to every neighbour and closes every connection.
     pub(crate) fn say_goodbye_to_all(&mut self, cx: &mut Cx<'_>) {
-        // Each neighbour is handed the next one in a row, the first end of the row excepted: the
-        // reverse of a split.
+        // Each neighbour is named the next one in a row as its successor, and the last one nobody:
+        // the reverse of a split.
         let neighbours = self.conns.active().map(|(_, conn)| conn.record().cloned());
         let mut successors = neighbours.skip(1).chain([None]).collect::<Vec<_>>().into_iter();
         let links: Vec<_> = self.conns.iter().map(|(link, _)| link).collect();
@@ -111,7 +112,8 @@ impl Membership {
         }
     }
 
-    /// Links with the successor that a leaving neighbour has named, so that the path over it stays.
+    /// Links with the first node that a leaving neighbour has named: its successor, so that the
+    /// path over it stays, or, at the end of the row, any node.
     fn take_over(&mut self, cx: &mut Cx<'_>, records: &[Record]) {
         let Some(successor) = records.first() else { return };
         let room = self.committed() < cx.config.automatic_max();

@@ -1,6 +1,7 @@
-//! Joining, walks and shuffles. A contact welcomes the joiner and sends walks into the network;
-//! each walk's end offers a place back along the walk, and the joiner dials it. No other node dials
-//! a joiner.
+//! Joining, walks and shuffles. A contact welcomes the joiner and sends walks into the network. A
+//! walk ends at a node with too few links, or at its last hop. The node at that end offers a place
+//! back along the walk, and the joiner dials it. An offer makes nobody dial the joiner; a node that
+//! learns of it may do so later, as with any known node.
 
 use super::state::conns::{Conn, Phase};
 use super::state::dials::Purpose;
@@ -46,9 +47,9 @@ impl Membership {
     pub(super) fn join_seed(&mut self, cx: &mut Cx<'_>, ix: usize) {
         let peer = self.seeds.peer(ix);
         if peer.is_some_and(|peer| self.conns.link_to(&peer).is_some()) {
-            self.seeds.is_linked(cx, ix);
+            self.seeds.note_linked(cx, ix);
         } else if let Some(link) = peer.and_then(|peer| self.conns.session_with(&peer)) {
-            self.seeds.is_asked(cx, ix);
+            self.seeds.note_asked(cx, ix);
             self.join_through(cx, link);
         } else {
             self.dial_seed(cx, ix);
@@ -88,8 +89,9 @@ impl Membership {
         if let Some(back) = self.walks.take(walk) {
             return cx.out.send(back, Control::Offer { walk, record, split });
         }
-        // Only a node at the other end of a connection can make this one dial, and only while it
-        // looks for peers.
+        // An offer is followed only while this node has too few links. One that comes over a
+        // session with a contact answers a `Join` of this node: it is followed as long as there is
+        // room.
         let Some(conn) = self.conns.get(from) else { return };
         let contact = matches!(conn.purpose(), Purpose::None | Purpose::Contact(_));
         let rejoining =
@@ -121,6 +123,7 @@ impl Membership {
         let degree = self.degree();
         if degree < cx.config.min_peers || degree < 2 {
             let record = self.known.own_record();
+            // This node itself has a place: an offer without a walk, which has the number 0.
             cx.out.send(link, Control::Offer { walk: 0, record, split: None });
         }
         for _ in 0..want.div_ceil(2).clamp(1, 8) {

@@ -1,8 +1,11 @@
 //! How a connection becomes a link, in steps that leave it on both sides or on neither: `Neighbor`,
 //! `Accept`, `Active`.
 //!
-//! The node that wants the link asks with a priority, which decides what a full node does about it.
-//! Where both ask at the same time, ids decide which request and which connection stays.
+//! The node that wants the link asks with a priority. `Explicit` (a user's wish), `Bridge` and a
+//! split's token count against `hard_max`, all others against `automatic_max`. A full node makes
+//! room for `High` (no link at all) and `Bridge`, by a split or by ending a link; for `Need` (too
+//! few links) it refuses and sends a walk; `Low` (a nearer neighbour) it only refuses. Where both
+//! ask at the same time, ids decide which request and which connection stays.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -92,7 +95,7 @@ impl Membership {
 
     fn reached_myself(&mut self, cx: &mut Cx<'_>, link: LinkId, purpose: &Purpose) {
         match *purpose {
-            Purpose::Contact(seed) => self.seeds.is_own(cx, seed),
+            Purpose::Contact(seed) => self.seeds.note_own(cx, seed),
             Purpose::Pin(request) => {
                 cx.out.push(Output::Requested { request, outcome: Err(RequestFailure::Myself) });
             }

@@ -1,12 +1,15 @@
 //! Membership: which connections are links, which nodes are known, and how both are kept up.
 //!
-//! This is HyParView (Leitão et al., 2007) with one change: a full node does not drop a random
-//! neighbour for a joiner, it lets the joiner in between itself and a neighbour (`split.rs`), so
-//! that no node is left without a place and no path is lost.
+//! This is HyParView (Leitão et al., 2007) with two changes. A walk's end does not dial the joiner:
+//! it offers a place, and the joiner dials. A full node lets the joiner in between itself and a
+//! neighbour (`split.rs`), so that no path is lost. It ends a link only for a node without any or
+//! for a bridge, where no split can be had, and then the one it can best spare.
 //!
 //! A message or a tick comes in here and is handed to one method. That method asks the parts
 //! (`state/`), each of which owns its fields and its rule, and appends what follows to the outputs.
-//! The files beside this one hold those methods, by topic: `join` walks and shuffles, `link` the
+//! What the rest of the node must know is noted as a `Fact`: `Up` and `Down` become `link_up` and
+//! `link_down` of the broadcast; `KeepAlive` becomes a ping, which carries this node's degree. The
+//! files beside this one hold those methods, by topic: `join` walks and shuffles, `link` the
 //! three-step link, `pin` links that a user asked for, `disconnect` the end of one, `split` room
 //! for a joiner, `probe` and `bridge` other partitions, `optimise` nearer neighbours (off by
 //! default), `stream_only` connections for streams, `upkeep` the tick.
@@ -51,7 +54,7 @@ use state::shuffle::Shuffle;
 use state::splits::{MAX_SPLITS, Splits};
 use state::ticker::Ticker;
 
-/// The membership organ.
+/// The state machine of membership.
 #[derive(Debug)]
 pub(crate) struct Membership {
     conns: Conns,

@@ -1,5 +1,5 @@
 //! Pinned links: those that the user of either side asked for. Neither side ends one for the sake
-//! of others.
+//! of others. One that breaks is not pinned again by itself: the user has to ask anew.
 //!
 //! A request dials the address and asks for a link with the priority `Explicit`. If the two nodes
 //! are linked already, or the other one has dialled at the same time, the link that exists is

@@ -31,10 +31,10 @@ impl Membership {
         }
     }
 
-    /// Returns whether it is this node's turn to probe, in this `period`: with a chance of one in
-    /// `probers`.
-    pub(crate) fn is_probing(&mut self, cx: &mut Cx<'_>, probers: u32, period: Duration) -> bool {
-        !cx.me.is_leaving() && self.degree() > 0 && self.probing.take_turn(cx, probers, period)
+    /// Returns whether this node probes in this `period`: with a chance of one in `one_in`, so that
+    /// about three nodes of a partition do.
+    pub(crate) fn is_probing(&mut self, cx: &mut Cx<'_>, one_in: u32, period: Duration) -> bool {
+        !cx.me.is_leaving() && self.degree() > 0 && self.probing.take_turn(cx, one_in, period)
     }
 
     /// Probes one node that may be part of another partition: a seed that `is_missing`, a node that
@@ -103,7 +103,7 @@ impl Membership {
     pub(crate) fn found_same_partition(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         let Some(conn) = self.conns.get(link) else { return };
         match *conn.purpose() {
-            Purpose::Contact(ix) => self.seeds.is_present(ix, cx.now),
+            Purpose::Contact(ix) => self.seeds.note_present(ix, cx.now),
             Purpose::Probe => {
                 self.reconnect.forget(&conn.peer());
                 self.drop_link(cx, link, CloseReason::SamePartition);
@@ -116,7 +116,7 @@ impl Membership {
     pub(crate) fn found_other_partition(&mut self, cx: &mut Cx<'_>, link: LinkId, size: u32) {
         let Some(conn) = self.conns.get(link) else { return };
         if let Purpose::Contact(ix) = *conn.purpose() {
-            self.seeds.is_elsewhere(ix, size, cx.now);
+            self.seeds.note_elsewhere(ix, size, cx.now);
         }
         if self.conns.standing() >= cx.config.hard_max() && !self.displace(cx) {
             return;

@@ -1,5 +1,6 @@
-//! Connections that serve streams only: they are not links, are in no view, and are kept alive like
-//! links.
+//! Connections that serve streams only. A stream here is one that a user opens to one node, not a
+//! writer's segments: nothing of the broadcast goes over such a connection. It is not a link, is in
+//! no view, and is kept alive like a link.
 //!
 //! The side that dialled says what the connection is for (`Streams`). A link that was demoted while
 //! streams used it goes on as such a connection, on each side by itself.

@@ -6,8 +6,14 @@
 //! brings it again is pruned. When another link is ahead for too long, the stream is grafted there
 //! (after Plumtree, Leitão et al., 2007, but with one tree per writer, and cursors instead of
 //! message ids). A node that forwards never waits: a neighbour too slow for the ring gets a mark
-//! that says what is left, and requests the rest elsewhere. `docs/design/broadcast.md` has an
-//! example.
+//! that says what is left, and requests what it missed from another neighbour.
+//!
+//! The ring holds the newest segments of one stream, for all links. A mark says how far a node is
+//! in a stream (`have`) and the first segment that it still holds (`floor`); a digest is a list of
+//! marks. On a new link each side sends a first digest of all its streams. A stream that both name
+//! begins lazy, except at its writer; one that the other side does not name is pushed from that
+//! mark on. Later digests tell lazy neighbours that this node may be ahead.
+//! `docs/design/broadcast.md` has an example.
 
 mod pump;
 mod repair;
@@ -46,8 +52,8 @@ pub(crate) struct Spread {
     next_want: Option<Instant>,
     /// The stream at which the next round of repairs begins.
     hand: StreamIx,
-    /// When all neighbours that claimed to be ahead in some stream last had failed, and one of
-    /// them.
+    /// The last time that no neighbour had delivered what it claims to have of some stream, and one
+    /// of those neighbours.
     unserved: Option<(Instant, LinkId)>,
     /// When the node last checked whether its own stream may grow.
     write_checked: Instant,
@@ -83,12 +89,14 @@ struct Link {
     ended: bool,
     /// How far the node's own stream was in the last digest to the neighbour.
     own_told: u64,
-    /// How long the node's writes waited for this link alone.
+    /// How long the node's writes waited for this link while another one had taken everything.
     debt: Duration,
+    /// Whether that was too long: writes do not wait for the link until it has caught up.
     laggard: bool,
 }
 
-/// The state of one stream on one link.
+/// The state of one stream on one link. `push`, `sent` and `deficit` are about what this node sends
+/// there; `pruned`, `failed_claims` and `not_before` about what it gets from there.
 #[derive(Debug, Clone, Default)]
 struct LinkStream {
     /// Whether the link is eager for the stream: segments go out unasked. Otherwise it is lazy.
@@ -100,11 +108,16 @@ struct LinkStream {
     named: bool,
     in_ready: bool,
     dirty: bool,
+    /// Requests in a row that the neighbour has not answered, see [`MAX_FAILED_CLAIMS`].
     failed_claims: u8,
+    /// Bytes that the stream may still send in this turn.
     deficit: u32,
+    /// The last segment that was sent, or that the neighbour need not be sent.
     sent: u64,
+    /// The last segment that the neighbour has, and the first that it holds, as far as is known.
     peer_have: u64,
     peer_floor: u64,
+    /// This node does not request the stream from the neighbour before this time.
     not_before: Instant,
 }
 
@@ -118,7 +131,8 @@ pub(crate) struct Advice {
 impl Link {
     fn stream(&mut self, ix: StreamIx) -> &mut LinkStream {
         while self.streams.len() <= ix {
-            // A stream met after this node's first digest is new to both: its first segment floods.
+            // A stream that this node's first digest has yet to name is lazy until then. One that
+            // it meets later is in no digest, so its first segment goes to all neighbours.
             let covered = self.digest_next.is_some_and(|next| self.streams.len() >= next);
             self.streams.push(LinkStream { push: !covered, ..LinkStream::default() });
         }
@@ -261,8 +275,9 @@ impl Spread {
             Some(parent) if parent == link => Advice::default(),
             // It was on its way before the prune arrived.
             Some(_) if pruned => Advice { prune: self.prune(cx, link, ix), graft: false },
-            // The faster link wins, but rarely: a parent that always comes second would be pruned
-            // for ever.
+            // The link that brings a segment first becomes the parent, but not within
+            // `switch_after` of the last change: two links of about the same speed would replace
+            // each other for ever.
             Some(parent) if cx.now - tree.switched > cx.config.switch_after => {
                 self.choose(cx, ix, link);
                 Advice { prune: self.prune(cx, parent, ix), graft: false }

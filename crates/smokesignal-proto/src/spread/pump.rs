@@ -118,9 +118,10 @@ impl Spread {
 
     /// Returns whether the node's own stream may grow: some link takes it, and no link that counts
     /// is too far behind. Lazy links do not count, unless all are lazy because the neighbours get
-    /// the stream from each other. Their positions are not reported then; a neighbour that got a
-    /// digest and requests nothing is taken to have it. A link that alone holds up the others for
-    /// longer than its budget does not count until it has caught up.
+    /// the stream from each other. Lazy neighbours do not report how far they are; one that got a
+    /// digest and requests nothing is taken to have everything. A link that holds up the writer for
+    /// longer than its budget, while another one has taken everything, does not count until it has
+    /// caught up.
     pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
         let elapsed = cx.now - self.write_checked;
         self.write_checked = cx.now;

@@ -1,9 +1,10 @@
 //! Repair: requests for missing ranges, and new parents for streams that have lost theirs.
 //!
-//! A neighbour that is ahead creates a *want*. The parent gets some time to deliver; then the range
-//! is requested from the neighbour that is farthest ahead, which becomes the parent. A neighbour
-//! that fails three times is not asked again for a while. If no neighbour retains the range, it is
-//! requested from the lowest segment that one of them has, and the stream skips to there.
+//! When a neighbour claims more than this node has, the node notes a *want*. The parent gets some
+//! time to deliver; then the range is requested from the neighbour that is farthest ahead, which
+//! becomes the parent. A neighbour that fails three times is not asked again for a while. If no
+//! neighbour retains the range for `gap_after`, the stream skips to the lowest segment that one of
+//! them has.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -26,11 +27,16 @@ const MAX_WORSE_ROUNDS: u8 = 3;
 /// A missing range that a neighbour claims to have.
 #[derive(Debug)]
 pub(super) struct Want {
+    /// When this node checks the want next.
     pub(super) at: Instant,
+    /// How far this node was at the last look, and how far behind the neighbours' claims.
     have: u64,
     behind_by: u64,
+    /// Looks in a row at which the parent had fallen further behind.
     worse_rounds: u8,
+    /// The time since which no neighbour has claimed to retain the next segment.
     nobody_since: Option<Instant>,
+    /// The neighbour that was asked and has not answered yet.
     pub(super) asked: Option<LinkId>,
     /// No neighbour has what comes before: a segment with this or a higher number may come next, if
     /// the writer signed it and the neighbour that was asked sent it.
@@ -166,8 +172,8 @@ impl Spread {
         due
     }
 
-    /// Finds a parent for a stream in which no neighbour is known to be ahead: one that does not
-    /// get it from this node.
+    /// Finds a parent for a stream in which no neighbour is known to be ahead: rather one that this
+    /// node does not push it to, then the one that has most of it, then the nearest.
     fn find_parent(&mut self, cx: &Cx<'_>, ix: StreamIx, streams: &Streams) -> Option<Repair> {
         let stream = (ix < streams.len()).then(|| streams.get(ix))?;
         // A stream that has been silent for long finds its parent by its next segment.

@@ -215,6 +215,11 @@ impl Conns {
         self.get(link).is_some_and(Conn::is_active)
     }
 
+    // Links that are up: `degree`. With those agreed to: `standing`. With those asked for, too:
+    // `links_to_be`. With the dials for links on top: `Membership::committed`. A node looks for
+    // links below `min_peers`, takes ordinary ones below `automatic_max`, and ends some above
+    // `max_peers`.
+
     pub(crate) fn degree(&self) -> usize {
         self.active().count()
     }
@@ -224,8 +229,8 @@ impl Conns {
         self.0.values().filter(|conn| conn.is_link_to_be()).count()
     }
 
-    /// Returns the links that both sides want. Requests to others do not count against an offer:
-    /// when all nodes are full most requests are refused, and a place in hand is better.
+    /// Returns how many links are up or agreed to by this node. Requests that it made itself do not
+    /// count: most may be refused, and must not keep it from taking an offer.
     pub(crate) fn standing(&self) -> usize {
         self.0.values().filter(|conn| matches!(conn.phase, Phase::Accepted | Phase::Active)).count()
     }

@@ -1,6 +1,7 @@
-//! Neighbours whose link broke without a goodbye are dialled again for ever, ever more rarely: one
-//! that was started anew and whose seeds are dead knows no other node, and in a large network no
-//! other node would look for it.
+//! Neighbours whose link broke without a goodbye are probed, ever more rarely, until they answer.
+//! One in the same partition is then forgotten here, without a new link; one in another partition
+//! gets a bridge (`probe.rs`). This finds a neighbour that was started anew and whose seeds are
+//! dead: it knows no other node, and in a large network no other node would look for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;

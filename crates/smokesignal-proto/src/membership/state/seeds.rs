@@ -1,5 +1,6 @@
 //! The seeds: addresses given by the user, tried for ever, and what dialling each of them has
-//! shown.
+//! shown. A contact is a node that this one joins through: a seed or, for an isolated node, one
+//! that has dialled it.
 //!
 //! A seed that fails is dialled again after a wait that doubles, with jitter. The latest results of
 //! the dials (no answer, an answer from the same partition, an answer from another one) make up the
@@ -86,7 +87,7 @@ impl Seeds {
         self.list.iter().any(|seed| seed.peer == Some(*peer))
     }
 
-    /// Returns the seed that this node is known as.
+    /// Returns the place in the list of the seed that has answered with this id.
     pub(crate) fn position(&self, peer: &NodeId) -> Option<usize> {
         self.list.iter().position(|seed| seed.peer == Some(*peer))
     }
@@ -127,7 +128,7 @@ impl Seeds {
         turn
     }
 
-    /// The seed was dialled in vain.
+    /// Notes that a dial of the seed has failed.
     pub(crate) fn unanswered(&mut self, ix: usize, failure: DialFailure, now: Instant) {
         let seed = &mut self.list[ix];
         // A host that refuses is there; the seed's process is not, and that is not a netsplit.
@@ -147,7 +148,7 @@ impl Seeds {
             (seed.failures + 1, cx.now + cx.rng.duration(longest / 8, longest));
     }
 
-    /// The seed has answered as this node.
+    /// Notes that `peer` has answered at the seed's address.
     pub(crate) fn answered(&mut self, cx: &Cx<'_>, ix: usize, peer: NodeId) {
         let seed = &mut self.list[ix];
         (seed.peer, seed.failures, seed.lost, seed.own) = (Some(peer), 0, false, false);
@@ -155,38 +156,38 @@ impl Seeds {
         seed.unreachable.0 = 0;
     }
 
-    /// The address leads to this node itself.
-    pub(crate) fn is_own(&mut self, cx: &Cx<'_>, ix: usize) {
+    /// Notes that the address leads to this node itself.
+    pub(crate) fn note_own(&mut self, cx: &Cx<'_>, ix: usize) {
         let seed = &mut self.list[ix];
         (seed.own, seed.not_before) = (true, cx.now + cx.config.seed_backoff.1);
     }
 
-    /// The seed is a neighbour: it need not be dialled.
-    pub(crate) fn is_linked(&mut self, cx: &Cx<'_>, ix: usize) {
+    /// Notes that the seed is a neighbour: it need not be dialled.
+    pub(crate) fn note_linked(&mut self, cx: &Cx<'_>, ix: usize) {
         let seed = &mut self.list[ix];
         (seed.lost, seed.not_before) = (false, cx.now + cx.config.seed_backoff.1);
     }
 
-    /// The seed is asked over a connection that exists.
-    pub(crate) fn is_asked(&mut self, cx: &Cx<'_>, ix: usize) {
+    /// Notes that the seed is asked over a connection that exists.
+    pub(crate) fn note_asked(&mut self, cx: &Cx<'_>, ix: usize) {
         self.list[ix].not_before = cx.now + cx.config.refill_backoff.1 / 4;
     }
 
-    /// The link to this node broke: if it is a seed it must be reached again.
+    /// Notes that the link to `peer` broke: if it is a seed it must be reached again.
     pub(crate) fn link_broke(&mut self, cx: &Cx<'_>, peer: &NodeId) {
         for seed in self.list.iter_mut().filter(|seed| seed.peer == Some(*peer)) {
             (seed.lost, seed.failures, seed.not_before) = (true, 0, cx.now + cx.config.seed_backoff.0);
         }
     }
 
-    /// The seed has answered as part of this node's partition.
-    pub(crate) fn is_present(&mut self, ix: usize, now: Instant) {
+    /// Notes that the seed has answered as part of this node's partition.
+    pub(crate) fn note_present(&mut self, ix: usize, now: Instant) {
         let seed = &mut self.list[ix];
         (seed.lost, seed.elsewhere, seed.present_until) = (false, None, now + MEMORY);
     }
 
-    /// The seed has answered as part of another partition of this size.
-    pub(crate) fn is_elsewhere(&mut self, ix: usize, size: u32, now: Instant) {
+    /// Notes that the seed has answered as part of another partition of this size.
+    pub(crate) fn note_elsewhere(&mut self, ix: usize, size: u32, now: Instant) {
         let elsewhere = &mut self.list[ix].elsewhere;
         let lately = elsewhere.filter(|(_, last, _)| now - *last < MEMORY);
         let first = lately.map_or(now, |(first, ..)| first);
