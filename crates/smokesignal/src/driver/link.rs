@@ -44,8 +44,8 @@ const REPORT_SENT_FROM: usize = 4 * 1024;
 const DIRECT: usize = 4 * 1024;
 /// Interval of reports of a link that carries stream data only: it is alive.
 const HEARD_EVERY: Duration = Duration::from_millis(200);
-/// Time to read on after the last byte was written, because closing earlier would discard what the
-/// other side has not read yet.
+/// Maximum time for a closed link to write what is queued, and again the time to read on after the
+/// last byte, because closing earlier would discard what the other side has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a link reports to the driver.
@@ -154,6 +154,10 @@ impl Drop for LinkHandle {
 }
 
 /// Makes the link's handle and the future that runs it until the connection is gone.
+///
+/// Then the future itself fails all streams, without waiting for the driver, and reports
+/// [`Report::Gone`]. If the driver drops the handle, queued messages and stream data are still
+/// written, for at most [`LINGER`], before the connection is closed.
 pub(crate) fn open(
     link: LinkId,
     connection: Connection,

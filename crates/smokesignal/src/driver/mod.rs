@@ -1,5 +1,10 @@
 //! The event loop of a node: the one task that owns the protocol's state.
 //!
+//! The core is [`proto::Node`], the protocol without input, output or clock: it learns what happens
+//! and when, and answers with [`Output`]s and the time at which it wants to be called again. The
+//! driver numbers every connection with a [`LinkId`], and the names in this module call each of
+//! them a link. Elsewhere *the link* is only the connection to a neighbour.
+//!
 //! The [`Driver`] feeds what happens into the core and performs what the core asks for. Each turn
 //! of its loop hands over what the application wrote, performs the core's outputs, writes to the
 //! links, and then waits for the next thing to react to: a report of a link, a command of the
@@ -140,7 +145,8 @@ impl Driver {
     }
 
     /// Waits for the next thing to react to. The order is fixed, so that a simulated run can be
-    /// repeated.
+    /// repeated. Every branch is cancel safe: a future that loses is dropped, and what it waited
+    /// for stays. An [`Endpoint`] has to keep that promise for `accept`.
     async fn wait(&mut self, timer: Pin<&mut Sleep>, reports_first: bool) -> Wake {
         let accepts = self.phase.is_running();
         let others = async {
@@ -233,8 +239,9 @@ impl Driver {
     // What goes out.
 
     /// Writes until nothing is left, or until it has to wait: for the links, which wake the driver
-    /// when they have room again, or for a signature, for which the core sets its timer. An
-    /// application that never stops writing does not keep the driver from everything else.
+    /// when they have room again, or for the core, which signs messages in batches and sets its
+    /// timer for the next one. An application that never stops writing does not keep the driver
+    /// from everything else.
     fn write(&mut self) {
         for _ in 0..ROUNDS {
             self.take_written();

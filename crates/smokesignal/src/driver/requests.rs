@@ -101,6 +101,7 @@ impl Driver {
             Ok(link) => match self.links.get(link).map(|link| link.streams().open(&open.name)) {
                 Some(Ok(stream)) => Ok(stream),
                 Some(Err(NoStream::Gone)) => return self.requests.retries.push((link, open)),
+                // `None` cannot be: the core names no connection that the driver has dropped.
                 Some(Err(NoStream::TooMany)) | None => Err(OpenError::TooMany(id)),
             },
             Err(Unreachable::Myself) => Err(OpenError::Myself(id)),

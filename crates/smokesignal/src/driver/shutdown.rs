@@ -64,7 +64,9 @@ impl Driver {
         self.phase = Phase::Stopping { by: Instant::now() + patience, waiters: vec![done] };
     }
 
-    /// Leaves the network if the node is to stop and everything was handed over, or cannot be.
+    /// Leaves the network if the node is to stop and everything was handed over, or cannot be. The
+    /// driver checks this whenever it wakes, so `by` may be overrun until the core's next tick.
+    /// Further calls before the core reports that it has left change nothing.
     pub(super) fn leave_when_done(&mut self) {
         let Phase::Stopping { by, .. } = &self.phase else { return };
         let is_overdue = || Instant::now() >= *by || self.shared.peers.is_empty();

@@ -2,8 +2,9 @@
 //!
 //! A [`Pool`] is a number of bytes with a limit: each connection has one, and the node another one.
 //! A [`Budget`] is one stream's share of both. A new stream gets its first window if both pools
-//! have room. Windows and large chunks then grow into one half of each pool only, so that a new
-//! stream always finds room.
+//! have room. Windows and large chunks grow only while less than half of each pool is used, so that
+//! the other half is left for first windows; a stream that finds no room even there is refused.
+//! Data that waits to be sent is not charged: a limit of each stream's sending half bounds it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

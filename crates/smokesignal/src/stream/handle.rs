@@ -74,10 +74,10 @@ impl Route {
 /// stays with its writer and delays nothing else.
 ///
 /// `shutdown` ends one direction, and the other side reads the end of the stream after what was
-/// written. Dropping the stream does the same and also stops reading; what the other side does not
-/// take within 30 s then is dropped. [`reset`](Self::reset) ends both directions immediately. Bytes
-/// arrive in order or the stream fails: the end of the stream is reported only if the other side
-/// has finished it.
+/// written. Dropping the stream does the same and also stops reading. If the other side then takes
+/// nothing for about 30 s, the stream is reset and the rest is dropped. [`reset`](Self::reset) ends
+/// both directions immediately. Bytes arrive in order or the stream fails: the end of the stream is
+/// reported only if the other side has finished it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -187,7 +187,8 @@ impl NodeStream {
     /// lost if the future is dropped.
     ///
     /// # Errors
-    /// The stream ended before it was finished; everything that had arrived was returned before.
+    /// The stream ended before it was finished. All chunks that had arrived whole were returned
+    /// before; the beginning of an incomplete one is dropped.
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
         self.recv_up_to(self.max_message).await
     }
@@ -198,8 +199,9 @@ impl NodeStream {
         self.stream.finish();
     }
 
-    /// Waits until everything that was written, and the end after [`finish`](Self::finish), is
-    /// handed to the connection. It has not been read then; only the other side can tell that.
+    /// Waits until everything that was written and the end are handed to the connection; call
+    /// [`finish`](Self::finish) first. It has not been read then; only the other side can tell
+    /// that.
     ///
     /// # Errors
     /// The stream failed before; something may be lost.
@@ -229,7 +231,7 @@ impl NodeStream {
         self.stream.announce(StreamFrame::Credit(0));
     }
 
-    /// As [`recv`](Self::recv), but a chunk that is longer than `limit` is cut there.
+    /// As [`recv`](Self::recv), but a chunk is cut after the fragment that reaches `limit`.
     pub(crate) async fn recv_up_to(&self, limit: usize) -> Result<Option<Bytes>, StreamError> {
         let received = std::future::poll_fn(|cx| self.stream.poll_recv(cx, limit)).await;
         received.map_err(|kind| self.error(kind))
@@ -272,7 +274,8 @@ impl NodeStream {
 
     pub(crate) fn poll_shutdown(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.stream.finish();
-        self.poll_flush(cx)
+        std::task::ready!(self.stream.poll_finished(cx));
+        Poll::Ready(self.stream.check_sent().map_err(|kind| self.error(kind).into()))
     }
 }
 

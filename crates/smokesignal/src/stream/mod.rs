@@ -5,7 +5,9 @@
 //! [`receive`](Stream::receive), and the connection's writer, which calls [`take`](Stream::take)
 //! when the stream has its turn in the [`SendQueue`](send_queue::SendQueue). Its two directions are
 //! independent halves: [`recv`] queues what has arrived and [`send`] what was written. Each half
-//! owns its state ([`state`] has a drawing) and its flow-control window ([`window`]). Here the two
+//! owns its state ([`state`] has a drawing) and its flow-control window ([`window`]). One write is
+//! a *chunk* for the other side's `recv`, which returns it whole. On the connection it travels as
+//! *fragments*, frames of up to 16 KiB, of which the last one is marked as the end. Here the two
 //! stand under one lock, which is held for a few lines and never while anything waits.
 //!
 //! [`mux`] has all streams of a connection and lets them take turns, [`accept`] gives out those
@@ -53,7 +55,8 @@ struct State {
     send: SendHalf,
     /// Frames that are sent before all else and cost no credit.
     control: Vec<StreamFrame>,
-    /// Whether the other side has sent anything yet.
+    /// Whether a frame of the other side has arrived that is not a reset. The first one is usually
+    /// the credit of 0 bytes that [`Acceptor::recv`](accept::Acceptor::recv) sends.
     accepted: bool,
     /// Whether the stream waits for its turn in the send queue.
     queued: bool,
@@ -61,7 +64,8 @@ struct State {
 
 impl Stream {
     /// Makes a stream whose windows have `window` bytes in both directions. Its receiving window
-    /// grows as far as the `budget` allows.
+    /// grows as far as the `budget` allows. Without a budget, as for the neighbour's own stream,
+    /// the window never grows, and the reader's limit alone bounds a chunk that is put together.
     pub(crate) fn new(
         number: u32,
         window: usize,
@@ -109,12 +113,12 @@ impl Stream {
     pub(crate) fn poll_accepted(&self, cx: &Context<'_>) -> Poll<Result<(), StreamErrorKind>> {
         let mut state = self.state.lock();
         match state.recv.state() {
+            _ if state.accepted => Poll::Ready(Ok(())),
             RecvState::Aborted(
                 failure
                 @ (StreamErrorKind::Refused | StreamErrorKind::Busy | StreamErrorKind::ConnectionLost),
             ) => Poll::Ready(Err(failure.clone())),
             RecvState::Aborted(_) => Poll::Ready(Ok(())),
-            _ if state.accepted => Poll::Ready(Ok(())),
             RecvState::Open | RecvState::Finished | RecvState::Stopped => state.recv.pending(cx),
         }
     }
@@ -191,8 +195,8 @@ impl Stream {
         fragment
     }
 
-    /// Returns one write of the other side, whole; `None` at the end. A chunk that is longer than
-    /// `limit` is cut there.
+    /// Returns one write of the other side, whole; `None` at the end. A chunk that reaches
+    /// `limit` is cut after that fragment.
     pub(crate) fn poll_recv(
         self: &Arc<Self>,
         cx: &Context<'_>,
@@ -257,7 +261,7 @@ impl Stream {
     #[must_use]
     pub(crate) fn receive(self: &Arc<Self>, frame: StreamFrame) -> bool {
         let mut state = self.state.lock();
-        state.accepted = true;
+        state.accepted |= !matches!(frame, StreamFrame::Reset(_));
         let allowed = match frame {
             StreamFrame::Open(_) | StreamFrame::Carry { .. } => false,
             StreamFrame::Data { data, end } => state.recv.receive(data, end),
@@ -287,7 +291,7 @@ impl Stream {
                 true
             }
         };
-        // Any frame shows that the stream was accepted, which a reader may wait for.
+        // Any frame may be the answer that a caller of `poll_accepted` waits for.
         state.recv.wake();
         allowed
     }

@@ -30,8 +30,8 @@ use smokesignal_proto::NodeId;
 
 /// Maximum number of open streams per connection and side that opened them.
 const MAX_STREAMS: usize = 1024;
-/// Limit of the windows of one connection's streams, in bytes: the first windows of all streams of
-/// the other side, and as much to grow. 64 MiB.
+/// Limit of the windows of one connection's streams, whichever side opened them, in bytes: 2 048
+/// first windows, or 1 024 and as much to grow. 64 MiB.
 const CONNECTION_BYTES: usize = MAX_STREAMS * FIRST_WINDOW * 2;
 /// Limit of the windows of all relayed streams, in bytes; a relayed connection has two of them.
 const RELAYED_BYTES: usize = 32 * 1024 * 1024;

@@ -217,13 +217,17 @@ impl RecvHalf {
     }
 
     /// Puts the next chunk together: one write of the other side, whole. A chunk that is longer
-    /// than `limit` is cut there.
+    /// than `limit` is cut after the fragment that reaches it.
     pub(super) fn next_chunk(&mut self, limit: usize) -> NextChunk {
         while let Some(fragment) = self.incoming.pop_front() {
             if fragment.end && self.partial.data.is_empty() {
                 self.window.release(fragment.cost);
                 self.answer_blocked();
                 return NextChunk::Chunk(fragment.data);
+            }
+            if fragment.data.is_empty() && !fragment.end {
+                self.window.release(fragment.cost); // Adds nothing to the chunk and may cost nothing.
+                continue;
             }
             if !self.charge_partial(fragment.cost) {
                 return NextChunk::OverBudget;
@@ -239,7 +243,7 @@ impl RecvHalf {
         match self.state.end() {
             None => NextChunk::Pending,
             Some(Ok(())) if self.partial.data.is_empty() => NextChunk::End,
-            // The other side has written bytes, whose last ones no write ended.
+            // The end came in the middle of a write, which this implementation never sends.
             Some(Ok(())) => NextChunk::Chunk(self.take_partial()),
             Some(Err(failure)) => {
                 let lost = self.take_partial().len();

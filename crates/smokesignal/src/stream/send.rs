@@ -22,9 +22,9 @@ use crate::wire::frame::{MAX_STREAM_DATA, StreamFrame};
 /// Limit of the bytes that are written and not yet sent; beyond it, writes wait. 512 KiB: enough
 /// for a writer and a connection that run on two processors to wait for each other rarely.
 const SEND_BUFFER: usize = 512 * 1024;
-/// A write from this size on is copied into a pooled buffer, as much at a time as fits into one.
-/// 64 KiB, a quarter of a buffer: a stream that is not read on the other side must not keep much
-/// more than it has written.
+/// Writes from this size on share pooled buffers of 256 KiB; smaller ones are copied on their own.
+/// A slice keeps its whole buffer alive: if small writes were put there, a stream that the other
+/// side does not read could hold a full buffer for a few bytes. 64 KiB, a quarter of a buffer.
 const POOL_COPY_FROM: usize = BUFFER_SIZE / 4;
 
 /// The sending half of a stream.
@@ -82,7 +82,8 @@ impl SendHalf {
 
     // For the application.
 
-    /// Copies as much of `buf` as there is room for and returns its length.
+    /// Copies as much of `buf` as there is room for and returns its length. The part that was
+    /// copied counts as one write: the other side's `recv` returns it as a chunk.
     pub(super) fn poll_write(
         &mut self,
         cx: &Context<'_>,
@@ -165,9 +166,12 @@ impl SendHalf {
     /// Ends this direction if it is open, and drops what was not sent.
     pub(super) fn abort(&mut self, failure: StreamErrorKind) {
         if !self.state.is_over() {
-            self.state = SendState::Aborted { failure, data_lost: self.has_data() };
+            // A reader that has stopped needs no end; any other one misses it.
+            let end_lost = self.state.is_finishing() && failure != StreamErrorKind::Stopped;
+            self.state = SendState::Aborted { failure, data_lost: self.has_data() || end_lost };
         }
         self.outgoing.clear();
+        self.write_buffer = None;
         self.unsent = 0;
         self.wake();
     }
@@ -212,7 +216,7 @@ impl SendHalf {
             out(StreamFrame::Data { data: head, end: end && done });
         }
         if self.outgoing.is_empty() {
-            if matches!(self.state, SendState::Finishing) {
+            if self.state.is_finishing() {
                 self.state = SendState::Finished;
                 out(StreamFrame::Fin);
             }

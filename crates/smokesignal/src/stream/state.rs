@@ -24,7 +24,8 @@ pub(super) enum RecvState {
     Open,
     /// The other side has finished: nothing follows what has arrived.
     Finished,
-    /// This side does not read any more.
+    /// This side does not read any more. A reader would get an end although the other side has not
+    /// finished, but only the crate itself stops reading, and no application reads then.
     Stopped,
     /// The stream failed before its end. Data that had arrived can be read first.
     Aborted(StreamErrorKind),
@@ -57,7 +58,7 @@ pub(super) enum SendState {
     /// Nothing can be sent any more.
     Aborted {
         failure: StreamErrorKind,
-        /// Whether something was written that was never sent.
+        /// Whether something was written that was never sent, or the end was not.
         data_lost: bool,
     },
 }
@@ -65,6 +66,10 @@ pub(super) enum SendState {
 impl SendState {
     pub(super) const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
+    }
+
+    pub(super) const fn is_finishing(&self) -> bool {
+        matches!(self, Self::Finishing)
     }
 
     /// Returns whether nothing will be sent any more.

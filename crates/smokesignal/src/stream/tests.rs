@@ -267,3 +267,51 @@ fn a_reset_carries_its_reason_and_a_stop_fails_writes_only() {
     deliver(&a, &b);
     assert_eq!(recv(&a), Poll::Ready(Ok(Some("the other way".into()))));
 }
+
+/// A relay or a TLS connection on top of the stream relies on it.
+#[test]
+fn a_stream_whose_end_was_not_sent_is_not_finished() {
+    let cx = &Context::from_waker(Waker::noop());
+    let (a, b) = pair();
+    sent(&a, "all of it is sent");
+    deliver(&a, &b);
+    a.finish();
+    assert!(a.poll_finished(cx).is_pending());
+    a.connection_lost();
+    assert!(a.poll_finished(cx).is_ready());
+    assert_eq!(a.check_sent(), Err(StreamErrorKind::ConnectionLost));
+
+    // A reader that has stopped misses nothing.
+    let (a, b) = pair();
+    a.finish();
+    b.stop_reading();
+    take(&b).into_iter().for_each(|frame| assert!(a.receive(frame)));
+    assert!(a.poll_finished(cx).is_ready());
+    assert_eq!(a.check_sent(), Ok(()));
+}
+
+/// Nothing tells these fragments from a chunk that was not begun, so they must not be charged to
+/// it.
+#[test]
+fn empty_fragments_without_an_end_take_no_memory_for_good() {
+    let pool = Pool::new(8 * FIRST_WINDOW);
+    let b = new(FIRST_WINDOW, &pool);
+    for _ in 0..10_000 {
+        assert!(b.receive(StreamFrame::Data { data: Bytes::new(), end: false }));
+        assert_eq!(recv(&b), Poll::Pending);
+        take(&b);
+    }
+    assert_eq!(pool.used(), 2 * FIRST_WINDOW, "the first window, of the connection and of the node");
+    assert!(b.receive(StreamFrame::Data { data: "a chunk".into(), end: true }));
+    assert_eq!(recv(&b), Poll::Ready(Ok(Some("a chunk".into()))));
+}
+
+#[test]
+fn a_stream_that_was_taken_stays_accepted_when_it_is_reset_later() {
+    let cx = &Context::from_waker(Waker::noop());
+    let (taken, refused) = pair();
+    assert!(taken.receive(StreamFrame::Credit(0)) && taken.receive(StreamFrame::Reset(Reset::Busy)));
+    assert_eq!(taken.poll_accepted(cx), Poll::Ready(Ok(())));
+    assert!(refused.receive(StreamFrame::Reset(Reset::Busy)));
+    assert_eq!(refused.poll_accepted(cx), Poll::Ready(Err(StreamErrorKind::Busy)));
+}

@@ -11,17 +11,17 @@
 //! fast the line is. A large window for every stream would let one peer make this node hold
 //! gigabytes. So the window begins small and doubles for as long as it is what limits the sender.
 //! Both ends together can tell: the sender reports that it is out of credit
-//! ([`StreamFrame::Blocked`]), and the receiver knows whether its application had read everything
-//! by then. If the application is what is slow, a larger window would only hold more unread bytes,
-//! so it stays. Doubling reaches the product of bandwidth and delay in a few round trips; the
+//! ([`StreamFrame::Blocked`]), and the receiver keeps the report until its application has read all
+//! that has arrived. A reader that never catches up keeps its window; one that reads in bursts gets
+//! a larger one. Doubling reaches the product of bandwidth and delay in a few round trips; the
 //! window never shrinks, because a stream that was fast once is likely to be fast again, and its
 //! budget ends with it. HTTP/2 and yamux implementations estimate the same product from timed
 //! pings; the sender's report needs no clock.
 //!
 //! [`StreamFrame::Blocked`]: crate::wire::frame::StreamFrame::Blocked
 
-/// The first window of the neighbour's own stream, see [`Peer`](crate::Peer), in bytes. 256 KiB
-/// fill a link of 100 MB/s at 2.5 ms.
+/// The window of the neighbour's own stream, see [`Peer`](crate::Peer), in bytes; it does not grow.
+/// 256 KiB fill a link of 100 MB/s at 2.5 ms.
 pub(crate) const NEIGHBOUR_WINDOW: usize = 256 * 1024;
 /// The first window of a named stream, in bytes: 32 KiB. A thousand of them on one connection are
 /// 32 MiB.
