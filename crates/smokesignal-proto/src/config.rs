@@ -215,7 +215,7 @@ pub struct Config {
     /// Retained no longer than this. Default 60 s. Down: less memory; who was away for longer gets
     /// a gap.
     pub ring_age: Duration,
-    /// Bytes of half-arrived large messages; the one that grows past it loses. Default 64 MiB.
+    /// Bytes of half-arrived large messages; the one begun first loses. Default 64 MiB.
     pub partial_total: usize,
     /// Writers known at the same time; the one silent for longest loses and leaves a tombstone.
     /// Default 16 384. Up: more memory (about 300 bytes each, on each link as well).

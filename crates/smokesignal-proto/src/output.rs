@@ -103,8 +103,8 @@ pub enum Output {
         /// The number of messages that are missing.
         missed: u64,
     },
-    /// A seed has left this node's partition and cannot be dialled. [`Output::NetsplitResolved`]
-    /// follows before there is another.
+    /// A seed has left this node's partition: it does not answer, or answers from another one.
+    /// [`Output::NetsplitResolved`] follows before there is another.
     Netsplit {
         /// The seed.
         seed: NodeId,

@@ -435,7 +435,7 @@ pub enum StreamErrorKind {
 /// let network = node.broadcast();
 /// let back = loop {
 ///     match network.try_send(vec![0; 100_000]) {
-///         Ok(()) => {} // Waits for the first peer.
+///         Ok(()) => {} // Kept until there is a peer.
 ///         Err(TrySendError::Full(message)) => break message, // 1 MiB waits already.
 ///         Err(error) => return Err(error.into()),
 ///     }

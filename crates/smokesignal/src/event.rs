@@ -64,10 +64,10 @@ pub enum Event {
         /// The cause.
         error: ConnectError,
     },
-    /// A seed has left this node's partition and cannot be dialled. A seed whose host refuses the
-    /// connection is only down, which is not a netsplit. Every node on this side that was given the
-    /// seed emits the event. [`NetsplitResolved`](Self::NetsplitResolved) follows before another
-    /// netsplit.
+    /// A seed has left this node's partition: it does not answer, or answers from another one. A
+    /// seed whose host refuses the connection is only down, which is not a netsplit. Every node on
+    /// this side that was given the seed emits the event.
+    /// [`NetsplitResolved`](Self::NetsplitResolved) follows before another netsplit.
     Netsplit {
         /// The seed.
         seed: NodeId,

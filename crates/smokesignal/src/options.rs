@@ -185,8 +185,8 @@ impl NodeBuilder {
     /// Sets whether messages go unsigned. Default: false, every writer signs its messages.
     ///
     /// Without signatures every member of the network must be trusted: any of them can write in
-    /// the name of another. It saves two ed25519 operations (about 0.1 ms) for each segment of up
-    /// to 64 KiB. All nodes of a network need the same setting; a node with the other one is
+    /// the name of another. It saves two ed25519 operations (about 0.1 ms) for each batch of up to
+    /// 16 segments. All nodes of a network need the same setting; a node with the other one is
     /// refused.
     pub fn unsigned_messages(mut self, on: bool) -> Self {
         self.unsigned_messages = on;

@@ -49,7 +49,7 @@ use crate::error::{SendError, TrySendError};
 /// let mut inbox = bob.broadcast(); // Created before start(), it misses nothing.
 /// ann.start().await?;
 /// bob.start().await?;
-/// ann.broadcast().send("hello").await?; // Waits for the first peer.
+/// ann.broadcast().send("hello").await?; // Kept until there is a peer.
 /// let Some(Incoming::Message { from, seq, data }) = inbox.recv().await else { panic!("a message") };
 /// assert_eq!((from, seq, &data[..]), (ann.id(), 1, &b"hello"[..]));
 /// # Ok(())
@@ -72,8 +72,8 @@ impl Broadcast {
         Self { reader, sender, batch: None, rest: Bytes::new() }
     }
 
-    /// Writes one message to every node. Waits while the node's links are full, and for the first
-    /// peer.
+    /// Writes one message to every node. Waits while there is no room: while the node's links are
+    /// full, or once 2 MiB wait for the first peer.
     ///
     /// The message leaves immediately while the signing budget lasts, a burst of 8 signatures.
     /// After that, messages written within about 4 ms share one signature. [Unsigned
