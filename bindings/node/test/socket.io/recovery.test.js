@@ -145,6 +145,8 @@ test('a client recovers its session', LIMIT, async (t) => {
     await t.test(`before its old server has noticed the break, at server ${there}`, async (t) => {
       const { servers, client } = await started(t)
       deafen(client)
+      // `again` stands for it from now on: two that come back would take turns at one session.
+      client.io.reconnection(false)
       servers[1].io.emit('lost')
       await settled(servers)
       const { id, _pid: pid, _lastOffset: offset } = client
