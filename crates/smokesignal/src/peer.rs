@@ -105,7 +105,8 @@ impl Peer {
     /// if the future is dropped.
     ///
     /// # Errors
-    /// The link broke; everything that had arrived was returned before.
+    /// The link broke. All chunks that had arrived whole were returned before; the beginning of an
+    /// incomplete one is dropped.
     pub async fn recv(&self) -> Result<Option<Bytes>, StreamError> {
         self.0.stream.recv().await
     }
