@@ -44,29 +44,29 @@ invariants! {
     NO_NEEDLESS_GAP = "no-needless-gap", "A4",
         "no gap is reported in the stream of a living writer that was never restarted";
     ONE_SOURCE = "one-source", "A5",
-        "in a quiet network each stream is sent to a node over one link only";
+        "in a quiescent network each stream is sent to a node over one link only";
     COMPLETE = "complete", "A6",
-        "in a quiet network every node has everything that the writers in its component wrote";
+        "in a quiescent network every node has everything that the writers in its component wrote";
     NO_PARENT_CYCLE = "no-parent-cycle", "A7",
         "no node stays in a cycle of parents while a neighbour is ahead of it";
     WITHIN_LIMITS = "within-limits", "A8",
         "no collection of a node holds more than its limit";
     WRITER_RESUMES = "writer-resumes", "A9",
         "a writer with a healthy link may write again before its stalled neighbours time out twice";
-    QUIET_STREAMS = "quiet-streams", "A11",
-        "in a quiet network no segment is sent";
+    QUIESCENT_STREAMS = "quiescent-streams", "A11",
+        "in a quiescent network no segment is sent";
     TRUE_POSITIONS = "true-positions", "A12",
         "a node does not go on believing that its neighbour has segments which it does not have";
     NOT_AHEAD_OF_WRITER = "not-ahead-of-writer", "A13",
         "no node holds a proven position beyond what the writer has signed";
     SAME_ROOT = "same-root", "B1",
-        "all nodes of a quiet component know its smallest id as their root, and its exact size";
+        "all nodes of a quiescent component know its smallest id as their root, and its exact size";
     DEAD_ROOT_FORGOTTEN = "dead-root-forgotten", "B2",
         "a root that has died is forgotten once its last beacon is too old";
     FEW_BEACONS = "few-beacons", "B3",
         "a beacon crosses each link twice per period at most";
     FEW_SEED_DIALS = "few-seed-dials", "B4",
-        "a quiet component dials the seeds no more often than its probes account for";
+        "a quiescent component dials the seeds no more often than its probes account for";
     NO_FALSE_NETSPLIT = "no-false-netsplit", "B5",
         "no netsplit is reported in a network that was not cut";
     NETSPLIT_REPORTED = "netsplit-reported", "B6",
@@ -76,9 +76,9 @@ invariants! {
     NETSPLITS_ALTERNATE = "netsplits-alternate", "B8",
         "a node reports netsplits and their ends by turns";
     SYMMETRIC_LINKS = "symmetric-links", "C1",
-        "in a quiet network each link is counted by both of its ends";
+        "in a quiescent network each link is counted by both of its ends";
     LINK_LIMIT = "link-limit", "C2",
-        "a node has at most max_peers + 2 links at any time, and max_peers in a quiet network";
+        "a node has at most max_peers + 2 links at any time, and max_peers in a quiescent network";
     REFILLED = "refilled", "C3",
         "a node that has lost links has min_peers again within the time that the run allows";
     ONE_COMPONENT = "one-component", "C4",
@@ -92,9 +92,9 @@ invariants! {
     SIGNED_RECORDS = "signed-records", "C8",
         "every node that is known by a record has signed that record";
     SHORT_PATHS = "short-paths", "C9",
-        "the diameter of a quiet network of 64 nodes or more is at most 2 log2 of their number";
+        "the diameter of a quiescent network of 64 nodes or more is at most 2 log2 of their number";
     SEED_LINK_LIMIT = "seed-link-limit", "C10",
-        "in a quiet network a seed has at most max_peers links, as any other node";
+        "in a quiescent network a seed has at most max_peers links, as any other node";
     PINNED_LINKS_KEPT = "pinned-links-kept", "C11",
         "a link that its user has pinned is never closed in favour of another";
     LOOKUPS_ANSWERED = "lookups-answered", "S1",

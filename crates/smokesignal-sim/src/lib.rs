@@ -38,7 +38,7 @@
 //! world.write(Workload { writers: 2, per_second: 10.0, size: 100, lasts: Duration::from_secs(5) });
 //! world.add_rule(Rule::once(Duration::from_secs(2), Fault::Kill { share: 0.3, silent: false }));
 //! world.run(Duration::from_secs(5));
-//! world.check_quiet(Duration::from_secs(5));
+//! world.check_quiescence(Duration::from_secs(5));
 //! assert_eq!(world.violation(), None);
 //! assert_eq!(world.graph().components(), [14]);
 //! ```

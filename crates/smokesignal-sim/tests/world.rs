@@ -53,7 +53,7 @@ fn a_kill_takes_its_share_and_everyone_else_reads_everything() {
     world.write(five_writers(6 * S));
     world.run(7 * S);
     assert_eq!(world.alive().len(), 10);
-    world.check_quiet(5 * S);
+    world.check_quiescence(5 * S);
     assert_eq!(world.violation(), None);
     assert!(world.stats.deliveries > 100);
 }
@@ -121,7 +121,7 @@ fn reset_connections_are_made_again_and_nothing_is_missed() {
     let dials = world.stats.dials;
     world.run(5 * S);
     assert!(world.stats.dials > dials + 5);
-    world.check_quiet(5 * S);
+    world.check_quiescence(5 * S);
     assert_eq!((world.violation(), world.stats.missed), (None, 0));
 }
 
@@ -154,7 +154,7 @@ fn a_clock_that_jumps_breaks_nothing_that_is_written_afterwards() {
     assert_eq!(world.graph().components(), [10]);
     world.write(five_writers(3 * S));
     world.run(3 * S);
-    world.check_quiet(Duration::ZERO);
+    world.check_quiescence(Duration::ZERO);
     assert_eq!(world.violation(), None);
 }
 
@@ -176,7 +176,7 @@ fn nodes_that_drop_everything_cannot_keep_the_others_from_reading() {
     world.measure();
     world.write(five_writers(3 * S));
     world.run(3 * S);
-    world.check_quiet(5 * S);
+    world.check_quiescence(5 * S);
     assert_eq!(world.violation(), None);
     // 16 are honest, and 5 of them write.
     assert!(world.stats.deliveries >= world.written() * 15, "{}", world.stats.deliveries);
@@ -295,8 +295,8 @@ fn a_link_that_is_pinned_during_a_split_is_kept() {
     seed_holds(105_840);
 }
 
-/// `quiet-streams`: nodes that were started anew while their only seed was dead were found minutes
-/// later, and brought segments that the others did not have.
+/// `quiescent-streams`: nodes that were started anew while their only seed was dead were found
+/// minutes later, and brought segments that the others did not have.
 #[test]
 fn a_node_that_knows_no_other_any_more_is_called_by_those_that_know_it() {
     seed_holds(71339);

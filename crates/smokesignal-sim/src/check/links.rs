@@ -196,7 +196,7 @@ fn at_rest(view: &View<'_>) -> Result<(), Violation> {
         if peers.len() > max {
             let of_seed = ix < view.setup.seeds;
             let invariant = if of_seed { Invariant::SEED_LINK_LIMIT } else { Invariant::LINK_LIMIT };
-            let what = format!("it has {} links in the quiet, {max} is the limit", peers.len());
+            let what = format!("it has {} links in a quiescent network, {max} is the limit", peers.len());
             view.violated(invariant, ix, what)?;
         }
         let counts_me = |other: &Node| other.peers().any(|(_, peer)| peer == node.id());

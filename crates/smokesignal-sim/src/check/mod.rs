@@ -39,7 +39,7 @@
 //! | `beacon.rs` | the root of a component, and its size |
 //! | `netsplit.rs` | what is reported about cuts |
 //! | `streams.rs` | what nodes hold of a stream, believe of neighbours, and get from whom |
-//! | `upkeep.rs` | what a quiet network costs |
+//! | `upkeep.rs` | what a quiescent network costs |
 //! | `lookups.rs` | every lookup is answered |
 //!
 //! `docs/simulation.md` has a table of all invariants with the file and the time of each check.
@@ -115,9 +115,9 @@ pub(crate) enum Observed<'a> {
     /// The network has been whole for a while after a cut.
     Healed,
     /// Nothing was written and nothing failed for a while, and then this many segments arrived.
-    Quiet { segments: u64, within: Duration },
-    /// The network is quiet, and its links have settled. `beacons` and `seed_dials` are those of
-    /// the quiet time.
+    Quiescent { segments: u64, within: Duration },
+    /// The network is quiescent, and its links have settled. `beacons` and `seed_dials` are those
+    /// of the 5 s before that.
     AtRest { beacons: u64, seed_dials: u64, within: Duration },
 }
 

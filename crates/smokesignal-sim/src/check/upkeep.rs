@@ -1,6 +1,6 @@
-//! Checks what a quiet network costs: no segments, few beacons, few dials to the seeds.
+//! Checks what a quiescent network costs: no segments, few beacons, few dials to the seeds.
 //!
-//! The world counts what arrives and who dials during 5 s of quiet. The limits follow from the
+//! The world counts what arrives and who dials during 5 s of quiescence. The limits follow from the
 //! links that stand then, from the beacon period, and from how often probes and nodes that have
 //! lost a seed are expected to dial.
 
@@ -17,16 +17,16 @@ const MOST_PROBES: u64 = 14;
 /// every 7.5 s on average.
 const MOST_CALLS: u64 = 14;
 
-/// Looks at the sums of a quiet time.
+/// Looks at the sums of a quiescent time.
 #[derive(Debug)]
 pub(super) struct Upkeep;
 
 impl Check for Upkeep {
     fn on_event(&mut self, view: &View<'_>, event: &Observed<'_>) -> Result<(), Violation> {
         match *event {
-            Observed::Quiet { segments, within } if segments > 0 => {
-                let what = format!("{segments} segments arrived in {within:?} of quiet");
-                view.violated(Invariant::QUIET_STREAMS, 0, what)
+            Observed::Quiescent { segments, within } if segments > 0 => {
+                let what = format!("{segments} segments arrived in {within:?} of quiescence");
+                view.violated(Invariant::QUIESCENT_STREAMS, 0, what)
             }
             Observed::AtRest { beacons, seed_dials, within } => {
                 few_beacons(view, beacons, within)?;

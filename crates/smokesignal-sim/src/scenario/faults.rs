@@ -52,7 +52,7 @@ pub(super) fn join(lab: &mut Lab<'_, '_>) {
     let random = graph.random_twin(world.setup().rng_seed).spectral_gap();
     let gap = graph.spectral_gap() / random;
     lab.figure(Figure::new("spectral gap, of that of a random graph", gap, "").at_least(0.3));
-    world.check_quiet(Duration::ZERO);
+    world.check_quiescence(Duration::ZERO);
     lab.end(&world);
 }
 
@@ -88,7 +88,7 @@ fn kill(lab: &mut Lab<'_, '_>, share: f64) {
         let healed = watch_links(lab, &mut world, &format!("{writers} writers"), 30 * S);
         let rest = (23 * S).saturating_sub(healed.unwrap_or(30 * S));
         lab.pass(&mut world, "write", rest.max(10 * S));
-        world.check_quiet(20 * S);
+        world.check_quiescence(20 * S);
         let (delivery, stats) = (world.delivery(), &world.stats);
         let ms = |micros: u64| micros as f64 / 1e3;
         let (p50, p99, max) =
@@ -159,7 +159,7 @@ pub(super) fn hostile(lab: &mut Lab<'_, '_>) {
     world.measure();
     world.write(Workload { writers: 20, per_second: 10.0, size: 200, lasts: 20 * S });
     lab.pass(&mut world, "write", 20 * S);
-    world.check_quiet(20 * S);
+    world.check_quiescence(20 * S);
     let delivery = world.delivery();
     lab.figure(Figure::new("delivered, honest to honest", delivery.percent(), "%").at_least(99.99));
     lab.figure(Figure::new("missed, reported as gaps", delivery.missed as f64, ""));
@@ -184,7 +184,7 @@ pub(super) fn churn(lab: &mut Lab<'_, '_>) {
     world.measure();
     world.add_rule(Rule::lasting(Duration::ZERO, time, Fault::Churn { per_minute: 0.1 }));
     lab.pass(&mut world, "churn", time + S);
-    world.check_quiet(10 * S);
+    world.check_quiescence(10 * S);
     let hours = lab.nodes as f64 * time.as_secs_f64() / 3600.0;
     let delivery = world.delivery();
     lab.figure(
@@ -209,7 +209,7 @@ pub(super) fn restart(lab: &mut Lab<'_, '_>) {
     lab.pass(&mut world, "write", 5 * S);
     world.add_rule(Rule::lasting(Duration::ZERO, 2 * S, Fault::Restart { share: 0.5 }));
     lab.pass(&mut world, "restart", 15 * S);
-    world.check_quiet(20 * S);
+    world.check_quiescence(20 * S);
     let delivery = world.delivery();
     lab.figure(Figure::new("delivered to the nodes that stayed", delivery.percent(), "%").at_least(100.0));
     lab.figure(Figure::new("components", world.graph().components().len() as f64, "").at_most(1.0));

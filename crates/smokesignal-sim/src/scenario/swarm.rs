@@ -88,7 +88,7 @@ impl Draw {
             world.add_rule(rule.clone());
         }
         world.run(self.time + Duration::from_secs(1));
-        world.check_quiet(self.patience);
+        world.check_quiescence(self.patience);
         world
     }
 }

@@ -36,7 +36,7 @@ fn steady(lab: &mut Lab<'_, '_>, writers: usize, redundancy: f64) {
     let graph = world.graph();
     let (flood, copies) = (flood_times(&world), graph.flood_redundancy());
     let stats = world.stats.clone();
-    world.check_quiet(Duration::ZERO);
+    world.check_quiescence(Duration::ZERO);
     let ms = |micros: u64| micros as f64 / 1e3;
     let (p50, p99) = (stats.latency.percentile(0.5), stats.latency.percentile(0.99));
     lab.figure(Figure::new("delivered", world.delivery().percent(), "%").at_least(100.0));
@@ -90,7 +90,7 @@ pub(super) fn idle(lab: &mut Lab<'_, '_>) {
     lab.figure(Figure::new("membership", per_link(kinds.membership), "/s"));
     lab.figure(Figure::new("digests and grafts", per_link(kinds.repair), "/s"));
     lab.figure(Figure::new("dials", world.stats.dials as f64 / 60.0, "/s"));
-    world.check_quiet(Duration::ZERO);
+    world.check_quiescence(Duration::ZERO);
     lab.end(&world);
 }
 

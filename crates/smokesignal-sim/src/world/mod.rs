@@ -20,13 +20,13 @@
 //! | `faults.rs` | a fault strikes, takes a step, is put right |
 //! | `traffic.rs` | a writer writes; a message is delivered or missed |
 //! | `lookups.rs` | a node looks for another |
-//! | `quiet.rs` | all is quiet, and has to be right |
+//! | `quiescence.rs` | the network is quiescent, and everything has to be right |
 
 mod faults;
 mod lookups;
 mod network;
 mod nodes;
-mod quiet;
+mod quiescence;
 mod relays;
 #[cfg(test)]
 mod tests;

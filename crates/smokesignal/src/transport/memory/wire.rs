@@ -69,7 +69,7 @@ pub(super) struct Wire {
 struct Pipe {
     /// The chunks in the order written; the last one is [empty](Bytes::is_empty) when the writer
     /// has closed.
-    pieces: VecDeque<Piece>,
+    chunks: VecDeque<Chunk>,
     bytes: usize,
     closed: bool,
     /// The reader is gone, and the writer learns of it at this time.
@@ -98,7 +98,7 @@ impl Pace {
 }
 
 #[derive(Debug)]
-struct Piece {
+struct Chunk {
     data: Bytes,
     arrival: Arrival,
 }
@@ -122,7 +122,7 @@ impl Wire {
         self.cut = true;
         let lose = |arrival: &mut Arrival| *arrival = arrival.filter(|at| *at <= now);
         for pipe in &mut self.pipes {
-            pipe.pieces.iter_mut().for_each(|piece| lose(&mut piece.arrival));
+            pipe.chunks.iter_mut().for_each(|chunk| lose(&mut chunk.arrival));
             pipe.unwanted.iter_mut().for_each(lose);
         }
     }
@@ -132,8 +132,8 @@ impl Wire {
         self.cut = false;
         for pipe in &mut self.pipes {
             pipe.pace = Pace::default();
-            for piece in pipe.pieces.iter_mut().filter(|piece| piece.arrival.is_none()) {
-                piece.arrival = Some(pipe.pace.next(piece.data.len(), now, delays));
+            for chunk in pipe.chunks.iter_mut().filter(|chunk| chunk.arrival.is_none()) {
+                chunk.arrival = Some(pipe.pace.next(chunk.data.len(), now, delays));
             }
         }
         for end in [0, 1] {
@@ -149,7 +149,7 @@ impl Wire {
     pub(super) fn reset(&mut self) {
         self.reset = true;
         for pipe in &mut self.pipes {
-            pipe.pieces.clear();
+            pipe.chunks.clear();
             pipe.wake_both();
         }
     }
@@ -167,26 +167,26 @@ impl Wire {
         }
         let pipe = &mut self.pipes[1 - end];
         let mut read = 0;
-        while let Some(piece) = pipe.pieces.front_mut()
+        while let Some(chunk) = pipe.chunks.front_mut()
             && buf.remaining() > 0
         {
-            if piece.arrival.is_none_or(|at| at > now) {
+            if chunk.arrival.is_none_or(|at| at > now) {
                 break;
             }
-            if piece.data.is_empty() {
+            if chunk.data.is_empty() {
                 return Progress::Done(Ok(())); // The end stays, for later reads.
             }
-            let part = piece.data.len().min(buf.remaining());
-            buf.put_slice(&piece.data[..part]);
-            piece.data.advance(part);
+            let part = chunk.data.len().min(buf.remaining());
+            buf.put_slice(&chunk.data[..part]);
+            chunk.data.advance(part);
             read += part;
-            if piece.data.is_empty() {
-                pipe.pieces.pop_front();
+            if chunk.data.is_empty() {
+                pipe.chunks.pop_front();
             }
         }
         if read == 0 && buf.remaining() > 0 {
             pipe.reader = Some(waker.clone());
-            return Progress::Wait(pipe.pieces.front().and_then(|piece| piece.arrival));
+            return Progress::Wait(pipe.chunks.front().and_then(|chunk| chunk.arrival));
         }
         pipe.bytes -= read;
         pipe.writer.take().into_iter().for_each(Waker::wake);
@@ -234,7 +234,7 @@ impl Wire {
         self.shut_down(end, now, delays);
         let told = (!self.cut).then(|| self.pipes[end].pace.next(0, now, delays));
         let pipe = &mut self.pipes[1 - end];
-        pipe.pieces.clear();
+        pipe.chunks.clear();
         pipe.unwanted = Some(told);
         pipe.writer.take().into_iter().for_each(Waker::wake);
         self.dropped[end] = true;
@@ -246,7 +246,7 @@ impl Pipe {
     fn push(&mut self, data: Bytes, cut: bool, now: Instant, delays: &mut Delays) {
         self.bytes += data.len();
         let arrival = (!cut).then(|| self.pace.next(data.len(), now, delays));
-        self.pieces.push_back(Piece { data, arrival });
+        self.chunks.push_back(Chunk { data, arrival });
         self.reader.take().into_iter().for_each(Waker::wake);
     }
 

@@ -1,4 +1,4 @@
-//! The end of a run: all is quiet, and has to be right.
+//! The end of a run: the network is quiescent, and everything has to be right.
 //!
 //! First the network gets time to repair what is missing. Then 5 s are watched, in which no segment
 //! may arrive. Then the links get time to settle, because some invariants hold only when none
@@ -11,8 +11,8 @@ use crate::check::Observed;
 
 /// The time after the last write and the last fault within which everything has to be right: 10 s.
 /// Networks that were cut need longer; see `patience`.
-const QUIET: Duration = Duration::from_secs(10);
-/// The time for which the quiet is watched.
+const QUIESCENCE: Duration = Duration::from_secs(10);
+/// The time for which the quiescent network is watched.
 const WATCH: Duration = Duration::from_secs(5);
 /// The most time that is given to links until they stay as they are: the time for which a bridge is
 /// held, and some more.
@@ -23,9 +23,9 @@ const STABLE: u64 = 6_500_000;
 
 impl World {
     /// Lets the network come to rest for 10 s and `patience` on top, and then checks what has to
-    /// hold in the quiet. The caller has ended all writing and all faults.
-    pub fn check_quiet(&mut self, patience: Duration) {
-        self.run(QUIET + patience);
+    /// hold in a quiescent network. The caller has ended all writing and all faults.
+    pub fn check_quiescence(&mut self, patience: Duration) {
+        self.run(QUIESCENCE + patience);
         let (kinds, seed_dials) = (self.stats.kinds, self.stats.seed_dials);
         self.run(WATCH);
         // Among hostile nodes, who reaches whom is a figure of `hostile-20` and not a promise.
@@ -36,7 +36,7 @@ impl World {
         let segments = self.stats.kinds.data - kinds.data;
         let beacons = self.stats.kinds.beats - kinds.beats;
         let seed_dials = self.stats.seed_dials - seed_dials;
-        self.observe(&Observed::Quiet { segments, within: WATCH });
+        self.observe(&Observed::Quiescent { segments, within: WATCH });
         self.let_links_settle();
         self.observe(&Observed::AtRest { beacons, seed_dials, within: WATCH });
     }
