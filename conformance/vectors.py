@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import connection
+import wire
 from node import network_id
 from wire import (
     ABSENT,
@@ -41,12 +42,6 @@ from wire import (
     RESET,
     SIGNED,
     STOP,
-    Beat,
-    Malformed,
-    Record,
-    Segment,
-    decode,
-    encode,
     frame,
     head,
     leaf,
@@ -110,13 +105,13 @@ def stream_frames():
 def control_messages():
     """The name of an entry, then the message and its values."""
     addresses = [(LOOPBACK, 8495), (LOOPBACK_V6, 8495)]
-    record = Record.sign(KEY, OPEN_NETWORK, addresses, 7)
-    other = Record.sign(OTHER_KEY, OPEN_NETWORK, [(LOOPBACK, 8496)], 8)
-    beat = Beat.sign(
+    record = wire.Record.sign(KEY, OPEN_NETWORK, addresses, 7)
+    other = wire.Record.sign(OTHER_KEY, OPEN_NETWORK, [(LOOPBACK, 8496)], 8)
+    beat = wire.Beat.sign(
         KEY, OPEN_NETWORK, INCARNATION, 5, 8, [(1, ELSEWHERE, 300), (SEED, PRESENT, 0)]
     )
     states = [(1, ABSENT, 0), (2, LOST, 0)]
-    absent = Beat.sign(KEY, OPEN_NETWORK, INCARNATION, 6, 1, states)
+    absent = wire.Beat.sign(KEY, OPEN_NETWORK, INCARNATION, 6, 1, states)
     report = (SEED, False, 2, 300, 5)
     mark = (ID, 1, 9, 4, 6, 12)
     root_tag = int.from_bytes(ID[:4], "big")
@@ -195,7 +190,7 @@ def entries():
     yield from ids_and_hello()
     yield from stream_frames()
     for name, message, *values in control_messages():
-        yield name, frame(MESSAGE, encode(message, *values))
+        yield name, frame(MESSAGE, wire.encode(message, *values))
     yield from segments()
 
 
@@ -234,12 +229,12 @@ def check(name, data, file):
         return None
     try:
         if data[4] == 1:
-            Segment(data[4:], signed=name != "segment: unsigned")
+            wire.Segment(data[4:], signed=name != "segment: unsigned")
         else:
-            message, values = decode(data[4:])
-            if frame(MESSAGE, encode(message, *values)) != data:
+            message, values = wire.decode(data[4:])
+            if frame(MESSAGE, wire.encode(message, *values)) != data:
                 return "is something else when it is encoded again"
-    except Malformed as error:
+    except wire.Malformed as error:
         return "cannot be decoded: %s" % error
     return None
 

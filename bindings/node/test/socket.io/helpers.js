@@ -147,17 +147,18 @@ async function childServer(t, seed, options = {}) {
   return { child, port, nodePort }
 }
 
+// What others made, then the helpers in the order of this file.
 module.exports = {
+  connect,
+  once,
   LIMIT,
-  TestServer,
-  newNode,
+  until,
   keepingLogger,
+  newNode,
+  TestServer,
   cluster,
   knowing,
-  until,
   breakAndReturn,
   withoutOffsets,
-  childServer,
-  connect,
-  once
+  childServer
 }
