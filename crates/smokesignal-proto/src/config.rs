@@ -89,7 +89,8 @@ pub struct Config {
     /// A partition sends out three probes in such a time. Default 5 s. Up: less traffic; two
     /// partitions find each other later.
     pub probe_period: Duration,
-    /// The same while a seed is missing for a reason not known yet. Default 1 s.
+    /// The same while a seed is missing for a reason not known yet. Default 1 s. Up: less traffic
+    /// after a failure; a netsplit is reported, and the other partition found, later.
     pub probe_hurry: Duration,
     /// A link that joins two partitions is not ended for the sake of others for this long. Default
     /// 60 s. Up: a merged network hangs on few links with less risk; full nodes stay above
@@ -108,7 +109,8 @@ pub struct Config {
     /// to a dead seed; nodes come back later once it lives again.
     pub seed_backoff: (Duration, Duration),
     /// First and last wait between two attempts to find more peers. Default 250 ms and 10 s (a
-    /// network smaller than `min_peers` + 1 must not search at full speed for ever).
+    /// network smaller than `min_peers` + 1 must not search at full speed for ever). Up: fewer
+    /// requests to nodes that have no room; a node short of links stays so for longer.
     pub refill_backoff: (Duration, Duration),
     /// Connections being made at the same time at most. Default 8. Up: an isolated node finds a
     /// living one sooner; after a mass failure more dials burden those that live.
@@ -118,56 +120,69 @@ pub struct Config {
     /// nodes are reached at the first try; the dead hold up the search for longer.
     pub dial_hurry: Duration,
     /// Connections that are not links (joiners, refused nodes) at most; the oldest loses. Default
-    /// 64.
+    /// 64. Up: more nodes may join through one seed at the same time; more memory for those that
+    /// only connect.
     pub max_sessions: usize,
-    /// A connection that is not a link is closed after this long. Default 10 s.
+    /// A connection that is not a link is closed after this long. Default 10 s. Up: joiners on slow
+    /// lines find a place over their first connection; strangers hold places and memory for longer.
     pub session_timeout: Duration,
     /// A link that is not active on both sides after this long exists on neither. Default 3 s. Up:
     /// slow lines manage it; a place is held for longer for a node that died on the way.
     pub handshake_timeout: Duration,
-    /// A split not committed after this long lapses. Default 5 s.
+    /// A split not committed after this long lapses. Default 5 s. Up: splits succeed over slow
+    /// lines; a place promised to a joiner that died stays empty for longer.
     pub split_timeout: Duration,
     /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9). Up:
     /// joiners are spread more evenly; each join costs more messages.
     pub walk_ttl: u8,
     /// Lookups from one neighbour that are served in one tick; more are dropped. Default 32 (128 a
     /// second, which is what the whole network can look for, because all nodes are asked: 6 KB/s on
-    /// each link).
+    /// each link). Up: more lookups at the same time succeed; a member that floods the network
+    /// costs every node more.
     pub lookups_per_tick: u32,
-    /// Hops of a lookup. Default 20 (the diameter of 100 000 nodes is 15 or less).
+    /// Hops of a lookup. Default 20 (the diameter of 100 000 nodes is 15 or less). Up: nodes are
+    /// found in larger networks, and over longer detours; each query lives longer where no node
+    /// knows it any more.
     pub find_ttl: u8,
     /// A node that was not found by then is not there. Default 5 s. Up: far nodes are found over
     /// bad lines; `open` waits for longer for one that does not exist.
     pub find_timeout: Duration,
     /// Whether nodes that are not neighbours are dialled for streams; without it, connections to
-    /// them are relayed by others. Default true.
+    /// them are relayed by others. Default true. False: fewer connections, and nodes behind a
+    /// firewall are not dialled in vain; streams cost those in between their bandwidth, and are
+    /// slower.
     pub dial_for_streams: bool,
-    /// Walks and shuffles whose way back is remembered; the oldest loses. Default 1024.
+    /// Walks and shuffles whose way back is remembered; the oldest loses. Default 1024. Up: more
+    /// joins and lookups may be under way at the same time; more memory (about 100 bytes each).
     pub max_walks: usize,
-    /// The way back of a walk is forgotten after this long. Default 10 s.
+    /// The way back of a walk is forgotten after this long. Default 10 s. Up: answers over slow
+    /// paths still find back; more paths are kept, and a busy node reaches `max_walks` sooner.
     pub walk_timeout: Duration,
     /// Nodes remembered but not connected; a random one loses. Default 192: at a loss of 95 % of
     /// the nodes 30 leave a sixth of the survivors without a living contact, 192 leave none. Up:
     /// more memory, and more dead nodes to try after a failure.
     pub passive_view: usize,
     /// Nodes that do not answer any more, kept as a last resort; the oldest loses. Default 256. Up:
-    /// longer partitions heal by themselves without a seed.
+    /// longer partitions heal by themselves without a seed; more memory, and more dials in vain.
     pub graveyard: usize,
     /// After its links have changed a node exchanges passive entries with another after this long,
-    /// and then after twice as long each time, up to `shuffle_calm`. Default 2.5 s and 160 s
-    /// (HyParView: always 10 s, which on an idle link costs more than everything else together).
-    /// Up: less idle traffic; passive views are older.
+    /// and then after twice as long each time, up to `shuffle_calm`. Default 2.5 s (HyParView:
+    /// always 10 s, which on an idle link costs more than everything else together). Up: less
+    /// traffic after a change; passive views are older.
     pub shuffle: Duration,
-    /// See `shuffle`.
+    /// The longest wait between two exchanges, in a network that does not change; see `shuffle`.
+    /// Default 160 s. Up: less idle traffic; passive views of a calm network are older.
     pub shuffle_calm: Duration,
     /// Whether links to far neighbours are exchanged for links to nearer ones. Default false: it
     /// lowers the delay of each hop and raises the number of hops.
     pub reorder: bool,
     /// First and last wait between two attempts to do so; doubles as long as nothing is gained.
-    /// Default 30 s and 10 min.
+    /// Default 30 s and 10 min. Up: less probing of links that are good already; near neighbours
+    /// are found later.
     pub reorder_wait: (Duration, Duration),
     /// After a refusal or a close by the user the pair leaves each other alone for this long.
-    /// Default 30 s.
+    /// Default 30 s. Up: less churn between nodes that do not suit each other; in a small network a
+    /// pair that could be linked again stays apart for longer.
     pub pair_backoff: Duration,
     /// Joins served per second; a burst of twice as many passes. Default 100. Up: a network gathers
     /// sooner through one seed; its neighbours have to pass on more walks.
@@ -175,7 +190,8 @@ pub struct Config {
 
     /// Walks, joins and the like served from one connection per tick; more are dropped, and the
     /// sender asks again. Default 50 (a guess: 200 joins a second through one seed send about as
-    /// many to a neighbour).
+    /// many to a neighbour). Up: a storm of joins is served sooner; one neighbour may make this
+    /// node work and send more.
     pub budget_per_tick: u32,
 
     /// A link with data waiting and no progress is closed after this long. Default 3 s. Up: links
@@ -185,25 +201,32 @@ pub struct Config {
     /// filled better; control messages wait behind more data.
     pub link_window: usize,
     /// Bytes of control messages on top of the window; above it the link is closed. Default 256
-    /// KiB.
+    /// KiB. Up: a slow link survives a burst of joins or lookups; a neighbour that does not read
+    /// holds more memory.
     pub control_window: usize,
     /// Bytes an own write may be ahead of the slowest of the node's links. Default 1 MiB. Up: a
     /// writer waits less for slow neighbours; they are farther behind, and may be given a gap.
     pub write_window: usize,
     /// Bytes accepted from the application and not yet sent. Default 1 MiB, and always one message.
+    /// Up: an application may run further ahead of the network; more memory, and what was accepted
+    /// last is sent later.
     pub write_buffer: usize,
-    /// Signatures that a writer makes in a row, and how long it takes until it may make one more;
-    /// what is written meanwhile shares the next one. Default 8, and 4 ms: to check 250 a second
-    /// takes 1 % of a core (46 µs each). Up: lower latency of steady small writes; more work for
-    /// every reader.
+    /// Signatures that a writer makes in a row; then it may make one more each `sign_every`, and
+    /// what is written meanwhile shares the next one. Default 8. Up: a burst of small writes goes
+    /// out without a wait; more work for every reader.
     pub sign_burst: u32,
-    /// See `sign_burst`.
+    /// Time until a writer may make one more signature; see `sign_burst`. Default 4 ms: to check
+    /// 250 a second takes 1 % of a core (46 µs each). Up: less work for every reader; steady small
+    /// writes wait for longer.
     pub sign_every: Duration,
     /// This many waiting bytes are signed without a wait. Default 256 KiB: for that much a check
-    /// costs a tenth of passing the data on.
+    /// costs a tenth of passing the data on. Up: fewer signatures at a high rate of small messages;
+    /// they wait for longer where a burst has used up the signatures.
     pub sign_bytes: usize,
     /// A link may hold up the node's writes for this long while all others wait; the debt is
-    /// forgiven at 5 % of passing time. Default 500 ms: a slow peer costs others 5 % at most.
+    /// forgiven at 5 % of passing time. Default 500 ms: a slow peer costs others 5 % at most. Up:
+    /// writers wait for longer for a neighbour with a hiccup; down: it falls behind sooner, and may
+    /// be given a gap.
     pub slow_budget: Duration,
     /// Bytes retained of one writer; the oldest loses. Default 64 MiB, all there is: four messages
     /// of the largest size, and a reader that has to find another path may be that far behind.
@@ -215,12 +238,17 @@ pub struct Config {
     /// Retained no longer than this. Default 60 s. Down: less memory; who was away for longer gets
     /// a gap.
     pub ring_age: Duration,
-    /// Bytes of half-arrived large messages; the one begun first loses. Default 64 MiB.
+    /// Bytes of half-arrived large messages; the one begun first loses. Default 64 MiB. Up: more
+    /// large messages may arrive at the same time; more memory that writers which never finish can
+    /// hold.
     pub partial_total: usize,
     /// Writers known at the same time; the one silent for longest loses and leaves a tombstone.
-    /// Default 16 384. Up: more memory (about 300 bytes each, on each link as well).
+    /// Default 16 384. Up: fewer writers have to be forgotten and met again; more memory (about 300
+    /// bytes each, on each link as well).
     pub max_streams: usize,
     /// Marks of forgotten writers, so that nothing is read twice; the oldest loses. Default 65 536.
+    /// Up: a writer that was silent for long is still recognised; more memory (about 100 bytes
+    /// each).
     pub max_tombstones: usize,
     /// Wait before a node asks for a missing range. Default 150 ms: the parent may still bring it.
     /// Up: fewer copies; a broken path is noticed later by those behind it.
@@ -228,7 +256,8 @@ pub struct Config {
     /// Wait before it asks elsewhere. Default 300 ms. Up: fewer copies from slow neighbours; a
     /// repair over one that does not answer takes longer.
     pub graft_again: Duration,
-    /// Both waits grow with the link's round trip, up to this. Default 1 s.
+    /// Both waits grow with the link's round trip, up to this. Default 1 s. Up: fewer copies over
+    /// very long lines; a neighbour that claims a long round trip delays repairs for longer.
     pub graft_latest: Duration,
     /// A neighbour that is not sent a stream is sent a digest after two round trips, but not sooner
     /// or later than this. Default 100 ms and 200 ms. Down (20 ms was tried): a third of what a
@@ -243,12 +272,16 @@ pub struct Config {
     pub gap_after: (Duration, Duration),
     /// A node counts as new until a neighbour that is not new has named all streams, or for this
     /// long after its first link; writers met meanwhile start at now. Default 1 s: several round
-    /// trips, and what two nodes wait that are each other's only seed.
+    /// trips, and what two nodes wait that are each other's only seed. Up: a joiner on slow lines
+    /// hears of all writers before it reads new ones from their beginning; it is reported as
+    /// connected later if its neighbours are new as well.
     pub settle_after: Duration,
     /// A writer's former incarnation may finish for this long once a newer one is seen. Default 5
-    /// s.
+    /// s. Up: less of the former start is lost to slow neighbours; the first messages of the new
+    /// one come later.
     pub drain_timeout: Duration,
-    /// A leaving node tries to hand over accepted writes for this long. Default 5 s.
+    /// A leaving node tries to hand over accepted writes for this long. Default 5 s. Up: fewer
+    /// writes are lost that slow neighbours have not taken; a stop may take longer.
     pub leave_timeout: Duration,
 }
 
