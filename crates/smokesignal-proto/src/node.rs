@@ -212,7 +212,8 @@ impl Node {
         self.perform_all(now);
     }
 
-    /// Messages of this much cost were written to the connection.
+    /// Messages of this much cost were written to the connection; 0 if it has taken only a part of
+    /// one, which shows that it is alive.
     pub fn handle_sent(&mut self, link: LinkId, cost: usize, now: Instant) {
         self.spread.sent(&self.context.at(now), link, cost);
         self.membership.sent(link, cost);

@@ -715,3 +715,24 @@ fn a_flood_of_searches_leaves_room_for_walks_and_is_answered_once() {
     }
     assert_eq!(controls(&bench.drain(None), |control| matches!(control, Control::Located { .. })), 1);
 }
+
+/// On a slow line a batch takes longer than a link may stand still.
+#[test]
+fn a_link_that_takes_a_batch_in_parts_is_not_stalled_and_one_that_takes_nothing_is() {
+    let mut bench = Bench::new(&[2]);
+    bench.node.broadcast(vec![0; 60_000].into()).unwrap();
+    let stalled = |output: &Output| matches!(output, Output::Close { reason: CloseReason::Stalled, .. });
+    let mut pass = |seconds: u64, takes_parts: bool| {
+        (0..seconds * 4).any(|_| {
+            bench.now = bench.now + std::time::Duration::from_millis(250);
+            bench.tell(2, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+            if takes_parts {
+                bench.node.handle_sent(LinkId(2), 0, bench.now);
+            }
+            bench.node.handle_timeout(bench.now);
+            bench.drain(Some(2)).iter().any(stalled)
+        })
+    };
+    assert!(!pass(10, true), "it moves");
+    assert!(pass(4, false), "it stands still");
+}

@@ -34,7 +34,9 @@ impl Spread {
             state.unsent = state.unsent.saturating_sub(cost);
             // The report may come late, after all links were forgiven.
             state.progress = state.progress.max(cx.now);
-            state.window.sent(cost, state.unsent == 0, cx.now, cx.config);
+            if cost > 0 {
+                state.window.sent(cost, state.unsent == 0, cx.now, cx.config);
+            }
         }
     }
 

@@ -26,7 +26,7 @@ use crate::stream::mux::Mux;
 use crate::transport::Connection;
 use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPool};
 use crate::wire::frame::{self, Frame, FrameError};
-use crate::wire::writer::FrameWriter;
+use crate::wire::writer::{FrameWriter, Progress};
 
 /// Maximum room for one read: half a pooled buffer, two full segments.
 const READ_MOST: usize = BUFFER_SIZE / 2;
@@ -71,6 +71,7 @@ pub(crate) struct LinkHandle {
 #[derive(Debug)]
 struct Outgoing {
     queue: Lock<Queue>,
+    progress: Arc<Progress>,
     /// The driver has dropped its end.
     closing: Notify,
 }
@@ -134,9 +135,11 @@ impl LinkHandle {
         }
     }
 
-    /// Takes the cost of what was written since the last call, and the time of the last write.
+    /// Takes the cost of what was written since the last call, and the time of the last write. The
+    /// cost is 0 if the connection has taken only a part of what it was given.
     pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
-        self.out.queue.lock().sent.take()
+        let part = self.out.progress.take().map(|at| (0, at));
+        self.out.queue.lock().sent.take().or(part)
     }
 
     /// Has [`Report::Sent`] follow every write from now on.
@@ -165,8 +168,9 @@ pub(crate) fn open(
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let Connection { reader, writer, .. } = connection;
-    let queue = Queue { writer: Some(FrameWriter::new(writer)), ..Queue::default() };
-    let out = Arc::new(Outgoing { queue: Lock::new(queue), closing: Notify::new() });
+    let progress = Arc::<Progress>::default();
+    let queue = Queue { writer: Some(FrameWriter::new(writer, Arc::clone(&progress))), ..Queue::default() };
+    let out = Arc::new(Outgoing { queue: Lock::new(queue), progress, closing: Notify::new() });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
     let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
@@ -437,6 +441,23 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             assert_eq!(told, cost);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_taken_in_parts_shows_progress_before_it_is_done() {
+        let (handle, mut far) = linked(100);
+        (0..1000).for_each(|number| handle.send(message(number)));
+        handle.flush();
+        let (mut read, mut told) = (0, 0);
+        while told < 10 {
+            let part = timeout(LINGER, far.read(&mut [0; 50])).await;
+            read += part.expect("it is written").unwrap();
+            assert!(read < 5_000, "of 9 kB and more, without progress");
+            if let Some((cost, _)) = handle.take_sent() {
+                assert_eq!(cost, 0);
+                told += 1;
+            }
         }
     }
 

@@ -5,15 +5,22 @@
 //! [`poll_write`](FrameWriter::poll_write), so that everything that is ready shares one system
 //! call. The link's task and the driver hand the writer to each other through the link's queue;
 //! the holder is the only one that writes.
+//!
+//! A write that the connection takes only in part is pending until the connection wakes it, and
+//! takes more. [`Progress`] notes when that happens, because on a slow line a whole batch can take
+//! longer than a connection may stand still.
 
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use smokesignal_proto::Message;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
+use crate::lock::Lock;
 use crate::wire::batch::WriteBatch;
 use crate::wire::frame::Frame;
 
@@ -27,11 +34,58 @@ pub(crate) struct FrameWriter {
     /// The cost of the messages in the batch, see [`Message::cost`].
     cost: usize,
     flushed: bool,
+    progress: Arc<Progress>,
+}
+
+/// When a connection last took a part of a pending write. It stands between the connection and the
+/// task that writes: it is woken first, and wakes the task.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(Lock<Pending>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// The task that polled the write last.
+    task: Option<Waker>,
+    /// When the connection last had room for more, since somebody looked.
+    at: Option<Instant>,
+}
+
+impl Progress {
+    /// Returns when a pending write last went on, if it did since the last call.
+    pub(crate) fn take(&self) -> Option<Instant> {
+        self.0.lock().at.take()
+    }
+
+    /// Has `task` woken when the connection has room.
+    fn wake_next(&self, task: &Waker) {
+        let mut pending = self.0.lock();
+        if !pending.task.as_ref().is_some_and(|known| known.will_wake(task)) {
+            pending.task = Some(task.clone());
+        }
+    }
+}
+
+impl Wake for Progress {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let task = {
+            let mut pending = self.0.lock();
+            pending.at = Some(Instant::now());
+            pending.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
 }
 
 impl FrameWriter {
-    pub(crate) fn new(connection: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
-        Self { connection, batch: WriteBatch::default(), cost: 0, flushed: true }
+    /// Makes a writer that notes in `progress` how pending writes go on.
+    pub(crate) fn new(connection: Box<dyn AsyncWrite + Send + Unpin>, progress: Arc<Progress>) -> Self {
+        Self { connection, batch: WriteBatch::default(), cost: 0, flushed: true, progress }
     }
 
     /// Drains the queue into the batch and counts the cost of its messages.
@@ -56,6 +110,9 @@ impl FrameWriter {
     /// Writes and flushes everything that was pushed, and returns its cost.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.flushed = false;
+        self.progress.wake_next(cx.waker());
+        let waker = Waker::from(Arc::clone(&self.progress));
+        let cx = &mut Context::from_waker(&waker);
         ready!(self.batch.poll_write(&mut self.connection, cx))?;
         ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
         self.flushed = true;
