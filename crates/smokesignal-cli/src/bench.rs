@@ -4,6 +4,10 @@
 //! process; of several cases each runs in a process of its own ([`isolated`]). There are four
 //! benchmarks: [`broadcast`] (the default), [`direct`], [`scale`] and [`memory`]. Each measures one
 //! case and prints one row ([`report`]).
+//!
+//! A row that fails its check (a lost message, for example) is printed all the same, so that its
+//! figures can be read, and the exit code is 1. Figures go to stdout; the progress line and the
+//! reasons of failures go to stderr.
 
 mod args;
 mod bar;
@@ -37,6 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     args.kind().check()?;
     let mut cases = case::all(args)?;
     let count = cases.len();
+    // This is the process of a single row, started by `isolated`. It has the options of the whole
+    // run, so it makes the same list and takes its own case.
     if let Some(row) = args.row {
         cases = cases.get(row).copied().into_iter().collect();
     }

@@ -3,6 +3,10 @@
 //! [`editor`] turns the keyboard or stdin into [`Input`]s, and [`session`] handles them together
 //! with messages and events of the network. [`message`] encodes what is sent and removes from what
 //! arrives everything that could control a terminal. [`names`] keeps which node goes by which name.
+//!
+//! The lines of others are data, and everything else (new neighbours, help, errors) is a notice. So
+//! without a terminal, stdout holds nothing but what others wrote. The exit code is 0 after `/quit`
+//! or the end of the input, and when the reader of stdout is gone; it is 130 after Ctrl-C.
 
 mod editor;
 mod message;
@@ -68,13 +72,17 @@ async fn chat(args: Args) -> Result<Exit, Failure> {
     outcome
 }
 
-/// Returns whether a line editor works: it needs a terminal for both input and output.
+/// Returns whether a line editor works: it needs a terminal for both input and output, and one that
+/// can move its cursor. Without `TERM`, or with `TERM=dumb` (the shell of some editors), it cannot.
 fn is_interactive() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb
 }
 
 /// Returns the given name, or else the user's name, or else the beginning of the id.
+///
+/// A given name that would be shown in another form is refused: a person should not appear under a
+/// name they did not choose. The user's name was not chosen for this, so it is adapted instead.
 fn own_name(given: Option<String>, node: &Node) -> Result<String, Failure> {
     if let Some(given) = given {
         let name = message::clean_name(&given);
@@ -93,6 +101,7 @@ fn own_name(given: Option<String>, node: &Node) -> Result<String, Failure> {
 fn welcome(node: &Node, name: &str, join: &JoinArgs) -> Result<(), Failure> {
     let address = options::listening(node)?;
     notice!("you are {name}, listening on {address} as {}", node.id());
+    // As it was called here, so that the line also works for a program that is not on the PATH.
     let program = std::env::args().next().unwrap_or_else(|| "smokesignal".to_owned());
     let secret = match &join.network_secret_file {
         Some(file) => format!(" --network-secret-file {}", file.display()),

@@ -20,7 +20,7 @@ use crate::signals::Signals;
 use crate::{limits, log};
 
 /// The time limit of a phase: this, and [`PHASE_PER_NODE`] for each node. A guess, generous enough
-/// for a debug build on a busy machine.
+/// for a debug build on a busy machine. After it the demo ends with exit code 1.
 const PHASE: Duration = Duration::from_secs(60);
 /// What each node adds to the time limit of a phase.
 const PHASE_PER_NODE: Duration = Duration::from_millis(200);
@@ -81,6 +81,8 @@ async fn demo(args: &Args) -> Result<Exit, Failure> {
 /// Runs the phases in order until one fails. Adds a row for each.
 async fn run_phases(swarm: &mut Swarm, view: &LiveView, rows: &mut Vec<Row>) {
     let n = swarm.size();
+    // Each of the n nodes writes to n - 1 others, so `each` messages per node are about `each` * n²
+    // deliveries. The bounds keep a small demo short and let a large one write something.
     let limit = PHASE + PHASE_PER_NODE * u32::try_from(n).unwrap_or(u32::MAX);
     let each = (DELIVERIES / (n * n)).clamp(2, 20) as u64;
     let interval = Duration::from_secs_f64((n * n) as f64 / DELIVERIES as f64)

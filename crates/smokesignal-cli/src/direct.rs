@@ -4,6 +4,9 @@
 //! A sender opens a stream named `direct` with its first message, and each chunk on it is one
 //! message. Both sides may write to the same stream. A stream that has been idle for [`IDLE`] is
 //! finished, and the next message opens a new one.
+//!
+//! Direct messages are not acknowledged. A send that succeeds means that the stream has taken the
+//! message; if the stream breaks afterwards, the error warns that earlier messages may be lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +36,10 @@ pub(crate) type DirectMessage = (NodeId, Bytes);
 pub(crate) struct Direct {
     node: Node,
     to: NodeId,
+    /// Takes what the other node writes to the stream that this side opened.
     received: mpsc::Sender<DirectMessage>,
+    /// The open stream, shared with the task that reads from it. `None` before the first message,
+    /// after an idle time and after an error.
     stream: Mutex<Option<Arc<NodeStream>>>,
 }
 
@@ -55,7 +61,7 @@ impl Direct {
         Ok(stream)
     }
 
-    /// Forgets a broken stream.
+    /// Forgets a broken stream, so that the next message opens another one.
     async fn drop_stream(&self) {
         *self.stream.lock().await = None;
     }
@@ -106,6 +112,7 @@ pub(crate) fn accept(node: &Node) -> Result<Acceptor, Failure> {
 pub(crate) async fn receive(mut acceptor: Acceptor, received: mpsc::Sender<DirectMessage>) {
     let mut readers = JoinSet::new();
     while let Some(stream) = acceptor.recv().await {
+        // Readers whose streams have ended make room.
         while readers.try_join_next().is_some() {}
         if readers.len() >= READERS {
             stream.reset("too many nodes write to this node; try later");
@@ -140,6 +147,7 @@ impl Target for Direct {
         let stream = self.stream().await?;
         match stream.send(data).await {
             Ok(()) => Ok(()),
+            // The stream is intact: only this message was refused.
             Err(error) if matches!(error.kind(), StreamErrorKind::TooLarge { .. }) => {
                 Err(error.kind().to_string())
             }
@@ -155,6 +163,8 @@ impl Target for Direct {
         tokio::time::sleep(IDLE).await;
         if let Some(stream) = self.stream.lock().await.take() {
             stream.finish();
+            // A failure that is known now is reported. A stream that is not done yet is left alone,
+            // because waiting for it would delay the next message.
             if let Some(Err(error)) = if_ready(stream.finished()).await {
                 return Err(format!("{error}; this message and those just before it may be lost"));
             }
@@ -162,7 +172,8 @@ impl Target for Direct {
         std::future::pending().await
     }
 
-    /// Finishes the stream and waits until the other node has received everything.
+    /// Finishes the stream and waits until all of it is handed to the connection. The other node
+    /// may not have read it by then; stopping the node flushes the connection.
     async fn finish(&self) -> Result<(), String> {
         let Some(stream) = self.stream.lock().await.take() else { return Ok(()) };
         stream.finish();

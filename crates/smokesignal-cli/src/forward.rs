@@ -4,6 +4,10 @@
 //! and connects each to the target. The name of a stream contains the target, `forward
 //! 127.0.0.1:80`, and the serving side accepts only the names of targets that it allows. So the
 //! side that has the port decides what can be reached.
+//!
+//! Both sides copy bytes in both directions until both directions have ended, and pass an end on as
+//! an end and a broken connection as a reset. One process can do both at the same time. The command
+//! runs until a signal ends it (exit code 130), and fails (1) if the port cannot be opened.
 
 mod listen;
 mod serve;
@@ -52,7 +56,8 @@ pub(crate) struct Args {
     join: JoinArgs,
 }
 
-/// Parses a target, which has to fit into the name of a stream.
+/// Parses a target, which has to fit into the name of a stream (255 bytes). The host is not
+/// resolved here: the serving side does that for each connection.
 fn target(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or("write HOST:PORT, for example 127.0.0.1:80")?;
     match port.parse::<u16>() {
@@ -66,8 +71,9 @@ fn stream_name(target: &str) -> String {
     format!("forward {target}")
 }
 
-/// Makes the socket send a reset when it is dropped, so that a broken connection does not look like
-/// one that has ended properly.
+/// Makes the socket send a reset (TCP RST) when it is dropped, so that a broken connection does not
+/// look like one that has ended properly: a truncated download would otherwise pass for a complete
+/// one.
 fn reset_socket(socket: &tokio::net::TcpStream) {
     if let Err(error) = socket.set_zero_linger() {
         tracing::debug!(%error, "cannot reset a broken connection; it will look like a proper end");
@@ -104,6 +110,7 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
     }
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
+        // These tasks run as long as the node, so one that ends is a defect.
         ended = work.join_next() => {
             Err(Failure::Failed(format!("forwarding has ended unexpectedly: {ended:?}")))
         }

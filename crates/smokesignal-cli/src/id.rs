@@ -1,4 +1,7 @@
 //! `smokesignal id`: prints the id that belongs to a key file.
+//!
+//! Others need the id before the node runs, for example for `forward --to` and `--from`. The id is
+//! the public key, so the file alone is enough, and no node is started.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,9 @@
 //! Reads stdin in a thread of its own, because a read that never returns must not delay the end of
 //! the process.
+//!
+//! The thread hands on what it reads through a short channel. While the channel is full, the thread
+//! does not read, the pipe behind stdin fills up, and the program that writes to it waits: this is
+//! how the back-pressure of the network reaches that program.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::thread;

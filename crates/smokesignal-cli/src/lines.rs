@@ -1,5 +1,8 @@
 //! Splits bytes into lines of bounded length. A longer line is skipped without being kept in
 //! memory.
+//!
+//! Lines are returned in batches, because handing each short line to another task on its own would
+//! cost more than reading it.
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
 

@@ -10,7 +10,8 @@ pub(crate) struct Args {
     subnet: String,
 }
 
-/// Prints the address, or fails if this machine has none in the subnet.
+/// Prints the address. Exits with 1 if this machine has none in the subnet, and with 2 if the text
+/// is not a subnet.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let address = smokesignal::local_ip(&args.subnet)?;
     print(&format!("{address}\n"))?;

@@ -1,4 +1,7 @@
 //! The log of the library, for `-v` and `RUST_LOG`.
+//!
+//! The library reports through `tracing`. Log lines are for people, so they go the way of notices:
+//! to stderr, or above the prompt of `chat`.
 
 use std::io;
 
@@ -15,7 +18,8 @@ pub(crate) fn start(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    // The names of the library and of the protocol crate both begin with `smokesignal`.
+    // The names of the library and of the protocol crate both begin with `smokesignal`. Other
+    // crates log warnings only, whatever `-v` says. A `RUST_LOG` that cannot be parsed is ignored.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,smokesignal={level}")));
     let log = tracing_subscriber::fmt()
@@ -40,6 +44,8 @@ impl MakeWriter<'_> for Notices {
 }
 
 impl io::Write for Notices {
+    /// Prints a line. The subscriber formats each event first and writes it with one call, so
+    /// `line` is always whole and ends with its newline.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         notice::write(String::from_utf8_lossy(line).into_owned());
         Ok(line.len())

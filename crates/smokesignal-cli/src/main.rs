@@ -6,6 +6,9 @@
 //! ([`leave`]). Data goes to stdout ([`output`]), everything for people goes to stderr
 //! ([`notice`]). The exit code is 0 for success, 1 for a failure, 2 for wrong usage and 130 after a
 //! signal ([`outcome`]).
+//!
+//! The commands that join no network (`id`, `localip`, `completions` and `sim`) are plain functions
+//! without an event loop. A signal ends them as it ends any program.
 
 // First, because the other modules use its macro.
 #[macro_use]
@@ -88,7 +91,8 @@ fn main() {
         }
     };
     terminal::restore();
-    // Not a plain return, because a thread may still wait for stdin, and nothing can wake it.
+    // Not a plain return, because a thread may still wait for stdin, and nothing can wake it. No
+    // destructor runs here: each command has stopped its nodes and flushed stdout before.
     std::process::exit(code);
 }
 

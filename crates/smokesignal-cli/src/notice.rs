@@ -1,4 +1,7 @@
 //! Lines for people. They go to stderr, or above the prompt while the line editor runs.
+//!
+//! Each line begins with the name of the program, because all programs of a pipeline share one
+//! terminal.
 
 use std::fmt;
 use std::io::{self, Write as _};

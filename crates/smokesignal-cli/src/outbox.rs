@@ -1,6 +1,9 @@
 //! A bounded queue in front of one receiver (everyone, or one node), and a task that sends from it
 //! in order. A slow receiver therefore delays nobody else, and each failure is reported with the
 //! number of the line that could not be sent.
+//!
+//! The command that owns an outbox decides what a full queue means: `broadcast` waits, so that
+//! stdin is read more slowly, while a direct message is refused with an error.
 
 use std::future::{Future, pending};
 
@@ -74,6 +77,9 @@ impl Outbox {
     }
 
     /// Closes the queue. The returned task ends when everything has been sent or reported.
+    ///
+    /// The only sender is dropped here, and that is what closes the queue. An outbox that is simply
+    /// dropped ends in the same way, with nobody waiting for it.
     pub(crate) fn finish(self) -> JoinHandle<()> {
         self.task
     }

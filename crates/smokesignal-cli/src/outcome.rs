@@ -1,11 +1,15 @@
 //! How a command ends: its exit code, and the error text of a failure.
+//!
+//! A script can tell from the exit code what to do: correct the call (2), look at the error on
+//! stderr (1), or nothing (0, and 130 if it sent the signal itself). clap exits with 2 on its own
+//! for arguments that it cannot parse.
 
 use std::future::Future;
 use std::{fmt, io};
 
 use smokesignal::{BuildError, IdentityError, LocalIpError, StartError};
 
-/// The end of a command that has not failed.
+/// The end of a command that has not failed. Nothing is printed about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The command has done its work.

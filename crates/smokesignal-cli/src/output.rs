@@ -3,6 +3,11 @@
 //!
 //! Tasks queue whole pieces. The thread writes all waiting pieces together, and flushes its buffer
 //! whenever the queue is empty.
+//!
+//! Rust programs ignore SIGPIPE, so a write to a closed stdout fails instead of ending the process.
+//! That is a normal end (`| head` has read enough): [`Output::closed`] resolves, and the command
+//! leaves the network and exits with 0. A second thread watches stdout, because a command that has
+//! nothing to write would not notice otherwise. Any other error, such as a full disk, is a failure.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::thread;
@@ -27,7 +32,9 @@ pub(crate) struct Output {
 /// An item of the queue.
 #[derive(Debug)]
 enum Item {
+    /// A piece to write.
     Bytes(Vec<u8>),
+    /// A request to report when everything queued before it has been written.
     Flush(oneshot::Sender<()>),
 }
 
@@ -158,7 +165,8 @@ fn watch_reader(report: &watch::Sender<End>) {
 #[cfg(not(unix))]
 fn watch_reader(_report: &watch::Sender<End>) {}
 
-/// Prints a text to stdout, for commands that do nothing else. A closed stdout is not an error.
+/// Prints a text to stdout, for commands that do nothing else, so it may block. A closed stdout is
+/// not an error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

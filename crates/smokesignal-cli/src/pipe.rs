@@ -4,6 +4,11 @@
 //! Two tasks run at the same time. The print task writes to stdout until the node has stopped. The
 //! write task waits for somebody to write to, and only then reads stdin, so that nothing is read
 //! that cannot be sent. [`everyone`] and [`one`] start these tasks; this file waits for their end.
+//!
+//! The exit code is 0 when stdin has ended and everything is handed to the network, and when the
+//! reader of stdout is gone. It is 1 when stdin could not be read or sent completely (lines above
+//! 16 MiB are skipped and counted), and 130 after a signal. Gaps in what others wrote are reported
+//! on stderr, and do not change it.
 
 mod everyone;
 mod one;
@@ -80,7 +85,8 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
         closed = output.closed() => closed.map(|()| Exit::Done),
         sent = until_sent(writing, args.keep) => sent.map(|()| Exit::Done),
     };
-    // Also after a failure, so that the peers notice immediately.
+    // Also after a failure, so that the peers notice immediately. Meanwhile the print task goes on,
+    // because messages may arrive until the node has stopped.
     leave::leave(&node, &mut signals).await;
     // The events end with the last handle to the node, and so does a task that waits for a peer.
     drop(node);
@@ -128,6 +134,7 @@ struct Printer {
 impl Printer {
     /// Prints a message. Waits while the reader of stdout is slow.
     async fn print(&self, data: &[u8]) {
+        // One piece per message, newline included, so that two printing tasks never mix lines.
         let mut text = Vec::with_capacity(data.len() + 1);
         text.extend_from_slice(data);
         if self.framing == Framing::Lines {

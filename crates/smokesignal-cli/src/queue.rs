@@ -2,7 +2,8 @@
 //! one.
 //!
 //! Each item holds a permit for its bytes in a semaphore until it is dropped. So an item that has
-//! left the queue still counts while it is being handled.
+//! left the queue still counts while it is being handled. Waiting senders get room in the order in
+//! which they asked for it, so a large item is not overtaken by small ones for ever.
 
 use std::sync::Arc;
 

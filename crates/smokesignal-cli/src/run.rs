@@ -4,6 +4,12 @@
 //! node, and this file prints the messages that arrive. [`wire`] defines the JSON. All of them run
 //! at the same time and print through one [`Emitter`], so that lines are never mixed. The command
 //! ends with the JSON command `stop`, a signal, or a closed stdout, but not with the end of stdin.
+//!
+//! A command that fails is answered with an `error` event and changes nothing else; the process
+//! itself fails (exit code 1) only if the node cannot be started, stops unexpectedly, or stdout
+//! cannot be written. `stop` and a closed stdout exit with 0, a signal with 130. If the reader of
+//! stdout is slow, printing waits, and messages wait in the node; those for which there is no room
+//! there are lost, and a `gap` is printed in their place.
 
 mod commands;
 mod events;
@@ -38,10 +44,11 @@ const WAITING: usize = 64;
   {"cmd":"add_peer","address":"HOST","port":8495}  connect to a node and keep it as a peer
   {"cmd":"close_peer","id":"ID"}                   close the link to a peer
   {"cmd":"peers"}                                  print the event `peers`
+  {"cmd":"metrics"}                                print the event `metrics`
   {"cmd":"stop"}                                   send what is queued, leave the network, exit
 
 Events: listening, connect, disconnect, peer_added, peer_removed, message, gap, direct, netsplit,
-netsplit_resolved, peers, error"#)]
+netsplit_resolved, peers, metrics, error"#)]
 pub(crate) struct Args {
     /// Use JSON lines. Required, because there is no other format yet
     #[arg(long)]
@@ -96,6 +103,7 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     };
     leave::leave(&node, &mut signals).await;
     let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
+    // After a signal or a failure the rest is not worth waiting for.
     if exit == Exit::Done {
         signals.or_exit(finish(messages, &mut unsent, &mut direct, &mut events, &emitter)).await;
     }

@@ -1,5 +1,8 @@
 //! SIGINT (Ctrl-C) and SIGTERM. The first signal makes a command leave the network properly; a
-//! second one ends the process immediately.
+//! second one ends the process immediately. Both end it with exit code 130.
+//!
+//! A signal that arrives while nobody waits for it is kept for the next call of [`Signals::next`].
+//! SIGHUP, which a closed terminal sends, is not caught: it ends the process immediately.
 
 use std::future::Future;
 
@@ -52,6 +55,7 @@ impl Signals {
     pub(crate) async fn or_exit<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
+            // Destructors do not run at an exit, so the terminal needs this.
             () = self.next() => {
                 terminal::restore();
                 std::process::exit(Exit::Interrupted.code())

@@ -1,7 +1,11 @@
 //! `smokesignal sim`: thousands of nodes in virtual time, in one process, from one seed.
 //!
-//! The command chooses scenarios and options; the simulator plays them and returns reports, which
-//! are shown as tables or as JSON.
+//! The command chooses scenarios and options; the simulator (the crate `smokesignal-sim`) plays
+//! them, one after the other, and returns reports. Each is printed as a table or as JSON as soon as
+//! its scenario has ended.
+//!
+//! A violated invariant is a defect of the protocol: exit code 1, after all scenarios have run. A
+//! goal is a figure that should be reached, and one that was missed does not change the exit code.
 
 mod show;
 
@@ -37,7 +41,7 @@ pub(crate) struct Args {
     /// How many seeds `swarm` tries
     #[arg(long, value_name = "N", default_value_t = 200)]
     seeds: u64,
-    /// One JSON object for each scenario instead of tables
+    /// Print one JSON object per scenario instead of tables
     #[arg(long)]
     json: bool,
     /// Draw the curves of all scenarios into this file
@@ -51,6 +55,7 @@ pub(crate) struct Args {
     trace: Option<f64>,
 }
 
+/// Plays the scenarios, prints their reports, and draws the plot.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     if args.list {
         print(&show::list())?;
@@ -88,6 +93,8 @@ fn invariant(name: &str) -> Result<Invariant, String> {
     })
 }
 
+/// Finds the scenarios with these names; `all` among them stands for every scenario. Fails before
+/// any of them runs, so that a misspelt name does not cost the time of the others.
 fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     if names.iter().any(|name| name == "all") {
         return Ok(SCENARIOS.to_vec());
@@ -100,6 +107,8 @@ fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     names.iter().map(find).collect()
 }
 
+/// Plays a scenario to its end, or to the first violation that is not ignored. Runs on this thread
+/// and shows its progress on stderr.
 fn play(args: &Args, scenario: Scenario, trace: Option<Duration>) -> Report {
     // The lines of a trace and a progress bar would overwrite each other.
     let bar = Bar::new(scenario.name, trace.is_none());
@@ -116,6 +125,7 @@ fn play(args: &Args, scenario: Scenario, trace: Option<Duration>) -> Report {
     report
 }
 
+/// Encodes a report as one line.
 fn json(report: &Report) -> Result<String, Failure> {
     let line = serde_json::to_string(report);
     line.map(|line| line + "\n").map_err(|error| Failure::Failed(format!("cannot write the report: {error}")))

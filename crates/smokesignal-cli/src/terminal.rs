@@ -16,14 +16,15 @@ mod unix {
     /// The state of the terminal before the line editor.
     static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-    /// Saves the state of the terminal. To be called before the line editor starts.
+    /// Saves the state of the terminal. Call it before the line editor starts.
     pub(crate) fn remember() {
         if let (Ok(mut before), Ok(now)) = (BEFORE.lock(), tcgetattr(io::stdin())) {
             *before = Some(now);
         }
     }
 
-    /// Restores the saved state, if there is one. To be called before the process ends.
+    /// Restores the saved state, if there is one. Call it before the process ends; further calls do
+    /// nothing.
     pub(crate) fn restore() {
         let Some(before) = BEFORE.lock().ok().and_then(|mut before| before.take()) else { return };
         // Ends "bracketed paste" and returns to the first column for the shell's prompt. At the end

@@ -5,6 +5,9 @@
 //! interval; throughput and cost are the difference of the two. Losses are counted over the whole
 //! run, after everything that was written has been read or reported as missed, or after the network
 //! has been silent for [`AT_REST`].
+//!
+//! Probes come first because a node that has joined need not hear every writer yet, and what it
+//! cannot hear would count as lost. They carry a mark, and count for nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +53,7 @@ pub enum Phase {
     Resting,
 }
 
+/// Some nodes have not received a probe of this writer in time.
 #[derive(Debug, thiserror::Error)]
 #[error("after {} s only {heard} of {readers} nodes hear writer {writer}", HEARD_WITHIN.as_secs())]
 struct NotHeard {
@@ -58,6 +62,7 @@ struct NotHeard {
     readers: usize,
 }
 
+/// No run is possible with these numbers.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{nodes} nodes of which {writers} write messages of {size} bytes: a workload needs 2 nodes or more, \
@@ -198,7 +203,8 @@ async fn finish(mut tasks: JoinSet<Result<u64, Error>>) -> Result<u64, Error> {
     Ok(sent)
 }
 
-/// The number of messages that all readers together should read.
+/// Returns the number of messages that all readers together should read. A writer does not read its
+/// own.
 fn expected(workload: &Workload, sent: u64) -> u64 {
     sent * (workload.nodes as u64 - 1)
 }
@@ -217,8 +223,11 @@ async fn rest(progress: &Progress, expected: u64) {
 
 /// The counters of this process at one time.
 struct Reading {
+    /// When it was taken, as close to the counters as possible.
     at: Instant,
+    /// Messages read so far, summed over all readers.
     delivered: u64,
+    /// Processor time so far, of the whole process.
     usage: Usage,
 }
 
@@ -275,6 +284,8 @@ struct Measured {
 }
 
 impl Measured {
+    /// Derives the figures. Those per second and per delivery are of the measured interval; the
+    /// counts of messages are of the whole run.
     fn outcome(self, workload: &Workload) -> Outcome {
         let Self { join_s, before, after, copies, sent, missed, rss, totals } = self;
         let Workload { nodes, writers, size, pace, .. } = *workload;

@@ -92,13 +92,20 @@ impl Totals {
     }
 }
 
+/// What one node has received.
 #[derive(Debug)]
 struct Received {
+    /// The number of the node.
     node: usize,
+    /// Shared with the writers, which wait for their slowest reader.
     progress: Arc<Progress>,
+    /// What has arrived from each writer, by its number.
     from: Vec<FromWriter>,
+    /// The latency of new messages, in nanoseconds.
     latency: Histogram<u64>,
+    /// Messages that had arrived before.
     repeated: u64,
+    /// Messages that arrived before an earlier one of the same writer.
     disordered: u64,
 }
 
@@ -112,12 +119,15 @@ struct FromWriter {
 }
 
 impl FromWriter {
+    /// Returns how many different messages have arrived.
     fn different(&self) -> u64 {
         self.next + self.ahead.len() as u64
     }
 }
 
 impl Received {
+    /// Records a message: repeated, in order or ahead of a missing one. Only new messages count as
+    /// progress and for latency.
     fn arrived(&mut self, header: Header) {
         let writer = header.writer as usize;
         let Some(from) = self.from.get_mut(writer) else { return };
@@ -143,6 +153,7 @@ impl Received {
     }
 }
 
+/// Creates an empty histogram of latencies.
 fn histogram() -> Histogram<u64> {
     // Three digits from one microsecond up; shorter latencies are rounded to that.
     Histogram::new_with_bounds(1_000, LONGEST_LATENCY, 3).expect("the bounds are constant and valid")

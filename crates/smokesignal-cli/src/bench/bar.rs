@@ -42,7 +42,7 @@ impl Bar {
         });
     }
 
-    /// Runs a function that prints, with the line hidden.
+    /// Runs a function that prints, with the line hidden: stdout and stderr are often one terminal.
     pub(super) fn hide<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(bar) => bar.suspend(print),

@@ -1,4 +1,8 @@
 //! The default benchmark: some nodes broadcast, and all others read.
+//!
+//! The crate `smokesignal-load` writes, reads and measures; this file starts it on a fresh network,
+//! checks its outcome and turns that into columns. The programs in the folder `bench` measure other
+//! systems with the same crate, so their rows and these have the same meaning.
 
 use smokesignal_load::{Outcome, Pace, measure};
 
@@ -19,7 +23,7 @@ pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar
 }
 
 /// Checks that every message was delivered once and in order. A benchmark of a system that loses
-/// messages would otherwise look fast.
+/// messages would otherwise look fast. The messages of the warm-up count, too.
 pub(super) fn check(outcome: &Outcome) -> Result<(), String> {
     let Outcome { delivered, expected, gaps, repeated, disordered, .. } = *outcome;
     let lost = expected.saturating_sub(delivered);

@@ -1,4 +1,7 @@
 //! The parameters of one row: one value of each option that takes a list.
+//!
+//! [`all`] makes the list of rows from the options alone, so the process of a single row makes the
+//! same list as the run that started it, and finds its row by the number.
 
 use smokesignal_load::{Pace, Workload};
 
@@ -58,6 +61,7 @@ pub(super) fn all(args: &Args) -> Result<Vec<Case>, Failure> {
     Ok(all)
 }
 
+/// Converts the numbers of an option. They are `u32` because clap checks ranges of that type.
 fn numbers(list: &[u32]) -> impl Iterator<Item = usize> {
     list.iter().map(|number| *number as usize)
 }

@@ -1,7 +1,8 @@
 //! Converts a row to CSV.
 //!
 //! The CSV is made from the JSON of the row, so that the two formats always agree: a visitor walks
-//! through the JSON in its order and emits a cell per value.
+//! through the JSON in its order and emits a cell per value. Only what rows contain is supported;
+//! a list, a Boolean or a negative whole number is an error.
 
 use std::fmt;
 

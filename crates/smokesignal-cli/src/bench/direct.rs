@@ -3,6 +3,10 @@
 //! First, all streams transfer bytes in one direction for a while: that gives the throughput and
 //! how evenly the streams share the link. Then one more stream carries small requests and
 //! responses, one at a time: that gives the round-trip time.
+//!
+//! Both nodes are in this process and share its processors, so the throughput is that of one
+//! machine that does the work of two. The bytes that are still under way at the end of the time do
+//! not count for the throughput, but they have to arrive: a stream that loses bytes fails the row.
 
 use std::io;
 use std::sync::Arc;
@@ -22,13 +26,14 @@ use super::case::Case;
 use super::net::Net;
 use super::report::{Column, Record, Report, bytes, column, number};
 
-/// The most bytes that one read returns.
+/// The most bytes that one read returns. A guess: the size of a write by default.
 const READ: usize = 64 << 10;
-/// Bytes of a request and of its response.
+/// Bytes of a request and of its response. A guess: few enough that only the latency counts.
 const REQUEST: usize = 64;
 /// How long round trips are measured.
 const ROUND_TRIPS: Duration = Duration::from_secs(1);
-/// Bytes that are still under way when the writers end have to arrive within this time.
+/// Bytes that are still under way when the writers end have to arrive within this time. A guess:
+/// far longer than it takes to send what the windows of the streams hold.
 const REST: Duration = Duration::from_secs(60);
 /// The name of the streams.
 const NAME: &str = "bench";
@@ -115,6 +120,7 @@ async fn pair(from: &Node, to: &Node, acceptor: &mut Acceptor) -> io::Result<(No
 
 /// The result of a transfer.
 struct Transfer {
+    /// How long it took. It may be a little longer than asked for, on a busy machine.
     seconds: f64,
     /// Bytes of each stream that were read while the writers wrote.
     each: Vec<u64>,
@@ -159,6 +165,7 @@ async fn write(mut stream: NodeStream, size: usize, until: Instant) -> io::Resul
     let data = vec![b'x'; size];
     let mut written = 0;
     while Instant::now() < until {
+        // Waits when the window of the stream is full.
         stream.write_all(&data).await?;
         written += size as u64;
     }

@@ -1,5 +1,9 @@
 //! Runs each row of a benchmark in a process of its own, because memory and threads that one run
 //! leaves behind would distort the next one.
+//!
+//! Each process gets the arguments of this one, with the hidden option `--row` added. Its stdout is
+//! collected and printed when it has ended, and its stderr is this one's. A row that fails does not
+//! stop the others; the exit code is 1 at the end. Ctrl-C reaches both processes, and ends the run.
 
 use std::process::Stdio;
 
@@ -11,6 +15,7 @@ use crate::output::print;
 
 /// Runs this program again for each row, and prints the rows as one table.
 pub(super) async fn run_each(rows: usize, format: Format) -> Result<Exit, Failure> {
+    // The header comes from the first row that prints anything.
     let (mut failed, mut has_header) = (0, false);
     for row in 0..rows {
         let (text, exit) = run_row(row).await?;
@@ -18,6 +23,7 @@ pub(super) async fn run_each(rows: usize, format: Format) -> Result<Exit, Failur
         has_header |= !text.is_empty();
         match exit {
             Some(0) => {}
+            // A signal has ended that process.
             Some(130) => return Ok(Exit::Interrupted),
             // That process has printed the reason to stderr.
             _ => failed += 1,

@@ -1,5 +1,8 @@
 //! The library as a system that `smokesignal-load` can measure: adapters from its nodes to the
 //! traits of that crate.
+//!
+//! [`FreshNetwork`] joins and stops its nodes within the measurement, so that joining is measured,
+//! too. [`JoinedNetwork`] borrows nodes that go on afterwards, for the figures before and after.
 
 use bytes::Bytes;
 use smokesignal::{Broadcast, BroadcastSender, Incoming};
@@ -64,6 +67,7 @@ impl Running for MeasuredNetwork {
         Some(self.net.nodes.iter().map(|node| node.metrics().copies_received).sum())
     }
 
+    /// Ends the measurement. The sinks have everything by then, so the readers may be cut off.
     async fn stop(self) {
         if self.stop_nodes {
             self.net.stop().await;
@@ -90,6 +94,7 @@ const BATCH: usize = 1024;
 async fn read(mut broadcast: Broadcast, sink: Sink) {
     let mut batch = Vec::with_capacity(BATCH);
     while broadcast.recv_many(&mut batch, BATCH).await > 0 {
+        // One lock per batch, because a lock for each message would be part of what is measured.
         let mut inbox = sink.lock();
         batch.drain(..).for_each(|incoming| record(&mut inbox, &incoming));
     }

@@ -2,7 +2,8 @@
 //! the retained messages expire.
 //!
 //! All nodes are in this process, so the memory of a node is the growth of the process since before
-//! the first node, divided by their number.
+//! the first node, divided by their number. It is resident memory, so it includes what was freed
+//! and what the allocator has not returned to the system yet.
 
 use serde::Serialize;
 use smokesignal_load::{measure, resident_bytes};
@@ -48,6 +49,7 @@ pub(super) async fn run(args: &Args, case: &Case, report: &Report<'_>, bar: &Bar
         let bytes = resident_bytes().zip(before).map(|(now, before)| now as f64 - before as f64);
         bytes.map(|bytes| bytes / 1024.0 / case.nodes as f64)
     };
+    // Settled first: the connections through which the nodes joined would count as idle memory.
     bar.phase("joining");
     let progress = |joined| bar.detail(format!("{joined} nodes have joined"));
     let net = Net::join(case.nodes, args.kind(), progress).await?;

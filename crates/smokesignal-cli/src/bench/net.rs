@@ -1,4 +1,8 @@
 //! A network of real nodes in this process, connected by TCP and TLS over loopback.
+//!
+//! Nodes are started while fewer than `joining` of them lack peers; each one that has enough makes
+//! room for the next. So a large network grows as fast as the machine can do the handshakes, and
+//! not so fast that they time out.
 
 use std::time::Duration;
 
@@ -27,8 +31,11 @@ const POLL: Duration = Duration::from_millis(100);
 /// The options of all nodes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NodeKind {
+    /// The number of peers below which a node looks for more. A node with this many has joined.
     pub(super) min_peers: usize,
+    /// The most peers of a node.
     pub(super) max_peers: usize,
+    /// Whether messages are sent without signatures.
     pub(super) unsigned_messages: bool,
     /// The most nodes that join at the same time.
     pub(super) joining: usize,
@@ -96,6 +103,9 @@ impl Net {
 
     /// Waits until only links are left: the connections through which nodes joined are closed a
     /// while later. Returns how many seconds that took.
+    ///
+    /// No event reports the end of such a connection, but each connection has a task, so the number
+    /// of tasks shows it.
     pub(super) async fn settle(&self, bar: &Bar) -> f64 {
         bar.phase("settling");
         let begun = Instant::now();
@@ -110,7 +120,7 @@ impl Net {
         begun.elapsed().as_secs_f64()
     }
 
-    /// Returns the number of links between the nodes.
+    /// Returns the number of links between the nodes. Both ends of a link list it.
     pub(super) fn links(&self) -> usize {
         self.nodes.iter().map(|node| node.peers().len()).sum::<usize>() / 2
     }
@@ -142,7 +152,7 @@ async fn start(
     Ok(node)
 }
 
-/// Notifies whenever the peers of a node may have changed.
+/// Notifies whenever the peers of a node may have changed. Missed events may have been about peers.
 async fn watch_peers(mut events: Events, changed: watch::Sender<()>) {
     while let Some(event) = events.recv().await {
         if matches!(event, Event::PeerAdded(_) | Event::PeerRemoved(_) | Event::Missed(_)) {

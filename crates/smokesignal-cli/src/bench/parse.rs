@@ -1,4 +1,7 @@
 //! Parses values of the command line: sizes, times and rates. Each error states the allowed values.
+//!
+//! Wrong values are wrong usage (exit code 2) and are reported before anything runs. Bounds keep
+//! out what cannot be measured, such as a message that is too short for the header of the workload.
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn size(text: &str) -> Result<usize, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
+        // Powers of two only: `k` and `M` mean 1 000 to some and 1 024 to others.
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,

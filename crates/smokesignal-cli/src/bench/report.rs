@@ -1,4 +1,8 @@
 //! Prints the result of a run: a table for people, JSON or CSV for programs.
+//!
+//! People get rounded figures, in columns of a width that suits the usual values. Programs get all
+//! fields of the row in full precision (its struct states their units), and `null` or an empty cell
+//! for what the operating system does not report.
 
 use serde::Serialize;
 
@@ -37,6 +41,7 @@ pub(super) fn column(heading: &'static str, width: usize, text: impl ToString) -
 /// A row for programs: what was measured, followed by the result.
 #[derive(Serialize)]
 struct Row<'a, R> {
+    /// The name of what was measured, because rows of other systems may be in the same file.
     system: &'static str,
     version: &'static str,
     mode: &'static str,

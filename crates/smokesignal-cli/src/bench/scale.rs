@@ -2,6 +2,9 @@
 //!
 //! The nodes join, one message is broadcast, and when the connections through which they joined are
 //! closed, the process is observed for a while in which nothing is written.
+//!
+//! What is left then is the price of being a member: keeping links alive, heartbeats, timers. All
+//! figures per node are those of the process divided by the number of nodes.
 
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ use super::net::Net;
 use super::process;
 use super::report::{Column, Record, Report, column, known, number, ratio};
 
-/// The message has to reach all nodes within this time.
+/// The message has to reach all nodes within this time. A guess: far more than repairs need.
 const REACH: Duration = Duration::from_secs(30);
 
 /// The figures of one row.
@@ -49,7 +52,9 @@ struct Scale {
     idle_cpu: f64,
     /// How often threads were woken in the idle time, per node and second. Nodes share the threads.
     wake_ups_per_node_s: Option<f64>,
+    /// Tasks of the event loop, those of the connections included.
     tasks_per_node: f64,
+    /// Open files, most of which are sockets. Both ends of a link are in this process.
     files_per_node: Option<f64>,
     /// Memory of the process, in KiB.
     rss_kib: Option<f64>,

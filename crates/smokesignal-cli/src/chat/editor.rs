@@ -1,7 +1,8 @@
 //! The source of lines: a line editor on a terminal, plain stdin otherwise.
 //!
 //! The line editor blocks, so it runs in a thread of its own. While it runs it owns the terminal,
-//! and everything else is printed above its prompt.
+//! and everything else is printed above its prompt. The terminal is in raw mode then, in which
+//! Ctrl-C is a key and not a signal: the editor reports it as [`Input::Interrupt`].
 
 use std::io::{self, Write};
 use std::thread;
@@ -39,7 +40,7 @@ pub(super) enum Input {
 /// The source of the user's input, and the place where the messages of others are printed.
 pub(super) type Console = (Receiver<Input>, Output);
 
-/// Starts the line editor.
+/// Starts the line editor. Its history of lines lives as long as the process.
 pub(super) fn start() -> Result<Console, Failure> {
     let failed = |error| Failure::Failed(format!("cannot start the line editor: {error}"));
     terminal::remember();
@@ -62,7 +63,8 @@ pub(super) fn plain() -> Console {
     (receiver, Output::stdout())
 }
 
-/// Reads lines until the first input that is not one. Runs in a thread of its own.
+/// Reads lines until the first input that is not one. Runs in a thread of its own, which is left
+/// behind in the middle of a line if the session ends for another reason.
 fn edit(mut editor: DefaultEditor, lines: &Sender<Input>) {
     loop {
         let input = match editor.readline(PROMPT) {
@@ -79,6 +81,7 @@ fn edit(mut editor: DefaultEditor, lines: &Sender<Input>) {
             Err(error) => Input::Failed(error.to_string()),
         };
         let last = !matches!(input, Input::Line(_));
+        // There is no prompt any more, so lines above it would not appear.
         if last {
             print_to_stderr();
         }
@@ -122,6 +125,8 @@ async fn read_plain(lines: Sender<Input>) {
 struct AbovePrompt<P>(P);
 
 impl<P: ExternalPrinter> Write for AbovePrompt<P> {
+    /// Prints lines. They are whole, because the buffer of [`Output`] splits only what is longer
+    /// than itself, and the texts of chat are cut long before.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         self.0.print(String::from_utf8_lossy(lines).into_owned()).map_err(io::Error::other)?;
         Ok(lines.len())

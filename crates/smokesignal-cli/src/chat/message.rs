@@ -76,6 +76,9 @@ pub(super) fn clean_text(text: &str) -> String {
 /// Returns whether this is a control character (every escape sequence begins with one), is
 /// invisible, or changes the direction of text.
 fn is_dangerous(c: char) -> bool {
+    // In this order: soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width spaces
+    // and direction marks, separators of lines and embedded directions, invisible operators and
+    // isolated directions, byte order mark, interlinear annotations, tags.
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

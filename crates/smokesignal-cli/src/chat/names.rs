@@ -1,7 +1,9 @@
 //! The names that nodes give themselves.
 //!
-//! A name is only a claim: two nodes may use the same one, and only the id is proven. Therefore a
-//! name that several nodes use is always shown together with the id.
+//! Names travel in messages: a node learns the name of another one from its first line, or from its
+//! introduction to a new neighbour. A name is only a claim: two nodes may use the same one, and
+//! only the id is proven. Therefore a name that several nodes use is always shown together with the
+//! id.
 
 use std::collections::HashMap;
 
@@ -15,7 +17,7 @@ const REMEMBERED: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: HashMap<NodeId, Known>,
-    /// Counts the messages heard.
+    /// Counts the messages heard. It stands for the time, because only their order matters.
     clock: u64,
 }
 
@@ -30,8 +32,11 @@ struct Known {
 /// The node that a text like `ann` or `3fa9` refers to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
+    /// The text fits a single node.
     One(NodeId),
+    /// The text fits no node.
     Nobody,
+    /// The text fits all of these, so the person has to choose one.
     Several(Vec<NodeId>),
 }
 

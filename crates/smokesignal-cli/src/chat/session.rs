@@ -4,6 +4,9 @@
 //! the other. Messages to others go through an outbox per receiver, so that a slow receiver never
 //! delays the loop. When stdin ends while nobody is connected, the session waits for the first
 //! peer, so that lines already written are not lost.
+//!
+//! Only the lines of others go to the output. Answers to commands, arrivals, departures and errors
+//! are notices. An error never ends the session as long as the node runs and the input can be read.
 
 use std::collections::HashMap;
 
@@ -22,7 +25,7 @@ use crate::output::Output;
 /// Direct messages and reports that may wait to be shown; then their senders wait. A guess.
 const WAITING: usize = 64;
 
-/// The most nodes to which direct messages are under way. A guess.
+/// With this many outboxes for direct messages, those with nothing to send are dropped. A guess.
 const RECEIVERS: usize = 256;
 
 /// The line number of a message that nobody typed: the introduction to a new neighbour.
@@ -46,8 +49,9 @@ pub(super) struct Session<'a> {
     names: Names,
     output: Output,
     everyone: Outbox,
-    /// One outbox per node written to, at most [`RECEIVERS`]; empty ones make room for new ones.
+    /// One outbox per node written to; from [`RECEIVERS`] on, empty ones make room for new ones.
     direct: HashMap<NodeId, Outbox>,
+    /// Takes the failures of all outboxes, which `unsent` returns.
     reports: Sender<Unsent>,
     unsent: Receiver<Unsent>,
     /// Direct messages of other nodes.
@@ -58,6 +62,7 @@ pub(super) struct Session<'a> {
     input_ended: bool,
     /// Whether anything was written to everyone.
     has_written: bool,
+    /// Whether there is a peer, by the latest event. Without one nothing can be sent.
     connected: bool,
 }
 
@@ -215,11 +220,13 @@ impl<'a> Session<'a> {
         let data = encode(&self.name, text)?;
         let line = if text.is_some() { self.typed } else { INTRODUCTION };
         if self.direct.len() >= RECEIVERS {
-            // Outboxes with nothing to send are not needed; a new one is made when they are.
+            // Outboxes with nothing to send are not needed: dropping one finishes its stream, and
+            // the next message to that node makes a new one.
             self.direct.retain(|other, outbox| *other == id || outbox.queued() > 0);
         }
         let target = || Direct::new(self.node.clone(), id, self.incoming.0.clone());
         let outbox = self.direct.entry(id).or_insert_with(|| Outbox::to(target(), self.reports.clone()));
+        // Not `send`, because waiting for one slow reader would stop the whole session.
         if outbox.try_send(line, data.into()).is_err() {
             notice!("this line was not sent, because {} reads too slowly; try later", self.names.show(id));
         }

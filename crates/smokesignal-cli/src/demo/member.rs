@@ -2,7 +2,10 @@
 //!
 //! Each node numbers its messages from 1. A reader therefore knows which number has to come next
 //! from each writer, and its ledger records every message that came twice, out of order or without
-//! the one before it.
+//! the one before it. A message is its number, as 8 bytes in big-endian order.
+//!
+//! A gap is not a fault of the reader, because the library has reported it. Whether it is allowed
+//! depends on the writer: a living one must not have any ([`super::swarm`] decides that).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -100,6 +103,7 @@ impl Member {
         mut end: watch::Receiver<bool>,
     ) -> Result<u64, String> {
         let mut ticks = interval(every);
+        // A node that was held up does not make up for it by a burst.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -180,6 +184,7 @@ impl Ledger {
             let from = from.short();
             self.fault(format!("read message {number} of {from} where {expected} was expected"));
         }
+        // Counts on from the message that came, so that one loss is one fault and not a series.
         self.last.insert(from, number.max(expected - 1));
         self.total += 1;
     }

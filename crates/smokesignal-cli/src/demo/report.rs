@@ -1,5 +1,8 @@
 //! The output of the demo: a progress bar on a terminal, or lines elsewhere, and the table at the
 //! end.
+//!
+//! All progress goes to stderr, and the table alone to stdout. A step of the bar is a node that has
+//! done what the phase waits for: it has enough peers, or has read everything.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -9,7 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// The result of a phase that has passed.
 #[derive(Debug)]
 pub(super) struct Passed {
+    /// What the phase has shown, as a sentence without its full stop.
     what: String,
+    /// The figures behind it, such as `12 nodes`.
     count: String,
 }
 
@@ -17,6 +22,7 @@ pub(super) struct Passed {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) phase: &'static str,
+    /// How long the phase took.
     time: Duration,
     /// What the phase has shown, or why it failed.
     what: String,
@@ -29,6 +35,7 @@ pub(super) struct Row {
 /// The progress of the demo, on stderr.
 #[derive(Debug)]
 pub(super) struct LiveView {
+    /// `None` if lines are printed instead.
     bar: Option<ProgressBar>,
 }
 
@@ -116,7 +123,8 @@ impl LiveView {
     }
 }
 
-/// Returns the summary for stdout.
+/// Returns the summary for stdout: a line per phase, and a verdict. Phases after a failed one have
+/// not run, and have no line. The times are those of the phases, without the stop at the end.
 pub(super) fn table(nodes: usize, rows: &[Row]) -> String {
     let width =
         |of: fn(&Row) -> &str| rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0).max(5);

@@ -3,6 +3,9 @@
 //! Each phase is a method that causes something, waits until every node shows the effect, checks
 //! the ledgers, and returns one line about what has passed. It waits by watching a counter that
 //! every event of every node increments, and looks again at all nodes whenever the counter changes.
+//! So a phase takes as long as the network needs, and not a fixed time; [`super`] limits it.
+//!
+//! To kill a node is to drop it: its sockets close without a goodbye, as after `kill -9`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -19,12 +22,15 @@ const MIN_PEERS: usize = 3;
 
 /// All nodes of the demo.
 pub(super) struct Swarm {
+    /// Number of nodes at the beginning.
     size: usize,
+    /// The nodes that run. The first of them is the seed until it is killed.
     members: Vec<Member>,
     /// Counts the events of all nodes.
     changes: watch::Sender<u64>,
     /// While the nodes write in the background: the switch that ends it, and the writing tasks.
     writing: Option<(watch::Sender<bool>, Writers)>,
+    /// The nodes that were killed. Gaps in what they wrote are allowed.
     killed: HashSet<NodeId>,
 }
 
@@ -85,6 +91,7 @@ impl Swarm {
         let mut running = HashMap::new();
         for member in &self.members {
             let (id, sender, written, ended) = (member.id(), member.sender(), member.written, ended.clone());
+            // One new message of each is enough to know that it is writing.
             running.insert(id, written + 1);
             writers.spawn(async move { (id, Member::write_until(sender, written, every, ended).await) });
         }
@@ -122,6 +129,8 @@ impl Swarm {
         end.send_replace(true);
         let expected = self.wait_until_all_read(&mut writers, view).await?;
         let written: u64 = expected.values().sum();
+        // A message may have reached nobody, or only nodes that were killed, when its writer died.
+        // Those are counted and shown. They do not break the promise, because the writer is gone.
         let dead: HashMap<NodeId, u64> = self.killed.iter().map(|id| (*id, 0)).collect();
         let cut: u64 = self.members.iter().map(|member| member.ledger().gaps_of(&dead)).sum();
         let cut = if cut == 0 { String::new() } else { format!(", gaps of {cut} messages of killed nodes") };
@@ -138,6 +147,7 @@ impl Swarm {
         let leaving: Vec<Member> = self.members.drain(..count / 2).collect();
         let ids: HashSet<NodeId> = leaving.iter().map(Member::id).collect();
         stop(leaving).await?;
+        // The goodbye takes its time to arrive.
         let mut changes = self.changes.subscribe();
         let none_listed =
             |_: &u64| self.members.iter().all(|m| m.peers().iter().all(|peer| !ids.contains(peer)));

@@ -1,4 +1,8 @@
 //! The side that wants to reach the port: accepts TCP connections and opens a stream for each.
+//!
+//! The connection is accepted first and the stream opened afterwards, so a TCP client always sees a
+//! connection. If the stream cannot be opened, that connection is reset, the reason is printed, and
+//! the next connection is tried on its own: the other node may be back by then.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +20,7 @@ use crate::outcome::Failure;
 /// Pause after a connection could not be accepted. A guess.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Opens the listening socket.
+/// Opens the listening socket. With port 0 the system chooses a port, which [`forward`] prints.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::Failed(format!(
@@ -59,6 +63,7 @@ pub(super) async fn forward(listener: TcpListener, node: Node, to: NodeId, targe
 
 /// Opens a stream for a TCP connection, and copies in both directions until both have ended.
 async fn connect(socket: &mut TcpStream, node: &Node, to: NodeId, name: &str) -> Result<(), String> {
+    // The other program has decided what belongs together; Nagle's algorithm would only add delay.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY; small writes may be delayed");
     }

@@ -1,4 +1,7 @@
 //! The side that has the port: accepts streams and connects each to the target.
+//!
+//! A stream counts as accepted before its connection to the target stands. If connecting fails, the
+//! stream is reset with the reason, and the other side resets its TCP connection.
 
 use std::sync::Arc;
 
@@ -18,6 +21,7 @@ pub(super) async fn serve(mut acceptor: Acceptor, target: String, from: Vec<Node
     let (room, target) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::<str>::from(target));
     while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
         let Some(stream) = acceptor.recv().await else { return };
+        // The other side reads the reason, but not which nodes are allowed.
         if !from.is_empty() && !from.contains(&stream.peer()) {
             notice!("refused node {}, which --from does not allow to reach {target}", stream.peer());
             stream.reset("this node is not allowed to reach that address");

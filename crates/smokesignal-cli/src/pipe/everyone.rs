@@ -1,4 +1,9 @@
 //! `pipe` without `--to`: broadcasts stdin and prints what all other nodes broadcast.
+//!
+//! Three tasks share the work: one prints, one waits for the first peer and then writes, and one
+//! reads the events of the node to report that peer. A write waits while the network is behind;
+//! then stdin is not read either, and the program that feeds it waits. The messages of several
+//! writers are printed in the order of their arrival, so without `--lines` their bytes mix.
 
 use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming};
 use tokio::sync::oneshot;
@@ -44,6 +49,7 @@ async fn print(mut broadcast: Broadcast, printer: Printer) {
     while let Some(incoming) = broadcast.recv().await {
         match incoming {
             Incoming::Message { data, .. } => printer.print(&data).await,
+            // On stderr, because stdout carries nothing but what others wrote.
             Incoming::Gap { from, missed } => notice!("{missed} messages from {from} are missing here"),
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! stdin goes over a stream that this side opens. The other node may write to that stream, or open
 //! one of its own (as another `pipe --to` does); both are printed.
+//!
+//! The node need not be in the network yet: opening is tried again every 500 ms, without an end,
+//! and stdin is read only after it has succeeded. A stream that breaks later is not opened again,
+//! because nobody knows which of its last bytes have arrived; the command fails with exit code 1.
 
 use std::time::Duration;
 
@@ -64,6 +68,8 @@ async fn print(stream: &NodeStream, printer: &Printer) {
 async fn open(id: NodeId, node: &Node) -> Result<NodeStream, Failure> {
     let mut has_warned = false;
     loop {
+        // A node that cannot be reached may still start or join, and one that refuses may still run
+        // a command that accepts. Other errors are final: the id may be this node's own.
         let error = match direct::open(node, id).await {
             Ok(stream) => return Ok(stream),
             Err(DirectError::Failed(error)) => return Err(Failure::Failed(error.to_string())),
@@ -83,6 +89,7 @@ async fn write(id: NodeId, node: Node, printer: Printer) -> Result<Sent, Failure
     // Otherwise this handle would keep the node alive after `pipe` has dropped its own.
     drop(node);
     notice!("connected to {id}");
+    // The end of what the other node sends is not the end of stdin, so this never resolves.
     let printing = async {
         print(&stream, &printer).await;
         std::future::pending::<()>().await;

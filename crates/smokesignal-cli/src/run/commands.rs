@@ -4,6 +4,10 @@
 //! outbox per receiver, and dials run in tasks of their own. The exception is `broadcast`, which
 //! waits when its outbox is full, and so passes the back-pressure of the network on to the writer
 //! of stdin.
+//!
+//! Success is not acknowledged. A mistake that can be seen immediately (in the form or the size, or
+//! because there is no room) is answered with an `error` before the next line is executed. A
+//! failure while sending or dialling is answered later, with the number of the line it belongs to.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -39,8 +43,11 @@ pub(super) struct Commands<'a> {
     everyone: Outbox,
     /// One outbox per node written to, at most [`RECEIVERS`]; empty ones make room for new ones.
     direct: HashMap<NodeId, Outbox>,
+    /// Takes the direct messages that arrive on streams which this side opened.
     received: mpsc::Sender<DirectMessage>,
+    /// Takes the failures of all outboxes.
     reports: mpsc::Sender<Unsent>,
+    /// The dials of `add_peer` that have not ended, at most [`DIALS`].
     dials: JoinSet<()>,
 }
 
@@ -144,7 +151,8 @@ impl<'a> Commands<'a> {
     /// commands for others.
     fn direct(&mut self, to: NodeId, data: Bytes, line: u64) -> Result<(), String> {
         if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
-            // Outboxes with nothing to send are not needed; a new one is made when they are.
+            // Outboxes with nothing to send are not needed: dropping one finishes its stream, and
+            // the next message to that node makes a new one.
             self.direct.retain(|_, outbox| outbox.queued() > 0);
             if self.direct.len() >= RECEIVERS {
                 return Err(format!(

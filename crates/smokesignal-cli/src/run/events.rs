@@ -1,4 +1,9 @@
 //! Prints the events of the node, and the direct messages of other nodes, as JSON events.
+//!
+//! Direct messages come from two sources that look the same to a program: streams named `direct`,
+//! which `run --json` and `pipe --to` use, and the stream that each neighbour has anyway, which
+//! programs that use the library write to. Events that a program cannot act on (seeds that do not
+//! answer, dropped events) are printed as `error`.
 
 use smokesignal::{Event, Events, NodeId, Peer};
 use tokio::sync::mpsc;

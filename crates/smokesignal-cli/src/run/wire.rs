@@ -1,5 +1,9 @@
-//! The JSON lines of `run --json`. The names of their fields and the order of these are a promise
-//! to other programs; fields may be added, but none may change.
+//! The JSON lines of `run --json`: [`JsonEvent`] for those that are printed, and [`Command`] for
+//! those that are read.
+//!
+//! The names of their fields and the order of these are a promise to other programs; fields may be
+//! added, but none may change. So programs should ignore fields and events that they do not know,
+//! as this one ignores the unknown fields of a command.
 
 use std::net::IpAddr;
 
@@ -22,6 +26,7 @@ pub(super) enum JsonEvent<'a> {
     Listening {
         /// The id of this node.
         id: String,
+        /// Where it listens; with `--port 0` this is how a program learns the port.
         address: IpAddr,
         port: u16,
     },
@@ -205,7 +210,7 @@ pub(super) enum Command {
     Direct { to: NodeId, data: Bytes },
     /// Connects to `HOST:PORT`, and keeps that node as a peer.
     AddPeer { address: String },
-    /// Closes the link to a peer. It may become a peer again later.
+    /// Closes the link to a peer. It may become a peer again, but not within 30 s.
     ClosePeer { id: NodeId },
     /// Prints the peers.
     Peers,

@@ -1,6 +1,8 @@
-//! The face of a simulation: a progress bar while it runs, then a table.
+//! What a person sees of a simulation: a progress bar while it runs, then a table.
 //!
-//! The bar goes to stderr, and only if that is a terminal. Tables are made as text, for stdout.
+//! The bar goes to stderr, and only if that is a terminal. Tables are made as text, for stdout. The
+//! first line of a table has what it takes to repeat the run (scenario, nodes, seed) and a hash of
+//! everything that happened: two runs with the same hash were the same, event by event.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -8,11 +10,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use smokesignal_sim::{Figure, Progress, Report, SCENARIOS};
 
-/// A progress bar of a scenario, on stderr.
+/// A progress bar of a scenario, on stderr; empty if none is shown.
 #[derive(Debug)]
 pub(super) struct Bar(Option<ProgressBar>);
 
 impl Bar {
+    /// Starts the bar as a spinner, because a scenario need not know how many steps it has.
     pub(super) fn new(name: &'static str, wanted: bool) -> Self {
         let live = wanted && std::io::stderr().is_terminal();
         Self(live.then(|| {
@@ -23,6 +26,8 @@ impl Bar {
         }))
     }
 
+    /// Shows how far the scenario has come. The first report with a number of steps turns the
+    /// spinner into a bar with an estimate of the time that is left.
     pub(super) fn show(&self, progress: Progress) {
         let Some(bar) = &self.0 else { return };
         if let Some((done, all)) = progress.steps {
@@ -35,6 +40,7 @@ impl Bar {
         bar.set_message(progress.what);
     }
 
+    /// Removes the bar, so that the table takes its place.
     pub(super) fn end(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
@@ -42,19 +48,22 @@ impl Bar {
     }
 }
 
+/// Parses a template of indicatif. The templates are constants, so the fallback is never used.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Makes the list of all scenarios.
 pub(super) fn list() -> String {
+    // 0 means that each seed draws its own number of nodes.
     let nodes = |nodes: usize| if nodes == 0 { "8 to 64".to_owned() } else { nodes.to_string() };
     let line = |name: &str, nodes: &str, about: &str| format!("{name:<14} {nodes:>8}  {about}\n");
     let scenarios = SCENARIOS.iter().map(|one| line(one.name, &nodes(one.nodes), one.about));
     std::iter::once(line("name", "nodes", "what it asks")).chain(scenarios).collect()
 }
 
-/// Makes the table of a report.
+/// Makes the table of a report: one line per figure, and one per violation. A goal has the unit of
+/// its figure. M stands for a million events.
 pub(super) fn table(report: &Report) -> String {
     let width = report.figures.iter().map(|figure| figure.name.chars().count()).max().unwrap_or(0).max(6);
     let mut table = format!(
@@ -84,6 +93,7 @@ pub(super) fn table(report: &Report) -> String {
     table
 }
 
+/// Returns the last column. A figure without a goal can neither meet nor miss it.
 fn met(figure: &Figure) -> &'static str {
     match figure.met {
         Some(true) => "yes",
@@ -92,7 +102,8 @@ fn met(figure: &Figure) -> &'static str {
     }
 }
 
-/// Formats a number with the digits that are worth reading.
+/// Formats a number with the digits that are worth reading. A figure that is not a number is the
+/// time of something that never happened.
 fn number(value: f64) -> String {
     match value {
         value if value.is_nan() => "never".to_owned(),
