@@ -36,12 +36,12 @@ use crate::signals::Signals;
 #[command(after_long_help = "\
 Examples:
   journalctl -f | smokesignal pipe --lines --port 8495
-  smokesignal pipe --seed 127.0.0.1:8495 </dev/null >messages")]
+  smokesignal pipe --lines --seed 127.0.0.1:8495 </dev/null >messages")]
 pub(crate) struct Args {
     /// Send each line of stdin as one message, and print each message as a line
     ///
-    /// A line may have 16 MiB at most. Without this option, bytes are sent and printed as they
-    /// arrive.
+    /// A line may have 16 MiB at most, and is sent without its newline, so the readers need this
+    /// option, too. Without it, bytes are sent and printed as they arrive.
     #[arg(long)]
     lines: bool,
     /// Send to this node only, neighbour or not, and print only what it sends
