@@ -6,7 +6,7 @@
 //! so are others: more than a link may be gone.
 
 use super::Membership;
-use super::state::conns::Conn;
+use super::state::conn::Conn;
 use super::state::dials::Purpose;
 use crate::context::Cx;
 use crate::id::NodeId;

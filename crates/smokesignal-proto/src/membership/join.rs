@@ -3,7 +3,7 @@
 //! back along the walk, and the joiner dials it. An offer makes nobody dial the joiner; a node that
 //! learns of it may do so later, as with any known node.
 
-use super::state::conns::{Conn, Phase};
+use super::state::conn::{Conn, Phase};
 use super::state::dials::Purpose;
 use super::state::splits::SplitOffer;
 use super::{Membership, Offer, Walk};

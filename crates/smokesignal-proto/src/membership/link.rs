@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::state::conns::{Conn, Phase};
+use super::state::conn::{Conn, Phase};
 use super::state::dials::{Dial, Purpose};
 use super::{LinkRequest, Membership};
 use crate::context::Cx;

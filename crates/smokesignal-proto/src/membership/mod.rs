@@ -40,7 +40,8 @@ use crate::record::Record;
 use crate::time::Instant;
 
 use state::admission::Admission;
-use state::conns::{Conn, Conns, MAX_STREAM_ONLY, Phase};
+use state::conn::{Conn, Phase};
+use state::conns::{Conns, MAX_STREAM_ONLY};
 use state::crossed::Crossed;
 use state::dials::{Dials, Purpose};
 use state::known::Known;

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::Membership;
-use super::state::conns::Conn;
+use super::state::conn::Conn;
 use super::state::dials::Purpose;
 use crate::context::Cx;
 use crate::ids::{LinkId, Target};

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::Membership;
-use super::state::conns::Phase;
+use super::state::conn::Phase;
 use super::state::dials::Purpose;
 use crate::context::Cx;
 use crate::id::NodeId;

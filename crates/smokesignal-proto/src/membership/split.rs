@@ -6,7 +6,7 @@
 //! link closed.
 
 use super::Membership;
-use super::state::conns::Conn;
+use super::state::conn::Conn;
 use super::state::splits::{MAX_SPLITS, SplitOffer};
 use crate::context::Cx;
 use crate::id::NodeId;

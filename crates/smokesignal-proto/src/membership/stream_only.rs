@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use super::Membership;
-use super::state::conns::{Conn, Phase};
+use super::state::conn::{Conn, Phase};
 use super::state::dials::Purpose;
 use crate::context::Cx;
 use crate::id::NodeId;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Membership;
-use super::state::conns::{Conn, Phase};
+use super::state::conn::{Conn, Phase};
 use super::state::ticker::Tick;
 use crate::context::Cx;
 use crate::ids::LinkId;
@@ -58,10 +58,10 @@ impl Membership {
     }
 
     fn keep_alive(&mut self, cx: &mut Cx<'_>) {
-        for link in self.conns.quiet(cx, Phase::Active) {
+        for link in self.conns.idle(cx, Phase::Active) {
             cx.out.note(Fact::KeepAlive(link));
         }
-        for link in self.conns.quiet(cx, Phase::StreamOnly) {
+        for link in self.conns.idle(cx, Phase::StreamOnly) {
             cx.out.send(link, Control::Ping { degree: 0, child: None, subtree: 0, seeds: Vec::new() });
         }
     }

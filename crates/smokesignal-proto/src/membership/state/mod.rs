@@ -6,6 +6,7 @@
 //! ask the parts what follows.
 
 pub(super) mod admission;
+pub(super) mod conn;
 pub(super) mod conns;
 pub(super) mod crossed;
 pub(super) mod dials;
