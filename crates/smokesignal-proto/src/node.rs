@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
-use crate::lookup::{Lookups, Queries};
+use crate::lookup::{Find, Lookups, Queries};
 use crate::membership::Membership;
 use crate::message::{Control, Message};
 use crate::netsplit::{Netsplit, Report};
@@ -303,7 +303,7 @@ impl Node {
             Control::Graft { asks } => self.on_graft(link, &asks),
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
             Control::Beacon { beat, age_ms, hops } => self.on_beacon(link, beat, (age_ms, hops), now),
-            Control::Find { query, target, ttl } => self.on_find(link, (query, ttl), target, now),
+            Control::Find { query, target, ttl } => self.on_find(link, Find { query, target, ttl }, now),
             Control::Located { query, record } => self.on_located(link, query, record, now),
             control => {
                 if self.membership.admit(link, &control) {

@@ -22,7 +22,7 @@ use crate::ids::{LinkId, RequestId};
 use crate::limits::Held;
 use crate::output::Unreachable;
 
-pub(crate) use queries::Queries;
+pub(crate) use queries::{Find, Queries};
 use search::Search;
 pub(crate) use search::Step;
 
@@ -128,13 +128,13 @@ impl Lookups {
 
     /// Returns the next steps where a dial has not been answered for a while: another way is tried
     /// beside it.
-    pub(crate) fn slow_dials(&mut self, cx: &Cx<'_>) -> Vec<(NodeId, Action)> {
+    pub(crate) fn slow_dials(&mut self, cx: &mut Cx<'_>) -> Vec<(NodeId, Action)> {
         let step = |(id, search): (&NodeId, &mut Search)| Some((*id, Action::Step(search.on_slow_dial(cx)?)));
         self.sought.iter_mut().filter_map(step).collect()
     }
 
     /// Returns the steps that wait for room for a dial.
-    pub(crate) fn waiting(&mut self, cx: &Cx<'_>) -> Vec<(NodeId, Action)> {
+    pub(crate) fn waiting(&mut self, cx: &mut Cx<'_>) -> Vec<(NodeId, Action)> {
         let step = |(id, search): (&NodeId, &mut Search)| Some((*id, Action::Step(search.on_room(cx)?)));
         self.sought.iter_mut().filter_map(step).collect()
     }

@@ -8,9 +8,41 @@ use super::search::LOCATED;
 use crate::context::Cx;
 use crate::id::NodeId;
 use crate::ids::LinkId;
+use crate::message::Control;
+use crate::record::Record;
 use crate::time::Instant;
 
-/// One query.
+/// A query on its way through the network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Find {
+    /// Names the query.
+    pub(crate) query: u64,
+    /// The node that is looked for.
+    pub(crate) target: NodeId,
+    /// The hops that are left.
+    pub(crate) ttl: u8,
+}
+
+impl Find {
+    /// Sends the query to the target if it is a neighbour, because its neighbours know the way, and
+    /// otherwise over all links that are to be asked.
+    pub(crate) fn flood(
+        self,
+        cx: &mut Cx<'_>,
+        peers: impl Iterator<Item = (LinkId, NodeId)>,
+        is_asked: impl Fn(LinkId) -> bool,
+    ) {
+        let Self { query, target, ttl } = self;
+        let peers: Vec<_> = peers.collect();
+        let neighbour = peers.iter().find(|(_, peer)| *peer == target);
+        let asked = peers.iter().filter(|(link, _)| neighbour.is_none() && is_asked(*link));
+        for (link, _) in neighbour.into_iter().chain(asked) {
+            cx.out.send(*link, Control::Find { query, target, ttl });
+        }
+    }
+}
+
+/// What is remembered of a query.
 #[derive(Debug)]
 struct Query {
     target: NodeId,
@@ -32,8 +64,42 @@ impl Queries {
         self.passing.len()
     }
 
-    /// Remembers a query. Returns whether it is new here, and so is to be passed on.
-    pub(crate) fn remember(&mut self, cx: &Cx<'_>, query: u64, target: NodeId, from: LinkId) -> bool {
+    /// Handles a neighbour's query: passes it on, the first time it comes by. Returns whether this
+    /// node is the target, and has to answer.
+    pub(crate) fn on_find(
+        &mut self,
+        cx: &mut Cx<'_>,
+        link: LinkId,
+        find: Find,
+        peers: impl Iterator<Item = (LinkId, NodeId)>,
+    ) -> bool {
+        let Find { query, target, ttl } = find;
+        if !self.remember(cx, query, target, link) {
+            return false;
+        }
+        if target != cx.me.id() && ttl > 0 {
+            let ttl = ttl.min(cx.config.find_ttl) - 1;
+            Find { ttl, ..find }.flood(cx, peers, |other| other != link);
+        }
+        target == cx.me.id()
+    }
+
+    /// Passes an answer back the way its query came, once. Returns it if it answers no query that
+    /// passed here.
+    pub(crate) fn pass_back(
+        &mut self,
+        cx: &mut Cx<'_>,
+        link: LinkId,
+        query: u64,
+        record: Record,
+    ) -> Option<Record> {
+        let Some(back) = self.answered(query, &record.id, link) else { return Some(record) };
+        cx.out.send(back, Control::Located { query, record });
+        None
+    }
+
+    /// Remembers a query. Returns whether it is new here.
+    fn remember(&mut self, cx: &Cx<'_>, query: u64, target: NodeId, from: LinkId) -> bool {
         if self.passing.contains_key(&query) {
             return false;
         }
@@ -49,7 +115,7 @@ impl Queries {
     }
 
     /// Returns where the answer that came over `link` is passed on to, once.
-    pub(crate) fn answered(&mut self, query: u64, id: &NodeId, link: LinkId) -> Option<LinkId> {
+    fn answered(&mut self, query: u64, id: &NodeId, link: LinkId) -> Option<LinkId> {
         let passing = self.passing.get_mut(&query).filter(|passing| passing.target == *id)?;
         if passing.next_hop.is_some() {
             return None;

@@ -4,7 +4,7 @@
 use super::Node;
 use crate::id::NodeId;
 use crate::ids::{LinkId, RequestId};
-use crate::lookup::{Action, Step};
+use crate::lookup::{Action, Find, Lookups, Step};
 use crate::message::Control;
 use crate::output::{Output, Relay, Unreachable};
 use crate::record::Record;
@@ -66,8 +66,8 @@ impl Node {
                 return self.take_action(id, action, now);
             }
             Some(Action::Step(Step::Flood { query, except })) => {
-                let ttl = cx.config.find_ttl;
-                return self.flood(id, (query, ttl), |link| !except.contains(link));
+                let find = Find { query, target: id, ttl: cx.config.find_ttl };
+                return find.flood(cx, self.membership.peers(), |link| !except.contains(&link));
             }
             Some(Action::Step(Step::Dial(address))) => self.membership.dial_for_streams(cx, id, address),
             Some(Action::Step(Step::Relay { via, query })) => {
@@ -79,27 +79,12 @@ impl Node {
         }
     }
 
-    fn flood(&mut self, target: NodeId, (query, ttl): (u64, u8), is_asked: impl Fn(&LinkId) -> bool) {
-        // The target's neighbours know the way.
-        let neighbour = self.peers().find(|(_, peer)| *peer == target).map(|(link, _)| vec![link]);
-        let asked = || self.peers().map(|(link, _)| link).filter(is_asked).collect();
-        for link in neighbour.unwrap_or_else(asked) {
-            self.send(link, Control::Find { query, target, ttl });
-        }
-    }
-
-    pub(super) fn on_find(&mut self, link: LinkId, (query, ttl): (u64, u8), target: NodeId, now: Instant) {
-        let cx = &self.context.at(now);
-        let admitted = self.membership.admit_lookup(link) && !self.lookups.is_own(query);
-        if !admitted || !self.queries.remember(cx, query, target, link) {
-            return;
-        }
-        let most = cx.config.find_ttl;
-        if target == self.id() {
-            let record = self.membership.own_record();
-            self.send(link, Control::Located { query, record });
-        } else if ttl > 0 {
-            self.flood(target, (query, ttl.min(most) - 1), |other| *other != link);
+    pub(super) fn on_find(&mut self, link: LinkId, find: Find, now: Instant) {
+        let cx = &mut self.context.at(now);
+        let admitted = self.membership.admit_lookup(link) && !self.lookups.is_own(find.query);
+        if admitted && self.queries.on_find(cx, link, find, self.membership.peers()) {
+            let (query, record) = (find.query, self.membership.own_record());
+            cx.out.send(link, Control::Located { query, record });
         }
     }
 
@@ -107,18 +92,14 @@ impl Node {
         if !self.membership.is_active(link) {
             return;
         }
-        let id = record.id;
-        if let Some(back) = self.queries.answered(query, &id, link) {
-            return self.send(back, Control::Located { query, record });
-        }
-        if !self.lookups.awaits(&id, link, query) {
-            return;
-        }
         let cx = &mut self.context.at(now);
-        self.membership.remember(cx, &record);
-        let address = self.membership.address_of(&record).filter(|_| cx.config.dial_for_streams);
-        let action = self.lookups.located(cx, &id, (link, query), address);
-        self.take_action(id, action, now);
+        let Some(record) = self.queries.pass_back(cx, link, query, record) else { return };
+        if self.lookups.awaits(&record.id, link, query) {
+            self.membership.remember(cx, &record);
+            let address = self.membership.address_of(&record).filter(|_| cx.config.dial_for_streams);
+            let action = self.lookups.located(cx, &record.id, (link, query), address);
+            self.take_action(record.id, action, now);
+        }
     }
 
     pub(super) fn not_reached(&mut self, id: NodeId, relayed: bool, now: Instant) {
@@ -134,12 +115,10 @@ impl Node {
     }
 
     pub(super) fn tick_lookups(&mut self, now: Instant) {
-        let actions = self.lookups.slow_dials(&self.context.at(now));
-        actions.into_iter().for_each(|(id, action)| self.take_action(id, Some(action), now));
-        let actions = self.lookups.waiting(&self.context.at(now));
-        actions.into_iter().for_each(|(id, action)| self.take_action(id, Some(action), now));
-        let actions = self.lookups.due(&mut self.context.at(now));
-        actions.into_iter().for_each(|(id, action)| self.take_action(id, Some(action), now));
+        for due in [Lookups::slow_dials, Lookups::waiting, Lookups::due] {
+            let actions = due(&mut self.lookups, &mut self.context.at(now));
+            actions.into_iter().for_each(|(id, action)| self.take_action(id, Some(action), now));
+        }
         self.queries.expire(now);
     }
 
