@@ -240,17 +240,17 @@ impl Spread {
         let somebody = self.ahead(ix, have).any(|(_, column)| column.peer_floor <= have + 1);
         if best.is_some() || somebody {
             want.nobody_since = None;
-            return self.ask(cx, ix, want, best, have + 1);
+            return self.ask(cx, ix, want, best.map(|link| (link, have + 1)));
         }
         let since = *want.nobody_since.get_or_insert(cx.now);
         let patience = if lonely { cx.config.gap_after.1 } else { cx.config.gap_after.0 };
         if cx.now - since < patience {
-            return self.ask(cx, ix, want, None, 0);
+            return self.ask(cx, ix, want, None);
         }
         let floor = self.ahead(ix, have).map(|(_, column)| column.peer_floor).min()?;
         let keeper = self.best(cx, ix, have, |_, column| column.peer_floor == floor);
         want.skip = Some(floor);
-        self.ask(cx, ix, want, keeper, floor)
+        self.ask(cx, ix, want, keeper.map(|link| (link, floor)))
     }
 
     /// Handles a want for which no neighbour with a valid claim is left. Neighbours that failed may
@@ -302,19 +302,21 @@ impl Spread {
             .map(|(id, _)| id)
     }
 
+    /// Asks a neighbour for the stream from this segment on, or no one for now, and notes when the
+    /// next look is due.
     fn ask(
         &mut self,
         cx: &Cx<'_>,
         ix: StreamIx,
         mut want: Want,
-        link: Option<LinkId>,
-        from: u64,
+        source: Option<(LinkId, u64)>,
     ) -> Option<Repair> {
         let or_later = want.skip.is_some();
+        let link = source.map(|(link, _)| link);
         want.at = cx.now + link.map_or(cx.config.graft_again, |link| self.answer_time(cx, link));
         want.asked = link;
         self.insert(ix, want);
-        let link = link?;
+        let (link, from) = source?;
         let former = self.parent(ix).filter(|parent| *parent != link);
         let prune = former.and_then(|parent| self.prune(cx, parent, ix));
         self.choose(cx, ix, link);

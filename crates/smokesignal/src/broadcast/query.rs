@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use smokesignal_proto::NodeId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -169,15 +170,17 @@ struct State {
 }
 
 impl Questions {
-    /// Asks every node. `number` names the question in its answers.
+    /// Asks every node. A random number names the question in its answers.
     pub(crate) async fn ask(
         self: &Arc<Self>,
         sender: BroadcastSender,
         acceptors: &Arc<Acceptors>,
-        number: u64,
         question: Bytes,
         patience: Duration,
     ) -> Result<Answers, SendError> {
+        let mut number = [0; 8];
+        SystemRandom::new().fill(&mut number).map_err(|_| SendError::Closed)?;
+        let number = u64::from_be_bytes(number);
         self.accept_answers(acceptors);
         let (answer_sender, answers) = mpsc::channel(1);
         self.0.lock().open.insert(number, answer_sender);

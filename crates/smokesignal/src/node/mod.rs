@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ring::rand::SecureRandom as _;
 use smokesignal_proto::{MAX_ADDRESSES, NodeId};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
@@ -324,13 +323,9 @@ impl Node {
         question: impl Into<Bytes>,
         timeout: std::time::Duration,
     ) -> Result<Answers, SendError> {
-        let mut number = [0; 8];
-        let filled = ring::rand::SystemRandom::new().fill(&mut number);
-        filled.map_err(|_| SendError::Closed)?;
-        let number = u64::from_be_bytes(number);
         let sender = BroadcastSender::new(&self.0.shared.mailbox);
         let acceptors = &self.0.shared.streams.acceptors;
-        self.0.questions.ask(sender, acceptors, number, question.into(), timeout).await
+        self.0.questions.ask(sender, acceptors, question.into(), timeout).await
     }
 
     /// Answers what other nodes [ask](Self::ask), until the returned guard is dropped. `handler`

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::MemoryNetwork;
-use super::wire::{Delays, Progress, Wire};
+use super::wire::{Caller, Delays, Progress, Wire};
 
 /// One end of a [`Wire`].
 pub(super) struct WireEnd {
@@ -23,6 +23,10 @@ impl WireEnd {
     pub(super) fn new(network: MemoryNetwork, wire: u64, end: usize) -> Self {
         Self { network, wire, end, reading: Timer(None), writing: Timer(None) }
     }
+
+    fn caller<'a>(&self, cx: &'a Context<'_>) -> Caller<'a> {
+        Caller { end: self.end, now: Instant::now(), waker: cx.waker() }
+    }
 }
 
 impl AsyncRead for WireEnd {
@@ -32,9 +36,8 @@ impl AsyncRead for WireEnd {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let end = self.end;
-            let progress =
-                self.network.with_wire(self.wire, |wire, _| wire.read(end, Instant::now(), buf, cx.waker()));
+            let caller = self.caller(cx);
+            let progress = self.network.with_wire(self.wire, |wire, _| wire.read(&caller, buf));
             match progress {
                 Progress::Done(read) => return Poll::Ready(read),
                 Progress::Wait(until) => ready!(self.reading.poll(until, cx)),
@@ -46,10 +49,8 @@ impl AsyncRead for WireEnd {
 impl AsyncWrite for WireEnd {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let end = self.end;
-            let progress = self.network.with_wire(self.wire, |wire, delays| {
-                wire.write(end, Instant::now(), delays, buf, cx.waker())
-            });
+            let caller = self.caller(cx);
+            let progress = self.network.with_wire(self.wire, |wire, delays| wire.write(&caller, delays, buf));
             match progress {
                 Progress::Done(written) => return Poll::Ready(written),
                 Progress::Wait(until) => ready!(self.writing.poll(until, cx)),

@@ -43,6 +43,26 @@ pub(super) struct Listener {
     queue: mpsc::Sender<Connection>,
 }
 
+/// A dial on its way: between which addresses, by which node, and which node it expects.
+struct Dial {
+    from: SocketAddr,
+    me: Credentials,
+    to: SocketAddr,
+    expect: Option<NodeId>,
+}
+
+impl Dial {
+    /// Checks that the node that was found is the one that was expected, and in the same network.
+    fn check(&self, other: &Credentials) -> Result<(), DialError> {
+        let found = other.id();
+        match self.expect {
+            Some(expected) if expected != found => Err(DialError::WrongNode { expected, found }),
+            _ if !self.me.same_secret(other) => Err(DialError::WrongSecret),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl MemoryEndpoint {
     pub(super) fn bind(
         network: &MemoryNetwork,
@@ -77,7 +97,8 @@ impl Endpoint for MemoryEndpoint {
         address: SocketAddr,
         expect: Option<NodeId>,
     ) -> BoxFuture<'static, Result<Connection, DialError>> {
-        let dial = self.network.clone().dial(self.address, self.me.clone(), address, expect);
+        let dial = Dial { from: self.address, me: self.me.clone(), to: address, expect };
+        let dial = self.network.clone().dial(dial);
         Box::pin(async { timeout(DIAL_DEADLINE, dial).await.unwrap_or(Err(DialError::TimedOut)) })
     }
 
@@ -103,42 +124,24 @@ impl fmt::Debug for MemoryEndpoint {
 }
 
 impl MemoryNetwork {
-    async fn dial(
-        self,
-        from: SocketAddr,
-        me: Credentials,
-        to: SocketAddr,
-        expect: Option<NodeId>,
-    ) -> Result<Connection, DialError> {
-        self.travel(from, to).await;
-        let listener = self.world.lock().listeners.get(&to).cloned();
+    async fn dial(self, dial: Dial) -> Result<Connection, DialError> {
+        self.travel(dial.from, dial.to).await;
+        let listener = self.world.lock().listeners.get(&dial.to).cloned();
         let answer = match &listener {
-            Some(listener) => self.knock(from, &me, to, listener, expect).await,
+            Some(listener) => self.connect(&dial, listener).await,
             None => Err(DialError::Refused),
         };
-        self.travel(to, from).await;
+        self.travel(dial.to, dial.from).await;
         answer
     }
 
-    /// Handles a dialler that has arrived at the listener.
-    async fn knock(
-        &self,
-        from: SocketAddr,
-        me: &Credentials,
-        to: SocketAddr,
-        listener: &Listener,
-        expect: Option<NodeId>,
-    ) -> Result<Connection, DialError> {
-        let found = listener.me.id();
-        match expect {
-            Some(expected) if expected != found => return Err(DialError::WrongNode { expected, found }),
-            _ if !me.same_secret(&listener.me) => return Err(DialError::WrongSecret),
-            _ => {}
-        }
-        let (wire, port) = self.world.lock().add_wire([from, to]);
+    /// Connects a dialler that has arrived at the listener, unless either rejects the other.
+    async fn connect(&self, dial: &Dial, listener: &Listener) -> Result<Connection, DialError> {
+        dial.check(&listener.me)?;
+        let (wire, port) = self.world.lock().add_wire([dial.from, dial.to]);
         let end = |end| WireEnd::new(self.clone(), wire, end);
-        let outbound = connection(found, to, end(0));
-        let inbound = connection(me.id(), SocketAddr::new(from.ip(), port), end(1));
+        let outbound = connection(listener.me.id(), dial.to, end(0));
+        let inbound = connection(dial.me.id(), SocketAddr::new(dial.from.ip(), port), end(1));
         match listener.queue.send(inbound).await {
             Ok(()) => Ok(outbound),
             Err(_closed) => Err(DialError::Refused),

@@ -106,6 +106,13 @@ struct Chunk {
 /// When it arrives; `None` if it is lost, and sent again when the cut is healed.
 type Arrival = Option<Instant>;
 
+/// The task that reads or writes: at which end, when, and how to wake it if it has to wait.
+pub(super) struct Caller<'a> {
+    pub(super) end: usize,
+    pub(super) now: Instant,
+    pub(super) waker: &'a Waker,
+}
+
 pub(super) enum Progress<T> {
     Done(T),
     /// Wait until then, or until the waker is called.
@@ -154,14 +161,9 @@ impl Wire {
         }
     }
 
-    /// Writes as much as there is room for; a writer that has to wait is woken through `waker`.
-    pub(super) fn read(
-        &mut self,
-        end: usize,
-        now: Instant,
-        buf: &mut ReadBuf<'_>,
-        waker: &Waker,
-    ) -> Progress<io::Result<()>> {
+    /// Reads what has arrived, as far as it fits.
+    pub(super) fn read(&mut self, caller: &Caller<'_>, buf: &mut ReadBuf<'_>) -> Progress<io::Result<()>> {
+        let Caller { end, now, waker } = *caller;
         if self.reset {
             return Progress::Done(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -193,14 +195,14 @@ impl Wire {
         Progress::Done(Ok(()))
     }
 
+    /// Writes as much as there is room for.
     pub(super) fn write(
         &mut self,
-        end: usize,
-        now: Instant,
+        caller: &Caller<'_>,
         delays: &mut Delays,
         buf: &[u8],
-        waker: &Waker,
     ) -> Progress<io::Result<usize>> {
+        let Caller { end, now, waker } = *caller;
         if self.reset {
             return Progress::Done(Err(io::ErrorKind::ConnectionReset.into()));
         }
