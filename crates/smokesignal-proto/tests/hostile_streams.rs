@@ -1,0 +1,400 @@
+//! One node and hand-made neighbours: lies and awkward moments about streams, their segments, marks
+//! and incarnations. Each was a fault once.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod bench;
+
+use std::sync::Arc;
+
+use bench::{Bench, breaks_a_rule, closed, key, mark, record, segment, tiny};
+use bytes::Bytes;
+use smokesignal_proto::*;
+
+/// Not a storm of grafts: a joiner asks for a few streams at a time.
+#[test]
+fn a_digest_of_thousands_of_streams_is_asked_for_in_portions() {
+    let mut bench = Bench::new(&[2]);
+    for chunk in 0..10 {
+        bench.marks(2, (0..256).map(|n| mark(1000 + chunk * 256 + n, 1, 1, 1, 1)).collect());
+    }
+    let outputs = bench.pass(2, &[2]);
+    assert!(!closed(&outputs));
+    let asks = |output: &Output| match output {
+        Output::Send { message: Message::Control(control), .. } => match &**control {
+            Control::Graft { asks } => asks.len(),
+            _ => 0,
+        },
+        _ => 0,
+    };
+    assert!(outputs.iter().map(asks).sum::<usize>() >= 150);
+    assert!(outputs.iter().map(asks).max() <= Some(64));
+}
+
+/// Trap 7: "never let claims move `have`", here that of the own stream.
+#[test]
+fn no_neighbour_moves_a_node_in_its_own_stream() {
+    let mut bench = Bench::new(&[2]);
+    bench.node.broadcast("a".into()).unwrap();
+    assert_eq!(data(&bench.drain(None), 2), [(1, 1)]);
+    bench.marks(2, vec![mark(1, 9, 0, 1, 1), mark(1, 1, (1 << 62) - 1, (1 << 62) - 1, 5)]);
+    let outputs = bench.pass(12, &[2]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
+    bench.node.broadcast("b".into()).unwrap();
+    assert_eq!(data(&bench.drain(None), 2), [(1, 2)]);
+}
+
+#[test]
+fn numbers_at_the_end_of_the_range_are_not_believed() {
+    let mut bench = Bench::new(&[2]);
+    let top = u64::MAX;
+    for lie in
+        [mark(50, 1, 10, 5, top), mark(50, top, 10, 5, 1), mark(50, 1, top, 5, 1), mark(50, 1, 10, 0, 1)]
+    {
+        bench.marks(2, vec![lie]);
+        bench.pass(3, &[2]);
+    }
+    bench.tell(2, tiny(50, 1, 1));
+    let delivered = |output: &Output| matches!(output, Output::Deliver { seq: 1, .. });
+    assert!(bench.drain(None).iter().any(delivered), "the writer is read as if nothing had been said");
+    for from in [0, 1, top] {
+        bench.tell(
+            2,
+            Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from, or_later: true }] },
+        );
+        bench.drain(None);
+    }
+}
+
+/// Many small segments count for more than their bodies.
+#[test]
+fn catching_up_on_tiny_segments_stays_within_the_window() {
+    let mut bench = Bench::new(&[2]);
+    (1..=9000).for_each(|seq| bench.tell(2, tiny(50, 1, seq)));
+    bench.drain(None);
+    bench.link(3, Vec::new());
+    bench.tell(
+        3,
+        Control::Graft { asks: vec![Ask { origin: key(50).id(), incarnation: 1, from: 1, or_later: false }] },
+    );
+    let outputs = bench.drain(Some(3));
+    let cost = |output: &Output| match output {
+        Output::Send { link: LinkId(3), message } => message.cost(),
+        _ => 0,
+    };
+    let unsent: usize = outputs.iter().map(cost).sum();
+    assert!(unsent < 2 * Config::default().link_window, "{unsent}");
+    bench.tell(3, Control::Ping { degree: 1, child: None, subtree: 0, seeds: Vec::new() });
+    assert!(!closed(&bench.drain(Some(3))));
+}
+
+/// "missed" counts messages, also where many shared a segment that is no longer retained.
+#[test]
+fn an_expired_segment_is_remembered_by_its_messages() {
+    let mut bench = Bench::new(&[2]);
+    for seq in 1..=3 {
+        assert_eq!(bench.node.broadcast("a".into()), Ok(seq));
+    }
+    bench.drain(None);
+    bench.pass(65, &[2]);
+    bench.link(3, Vec::new());
+    let digest = bench.drain(None).into_iter().find_map(|output| match output {
+        Output::Send { link: LinkId(3), message: Message::Control(c) } => match *c {
+            Control::Digest { marks, .. } => marks.first().copied(),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(digest, Some(Mark { next_message: 4, ..mark(1, 1, 1, 2, 4) }));
+}
+
+/// "Nothing of an old incarnation may follow the first of a new one", and nothing of it is dropped
+/// silently.
+#[test]
+fn a_restarted_writer_waits_until_slow_neighbours_have_its_former_words() {
+    let mut bench = Bench::new(&[2, 3]);
+    let whole = SegmentKind::Fragment { first: true, last: true };
+    (1..=50).for_each(|seq| bench.tell(2, segment(50, 1, seq, whole, vec![0; 60_000].into())));
+    let before = data(&bench.drain(Some(3)), 3);
+    assert!(before.len() < 50, "neighbour 3 is slow");
+    bench.tell(2, tiny(50, 2, 1));
+    let mut after = before;
+    for _ in 0..100 {
+        bench.node.handle_sent(LinkId(3), 1 << 20, bench.now);
+        after.extend(data(&bench.drain(Some(3)), 3));
+    }
+    assert_eq!(after, (1..=50).map(|seq| (1, seq)).collect::<Vec<_>>());
+    bench.pass(2, &[2, 3]);
+    bench.tell(2, tiny(50, 2, 1));
+    assert_eq!(data(&bench.drain(None), 3), [(2, 1)]);
+}
+
+/// "`have` never advances on an unverified segment."
+#[test]
+fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
+    let mut bench = Bench::new(&[2, 3]);
+    let Message::Data(honest) = tiny(50, 1, 1) else { unreachable!() };
+    let forged = Segment { body: Bytes::from_static(b"\x01b"), ..(*honest).clone() };
+    let unsigned = Segment { seal: None, ..(*honest).clone() };
+    for (n, lie) in [(2, forged), (3, unsigned)] {
+        bench.tell(n, Message::Data(Arc::new(lie)));
+        let outputs = bench.drain(None);
+        assert!(outputs.iter().any(breaks_a_rule));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Deliver { .. })));
+    }
+    bench.link_and_drain(4);
+    bench.tell(4, Message::Data(honest));
+    assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 1, .. })));
+}
+
+/// Trap 7, "never let claims move `have`": a false mark costs nobody a message, and no false gap is
+/// reported.
+#[test]
+fn a_false_mark_makes_no_stream_skip() {
+    let mut bench = Bench::new(&[2, 3]);
+    bench.tell(2, tiny(50, 1, 1));
+    bench.drain(None);
+    bench.marks(3, vec![mark(50, 1, 1000, 500, 500), mark(50, 9, 10, 1, 1)]);
+    let outputs = bench.pass(30, &[2, 3]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
+    bench.tell(2, tiny(50, 1, 2));
+    assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 2, .. })));
+}
+
+/// "What nobody retains becomes one gap", once the first segment after it is there.
+#[test]
+fn a_range_that_nobody_retains_is_skipped_when_what_follows_arrives() {
+    let mut bench = Bench::new(&[2, 3, 4]);
+    bench.tell(2, tiny(50, 1, 1));
+    bench.marks(3, vec![mark(50, 1, 9, 5, 5)]);
+    bench.drain(None);
+    let outputs = bench.pass(3, &[2, 3, 4]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
+    (5..10).for_each(|seq| bench.tell(3, tiny(50, 1, seq)));
+    let told = |output: &Output| match output {
+        Output::Gap { missed, .. } => Some(-(*missed as i64)),
+        Output::Deliver { seq, .. } => Some(*seq as i64),
+        _ => None,
+    };
+    let told: Vec<_> = bench.drain(None).iter().filter_map(told).collect();
+    assert_eq!(told, [-3, 5, 6, 7, 8, 9]);
+}
+
+/// A mark is a claim: an incarnation that does not exist must not make the real one the older one.
+#[test]
+fn a_claimed_incarnation_silences_no_writer() {
+    let mut bench = Bench::new(&[2, 3]);
+    bench.marks(2, vec![mark(9, (1 << 62) - 1, 1, 1, 1)]);
+    (1..=5).for_each(|seq| bench.tell(3, tiny(9, 5, seq)));
+    assert_eq!(told(&bench.drain(None)), messages(1..=5));
+}
+
+/// Nor must one of our own make us choose numbers that nobody accepts.
+#[test]
+fn a_claimed_incarnation_of_our_own_is_believed_only_if_it_can_be() {
+    let mut bench = Bench::new(&[2, 3]);
+    bench.marks(2, vec![mark(1, (1 << 62) - 1, 1, 1, 1)]);
+    bench.node.broadcast(Bytes::from_static(b"x")).unwrap();
+    assert_eq!(data(&bench.drain(None), 3), [(1, 1)]);
+}
+
+/// How the messages are numbered only their writer can say.
+#[test]
+fn a_joiner_reads_the_backlog_whatever_a_mark_says_about_its_numbers() {
+    for start in [ReadFrom::Oldest, ReadFrom::Last(20)] {
+        let mut bench = Bench::joiner(Config { read_from: start, ..Config::default() });
+        bench.link(2, vec![Mark { next_message: 1 << 61, ..mark(9, 1, 5, 1, 1 << 61) }]);
+        bench.link(3, vec![mark(9, 1, 5, 1, 1)]);
+        bench.drain(None);
+        (1..=20).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+        let mut outputs = bench.drain(None);
+        outputs.extend(bench.pass(5, &[2, 3]));
+        assert_eq!(told(&outputs), messages(1..=20), "{start:?}");
+    }
+}
+
+/// A keeper that was asked to skip may not go beyond what others retain.
+#[test]
+fn a_skip_leaves_out_no_more_than_it_must() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=10).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(3, vec![mark(9, 1, 999, 15, 15)]);
+    bench.marks(2, vec![mark(9, 1, 1000, 12, 12)]);
+    for _ in 0..130 {
+        bench.now = bench.now + std::time::Duration::from_millis(100);
+        bench.node.handle_timeout(bench.now);
+        if was_asked_to_skip(&bench.drain(None), 2) {
+            bench.tell(2, tiny(9, 1, 999));
+            assert_eq!(told(&bench.drain(None)), [""; 0]);
+            return;
+        }
+        for n in [2, 3] {
+            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+        }
+    }
+    panic!("neighbour 2 was never asked");
+}
+
+/// Writers that begin large messages and never end them take no room from those who do.
+#[test]
+fn unfinished_messages_make_way_for_others() {
+    let mut bench = Bench::new(&[2, 3]);
+    for writer in 20..24 {
+        (1..=256).for_each(|seq| bench.part(2, writer, seq, false));
+        bench.drain(None);
+    }
+    (1..=3).for_each(|seq| bench.part(3, 9, seq, seq == 3));
+    assert_eq!(told(&bench.drain(None)), ["gap1", "m1"], "one of the unfinished is dropped");
+}
+
+/// A claim is not a count of messages.
+#[test]
+fn a_gap_at_a_restart_is_not_as_large_as_somebody_claims() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=5).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(2, vec![mark(9, 1, (1 << 62) - 1, 1, 1)]);
+    bench.tell(3, tiny(9, 2, 1));
+    let mut outputs = Vec::new();
+    for _ in 0..12 {
+        outputs.extend(bench.pass(1, &[2, 3]));
+        bench.tell(3, tiny(9, 2, 1));
+    }
+    outputs.extend(bench.drain(None));
+    let missed = |output: &Output| match output {
+        Output::Gap { missed, .. } => *missed,
+        _ => 0,
+    };
+    assert!(outputs.iter().map(missed).sum::<u64>() <= 1024, "{:?}", told(&outputs));
+}
+
+/// A neighbour that claims much and gives little does not stay a stream's source while another is
+/// really ahead.
+#[test]
+fn a_source_that_only_drips_is_replaced_by_one_that_delivers() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=10).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(2, vec![mark(9, 1, 1 << 61, 1, 1)]);
+    let (mut next, mut head, mut asked) = (11, 10, 0);
+    for _ in 0..100 {
+        bench.now = bench.now + std::time::Duration::from_millis(100);
+        head += 100;
+        bench.marks(3, vec![mark(9, 1, head, 1, 1)]);
+        bench.node.handle_timeout(bench.now);
+        for output in bench.drain(None) {
+            match output {
+                Output::Deliver { seq, .. } => next = seq + 1,
+                Output::Send { link: LinkId(3), message: Message::Control(control) } => {
+                    asked += usize::from(matches!(*control, Control::Graft { .. }));
+                }
+                _ => {}
+            }
+        }
+        bench.tell(2, tiny(9, 1, next));
+        for n in [2, 3] {
+            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+        }
+    }
+    assert!(asked > 0);
+}
+
+/// Nobody is blamed for ever for having been busy.
+#[test]
+fn a_neighbour_that_was_slow_is_asked_again() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=10).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    bench.marks(3, vec![mark(9, 1, 20, 1, 1)]);
+    bench.pass(5, &[2, 3]);
+    let grafts = |output: &Output| matches!(output, Output::Send { link: LinkId(3), message: Message::Control(c) } if matches!(**c, Control::Graft { .. }));
+    assert!(bench.pass(15, &[2, 3]).iter().any(grafts));
+}
+
+/// A first digest of many parts may take longer than a joiner waits otherwise.
+#[test]
+fn a_joiner_is_not_settled_in_the_middle_of_a_digest() {
+    let mut bench = Bench::joiner(Config::default());
+    bench.node.handle_connected(LinkId(2), key(2).id(), None, bench.now);
+    let (record, priority) = (record(2), Priority::Need);
+    bench.tell(2, Control::Neighbor { record, incarnation: 1, priority, token: None });
+    bench.tell(2, Control::Active);
+    bench.marks(2, vec![mark(8, 1, 500, 400, 400)]);
+    bench.pass(2, &[2]);
+    let end = Some(DigestEnd { settled: true });
+    bench.tell(2, Control::Digest { marks: vec![mark(9, 1, 500, 400, 400)], end });
+    let outputs = bench.pass(15, &[2]);
+    assert!(!was_asked_to_skip(&outputs, 2));
+    assert_eq!(told(&outputs), [""; 0]);
+}
+
+/// "Nothing of an old incarnation may follow the first of a new one", not even before that one has
+/// come.
+#[test]
+fn a_former_start_is_over_as_soon_as_the_next_is_known() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=3).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
+    bench.tell(2, tiny(9, 2, 5));
+    bench.drain(None);
+    bench.pass(8, &[2, 3]);
+    bench.tell(3, tiny(9, 1, 1));
+    assert_eq!(told(&bench.drain(None)), [""; 0]);
+    (1..=2).for_each(|seq| bench.tell(3, tiny(9, 2, seq)));
+    assert_eq!(told(&bench.drain(None)), messages(1..=2));
+}
+
+fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {
+    let numbers = |output: &Output| match output {
+        Output::Send { link, message: Message::Data(segment) } if *link == LinkId(n.into()) => {
+            Some((segment.incarnation, segment.seq))
+        }
+        _ => None,
+    };
+    outputs.iter().filter_map(numbers).collect()
+}
+
+/// The outputs for the application, in short: `m7` a message, `gap3` a gap; and connections that
+/// were closed.
+fn told(outputs: &[Output]) -> Vec<String> {
+    let told = |output: &Output| match output {
+        Output::Deliver { seq, .. } => Some(format!("m{seq}")),
+        Output::Gap { missed, .. } => Some(format!("gap{missed}")),
+        Output::Close { reason, .. } => Some(reason.to_string()),
+        _ => None,
+    };
+    outputs.iter().filter_map(told).collect()
+}
+
+fn messages(range: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    range.map(|seq| format!("m{seq}")).collect()
+}
+
+/// Returns whether the node asked `n` for "this, or the oldest you have".
+fn was_asked_to_skip(outputs: &[Output], n: u16) -> bool {
+    outputs.iter().any(|output| {
+        matches!(output, Output::Send { link, message: Message::Control(control) }
+            if *link == LinkId(n.into()) && matches!(&**control, Control::Graft { asks } if asks[0].or_later))
+    })
+}
+
+/// On a slow line a batch takes longer than a link may stand still.
+#[test]
+fn a_link_that_takes_a_batch_in_parts_is_not_stalled_and_one_that_takes_nothing_is() {
+    let mut bench = Bench::new(&[2]);
+    bench.node.broadcast(vec![0; 60_000].into()).unwrap();
+    let stalled = |output: &Output| matches!(output, Output::Close { reason: CloseReason::Stalled, .. });
+    let mut pass = |seconds: u64, takes_parts: bool| {
+        (0..seconds * 4).any(|_| {
+            bench.now = bench.now + std::time::Duration::from_millis(250);
+            bench.tell(2, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
+            if takes_parts {
+                bench.node.handle_sent(LinkId(2), 0, bench.now);
+            }
+            bench.node.handle_timeout(bench.now);
+            bench.drain(Some(2)).iter().any(stalled)
+        })
+    };
+    assert!(!pass(10, true), "it moves");
+    assert!(pass(4, false), "it stands still");
+}
