@@ -21,7 +21,20 @@ impl Bench {
     }
 
     fn feed(&mut self, segment: Segment) -> Verdict {
-        self.streams.accept(&mut self.context.at(Instant::ZERO), 1, &Arc::new(segment))
+        self.feed_to(1, segment)
+    }
+
+    fn feed_to(&mut self, ix: StreamIx, segment: Segment) -> Verdict {
+        self.streams.accept(&mut self.context.at(Instant::ZERO), ix, &Arc::new(segment))
+    }
+
+    /// Begins another writer's stream after segment 9, of which all up to segment 12 is held back.
+    fn hold_back_another(&mut self) -> StreamIx {
+        let from = Position { incarnation: 1, have: 9, next_message: None };
+        let other = NodeId::from_bytes([2; 32]);
+        let ix = self.streams.admit(&self.context.at(Instant::ZERO), other, from).unwrap();
+        self.streams.hold_back(ix, 10, 12, Instant::ZERO);
+        ix
     }
 
     fn deliveries(&mut self) -> Vec<String> {
@@ -179,4 +192,40 @@ fn a_message_whose_fragments_are_of_two_kinds_is_a_gap() {
     bench.feed(Segment { message_kind: MessageKind::Query, ..piece(2, 1, false, true, " is there?") });
     bench.feed(whole(3, 2, &["next"]));
     assert_eq!(bench.deliveries(), ["gap 1", "2:next"]);
+}
+
+/// The gap is that of the writer whose message is dropped. The backlog that is held back meanwhile,
+/// in which gaps do not count, is another writer's.
+#[test]
+fn a_half_message_that_makes_way_for_a_held_back_writer_is_a_gap_of_its_own_writer() {
+    let mut bench = Bench::new(Config { partial_total: 10, ..Config::default() });
+    bench.feed(piece(1, 1, true, false, "half "));
+    let other = bench.hold_back_another();
+    bench.feed_to(other, piece(10, 7, true, false, "123456"));
+    assert_eq!(bench.outputs(), [Output::Gap { from: WRITER, missed: 1 }]);
+    bench.feed(piece(2, 1, false, true, "rest"));
+    bench.feed_to(other, piece(11, 7, false, true, "789"));
+    assert_eq!(bench.outputs(), [], "what is lost is counted once, and the backlog is held back");
+    bench.feed(whole(3, 2, &["next"]));
+    bench.feed_to(other, whole(12, 8, &["now"]));
+    assert_eq!(bench.deliveries(), ["2:next", "7:123456789", "8:now"]);
+}
+
+/// After `ring_age` no node retains the rest.
+#[test]
+fn a_half_message_whose_rest_never_comes_is_a_gap_while_another_writer_is_held_back() {
+    let mut bench = Bench::new(Config { ring_age: Duration::from_secs(1), ..Config::default() });
+    bench.feed(piece(1, 1, true, false, "half "));
+    let other = bench.hold_back_another();
+    bench.feed_to(other, whole(10, 7, &["held back"]));
+    let at = |millis: u64| Instant::from_micros(millis * 1000);
+    bench.streams.expire(&mut bench.context.at(at(1000)));
+    assert_eq!(bench.outputs(), [], "it may still come");
+    bench.streams.expire(&mut bench.context.at(at(1001)));
+    assert_eq!(bench.outputs(), [Output::Gap { from: WRITER, missed: 1 }]);
+    assert_eq!(bench.streams.partial_total, 0);
+    bench.streams.expire(&mut bench.context.at(at(2000)));
+    assert_eq!(bench.deliveries(), ["7:held back"], "that writer's time is over, too");
+    bench.feed(whole(2, 2, &["next"]));
+    assert_eq!(bench.deliveries(), ["2:next"]);
 }
