@@ -13,7 +13,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use smokesignal_sim::{Invariant, Report, Run, SCENARIOS, Scenario, svg};
+use smokesignal_sim::{CASES, Case, Invariant, Report, Run, SCENARIOS, Scenario, svg};
 
 use self::show::Bar;
 use crate::outcome::{Exit, Failure};
@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// How many seeds `swarm` tries
     #[arg(long, value_name = "N", default_value_t = 200)]
     seeds: u64,
+    /// Play only this case of `line`; --list shows the cases
+    #[arg(long, value_name = "CASE", value_parser = case)]
+    case: Option<Case>,
     /// Print one JSON object per scenario instead of tables
     #[arg(long)]
     json: bool,
@@ -93,6 +96,14 @@ fn invariant(name: &str) -> Result<Invariant, String> {
     })
 }
 
+/// Parses the name of a case of `line`.
+fn case(name: &str) -> Result<Case, String> {
+    Case::find(name).ok_or_else(|| {
+        let names: Vec<_> = CASES.iter().map(|one| one.name).collect();
+        format!("there is no such case; choose one of {}", names.join(", "))
+    })
+}
+
 /// Finds the scenarios with these names; `all` among them stands for every scenario. Fails before
 /// any of them runs, so that a misspelt name does not cost the time of the others.
 fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
@@ -117,6 +128,7 @@ fn play(args: &Args, scenario: Scenario, trace: Option<Duration>) -> Report {
         rng_seed: args.rng_seed,
         nodes: args.nodes.map(|nodes| nodes as usize),
         seeds: args.seeds,
+        case: args.case,
         ignore: args.ignore.clone(),
         trace,
         progress: &mut progress,

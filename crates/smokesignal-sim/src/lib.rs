@@ -18,6 +18,8 @@
 //!   of its family below `check/`, and a row in the table of `docs/simulation.md`.
 //! - A scenario: a function below `scenario/` that adds its figures to a `Lab`, and a line in
 //!   [`SCENARIOS`].
+//! - A case of slow lines: a line in [`CASES`], and a function in `scenario/line.rs` that returns
+//!   what a run has measured.
 //! - An output of the core: an arm of `perform` in `world/nodes.rs`. The compiler asks for it.
 //!
 //! A change that draws one random number more, or schedules one event more, changes the traces of
@@ -26,7 +28,8 @@
 //! # Limits
 //!
 //! Not modelled are the cost of cryptography, packets (delay and bandwidth are those of whole
-//! messages), and what the library does around the core.
+//! messages), and what the library does around the core. For nodes with a [`Line`] the link's task,
+//! the socket and the router's queue are, with an ideal TCP.
 //!
 //! ```
 //! use std::time::Duration;
@@ -57,6 +60,7 @@ mod report;
 mod scenario;
 mod setup;
 mod stats;
+mod tally;
 mod workload;
 mod world;
 
@@ -66,10 +70,10 @@ pub use graph::Graph;
 pub use hostile::Behaviour;
 pub use invariant::Invariant;
 pub use kernel::Rng;
-pub use net::Latency;
+pub use net::{Latency, Line};
 pub use plot::svg;
 pub use report::{Axes, Curve, Figure, Report};
-pub use scenario::{Draw, Progress, Run, SCENARIOS, Scenario};
+pub use scenario::{CASES, Case, Draw, Progress, Run, SCENARIOS, Scenario};
 pub use setup::{Expect, Setup};
 pub use stats::{Histogram, Kinds, Stats};
 pub use workload::Workload;

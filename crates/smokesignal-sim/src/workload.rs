@@ -151,6 +151,14 @@ impl Traffic {
         self.workload = Some(workload);
     }
 
+    /// Lets each writer write one more message.
+    pub(crate) fn write_once_more(&mut self, kernel: &mut Kernel) {
+        let once = Workload { writers: 0, per_second: 0.001, size: HEAD, lasts: Duration::from_secs(1) };
+        self.ends_at = kernel.now() + micros(once.lasts);
+        self.workload = Some(once);
+        (0..self.writers.len() as u32).for_each(|number| kernel.schedule_in(0, Event::Write(number)));
+    }
+
     /// Returns the size of the next message and the time until the one after it, or `None` once the
     /// writing is over.
     pub(crate) fn next_write(&self, kernel: &mut Kernel) -> Option<(usize, u64)> {

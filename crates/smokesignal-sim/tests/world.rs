@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use smokesignal_sim::{Behaviour, Draw, Expect, Fault, Latency, Rule, Setup, Workload, World};
+use smokesignal_sim::{Behaviour, Draw, Expect, Fault, Latency, Line, Rule, Setup, Workload, World};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -145,6 +145,60 @@ fn a_slow_line_delays_what_goes_over_it() {
         let slow = slowest(Some(fault));
         assert!(slow >= 400_000, "20 kB at 50 kB/s take {slow} us");
     }
+}
+
+/// Creates a world whose nodes all have such a line.
+fn lined(nodes: usize, rng_seed: u64, line: Line) -> World {
+    let mut world = World::new(setup(rng_seed));
+    world.join(nodes, 10.0);
+    (0..nodes).for_each(|ix| world.set_line(ix, line));
+    world.run(15 * S);
+    assert_eq!(world.graph().components(), [nodes], "seed {rng_seed}");
+    world
+}
+
+#[test]
+fn a_line_delays_each_message_by_its_bytes() {
+    let mut world = lined(2, 1, Line::symmetric(1_000_000, S / 2));
+    world.measure();
+    world.write(Workload { writers: 1, per_second: 1.0, size: 20_000, lasts: 4 * S });
+    world.run(6 * S);
+    // 20 kB take 160 ms up and arrive on the way down while they are sent, but for the last chunk.
+    let (p50, max) = (world.stats.latency.percentile(0.5), world.stats.latency.max());
+    assert!((165_000..230_000).contains(&p50) && max < 300_000, "{p50} and {max} us");
+}
+
+#[test]
+fn all_connections_of_a_node_share_its_line() {
+    let mut world = lined(8, 1, Line { up: 1_000_000, down: 100_000_000, queue: S / 2 });
+    world.measure();
+    world.write(Workload { writers: 8, per_second: 0.5, size: 10_000, lasts: 10 * S });
+    world.run(12 * S);
+    world.check_quiescence(10 * S);
+    assert_eq!((world.violation(), world.stats.missed), (None, 0));
+    // A message is sent on over several connections, whose bytes leave one after the other.
+    let max = world.stats.latency.max();
+    assert!(max > 160_000, "{max} us");
+}
+
+#[test]
+fn cuts_freezes_kills_and_resets_leave_nothing_behind_on_lines() {
+    let play = |seed| {
+        let mut world = lined(12, seed, Line { up: 2_000_000, down: 16_000_000, queue: S / 5 });
+        world.write(Workload { writers: 5, per_second: 2.0, size: 2_000, lasts: 30 * S });
+        world.add_rule(Rule::lasting(S, 2 * S, Fault::Partition { ways: 2 }));
+        world.add_rule(Rule::lasting(4 * S, 6 * S, Fault::Freeze { nodes: 2 }));
+        world.add_rule(Rule::lasting(8 * S, 6 * S, Fault::Resets { per_minute: 20.0 }));
+        world.add_rule(Rule::lasting(12 * S, 5 * S, Fault::SlowLine { share: 0.3, bytes: 50_000 }));
+        world.add_rule(Rule::once(18 * S, Fault::Kill { share: 0.2, silent: true }));
+        world.add_rule(Rule::once(22 * S, Fault::Kill { share: 0.2, silent: false }));
+        world.run(31 * S);
+        world.check_quiescence(30 * S);
+        assert_eq!(world.violation().map(ToString::to_string), None, "seed {seed}");
+        (world.trace_hash(), world.events())
+    };
+    assert_eq!(play(1), play(1));
+    (2..6).for_each(|seed| _ = play(seed));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use smokesignal_sim::{Figure, Progress, Report, SCENARIOS};
+use smokesignal_sim::{CASES, Figure, Progress, Report, SCENARIOS};
 
 /// A progress bar of a scenario, on stderr; empty if none is shown.
 #[derive(Debug)]
@@ -59,7 +59,9 @@ pub(super) fn list() -> String {
     let nodes = |nodes: usize| if nodes == 0 { "8 to 64".to_owned() } else { nodes.to_string() };
     let line = |name: &str, nodes: &str, about: &str| format!("{name:<14} {nodes:>8}  {about}\n");
     let scenarios = SCENARIOS.iter().map(|one| line(one.name, &nodes(one.nodes), one.about));
-    std::iter::once(line("name", "nodes", "what it asks")).chain(scenarios).collect()
+    let cases = CASES.iter().map(|one| line(&format!("  {}", one.name), "", one.about));
+    let cases = std::iter::once(line("", "", "cases of line:")).chain(cases);
+    std::iter::once(line("name", "nodes", "what it asks")).chain(scenarios).chain(cases).collect()
 }
 
 /// Makes the table of a report: one line per figure, and one per violation. A goal has the unit of

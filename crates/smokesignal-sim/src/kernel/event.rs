@@ -5,6 +5,8 @@
 
 use smokesignal_proto::{DialFailure, DialId, LinkId, Message};
 
+use crate::net::Step;
+
 /// Something that happens at a time. Nodes, connections and rules are named by number: by the time
 /// an event is due, what it names may be gone, and its handler has to look.
 #[derive(Debug)]
@@ -23,6 +25,46 @@ pub(crate) enum Event {
         slot: u32,
         from: u8,
         cost: u32,
+    },
+    /// Bytes of one direction of a connection reach the line of their receiver.
+    Chunk {
+        slot: u32,
+        from: u8,
+        bytes: u32,
+    },
+    /// Bytes of one direction of a connection have passed the lines of both ends.
+    Arrived {
+        slot: u32,
+        from: u8,
+        bytes: u32,
+    },
+    /// A way of a node's line may have room for those that wait for it.
+    Room {
+        ix: u32,
+        down: bool,
+    },
+    /// A direction that was held up goes on.
+    Resume {
+        slot: u32,
+        from: u8,
+    },
+    /// A closed connection has had its time to write what was queued.
+    Lingered {
+        slot: u32,
+        from: u8,
+    },
+    /// A packet of a handshake.
+    Shake {
+        slot: u32,
+        step: Step,
+        start: u64,
+        dial: DialId,
+    },
+    /// A handshake has to be complete, or at least to have come so far.
+    Deadline {
+        slot: u32,
+        start: u64,
+        dial: DialId,
     },
     /// The dialler has its connection, unless it has been started anew since.
     Dialled {

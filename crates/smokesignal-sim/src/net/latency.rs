@@ -18,6 +18,14 @@ pub enum Latency {
     /// Twelve cities around the world: the time of light in glass, times 1.5 because no cable is
     /// straight, plus 1 ms to 8 ms for the last mile.
     Cities,
+    /// The same for all pairs.
+    Even {
+        /// One way, in microseconds.
+        micros: u64,
+    },
+    /// Three regions, which the nodes belong to by turns: the round trip takes 20 ms within a
+    /// region, 80 ms from the first to the second, and 150 ms from either to the third.
+    Regions,
 }
 
 /// The most by which a message is late, in 1/1024 of the base delay: 10 %. A guess.
@@ -52,6 +60,12 @@ impl Latency {
                 let city = |node: usize| (mix(node as u64 ^ mix(!seed)) % CITIES.len() as u64) as usize;
                 cable_micros(city(a), city(b)) + rng.between(1_000, 8_000)
             }
+            Self::Even { micros } => micros,
+            Self::Regions => match (a % 3, b % 3) {
+                (a, b) if a == b => 10_000,
+                (2, _) | (_, 2) => 75_000,
+                _ => 40_000,
+            },
         }
     }
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use smokesignal_proto::LinkId;
 
+use super::pipe::Pipe;
 use crate::kernel::Parcel;
 
 /// Bytes in flight per direction at which the sender's socket is full: a usual buffer size.
@@ -24,6 +25,12 @@ pub(crate) struct Link {
     pub(super) opened_at: u64,
     /// One-way base delay in microseconds.
     pub(super) delay: u64,
+    /// Whether the connection runs over the line of one of its ends.
+    pub(super) is_lined: bool,
+    /// When TCP was connected; 0 before, and without lines.
+    pub(super) connected_at: u64,
+    /// How long the dial may still take after the next deadline, in microseconds.
+    pub(super) dial_left: u64,
     /// Events, queued or put aside, that name this slot.
     pub(super) pending: u32,
     /// Whether the slot waits for its next use.
@@ -54,6 +61,9 @@ pub(super) struct Direction {
     pub(super) withheld: VecDeque<usize>,
     /// Parcels that cannot pass a cut for now, in order, with its hop counts.
     pub(super) stuck: VecDeque<(Parcel, u8)>,
+    /// What lies before the lines, where there are any. The fields above, but for `latest` and
+    /// `stuck`, are of no use then.
+    pub(super) pipe: Option<Box<Pipe>>,
 }
 
 /// All connections, by slot.
@@ -73,6 +83,9 @@ impl Links {
             states: [End::Waiting; 2],
             opened_at: now,
             delay,
+            is_lined: false,
+            connected_at: 0,
+            dial_left: 0,
             pending: 0,
             released: false,
             directions: [Direction::default(), Direction::default()],

@@ -6,11 +6,17 @@
 //! speed takes its time for every byte. A cut loses nothing by itself, because TCP retransmits:
 //! parcels that cannot pass wait and arrive late, unless one side has closed meanwhile.
 //!
+//! A host may have a [`Line`], which all its connections share. They then send through pipes that
+//! model what lies between the core and the line; see `flow.rs`.
+//!
 //! This part moves bytes and knows no node. It reports what becomes of a parcel ([`Arrival`]) or a
 //! message ([`Taken`]); `world/network.rs` passes that on to the nodes.
 
+mod flow;
 mod latency;
+mod line;
 mod link;
+mod pipe;
 mod relay;
 mod transfer;
 
@@ -19,12 +25,18 @@ use std::collections::VecDeque;
 use smokesignal_proto::{DialFailure, DialId, LinkId};
 
 use crate::kernel::{Event, Kernel};
+pub(crate) use flow::{Overdue, Shake, Step};
 pub use latency::Latency;
+pub use line::Line;
+use line::Ways;
 pub(crate) use link::Link;
 use link::{End, Links};
 pub(crate) use relay::RelayPath;
 use relay::Relays;
-pub(crate) use transfer::{Arrival, Lane, Taken};
+pub(crate) use transfer::{Arrival, Lane, Room};
+
+/// The time after which a dial that nobody answers fails: 2 s, as in the library.
+const DIAL_TIMEOUT: u64 = 2_000_000;
 
 /// All hosts and all connections.
 #[derive(Debug)]
@@ -54,6 +66,8 @@ struct Host {
     /// Bytes per second that it can send and read over each connection; `None` is without limit.
     upload: Option<u64>,
     download: Option<u64>,
+    /// The line that all its connections share.
+    line: Option<Box<Ways>>,
     /// How it treats the connections that it relays.
     relaying: Relaying,
     /// Events that wait for the process while it is frozen.
@@ -171,14 +185,22 @@ impl Net {
         self.hosts[ix].undialable = undialable;
     }
 
-    /// Limits what a host can send over each connection, in bytes per second.
-    pub(crate) fn limit_upload(&mut self, ix: usize, bytes: Option<u64>) {
-        self.hosts[ix].upload = bytes;
+    /// Limits what a host can send over each connection, or over its line, in bytes per second.
+    pub(crate) fn limit_upload(&mut self, ix: usize, bytes: Option<u64>, now: u64) {
+        let host = &mut self.hosts[ix];
+        match host.line.as_mut() {
+            Some(line) => line.up.limit(bytes, now),
+            None => host.upload = bytes,
+        }
     }
 
-    /// Limits what a host can read from each connection, in bytes per second.
-    pub(crate) fn limit_download(&mut self, ix: usize, bytes: Option<u64>) {
-        self.hosts[ix].download = bytes;
+    /// Limits what a host can read from each connection, or over its line, in bytes per second.
+    pub(crate) fn limit_download(&mut self, ix: usize, bytes: Option<u64>, now: u64) {
+        let host = &mut self.hosts[ix];
+        match host.line.as_mut() {
+            Some(line) => line.down.limit(bytes, now),
+            None => host.download = bytes,
+        }
     }
 
     /// Returns whether a process runs here, frozen or not.
@@ -211,9 +233,15 @@ impl Net {
         self.hosts[ix].upload
     }
 
+    /// Returns whether the speed is limited at which a host sends.
+    pub(crate) fn is_slow_sender(&self, ix: usize) -> bool {
+        self.upload(ix).is_some() || self.has_line(ix)
+    }
+
     /// Returns whether the speed of any host is limited.
     pub(crate) fn has_slow_hosts(&self) -> bool {
-        self.hosts.iter().any(|host| host.upload.is_some() || host.download.is_some())
+        let is_slow = |host: &Host| host.upload.is_some() || host.download.is_some() || host.line.is_some();
+        self.hosts.iter().any(is_slow)
     }
 
     /// Returns whether packets between the two hosts vanish.
@@ -259,10 +287,11 @@ impl Net {
         self.links.slot(id).map(|slot| self.links.get(slot).other(ix))
     }
 
-    /// Opens a connection, or schedules the failure of the dial: after `timeout` microseconds, if
-    /// nobody answers.
-    pub(crate) fn dial(&mut self, kernel: &mut Kernel, dial: Dial, callee: Callee, timeout: u64) {
+    /// Opens a connection, or schedules the failure of the dial: after `limit` microseconds, if
+    /// nobody answers. Without a limit the dial has that of the library.
+    pub(crate) fn dial(&mut self, kernel: &mut Kernel, dial: Dial, callee: Callee, limit: Option<u64>) {
         let Dial { id, from, start } = dial;
+        let timeout = limit.unwrap_or(DIAL_TIMEOUT);
         let failed = |failure| Event::DialFailed { ix: from as u32, start, dial: id, failure };
         let (to, expected) = match callee {
             Callee::Expected(to) => (to, true),
@@ -279,6 +308,9 @@ impl Net {
         let slot = self.open(from, to, delay, kernel.now());
         if from == to {
             self.links.get_mut(slot).states[1] = End::Closed;
+        }
+        if self.lay_pipes(slot) {
+            return self.shake(kernel, Shake { slot, start, dial: id }, limit);
         }
         // One round trip for TCP and one for TLS.
         kernel.schedule_in(4 * delay, Event::Dialled { slot, start, dial: id });
@@ -301,6 +333,7 @@ impl Net {
         if link.released || link.states != [End::Closed; 2] {
             return;
         }
+        link.directions.iter_mut().for_each(|direction| direction.pipe = None);
         for direction in &mut link.directions {
             link.pending -= direction.stuck.len() as u32;
             direction.stuck.clear();

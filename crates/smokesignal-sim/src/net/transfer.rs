@@ -1,6 +1,7 @@
 //! The life of a connection between its dial and its end: it carries parcels, and it closes.
 //!
-//! A parcel takes the way [`Net::send`] → `post` → [`Event::Parcel`] → [`Net::arrive`]. Behind a
+//! A parcel takes the way [`Net::send`] → `post` → [`Event::Parcel`] → [`Net::arrive`]; where a
+//! line is on the way, `post` leads into a pipe and from there to the event. Behind a
 //! cut or before a frozen process it waits, and everything that is sent after it waits behind it.
 //! Each side closes for itself: [`Net::close`] sends a [`Parcel::Bye`] behind everything that was
 //! sent before, and the slot is released when both sides are closed and nothing is under way.
@@ -23,6 +24,8 @@ pub(crate) enum Arrival {
     Waits,
     /// A relay has changed its bytes; the connection breaks.
     Broken,
+    /// The process at the other end has dropped the connection, and its kernel resets it.
+    Refused,
     /// The process at the other end reads it.
     Read(Parcel),
 }
@@ -34,18 +37,12 @@ pub(crate) struct Lane {
     pub(crate) from: usize,
 }
 
-/// Whether the sender's socket has taken a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    Now,
-    /// The line is slow or the socket is full.
-    Later,
-}
-
-/// Messages that a sender's socket takes once it has room again, as the sum of their costs.
+/// Messages that a sender's socket takes once it has room again, as the sum of their costs; 0 for a
+/// part of one.
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) ix: usize,
+    pub(crate) slot: u32,
     pub(crate) cost: usize,
 }
 
@@ -82,19 +79,33 @@ impl Net {
         new
     }
 
-    /// Sends a message from a node, and schedules the report that a slow line has taken it.
-    pub(crate) fn send(&mut self, kernel: &mut Kernel, lane: Lane, message: Message, hops: u8) -> Taken {
+    /// Sends a message from a node. Returns the cost of what the socket has taken with it, or
+    /// `None` if the line is slow or the socket is full: that is reported later.
+    pub(crate) fn send(
+        &mut self,
+        kernel: &mut Kernel,
+        lane: Lane,
+        message: Message,
+        hops: u8,
+    ) -> Option<usize> {
         let cost = message.cost();
+        if self.links.get(lane.slot).is_lined {
+            if let Some(pipe) = self.pipe(lane) {
+                pipe.push(Parcel::Message(message), hops, cost);
+            }
+            return self.pump(kernel, lane);
+        }
         let Some(taken_at) = self.post_message(kernel, lane, message, hops) else {
             return self.take(lane, cost);
         };
         let Lane { slot, from } = lane;
         self.links.get_mut(slot).pending += 1;
         kernel.schedule(taken_at, Event::Sent { slot, from: from as u8, cost: cost as u32 });
-        Taken::Later
+        None
     }
 
-    /// Puts a message on its way. Returns when a line of limited speed will have taken it.
+    /// Puts a message on its way, without a report. Returns when a line of limited speed will have
+    /// taken it.
     pub(crate) fn post_message(
         &mut self,
         kernel: &mut Kernel,
@@ -105,6 +116,10 @@ impl Net {
         let cost = message.cost();
         let Lane { slot, from } = lane;
         let link = self.links.get_mut(slot);
+        if link.is_lined {
+            self.post(kernel, lane, Parcel::Message(message), hops);
+            return None;
+        }
         let (sender, receiver) = (link.ends[from] as usize, link.ends[1 - from] as usize);
         link.directions[from].in_flight += cost;
         let rates = [self.hosts[sender].upload, self.hosts[receiver].download];
@@ -123,6 +138,13 @@ impl Net {
     fn post(&mut self, kernel: &mut Kernel, lane: Lane, parcel: Parcel, hops: u8) {
         let Lane { slot, from } = lane;
         let link = self.links.get_mut(slot);
+        if link.is_lined {
+            if let Some(pipe) = self.pipe(lane) {
+                pipe.push(parcel, hops, 0);
+                self.pump(kernel, lane);
+            }
+            return;
+        }
         link.pending += 1;
         let direction = &mut link.directions[from];
         if !direction.stuck.is_empty() {
@@ -135,14 +157,15 @@ impl Net {
         kernel.schedule(at, Event::Parcel { slot, from: from as u8, hops, parcel });
     }
 
-    /// Gives a message to the sender's socket, now or once the socket has room.
-    pub(crate) fn take(&mut self, lane: Lane, cost: usize) -> Taken {
+    /// Gives a message to the sender's socket. Returns its cost, or `None` if the socket has no
+    /// room for it yet.
+    pub(crate) fn take(&mut self, lane: Lane, cost: usize) -> Option<usize> {
         let direction = &mut self.links.get_mut(lane.slot).directions[lane.from];
         if direction.in_flight > WINDOW || !direction.withheld.is_empty() {
             direction.withheld.push_back(cost);
-            return Taken::Later;
+            return None;
         }
-        Taken::Now
+        Some(cost)
     }
 
     /// Brings a parcel to the other end.
@@ -160,6 +183,9 @@ impl Net {
                 return Arrival::Waits;
             }
         }
+        if matches!(parcel, Parcel::Message(_)) && self.is_dropped(slot, side) {
+            return Arrival::Refused;
+        }
         if self.is_tampered_with(slot) {
             self.links.get_mut(slot).pending -= 1;
             return Arrival::Broken;
@@ -174,14 +200,25 @@ impl Net {
 
     /// Notes that the receiver has read a message. Returns what the sender's socket takes in
     /// return, if messages were withheld.
-    pub(crate) fn make_room(&mut self, slot: u32, from: usize, cost: usize) -> Option<Room> {
+    pub(crate) fn make_room(
+        &mut self,
+        kernel: &mut Kernel,
+        slot: u32,
+        from: usize,
+        cost: usize,
+    ) -> Option<Room> {
         let link = self.links.get_mut(slot);
+        if link.is_lined {
+            let lane = Lane { slot, from };
+            self.pipe(lane)?.note_read(cost);
+            return self.resume(kernel, lane, false);
+        }
         let direction = &mut link.directions[from];
         direction.in_flight -= cost;
         if direction.withheld.is_empty() || direction.in_flight > WINDOW {
             return None;
         }
-        Some(Room { ix: link.ends[from] as usize, cost: direction.withheld.drain(..).sum() })
+        Some(Room { ix: link.ends[from] as usize, slot, cost: direction.withheld.drain(..).sum() })
     }
 
     /// Closes a node's side. The other side learns it after everything that was sent. Returns
@@ -193,6 +230,7 @@ impl Net {
             return false;
         }
         self.post(kernel, Lane { slot, from: side }, Parcel::Bye, 0);
+        self.linger(kernel, Lane { slot, from: side });
         self.release_if_done(slot);
         true
     }
@@ -209,7 +247,11 @@ impl Net {
         let side = self.links.get(slot).side_of(ix);
         let link = self.links.get_mut(slot);
         let before = std::mem::replace(&mut link.states[side], End::Closed);
-        if before != End::Closed && link.states[1 - side] != End::Closed && !silently {
+        if link.is_lined {
+            if !silently {
+                self.end_linger(kernel, Lane { slot, from: side });
+            }
+        } else if before != End::Closed && link.states[1 - side] != End::Closed && !silently {
             self.post(kernel, Lane { slot, from: side }, Parcel::Bye, 0);
         }
         self.release_if_done(slot);
@@ -239,6 +281,7 @@ impl Net {
     pub(crate) fn pass_on_stuck(&mut self, kernel: &mut Kernel) {
         for slot in 0..self.links.count() {
             for from in 0..2 {
+                self.resume_soon(kernel, Lane { slot, from });
                 if self.links.get(slot).directions[from].stuck.is_empty() || self.is_held_up(slot) {
                     continue;
                 }

@@ -6,6 +6,7 @@
 
 mod faults;
 mod lab;
+mod line;
 mod lookup;
 mod netsplit;
 mod reorder;
@@ -18,6 +19,7 @@ use crate::report::Report;
 
 use lab::Lab;
 pub use lab::Progress;
+pub use line::{CASES, Case};
 pub use swarm::Draw;
 
 /// The options of a run.
@@ -28,6 +30,8 @@ pub struct Run<'a> {
     pub nodes: Option<usize>,
     /// How many seeds `swarm` tries.
     pub seeds: u64,
+    /// The only case that `line` plays; `None` plays all.
+    pub case: Option<Case>,
     /// Invariants whose violations do not stop a run.
     pub ignore: Vec<Invariant>,
     /// The virtual time of each world from which on all that happens is printed to stderr.
@@ -49,7 +53,7 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which `all` runs them.
-pub const SCENARIOS: [Scenario; 20] = [
+pub const SCENARIOS: [Scenario; 21] = [
     scenario("join", "all nodes join through one seed, 200 per second", 1000, faults::join),
     scenario(
         "steady-1",
@@ -72,6 +76,12 @@ pub const SCENARIOS: [Scenario; 20] = [
     scenario("netsplit", "cut 2 to 16 ways for 1 s to 2 min, then whole again", 400, netsplit::netsplit),
     scenario("netsplit-24h", "cut in two for a day", 40, netsplit::netsplit_24h),
     scenario("slow", "frozen readers and slow lines: what do the others lose?", 300, slow::slow),
+    scenario(
+        "line",
+        "slow lines, and writers that overrun them; one of its cases with --case",
+        7,
+        line::line,
+    ),
     scenario("idle", "bytes per second of an idle link", 200, traffic::idle),
     scenario("hostile-20", "a fifth drops, lies, forges, replays and hoards", 500, faults::hostile),
     scenario("churn", "a tenth is replaced every minute: is a false netsplit reported?", 300, faults::churn),

@@ -26,6 +26,7 @@ impl World {
 
     /// Does what a fault does at its beginning. Returns the nodes to be put right at its end.
     fn strike(&mut self, fault: Fault) -> Vec<usize> {
+        let now = self.kernel.now();
         match fault {
             Fault::Kill { share, silent } => {
                 let nodes = self.draw(share, |world, ix| !world.is_seed(ix));
@@ -43,12 +44,12 @@ impl World {
             Fault::Partition { ways } => self.partition(ways),
             Fault::SlowLine { share, bytes } => {
                 let nodes = self.draw(share, |_, _| true);
-                nodes.iter().for_each(|ix| self.net.limit_upload(*ix, Some(bytes)));
+                nodes.iter().for_each(|ix| self.net.limit_upload(*ix, Some(bytes), now));
                 nodes
             }
             Fault::SlowReader { share, bytes } => {
                 let nodes = self.draw(share, |_, _| true);
-                nodes.iter().for_each(|ix| self.net.limit_download(*ix, Some(bytes)));
+                nodes.iter().for_each(|ix| self.net.limit_download(*ix, Some(bytes), now));
                 nodes
             }
             Fault::ClockJump { share, by } => self.advance_clocks(share, by),
@@ -165,10 +166,10 @@ impl World {
                 self.net.pass_on_stuck(&mut self.kernel);
             }
             Fault::SlowLine { .. } if !rule.lasts.is_zero() => {
-                nodes.into_iter().for_each(|ix| self.net.limit_upload(ix, None));
+                nodes.into_iter().for_each(|ix| self.net.limit_upload(ix, None, now));
             }
             Fault::SlowReader { .. } if !rule.lasts.is_zero() => {
-                nodes.into_iter().for_each(|ix| self.net.limit_download(ix, None));
+                nodes.into_iter().for_each(|ix| self.net.limit_download(ix, None, now));
             }
             _ => {}
         }

@@ -40,9 +40,10 @@ use crate::fault::{Faults, Rule};
 use crate::graph::Graph;
 use crate::kernel::{Event, Kernel, Rng, micros};
 use crate::lookup::{Lookups, Outcomes};
-use crate::net::Net;
+use crate::net::{Line, Net, Shake};
 use crate::setup::Setup;
 use crate::stats::Stats;
+use crate::tally::{NodeTally, Tally};
 use crate::workload::Traffic;
 
 /// Every second the checks look at all nodes.
@@ -69,6 +70,8 @@ pub struct World {
     checks: Checks,
     /// What was counted since [`World::measure`].
     pub stats: Stats,
+    /// What was counted by node, where a scenario asks for it.
+    tally: Option<Tally>,
     /// The first violation, which has stopped the world.
     violation: Option<Violation>,
     /// When a link was made or lost last, in virtual microseconds.
@@ -91,6 +94,7 @@ impl World {
             lookups: Lookups::default(),
             checks: Checks::new(),
             stats: Stats::default(),
+            tally: None,
             violation: None,
             links_changed_at: 0,
             encoded: Vec::new(),
@@ -104,6 +108,11 @@ impl World {
             let ix = self.add_node();
             self.kernel.schedule_in((number as f64 * 1e6 / per_second) as u64, Event::Join(ix as u32));
         }
+    }
+
+    /// Gives a node a line, which all connections share that it makes from now on.
+    pub fn set_line(&mut self, ix: usize, line: Line) {
+        self.net.set_line(ix, line);
     }
 
     /// Adds a fault. Its time is counted from now.
@@ -143,6 +152,24 @@ impl World {
     /// Starts a measurement: everything is counted from now on.
     pub fn measure(&mut self) {
         self.stats = Stats { since: self.kernel.now(), ..Stats::default() };
+    }
+
+    /// Starts to count by node as well.
+    pub(crate) fn count_by_node(&mut self) {
+        self.tally = Some(Tally::default());
+    }
+
+    /// Returns what was counted of a node.
+    pub(crate) fn tally(&mut self, ix: usize) -> &mut NodeTally {
+        let now = self.kernel.now();
+        let node = self.tally.get_or_insert_default().node(ix);
+        node.catch_up(now);
+        node
+    }
+
+    /// Returns how many bytes have passed up and down a node's line.
+    pub(crate) fn carried(&self, ix: usize) -> [u64; 2] {
+        self.net.carried(ix)
     }
 
     /// Returns the virtual time since the beginning.
@@ -218,7 +245,7 @@ impl World {
     /// Limits what each node can send over each connection, in bytes per second.
     pub(crate) fn limit_uploads(&mut self, bytes: u64) {
         for ix in 0..self.cluster.len() {
-            self.net.limit_upload(ix, Some(bytes));
+            self.net.limit_upload(ix, Some(bytes), self.kernel.now());
         }
     }
 
@@ -238,6 +265,13 @@ impl World {
             Event::Wake(ix) => self.on_wake(ix as usize),
             Event::Parcel { slot, from, hops, parcel } => self.on_parcel(slot, from, hops, parcel),
             Event::Sent { slot, from, cost } => self.on_sent(slot, from, cost),
+            Event::Chunk { slot, from, bytes } => self.on_chunk(slot, from, bytes),
+            Event::Arrived { slot, from, bytes } => self.on_arrived(slot, from, bytes),
+            Event::Room { ix, down } => self.on_line_room(ix, down),
+            Event::Resume { slot, from } => self.on_resume(slot, from),
+            Event::Lingered { slot, from } => self.on_lingered(slot, from),
+            Event::Shake { slot, step, start, dial } => self.on_shake(Shake { slot, start, dial }, step),
+            Event::Deadline { slot, start, dial } => self.on_deadline(Shake { slot, start, dial }),
             Event::Dialled { slot, start, dial } => self.on_dialled(slot, start, dial),
             Event::DialFailed { ix, start, dial, failure } => {
                 self.on_dial_failed(ix as usize, start, dial, failure);

@@ -12,10 +12,8 @@ use super::nodes::brief;
 use crate::check::Observed;
 use crate::cluster::number_at;
 use crate::kernel::{Event, Mark, Parcel, micros, mix};
-use crate::net::{Arrival, Callee, Dial, Lane, Taken};
+use crate::net::{Arrival, Callee, Dial, Lane, Overdue, Room, Shake, Step};
 
-/// The time after which a dial that nobody answers fails: 2 s, as in the library.
-const DIAL_TIMEOUT: u64 = 2_000_000;
 /// Bytes around each message on the wire: 4 of length, 22 of a TLS record, 40 of IP and TCP
 /// headers. Pure acknowledgements and the further packets of messages above 1460 bytes are not
 /// counted.
@@ -28,7 +26,7 @@ impl World {
         let to_seed = matches!(callee, Callee::Expected(to) | Callee::Other(to) if to < self.setup.seeds);
         self.stats.seed_dials += u64::from(to_seed);
         let dial = Dial { id: dial, from: ix, start: self.cluster.starts(ix) };
-        self.net.dial(&mut self.kernel, dial, callee, timeout.map_or(DIAL_TIMEOUT, micros));
+        self.net.dial(&mut self.kernel, dial, callee, timeout.map(micros));
     }
 
     /// Returns the node at an address, where the dialler may expect a certain one.
@@ -54,9 +52,27 @@ impl World {
         self.observe(&Observed::Dials { node: ix });
     }
 
+    /// Takes a handshake a step further.
+    pub(super) fn on_shake(&mut self, shake: Shake, step: Step) {
+        if self.net.on_shake(&mut self.kernel, shake, step) {
+            self.on_dialled(shake.slot, shake.start, shake.dial);
+        }
+    }
+
+    /// Ends a dial whose handshake has taken too long.
+    pub(super) fn on_deadline(&mut self, shake: Shake) {
+        if self.net.at_deadline(&mut self.kernel, shake) == Overdue::Failed {
+            let [ix, _] = self.net.ends(shake.slot);
+            self.on_dial_failed(ix, shake.start, shake.dial, DialFailure::Unanswered);
+        }
+    }
+
     /// Completes a dial, unless the dialler has died since.
     pub(super) fn on_dialled(&mut self, slot: u32, start: u64, dial: DialId) {
         let [ix, peer] = self.net.ends(slot);
+        if self.net.is_closed(slot) {
+            return self.net.done_with(slot); // Its time was over, while the dialler was frozen.
+        }
         if self.net.is_frozen(ix) {
             return self.net.put_aside(ix, Event::Dialled { slot, start, dial });
         }
@@ -103,16 +119,14 @@ impl World {
         let me = self.cluster.id(ix);
         let Some(hostile) = self.cluster.hostile(ix) else {
             let hops = self.prepare(ix, &message);
-            if self.net.send(&mut self.kernel, lane, message, hops) == Taken::Now {
-                self.report_sent(ix, slot, cost);
-            }
-            return;
+            let taken = self.net.send(&mut self.kernel, lane, message, hops);
+            return self.report_sent(ix, slot, taken);
         };
         for message in hostile.alter(me, message, self.kernel.rng()) {
             let hops = self.prepare(ix, &message);
             self.net.post_message(&mut self.kernel, lane, message, hops);
         }
-        self.report_sent(ix, slot, cost);
+        self.report_sent(ix, slot, Some(cost));
     }
 
     /// Counts the bytes of a message that leaves, where they are counted. Returns after how many
@@ -131,17 +145,75 @@ impl World {
     pub(super) fn on_sent(&mut self, slot: u32, from: u8, cost: u32) {
         let (from, cost) = (usize::from(from), cost as usize);
         let ix = self.net.end(slot, from);
-        if self.net.take(Lane { slot, from }, cost) == Taken::Now {
-            self.report_sent(ix, slot, cost);
-        }
+        let taken = self.net.take(Lane { slot, from }, cost);
+        self.report_sent(ix, slot, taken);
         if self.net.is_awake(ix) {
             self.settle(ix);
         }
         self.net.done_with(slot);
     }
 
-    /// Tells a node that its socket has taken messages of this cost.
-    fn report_sent(&mut self, ix: usize, slot: u32, cost: usize) {
+    /// Takes a chunk into the line of its receiver.
+    pub(super) fn on_chunk(&mut self, slot: u32, from: u8, bytes: u32) {
+        let lane = Lane { slot, from: from.into() };
+        let taken = self.net.on_chunk(&mut self.kernel, lane, bytes);
+        self.on_room(taken);
+    }
+
+    /// Gives a node what a chunk completes that has passed the lines.
+    pub(super) fn on_arrived(&mut self, slot: u32, from: u8, bytes: u32) {
+        let lane = Lane { slot, from: from.into() };
+        let taken = self.net.on_arrived(&mut self.kernel, lane, bytes);
+        self.on_room(taken);
+        while let Some((parcel, hops)) = self.net.next_arrived(&mut self.kernel, lane) {
+            self.on_parcel(slot, from, hops, parcel);
+        }
+        if self.net.is_heard(lane, self.kernel.now()) {
+            self.hear(lane);
+        }
+        self.net.done_with(slot);
+    }
+
+    /// Looks for room in a way of a line.
+    pub(super) fn on_line_room(&mut self, ix: u32, down: bool) {
+        let taken = self.net.give_turns(&mut self.kernel, ix as usize, down);
+        self.on_room(taken);
+    }
+
+    /// Lets a direction go on that was held up.
+    pub(super) fn on_resume(&mut self, slot: u32, from: u8) {
+        let taken = self.net.resume(&mut self.kernel, Lane { slot, from: from.into() }, false);
+        self.on_room(taken);
+        self.net.done_with(slot);
+    }
+
+    /// Tells a node that bytes arrive which are not a whole message yet.
+    fn hear(&mut self, Lane { slot, from }: Lane) {
+        let (to, id) = (self.net.end(slot, 1 - from), self.net.id(slot));
+        if self.net.is_open_at(slot, 1 - from) && self.net.is_awake(to) {
+            self.cluster.act(to, self.kernel.now(), |node, now| node.handle_heard(id, now));
+        }
+    }
+
+    /// Ends the patience of a closed side.
+    pub(super) fn on_lingered(&mut self, slot: u32, from: u8) {
+        self.net.end_linger(&mut self.kernel, Lane { slot, from: from.into() });
+        self.net.done_with(slot);
+    }
+
+    /// Reports to nodes what their sockets have taken, and performs what they want then.
+    fn on_room(&mut self, taken: impl IntoIterator<Item = Room>) {
+        for Room { ix, slot, cost } in taken {
+            self.report_sent(ix, slot, Some(cost));
+            if self.net.is_awake(ix) {
+                self.settle(ix);
+            }
+        }
+    }
+
+    /// Tells a node that its socket has taken messages of this cost, if it has taken any.
+    fn report_sent(&mut self, ix: usize, slot: u32, cost: Option<usize>) {
+        let Some(cost) = cost else { return };
         let id = self.net.id(slot);
         self.cluster.act(ix, self.kernel.now(), |node, now| node.handle_sent(id, cost, now));
     }
@@ -151,6 +223,10 @@ impl World {
         match self.net.arrive(slot, from, hops, parcel) {
             Arrival::Waits => {}
             Arrival::Broken => self.reset(slot),
+            Arrival::Refused => {
+                self.net.refuse(&mut self.kernel, slot, from.into());
+                self.net.done_with(slot);
+            }
             Arrival::Read(parcel) => {
                 self.read(slot, from.into(), hops, parcel);
                 self.net.done_with(slot);
@@ -173,12 +249,8 @@ impl World {
                 if self.net.is_open_at(slot, 1 - from) {
                     self.receive(to, id, hops, message);
                 }
-                if let Some(room) = self.net.make_room(slot, from, cost) {
-                    self.report_sent(room.ix, slot, room.cost);
-                    if self.net.is_awake(room.ix) {
-                        self.settle(room.ix);
-                    }
-                }
+                let taken = self.net.make_room(&mut self.kernel, slot, from, cost);
+                self.on_room(taken);
             }
             Parcel::Bye => {
                 if self.net.closed_by_peer(slot, from) {
@@ -255,6 +327,8 @@ impl World {
             if hops < u8::MAX {
                 self.stats.hops.add(hops.into());
             }
+        } else if let Some(tally) = &mut self.tally {
+            tally.node(to).useless_copy(segment.body.len() as u64);
         }
     }
 

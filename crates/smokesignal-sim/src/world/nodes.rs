@@ -132,6 +132,9 @@ impl World {
                 self.kernel.record(Mark::PeersChanged, ix as u64, 0);
                 self.links_changed_at = self.kernel.now();
                 let peer = self.net.other_end(ix, link).map(|other| self.cluster.id(other));
+                if let Some(tally) = &mut self.tally {
+                    tally.node(ix).peer_down(reason);
+                }
                 self.observe(&Observed::PeerDown { node: ix, peer, reason });
             }
             Output::Requested { outcome, .. } => {

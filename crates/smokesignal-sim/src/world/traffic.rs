@@ -14,7 +14,17 @@ impl World {
     pub fn write(&mut self, workload: Workload) {
         let honest = self.alive().into_iter().filter(|ix| self.cluster.is_honest(*ix)).collect();
         let nodes = self.kernel.rng().sample(honest, workload.writers);
+        self.write_from(nodes, workload);
+    }
+
+    /// Lets these nodes write; the workload's own number of writers does not count.
+    pub(crate) fn write_from(&mut self, nodes: Vec<usize>, workload: Workload) {
         self.traffic.begin(&mut self.kernel, nodes, workload);
+    }
+
+    /// Lets each writer write one more message.
+    pub(crate) fn write_once_more(&mut self) {
+        self.traffic.write_once_more(&mut self.kernel);
     }
 
     /// Returns how many messages the living writers have written in their present starts.
@@ -61,12 +71,18 @@ impl World {
             self.stats.latency.add(self.kernel.now() - written_at);
         }
         self.stats.deliveries += 1;
+        if let Some(tally) = &mut self.tally {
+            tally.node(ix).delivered(data.len() as u64, written_at, self.kernel.now());
+        }
     }
 
     /// Notes that a node has reported a gap.
     pub(super) fn on_gap(&mut self, ix: usize, from: NodeId, missed: u64) {
         self.observe(&Observed::Gap { node: ix, from, missed });
         self.stats.missed += missed;
+        if let Some(tally) = &mut self.tally {
+            tally.node(ix).missed += missed;
+        }
         if let Some(writer) = self.writer_number(&from) {
             self.traffic.missed(ix, writer, missed);
         }
