@@ -9,6 +9,7 @@ import time
 
 from wire import (
     APPLICATION,
+    CHANNEL,
     FIRST,
     FRAGMENT,
     LAST,
@@ -333,6 +334,11 @@ class Broadcast:
             stream.next_message = max(expected or 0, first + len(segment.messages))
             return
         if expected is not None and first < expected:
+            return
+        if segment.flags & FIRST and segment.kind > CHANNEL:
+            # Nobody here knows the kind: the message counts as read, and nothing of it is kept.
+            self._gap(stream, missed)
+            stream.pieces, stream.next_message = None, first + 1
             return
         if segment.flags & FIRST:
             stream.pieces, stream.kind = [], segment.kind

@@ -27,9 +27,14 @@ from wire import (
     Malformed,
     encode,
     frame,
+    known_message,
 )
 
-HELLO_SIZE = 34
+# The versions of the protocol that this node speaks, and the features that it understands: none.
+OLDEST, NEWEST, FEATURES = 1, 1, 0
+HELLO_HEAD, HELLO_BODY, HELLO_MAX = 4, 41, 512
+# From this kind on a frame that is not known is skipped.
+OPTIONAL = 0x80
 NEIGHBOUR_WINDOW = 256 * 1024
 FIRST_WINDOW = 32 * 1024
 LEAST_COST = 64
@@ -37,12 +42,28 @@ EXPORTER = b"EXPORTER-smokesignal-secret"
 DIALLER, ACCEPTOR = b"\0", b"\1"
 
 
-def hello(secret, role, tls):
+def hello(secret, role, tls, features=FEATURES, tail=b""):
     """The HELLO of one side; `secret` is the network's, or None."""
+    body = bytes([secret is not None]) + struct.pack(">Q", features) + proof(secret, role, tls) + tail
+    return bytes([OLDEST, NEWEST]) + struct.pack(">H", len(body)) + body
+
+
+def proof(secret, role, tls):
     if secret is None:
-        return b"\1\0" + bytes(32)
+        return bytes(32)
     text = b"smokesignal network secret" + role + tls.exporter(EXPORTER)
-    return b"\1\1" + hmac.digest(secret, text, "sha256")
+    return hmac.digest(secret, text, "sha256")
+
+
+def common_version(oldest, newest):
+    """The version that both speak; if there is none, the text says which side is to be upgraded."""
+    if oldest > newest:
+        raise Malformed("HELLO is wrong")
+    if newest < OLDEST or oldest > NEWEST:
+        theirs, ours = "versions %d to %d" % (oldest, newest), "%d to %d" % (OLDEST, NEWEST)
+        which = "this node" if oldest > NEWEST else "the other node"
+        raise Malformed("it speaks %s, and this node %s; upgrade %s" % (theirs, ours, which))
+    return min(newest, NEWEST)
 
 
 class Stream:
@@ -224,10 +245,8 @@ class Connection:
             if self.tls.done and not greeted:
                 greeted = True
                 self._greet()
-            if self.state == "hello" and len(inbox) >= HELLO_SIZE:
-                self._check_hello(bytes(inbox[:HELLO_SIZE]))
-                del inbox[:HELLO_SIZE]
-                self.node.opened(self)
+            if self.state == "hello":
+                self._take_hello(inbox)
             while self.state not in ("hello", "closed") and self._take_frame(inbox):
                 pass
 
@@ -239,26 +258,41 @@ class Connection:
         self.tls.write(hello(self.node.secret, role, self.tls))
         self.flush()
 
-    def _check_hello(self, theirs):
-        role = ACCEPTOR if self.dialler else DIALLER
-        right = hello(self.node.secret, role, self.tls)
-        same_kind = theirs[0] == 1 and theirs[1] & 1 == right[1]
-        if not same_kind or not hmac.compare_digest(theirs[2:], right[2:]):
+    def _take_hello(self, inbox):
+        """Checks the other side's HELLO once it is there. What is behind the known parts is ignored."""
+        if len(inbox) < HELLO_HEAD:
+            return
+        common_version(inbox[0], inbox[1])
+        size = int.from_bytes(inbox[2:4], "big")
+        if not HELLO_BODY <= size <= HELLO_MAX:
+            raise Malformed("a HELLO of %d bytes" % size)
+        if len(inbox) < HELLO_HEAD + size:
+            return
+        body = bytes(inbox[HELLO_HEAD : HELLO_HEAD + size])
+        del inbox[: HELLO_HEAD + size]
+        secret, role = self.node.secret, ACCEPTOR if self.dialler else DIALLER
+        same_kind = body[0] & 1 == (secret is not None)
+        if not same_kind or not hmac.compare_digest(body[9:41], proof(secret, role, self.tls)):
             raise Malformed("HELLO is wrong")
+        self.node.opened(self)
 
     def _take_frame(self, inbox):
         """Hands the next frame to the node; returns whether there was one."""
         if len(inbox) < 4:
             return False
         kind, size = inbox[0], int.from_bytes(inbox[1:4], "big")
-        if size > MAX_FRAME or kind > CARRY:
+        if size > MAX_FRAME or CARRY < kind < OPTIONAL:
             raise Malformed("a frame of kind %d and %d bytes" % (kind, size))
         if len(inbox) < 4 + size:
             return False
         payload = bytes(inbox[4 : 4 + size])
         del inbox[: 4 + size]
         self.heard = time.monotonic()
-        self.node.received(self, kind, payload)
+        # This node knows no optional message and no optional frame.
+        if kind == OPTIONAL and known_message(payload):
+            kind = MESSAGE
+        if kind < OPTIONAL:
+            self.node.received(self, kind, payload)
         return True
 
     def close(self, reason):

@@ -26,7 +26,7 @@ from broadcast import Broadcast
 from connection import Connection
 from membership import Membership
 from streams import Streams
-from wire import MESSAGE, Record, Segment, decode, raw
+from wire import MESSAGE, Record, Segment, decode, ip_address, raw
 
 TICK = 0.25
 TCP_TIMEOUT = 2.0
@@ -69,7 +69,7 @@ class Node:
     async def start(self):
         server = await asyncio.start_server(self.accepted, "127.0.0.1", self.options.port)
         port = server.sockets[0].getsockname()[1]
-        address = (socket.inet_aton("127.0.0.1"), 9 if self.options.hidden else port)
+        address = ip_address(socket.inet_aton("127.0.0.1"), 9 if self.options.hidden else port)
         self.record = Record.sign(self.key, self.network, [address], self.incarnation)
         self.event("listening", id=self.id.hex(), address="127.0.0.1", port=port)
         self.spawn(self._ticks())

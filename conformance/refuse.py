@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from connection import HELLO_SIZE
+from connection import HELLO_BODY, HELLO_HEAD, HELLO_MAX, OPTIONAL
 from tls13 import ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Tls, TlsError, message
 from wire import (
     BRIDGE,
@@ -30,9 +30,11 @@ from wire import (
     FIRST,
     FRAGMENT,
     HIGH,
+    IPV4,
     KIND,
     LAST,
     LAYOUT,
+    MAX_ADDRESS,
     MAX_BODY,
     MAX_DATA,
     MAX_FRAME,
@@ -51,16 +53,24 @@ from wire import (
     encode,
     frame,
     head,
+    ip_address,
     joined,
     leaf,
-    put,
     raw,
     seal_text,
     varint,
+    verify,
 )
 
 NETWORK = bytes(32)
-HELLO = b"\1\0" + bytes(32)
+
+
+def hello(oldest=1, newest=1, body=bytes(HELLO_BODY), size=None):
+    """A HELLO of a node without a secret; without `size` it says the true one."""
+    return bytes([oldest, newest]) + struct.pack(">H", len(body) if size is None else size) + body
+
+
+HELLO = hello()
 # Nothing takes longer on a busy machine, timers apart.
 PATIENCE = 20.0
 AT_ONCE = 16
@@ -106,6 +116,17 @@ class Program:
             assert self.news.wait_for(told, PATIENCE), "message %d was not read" % last
             return told()
 
+    def told(self, event, field, value):
+        """The first event of this name whose field has this value; waits for it."""
+
+        def found():
+            matching = (e for e in self.events if e["event"] == event and e.get(field) == value)
+            return next(matching, None)
+
+        with self.news:
+            assert self.news.wait_for(found, PATIENCE), "no event %s" % event
+            return found()
+
     def stop(self):
         self.process.kill()
         self.process.wait()
@@ -140,7 +161,7 @@ class Stranger:
 
     # What is sent.
 
-    def make_record(self, key=None, addresses=((b"\x7f\0\0\1", 9),), network=NETWORK):
+    def make_record(self, key=None, addresses=(ip_address(b"\x7f\0\0\1", 9),), network=NETWORK):
         return Record.sign(key or self.key, network, list(addresses), self.incarnation)
 
     def flush(self):
@@ -218,8 +239,10 @@ class Stranger:
             return
         except (OSError, TlsError):
             self.ended = True
-        if not self.got_hello and len(self.inbox) >= HELLO_SIZE:
-            self.got_hello, self.inbox = True, self.inbox[HELLO_SIZE:]
+        if not self.got_hello and len(self.inbox) >= HELLO_HEAD:
+            size = HELLO_HEAD + int.from_bytes(self.inbox[2:4], "big")
+            if len(self.inbox) >= size:
+                self.got_hello, self.inbox = True, self.inbox[size:]
         while self.got_hello and len(self.inbox) >= 4:
             size = 4 + int.from_bytes(self.inbox[1:4], "big")
             if len(self.inbox) < size:
@@ -280,29 +303,68 @@ def checks(function=None, **how):
 # Section 1: TLS and HELLO.
 
 
-@closed(link=False, hello=b"\2\0" + bytes(32))
-def hello_of_another_format(_):
+@stays(hello=hello(newest=255))
+def hello_of_a_node_that_speaks_later_versions_too(_):
     pass
 
 
-@closed(link=False, hello=b"\1\1" + bytes(32))
+@checks(link=False, hello=hello(2, 3))
+def hello_of_later_versions_only(stranger):
+    """Both sides know which node is to be upgraded: from HELLO, and the application by an event."""
+    turned_away(stranger, 2, 3, "this")
+
+
+@checks(link=False, hello=hello(0, 0, b"", 65535))
+def hello_of_an_earlier_version(stranger):
+    """Of its HELLO the head alone is understood."""
+    turned_away(stranger, 0, 0, "other")
+
+
+def turned_away(stranger, oldest, newest, upgrade):
+    assert not stranger.answered(), "not closed"
+    assert stranger.got_hello, "closed without a HELLO, which says why"
+    said = stranger.program.told("incompatible", "theirs", {"oldest": oldest, "newest": newest})
+    assert (said["address"], said["upgrade"]) == ("127.0.0.1", upgrade), said
+
+
+@closed(link=False, hello=hello(2, 1))
+def hello_of_an_impossible_range(_):
+    pass
+
+
+@closed(link=False, hello=hello(body=bytes(HELLO_BODY - 1)))
+def hello_without_all_of_version_1(_):
+    pass
+
+
+@stays(hello=hello(body=bytes(HELLO_BODY) + b"\xff" * (HELLO_MAX - HELLO_BODY)))
+def hello_with_more_than_version_1(_):
+    """What is behind the known parts is ignored, up to 512 bytes in all."""
+
+
+@closed(link=False, hello=hello(body=bytes(HELLO_MAX + 1)))
+def hello_beyond_512_bytes(_):
+    pass
+
+
+@closed(link=False, hello=hello(body=b"\1" + bytes(HELLO_BODY - 1)))
 def hello_with_a_secret_where_there_is_none(_):
     pass
 
 
-@stays(hello=b"\1\xfe" + bytes(32))
-def hello_with_unknown_flags(_):
+@stays(hello=hello(body=b"\xfe" + b"\xff" * 8 + bytes(HELLO_BODY - 9)))
+def hello_with_unknown_flags_and_features(_):
     """They are ignored."""
 
 
-@closed(link=False, hello=b"\1\0" + bytes(31) + b"\1")
+@closed(link=False, hello=hello(body=bytes(HELLO_BODY - 1) + b"\1"))
 def hello_without_a_secret_is_zeros(_):
     pass
 
 
 def hello_of(stranger, total):
     """HELLO and data of stream 0 in one record, with which the dialler has sent `total` bytes."""
-    room = total - stranger.sent - OVERHEAD - HELLO_SIZE - 4
+    room = total - stranger.sent - OVERHEAD - len(HELLO) - 4
     stranger.tls.write(HELLO + frame(DATA_END, bytes(room)))
     stranger.flush()
     assert stranger.sent == total
@@ -454,6 +516,47 @@ def nothing_is_read_behind_close_notify(stranger):
 @closed
 def a_frame_of_kind_10(stranger):
     stranger.frame(10, b"\0\0\0\1")
+
+
+@closed
+def a_frame_of_kind_127(stranger):
+    """The last one that is not optional."""
+    stranger.frame(127, b"")
+
+
+@stays
+def optional_frames_of_unknown_kinds(stranger):
+    for kind in (OPTIONAL + 1, 200, 255):
+        stranger.frame(kind, b"")
+        stranger.frame(kind, bytes(MAX_FRAME))
+
+
+@closed
+def an_optional_frame_beyond_the_limit(stranger):
+    stranger.tls.write(bytes([OPTIONAL + 1]) + (MAX_FRAME + 1).to_bytes(3, "big"))
+
+
+@stays
+def optional_messages_that_are_unknown(stranger):
+    stranger.frame(OPTIONAL, b"\0" + varint(100) + b"anything")
+    stranger.frame(OPTIONAL, b"\0" + varint(1 << 40))
+    stranger.frame(OPTIONAL, b"\2" + b"anything")
+
+
+@checks
+def an_optional_message_that_is_known_counts(stranger):
+    stranger.frame(OPTIONAL, encode("Find", 7, stranger.program.id, 1))
+    stranger.until("Located", lambda: stranger.said_to_us("Located"))
+
+
+@closed
+def an_optional_message_that_is_known_and_malformed(stranger):
+    stranger.frame(OPTIONAL, encode("Find", 7, stranger.program.id, 1)[:-1])
+
+
+@closed
+def an_empty_optional_message(stranger):
+    stranger.frame(OPTIONAL, b"")
 
 
 @closed
@@ -766,14 +869,41 @@ def incarnation_0(stranger):
     stranger.segment(1, incarnation=0)
 
 
-@closed
-def an_unknown_flag_of_a_segment(stranger):
-    stranger.segment(1, flags=64)
+@checks
+def segments_of_unknown_kinds_are_neither_read_nor_a_gap(stranger):
+    stranger.segment(1)
+    stranger.segment(2, flags=3 << KIND)
+    stranger.segment(3, flags=15 << KIND, body=b"\0\0\0")
+    stranger.segment(4, first=6)
+    stranger.segment(5, first=7, flags=9 << KIND | FRAGMENT | FIRST, body=b"large")
+    stranger.segment(6, first=7, flags=9 << KIND | FRAGMENT | LAST, body=b"large")
+    stranger.segment(7, first=8)
+    told = stranger.program.read_of(stranger.id, 8)
+    assert told == [("message", 1), ("message", 6), ("message", 8)], told
+
+
+@checks(alone=True)
+def a_segment_of_an_unknown_kind_is_passed_on_as_it_is(stranger):
+    other = Stranger(stranger.program)
+    try:
+        assert other.answered(), "the other one is no neighbour"
+        stranger.segment(1, flags=9 << KIND)
+        other.until("the segment", other.segments)
+        segment = other.segments()[0]
+        assert (segment.writer, segment.flags) == (stranger.id, 9 << KIND | SIGNED)
+        verify(stranger.id, segment.signature, seal_text(segment.root(NETWORK)))
+    finally:
+        other.socket.close()
 
 
 @closed
-def an_unknown_kind_of_messages(stranger):
-    stranger.segment(1, flags=3 << KIND)
+def a_segment_of_an_unknown_kind_with_a_wrong_signature(stranger):
+    stranger.segment(1, flags=9 << KIND, behind=b"!")
+
+
+@closed
+def a_segment_of_an_unknown_kind_that_is_not_made_of_messages(stranger):
+    stranger.segment(1, flags=9 << KIND, body=b"\x09hello")
 
 
 @stays
@@ -994,16 +1124,54 @@ def a_record_without_an_address(stranger):
 
 @closed
 def a_record_with_5_addresses(stranger):
-    addresses = [(b"\x7f\0\0\1", port) for port in range(1, 6)]
+    addresses = [ip_address(b"\x7f\0\0\1", port) for port in range(1, 6)]
     stranger.say("Join", stranger.make_record(addresses=addresses), 1)
 
 
 @closed
-def a_port_of_65536(stranger):
-    record = stranger.record
-    address = b"\1\0\x7f\0\0\1" + varint(65536)
-    encoded = record.id + address + varint(record.version) + record.signature
-    stranger.frame(MESSAGE, b"\0\0" + encoded + put("b", 1))
+def an_address_of_ip_with_a_byte_too_many(stranger):
+    address = (IPV4, b"\x7f\0\0\1\0\x09\0")
+    stranger.say("Join", stranger.make_record(addresses=[address]), 1)
+
+
+@checks(alone=True)
+def addresses_of_unknown_kinds_are_passed_on(stranger):
+    """The only other neighbour gets the walk, with the record as it was signed."""
+    addresses = [(200, b"x" * MAX_ADDRESS), ip_address(b"\x7f\0\0\1", 9)]
+    addresses += [(kind, b"") for kind in (2, 100, 255)]
+    record = stranger.make_record(addresses=addresses)
+    other = Stranger(stranger.program)
+
+    def passed_on():
+        return [found for _, _, found in other.said_to_us("Walk") if found.id == stranger.id]
+
+    try:
+        assert other.answered(), "the other one is no neighbour"
+        stranger.say("Walk", 7, 3, record)
+        other.until("the walk", passed_on)
+        assert passed_on()[0].encode() == record.encode()
+        passed_on()[0].verify(NETWORK)
+    finally:
+        other.socket.close()
+
+
+@closed
+def addresses_of_unknown_kinds_beyond_4(stranger):
+    addresses = [(200, b"x")] * 5
+    stranger.say("Join", stranger.make_record(addresses=addresses), 1)
+
+
+@closed
+def an_address_of_97_bytes(stranger):
+    addresses = [(200, b"x" * (MAX_ADDRESS + 1))]
+    stranger.say("Join", stranger.make_record(addresses=addresses), 1)
+
+
+@closed
+def an_address_of_an_unknown_kind_is_signed(stranger):
+    record = stranger.make_record(addresses=[(200, b"x")])
+    record.addresses = [(200, b"y")]
+    stranger.say("Join", record, 1)
 
 
 # Section 5: flows.

@@ -29,7 +29,7 @@ X25519 = struct.pack(">H", 29)
 ED25519 = b"\x08\x07"
 VERSION = b"\x03\x04"
 RAW_PUBLIC_KEY = b"\x02"
-ALPN = b"smokesignal/1"
+ALPN = b"smokesignal"
 SERVER_NAME = b"smokesignal"
 
 # Records.

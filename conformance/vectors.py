@@ -79,9 +79,14 @@ def ids_and_hello():
     yield "network id: secret", network_id(SECRET, False)
     yield "network id: open, unsigned", network_id(None, True)
     yield "network id: secret, unsigned", network_id(SECRET, True)
-    yield "HELLO: open", connection.hello(None, connection.DIALLER, Exporter)
-    yield "HELLO: secret, dialler", connection.hello(SECRET, connection.DIALLER, Exporter)
-    yield "HELLO: secret, acceptor", connection.hello(SECRET, connection.ACCEPTOR, Exporter)
+    yield "HELLO: open", hello(None, connection.DIALLER)
+    yield "HELLO: secret, dialler", hello(SECRET, connection.DIALLER)
+    yield "HELLO: secret, acceptor", hello(SECRET, connection.ACCEPTOR)
+
+
+def hello(secret, role):
+    """With a bit that means nothing, which the exporter chooses, and five bytes that mean nothing."""
+    return connection.hello(secret, role, Exporter, 1 << 48 + 5 + role[0], bytes(5))
 
 
 def stream_frames():
@@ -104,9 +109,11 @@ def stream_frames():
 
 def control_messages():
     """The name of an entry, then the message and its values."""
-    addresses = [(LOOPBACK, 8495), (LOOPBACK_V6, 8495)]
+    addresses = [wire.ip_address(LOOPBACK, 8495), wire.ip_address(LOOPBACK_V6, 8495)]
     record = wire.Record.sign(KEY, OPEN_NETWORK, addresses, 7)
-    other = wire.Record.sign(OTHER_KEY, OPEN_NETWORK, [(LOOPBACK, 8496)], 8)
+    other = wire.Record.sign(OTHER_KEY, OPEN_NETWORK, [wire.ip_address(LOOPBACK, 8496)], 8)
+    later = [(200, bytes(range(96))), wire.ip_address(LOOPBACK, 8495), (255, b"")]
+    later = wire.Record.sign(KEY, OPEN_NETWORK, later, 7)
     beat = wire.Beat.sign(
         KEY, OPEN_NETWORK, INCARNATION, 5, 8, [(1, ELSEWHERE, 300), (SEED, PRESENT, 0)]
     )
@@ -117,6 +124,7 @@ def control_messages():
     root_tag = int.from_bytes(ID[:4], "big")
     return [
         ("Join", "Join", record, 3),
+        ("Join: addresses of other kinds", "Join", later, 3),
         ("Welcome", "Welcome", [record]),
         ("Walk", "Walk", WALK, 6, record),
         ("Offer", "Offer", WALK, record, None),
@@ -172,6 +180,11 @@ def segments():
         payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
         name = "query" if kind == QUERY else "channel"
         yield "segment: " + name, frame(MESSAGE, payload)
+
+    flags, body = 9 << KIND, b"\x07unknown\0"
+    signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
+    payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
+    yield "segment: of an unknown kind", frame(MESSAGE, payload)
 
     pieces = [(FIRST, b"a large message"), (0, b", "), (LAST, b"in three pieces")]
     for seq, (ends, body) in enumerate(pieces, 4):

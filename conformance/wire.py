@@ -22,13 +22,19 @@ REFUSED, BUSY, BY_APPLICATION = range(3)
 
 # Flags of a segment.
 FRAGMENT, FIRST, LAST, SIGNED = 1, 2, 4, 8
-# The kinds of messages, in bits 4 and 5 of a segment's flags.
+# The kinds of messages, in bits 4 to 7 of a segment's flags. Segments of others are passed on.
 APPLICATION, QUERY, CHANNEL = 0, 1, 2
 KIND = 4
 MAX_CHANNEL = 32
 MAX_BODY = 65536
 MAX_HASHES = 4
 SIGNED_TOGETHER = 16
+
+# Kinds of addresses, and how many bytes they have; all others are passed on as they are.
+IPV4, IPV6 = 0, 1
+IP_SIZES = {IPV4: 6, IPV6: 18}
+MAX_ADDRESSES = 4
+MAX_ADDRESS = 96
 
 # Priorities of Neighbor.
 LOW, NEED, HIGH, EXPLICIT, BRIDGE = range(5)
@@ -187,8 +193,22 @@ def decode(payload):
     return NAMES[index], values
 
 
+def known_message(payload):
+    """Whether an optional message is one that this node knows; it is skipped if not."""
+    if not payload:
+        raise Malformed("an empty message")
+    if payload[0] == 1:
+        return True
+    return payload[0] == 0 and Reader(payload[1:]).varint() < len(NAMES)
+
+
+def ip_address(ip, port):
+    """An address of IP, of its 4 or 16 bytes."""
+    return (IPV6 if len(ip) == 16 else IPV4, ip + struct.pack(">H", port))
+
+
 class Record:
-    """Where a node listens, signed by it. An address is its 4 or 16 bytes and the port."""
+    """Where a node listens, signed by it. An address is its kind and its bytes."""
 
     def __init__(self, node_id, addresses, version, signature=None):
         self.id, self.addresses = node_id, addresses
@@ -204,34 +224,36 @@ class Record:
     def decode(cls, reader):
         node_id, addresses = reader.take(32), []
         for _ in range(reader.varint()):
-            size = {0: 4, 1: 16}.get(reader.varint())
-            if size is None:
-                raise Malformed("an address of an unknown kind")
-            addresses.append((reader.take(size), reader.varint()))
+            kind = reader.take(1)[0]
+            address = reader.take(reader.varint())
+            if len(address) != IP_SIZES.get(kind, len(address)) or len(address) > MAX_ADDRESS:
+                raise Malformed("an address of kind %d has %d bytes" % (kind, len(address)))
+            addresses.append((kind, address))
+        others = sum(kind not in IP_SIZES for kind, _ in addresses)
+        if max(others, len(addresses) - others) > MAX_ADDRESSES:
+            raise Malformed("a record of %d addresses" % len(addresses))
         return cls(node_id, addresses, reader.varint(), reader.take(64))
 
     def encode(self):
         addresses = b"".join(
-            (b"\1" if len(ip) == 16 else b"\0") + ip + varint(port) for ip, port in self.addresses
+            bytes([kind]) + varint(len(address)) + address for kind, address in self.addresses
         )
         head = self.id + varint(len(self.addresses)) + addresses
         return head + varint(self.version) + self.signature
 
     def signed_text(self, network):
-        def mapped(ip):
-            return ip if len(ip) == 16 else bytes(10) + b"\xff\xff" + ip
-
         text = b"smokesignal record 1\0" + network + self.id + struct.pack(">Q", self.version)
-        return text + b"".join(mapped(ip) + struct.pack(">H", port) for ip, port in self.addresses)
+        return text + b"".join(bytes([kind, len(data)]) + data for kind, data in self.addresses)
 
     def verify(self, network):
         verify(self.id, self.signature, self.signed_text(network))
 
     def where(self):
-        """The first address, as sockets take it; None if there is none."""
-        for ip, port in self.addresses:
-            family = socket.AF_INET6 if len(ip) == 16 else socket.AF_INET
-            return socket.inet_ntop(family, ip), port
+        """The first address of IP, as sockets take it; None if there is none."""
+        for kind, address in self.addresses:
+            if kind in IP_SIZES:
+                family = socket.AF_INET6 if kind == IPV6 else socket.AF_INET
+                return socket.inet_ntop(family, address[:-2]), int.from_bytes(address[-2:], "big")
         return None
 
 
@@ -296,8 +318,7 @@ class Segment:
         if not all(0 < number < 1 << 62 for number in numbers):
             raise Malformed("a number of a segment is out of range")
         self.kind = self.flags >> KIND
-        ends_of_nothing = self.flags & (FIRST | LAST) and not self.flags & FRAGMENT
-        if self.kind > CHANNEL or ends_of_nothing:
+        if self.flags & (FIRST | LAST) and not self.flags & FRAGMENT:
             raise Malformed("flags of a segment")
         self.signature, self.proof = b"", []
         if self.flags & SIGNED:

@@ -22,6 +22,7 @@ export type {
   Data,
   ErrorCode,
   Gap,
+  Incompatible,
   Logger,
   MemoryNetworkOptions,
   Message,
@@ -35,5 +36,6 @@ export type {
   Seed,
   SeedUnreachable,
   SmokesignalError,
-  StreamEvents
+  StreamEvents,
+  VersionRange
 } from './index.js'

@@ -291,6 +291,27 @@ declare namespace smokesignal {
     error: SmokesignalError
   }
 
+  /** A range of versions of the protocol. */
+  export interface VersionRange {
+    oldest: number
+    newest: number
+  }
+
+  /**
+   * The event `incompatible`: this node and another one speak no common version of the protocol.
+   * Once for each address and range of versions.
+   */
+  export interface Incompatible {
+    /** The host of the other node. */
+    address: string
+    /** What this node speaks. */
+    ours: VersionRange
+    /** What the other node speaks. */
+    theirs: VersionRange
+    /** The node that is too old. */
+    upgrade: 'this' | 'other'
+  }
+
   /** The events of a node, and the arguments of their listeners. */
   export interface NodeEvents {
     /**
@@ -308,6 +329,8 @@ declare namespace smokesignal {
     'netsplit resolved': [resolved: NetsplitResolved]
     /** A seed could not be reached. */
     'seed unreachable': [unreachable: SeedUnreachable]
+    /** A node of another version cannot connect to this one. */
+    incompatible: [incompatible: Incompatible]
     /** `start()` has failed, and nobody awaits its promise. */
     error: [error: SmokesignalError]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]
@@ -470,7 +493,7 @@ declare namespace smokesignal {
      *
      * Rejects with `ERR_SMOKESIGNAL_REFUSED`, `ERR_SMOKESIGNAL_RESOLVE`,
      * `ERR_SMOKESIGNAL_TIMED_OUT`, `ERR_SMOKESIGNAL_HANDSHAKE`, `ERR_SMOKESIGNAL_WRONG_SECRET`,
-     * `ERR_SMOKESIGNAL_MYSELF`, `ERR_SMOKESIGNAL_FULL`, `ERR_SMOKESIGNAL_CLOSED`,
+     * `ERR_SMOKESIGNAL_NO_COMMON_VERSION`, `ERR_SMOKESIGNAL_MYSELF`, `ERR_SMOKESIGNAL_FULL`, `ERR_SMOKESIGNAL_CLOSED`,
      * `ERR_SMOKESIGNAL_CONNECT`, `ERR_SMOKESIGNAL_NOT_RUNNING`, `ERR_SMOKESIGNAL_BAD_ADDRESS`,
      * `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`.
      *
@@ -934,6 +957,7 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_HANDSHAKE'
     /** The other node has another network secret, or only one of the two has one. */
     | 'ERR_SMOKESIGNAL_WRONG_SECRET'
+    | 'ERR_SMOKESIGNAL_NO_COMMON_VERSION'
     /** Another node answered at the address. */
     | 'ERR_SMOKESIGNAL_WRONG_NODE'
     /** The address or the id is that of this node itself. */

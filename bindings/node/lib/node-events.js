@@ -54,6 +54,12 @@ class NodeEvents {
         guarded(() => node.logger.warn(`Seed "${event.seed}" cannot be reached: ${error.message}`))
         return guarded(() => node.emit('seed unreachable', { seed: event.seed, error }))
       }
+      case 'incompatible': {
+        const { address } = event
+        const { ours, theirs, upgrade, text } = event.versions
+        guarded(() => node.logger.warn(`A node at ${address} cannot connect: ${text}`))
+        return guarded(() => node.emit('incompatible', { address, ours, theirs, upgrade }))
+      }
       case 'missed': {
         const text = `${event.missed} events were dropped: the event loop was blocked for too long`
         guarded(() => node.logger.warn(text))

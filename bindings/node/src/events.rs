@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream as _;
 use napi_derive::napi;
-use smokesignal::{Event, Events, Peer};
+use smokesignal::{Event, Events, Peer, VersionMismatch, Versions};
 
 use crate::failure::Failure;
 use crate::stream::Stream;
@@ -15,8 +15,8 @@ use crate::wake_queue::WakeQueue;
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// One of `connect`, `disconnect`, `added`, `removed`, `unreachable`, `netsplit`, `resolved`
-    /// and `missed`.
+    /// One of `connect`, `disconnect`, `added`, `removed`, `unreachable`, `incompatible`,
+    /// `netsplit`, `resolved` and `missed`.
     pub name: String,
     /// The id of the peer, or of the seed that was lost.
     pub id: Option<String>,
@@ -34,6 +34,50 @@ pub struct NativeEvent {
     pub missed: Option<f64>,
     /// Why the seed cannot be reached.
     pub failure: Option<Failure>,
+    /// The host of a node of another version.
+    pub address: Option<String>,
+    /// What this node and that one speak.
+    pub versions: Option<NativeVersions>,
+}
+
+/// The versions of the protocol that two nodes speak, of which none is common to both.
+#[napi(object)]
+pub struct NativeVersions {
+    /// What this node speaks.
+    pub ours: NativeVersionRange,
+    /// What the other node speaks.
+    pub theirs: NativeVersionRange,
+    /// The node that is too old: `this` or `other`.
+    pub upgrade: String,
+    /// All of it for people.
+    pub text: String,
+}
+
+/// A range of versions of the protocol.
+#[napi(object)]
+pub struct NativeVersionRange {
+    /// The oldest one.
+    pub oldest: u32,
+    /// The newest one.
+    pub newest: u32,
+}
+
+impl From<Versions> for NativeVersionRange {
+    fn from(Versions { oldest, newest }: Versions) -> Self {
+        Self { oldest: oldest.into(), newest: newest.into() }
+    }
+}
+
+impl From<VersionMismatch> for NativeVersions {
+    fn from(mismatch: VersionMismatch) -> Self {
+        let upgrade = if mismatch.is_ours_older() { "this" } else { "other" };
+        Self {
+            ours: mismatch.ours.into(),
+            theirs: mismatch.theirs.into(),
+            upgrade: upgrade.to_owned(),
+            text: mismatch.to_string(),
+        }
+    }
 }
 
 /// The events of a node, in order.
@@ -80,6 +124,11 @@ impl NativeEvents {
             Event::SeedUnreachable { seed, error } => {
                 NativeEvent { seed: Some(seed), failure: Some(error.into()), ..named("unreachable") }
             }
+            Event::Incompatible { address, versions } => NativeEvent {
+                address: Some(address.to_string()),
+                versions: Some(versions.into()),
+                ..named("incompatible")
+            },
             Event::Netsplit { seed, size, size_before, other_size } => NativeEvent {
                 id: Some(seed.to_string()),
                 size: count(size),

@@ -97,6 +97,7 @@ impl From<ConnectError> for Failure {
             ConnectError::TimedOut(_) => Self::new("TIMED_OUT", error).system("ETIMEDOUT"),
             ConnectError::Handshake { .. } => Self::new("HANDSHAKE", error),
             ConnectError::WrongSecret(_) => Self::new("WRONG_SECRET", error),
+            ConnectError::NoCommonVersion { .. } => Self::new("NO_COMMON_VERSION", error),
             ConnectError::WrongNode { .. } => Self::new("WRONG_NODE", error),
             ConnectError::Myself(_) => Self::new("MYSELF", error),
             ConnectError::Full(_) => Self::new("FULL", error),

@@ -130,10 +130,14 @@ pub(crate) fn listening(node: &Node) -> Result<SocketAddr, Failure> {
     node.local_addr().ok_or_else(Failure::node_stopped)
 }
 
-/// Prints events that need a person's attention: seeds that do not answer, lost events, netsplits.
+/// Prints events that need a person's attention: seeds that do not answer, nodes
+/// of another version, lost events, netsplits.
 pub(crate) fn print_warning(event: &Event) {
     match event {
         Event::SeedUnreachable { seed, error } => notice!("{}", seed_unreachable(seed, error)),
+        Event::Incompatible { address, versions } => {
+            notice!("a node at {address} cannot connect: {versions}");
+        }
         Event::Missed(count) => notice!("{}", events_missed(*count)),
         Event::Netsplit { size, size_before, .. } => {
             notice!("netsplit: only {size} of {size_before} nodes are left on this side");

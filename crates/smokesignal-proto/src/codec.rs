@@ -2,8 +2,8 @@
 //! multiple of the input, every count checked against its limit.
 //!
 //! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags
-//! byte (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 and 5 the kind of
-//! its messages), the origin's 32 bytes, the varints incarnation, seq and first message, the seal
+//! byte (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 to 7 the kind of its
+//! messages), the origin's 32 bytes, the varints incarnation, seq and first message, the seal
 //! if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2: the
 //! number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
 //!
@@ -30,6 +30,8 @@ pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
 
 const CONTROL: u8 = 0;
 const DATA: u8 = 1;
+/// The variants of [`Control`], which are numbered from 0.
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 27 } else { 26 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -39,16 +41,26 @@ const KIND: u8 = 4;
 /// In a seal, the bits that say how many hashes there are.
 const COUNT_BITS: u8 = 3;
 
-/// The bytes are not a message. Their sender is broken or hostile: close the connection.
+/// The bytes are not a message that this program understands. Their sender is broken, hostile or of
+/// a later version: close the connection, but see [`CodecError::Unknown`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
     /// Longer than [`MAX_FRAME`].
     #[error("a message of {0} bytes; the limit is {MAX_FRAME}")]
     TooLong(usize),
-    /// Cut short, or of an unknown kind.
+    /// Cut short, or not as it has to be.
     #[error("a malformed {0}")]
     Malformed(&'static str),
+    /// Of a kind that this program does not know. Where the sender has marked the message optional,
+    /// skip it and keep the connection.
+    #[error("the unknown {what} {number}")]
+    Unknown {
+        /// Names the kind of message.
+        what: &'static str,
+        /// Its number.
+        number: u64,
+    },
     /// More items than allowed.
     #[error("{count} {what} in one message; the limit is {limit}")]
     TooMany {
@@ -106,11 +118,17 @@ pub fn decode(mut frame: Bytes) -> Result<Message, CodecError> {
     match frame.get_u8() {
         CONTROL => decode_control(&frame).map(Message::from),
         DATA => decode_segment(frame).map(|segment| Message::Data(Arc::new(segment))),
-        _ => Err(CodecError::Malformed("message kind")),
+        kind => Err(CodecError::Unknown { what: "message kind", number: kind.into() }),
     }
 }
 
 fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
+    match varint::read(frame) {
+        Some((number, _)) if number >= CONTROLS => {
+            return Err(CodecError::Unknown { what: "control message", number });
+        }
+        _ => {}
+    }
     let (control, rest) =
         postcard::take_from_bytes::<Control>(frame).map_err(|_| CodecError::Malformed("control message"))?;
     if !rest.is_empty() {
@@ -147,7 +165,7 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     let seq = get_varint(&mut frame).ok_or_else(malformed)?;
     let first_message = get_varint(&mut frame).ok_or_else(malformed)?;
     let seal = if flags & SIGNED == 0 { None } else { Some(decode_seal(&mut frame).ok_or_else(malformed)?) };
-    let message_kind = MessageKind::from_bits(flags >> KIND).ok_or_else(malformed)?;
+    let message_kind = MessageKind::from_bits(flags >> KIND);
     let kind = match flags & (FRAGMENT | FIRST | LAST) {
         0 => SegmentKind::Whole { messages: messages::count(&frame, message_kind).ok_or_else(malformed)? },
         flags if flags & FIRST != 0 && !message_kind.is_headed(&frame) => return Err(malformed()),
@@ -315,6 +333,26 @@ mod tests {
         assert!(matches!(decode(vec![0; MAX_FRAME + 1].into()), Err(CodecError::TooLong(_))));
     }
 
+    /// The number that `CONTROLS` states is that of the first message that nobody knows.
+    #[test]
+    fn a_message_of_a_later_version_is_told_from_a_malformed_one() {
+        for number in 0..=127 {
+            let unknown = matches!(decode(vec![CONTROL, number].into()), Err(CodecError::Unknown { .. }));
+            assert_eq!(unknown, u64::from(number) >= CONTROLS, "control message {number}");
+            let alone = postcard::from_bytes::<Control>(&[&[number][..], &[0; 400]].concat());
+            assert_eq!(alone.is_ok(), u64::from(number) < CONTROLS, "control message {number}");
+        }
+        for class in 2..=255 {
+            let what = decode(vec![class, 0].into()).unwrap_err().to_string();
+            assert_eq!(what, format!("the unknown message kind {class}"));
+        }
+        // A number that is longer than it need be is the same number; one that is cut short is not
+        // a number.
+        let long = decode(vec![CONTROL, 0x80 | 99, 0].into()).unwrap_err();
+        assert_eq!(long, CodecError::Unknown { what: "control message", number: 99 });
+        assert!(matches!(decode(vec![CONTROL, 0x80].into()), Err(CodecError::Malformed(_))));
+    }
+
     #[test]
     fn a_length_beyond_the_input_allocates_nothing() {
         // Welcome (variant 1) that claims 2^35 records, and a message that claims 2^63 bytes.
@@ -351,9 +389,33 @@ mod tests {
                 assert!(decoded(kind, next, bad), "only the first fragment has the head");
             }
         }
-        let mut unknown = encoded(&samples()[26]).to_vec();
-        unknown[1] |= 3 << KIND;
-        assert!(decode(unknown.into()).is_err());
+    }
+
+    /// A segment of a kind that nobody knows today is passed on by nodes of today: it has to be the
+    /// same afterwards, and its messages have to be counted.
+    #[test]
+    fn a_segment_of_an_unknown_kind_survives_the_wire_and_its_messages_are_counted() {
+        for number in 3..16 {
+            let kinds = [
+                (SegmentKind::Whole { messages: 2 }, &b"\x02hi\x00"[..]),
+                (SegmentKind::Fragment { first: true, last: false }, b""),
+            ];
+            for (kind, body) in kinds {
+                let message_kind = MessageKind::Other(number);
+                let (origin, body) = (NodeId::from_bytes([3; 32]), Bytes::from_static(body));
+                let (incarnation, seq, first_message, seal) = (1, 1, 1, None);
+                let segment =
+                    Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
+                let message = Message::Data(Arc::new(segment));
+                assert_eq!(decode(encoded(&message)), Ok(message));
+            }
+        }
+        let mut not_whole = encoded(&samples()[26]).to_vec();
+        not_whole[1] |= 9 << KIND;
+        assert!(decode(not_whole.clone().into()).is_ok());
+        not_whole.pop();
+        not_whole.push(7);
+        assert!(decode(not_whole.into()).is_err(), "a message of 7 bytes of which none is there");
     }
 
     proptest! {

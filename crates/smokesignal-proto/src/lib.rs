@@ -36,6 +36,7 @@
 mod codec;
 mod config;
 mod context;
+mod features;
 mod hash_tree;
 mod id;
 mod ids;
@@ -61,6 +62,7 @@ mod writer;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
 pub use config::{Config, MAX_SEGMENT, ReadFrom};
+pub use features::{Features, OtherEnd};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};
 pub use limits::{Held, StreamLink, StreamView};
@@ -71,6 +73,6 @@ pub use message::{
 pub use messages::Messages;
 pub use node::Node;
 pub use output::{CloseReason, DialFailure, Full, Output, Relay, RequestFailure, Unreachable};
-pub use record::{MAX_ADDRESSES, Record, Statement};
+pub use record::{Address, MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_OTHER_ADDRESSES, Record, Statement};
 pub use segment::{MessageKind, Seal, Segment, SegmentKind};
 pub use time::Instant;

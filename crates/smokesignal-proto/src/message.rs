@@ -221,6 +221,13 @@ pub enum Control {
         /// The node's own word on where it is.
         record: Record,
     },
+    /// Stands for what the next version adds, and is optional: a node that does not know it skips
+    /// it. Sent when a link comes up; owes nothing.
+    #[cfg(smokesignal_next)]
+    Next {
+        /// Anything.
+        text: Vec<u8>,
+    },
 }
 
 /// One stream that is asked for.
@@ -392,6 +399,17 @@ pub struct DigestEnd {
 }
 
 impl Message {
+    /// Returns whether a node that does not know this message may skip it. Then the frame that
+    /// carries it has to be marked as optional.
+    pub fn is_optional(&self) -> bool {
+        match self {
+            Self::Data(_) => false,
+            #[cfg(smokesignal_next)]
+            Self::Control(control) if matches!(**control, Control::Next { .. }) => true,
+            Self::Control(_) => false,
+        }
+    }
+
     /// Returns the bytes that this message counts for in the link's window; close to its size on
     /// the wire.
     pub fn cost(&self) -> usize {

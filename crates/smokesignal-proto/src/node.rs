@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::features::{Features, OtherEnd};
 use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
 use crate::lookup::{Find, Lookups, Queries};
@@ -101,6 +102,12 @@ impl Node {
         self.membership.peers()
     }
 
+    /// Returns the features that both ends of this connection understand; none if there is no such
+    /// connection.
+    pub fn features(&self, link: LinkId) -> Features {
+        self.membership.features(link)
+    }
+
     /// Returns the number of nodes in this node's partition, itself included: a count along the
     /// beacon's tree, a few seconds behind.
     pub fn network_size(&self) -> u32 {
@@ -170,7 +177,14 @@ impl Node {
         if !self.can_write(payload.len()) {
             return Err(Full);
         }
-        Ok(self.publisher.push(kind, payload))
+        #[cfg(smokesignal_next)]
+        let copy = payload.clone();
+        let number = self.publisher.push(kind, payload);
+        #[cfg(smokesignal_next)]
+        if number % 4 == 1 {
+            self.publisher.push(MessageKind::Next, copy);
+        }
+        Ok(number)
     }
 
     /// Hands accepted writes to the neighbours, says goodbye and closes; [`Output::Left`] ends it.
@@ -187,16 +201,22 @@ impl Node {
 
     /// A connection is up, and its other end has proved to be `peer`. `dial` is the node's own
     /// request for it, if it made one.
-    pub fn handle_connected(&mut self, link: LinkId, peer: NodeId, dial: Option<DialId>, now: Instant) {
-        self.membership.connected(&mut self.context.at(now), link, peer, dial);
+    pub fn handle_connected(
+        &mut self,
+        link: LinkId,
+        peer: impl Into<OtherEnd>,
+        dial: Option<DialId>,
+        now: Instant,
+    ) {
+        self.membership.connected(&mut self.context.at(now), link, peer.into(), dial);
         self.perform_all(now);
     }
 
     /// A connection through other nodes is up, and its other end, which has asked for it, has
     /// proved to be `peer`. It serves streams only. (One that this node has asked for is reported
     /// by [`Node::handle_connected`].)
-    pub fn handle_relayed(&mut self, link: LinkId, peer: NodeId, now: Instant) {
-        self.membership.relayed(&mut self.context.at(now), link, peer);
+    pub fn handle_relayed(&mut self, link: LinkId, peer: impl Into<OtherEnd>, now: Instant) {
+        self.membership.relayed(&mut self.context.at(now), link, peer.into());
         self.perform_all(now);
     }
 
@@ -348,9 +368,11 @@ impl Node {
             Output::Send { link, message } => self.hand_over(link, message, now),
             Output::PeerUp { .. } | Output::Requested { .. } => self.out.extend(self.settling.pass(output)),
             output => {
-                if let Output::Deliver { messages, .. } = &output {
-                    self.copies += messages.len() as u64;
-                }
+                self.copies += match &output {
+                    Output::Deliver { messages, .. } => messages.len() as u64,
+                    Output::Unknown { messages, .. } => *messages,
+                    _ => 0,
+                };
                 self.out.push_back(output);
             }
         }
@@ -363,11 +385,13 @@ impl Node {
             Fact::Up(link) => {
                 let Some(conn) = self.membership.link(link) else { return };
                 let (peer, rtt) = (conn.peer(), conn.rtt());
-                let address = conn.record().and_then(|record| record.addresses.first().copied());
+                let address = conn.record().and_then(|record| record.socket_addrs().next());
                 self.spread.link_up(cx, link, rtt);
                 self.netsplit.link_up(cx, link);
                 self.settling.link_up(now);
                 self.out.extend(self.settling.pass(Output::PeerUp { link, peer, address }));
+                #[cfg(smokesignal_next)]
+                self.send(link, Control::Next { text: b"from the next version".to_vec() });
                 self.reached(link, &peer);
             }
             Fact::Down(link, reason) => {

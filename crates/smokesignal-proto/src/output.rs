@@ -96,6 +96,16 @@ pub enum Output {
         /// The payloads.
         messages: Messages,
     },
+    /// Messages of a writer that are of a kind which this program does not know. They were checked,
+    /// are passed on to other nodes, and count as read.
+    Unknown {
+        /// The writer.
+        from: NodeId,
+        /// The number of the kind.
+        kind: u8,
+        /// The number of messages.
+        messages: u64,
+    },
     /// Messages of a writer that can no longer be had.
     Gap {
         /// The writer.

@@ -61,8 +61,11 @@ impl SegmentKind {
 }
 
 /// Whom a message is for. All messages of a segment are of one kind, so that a segment says it
-/// once, in two bits of its flags: messages of one kind mostly come in a row, and a reader that
+/// once, in four bits of its flags: messages of one kind mostly come in a row, and a reader that
 /// takes them as a whole need not look at each.
+///
+/// A node that does not know a kind checks its segments, retains and passes them on, and counts
+/// their messages as read: its own application sees neither messages nor a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MessageKind {
     /// For every reader, as the application wrote it.
@@ -74,6 +77,11 @@ pub enum MessageKind {
     /// For the readers of one channel: the length of the channel's name (1 byte), the name, then
     /// the message.
     Channel,
+    /// Stands for what the next version adds.
+    #[cfg(smokesignal_next)]
+    Next,
+    /// For readers of a later version: one of the numbers that no kind above has, below 16.
+    Other(u8),
 }
 
 impl MessageKind {
@@ -82,28 +90,36 @@ impl MessageKind {
     /// Bytes that a kind puts before a message, at most.
     pub const MAX_HEAD: usize = 1 + Self::MAX_CHANNEL;
 
-    /// Returns the two bits on the wire.
+    /// Returns the four bits on the wire.
     pub(crate) const fn bits(self) -> u8 {
         match self {
             Self::Application => 0,
             Self::Query => 1,
             Self::Channel => 2,
+            #[cfg(smokesignal_next)]
+            Self::Next => 13,
+            Self::Other(number) => number & 15,
         }
     }
 
-    pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
+    /// Returns the kind with these four bits.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
         match bits {
-            0 => Some(Self::Application),
-            1 => Some(Self::Query),
-            2 => Some(Self::Channel),
-            _ => None,
+            0 => Self::Application,
+            1 => Self::Query,
+            2 => Self::Channel,
+            #[cfg(smokesignal_next)]
+            13 => Self::Next,
+            number => Self::Other(number & 15),
         }
     }
 
     /// Returns whether the message, or its first fragment, has the head that its kind demands.
     pub(crate) fn is_headed(self, message: &[u8]) -> bool {
         match self {
-            Self::Application => true,
+            Self::Application | Self::Other(_) => true,
+            #[cfg(smokesignal_next)]
+            Self::Next => true,
             Self::Query => message.len() >= 8,
             Self::Channel => message.first().is_some_and(|length| {
                 let length = usize::from(*length);
@@ -166,7 +182,7 @@ impl Segment {
     }
 
     /// Returns the flags on the wire but for the signature's: bits 0 to 2 what the body holds, bits
-    /// 4 and 5 whom it is for.
+    /// 4 to 7 whom it is for.
     pub(crate) fn flags(&self) -> u8 {
         self.kind.bits() | self.message_kind.bits() << 4
     }

@@ -434,6 +434,9 @@ impl Streams {
 
     /// Hands the segment's messages to the application, as far as they are new to it.
     fn deliver(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment) {
+        if let MessageKind::Other(kind) = segment.message_kind {
+            return self.pass_over(cx, ix, segment, kind);
+        }
         match segment.kind {
             SegmentKind::Whole { messages } => {
                 self.begin(cx, ix, segment.first_message);
@@ -463,6 +466,26 @@ impl Streams {
                 self.make_room(cx, ix, segment.body.len());
                 self.append(cx, ix, segment, last);
             }
+        }
+    }
+
+    /// Counts messages of a kind that this node does not know as read, a large one with its first
+    /// piece, so that nothing of it is kept.
+    fn pass_over(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment, kind: u8) {
+        let begun = match segment.kind {
+            SegmentKind::Whole { messages } => messages.into(),
+            SegmentKind::Fragment { first: true, .. } => 1,
+            // Where the first piece did not come, the message is part of a gap.
+            SegmentKind::Fragment { last, .. } => return self.append(cx, ix, segment, last),
+        };
+        let (first, end) = (segment.first_message, segment.first_message + begun);
+        let next = self.list[ix].next_message.unwrap_or(first);
+        self.begin(cx, ix, first);
+        let stream = &mut self.list[ix];
+        stream.next_message = Some(end.max(next));
+        let (from, messages) = (stream.origin, end.saturating_sub(next.max(first)));
+        if messages > 0 {
+            cx.out.push(Output::Unknown { from, kind, messages });
         }
     }
 

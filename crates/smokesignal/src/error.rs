@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use smokesignal_proto::NodeId;
 
+use crate::version::VersionMismatch;
+
 /// [`NodeBuilder::build`](crate::NodeBuilder::build) refused the options. Nothing was opened or
 /// started.
 ///
@@ -163,6 +165,14 @@ pub enum ConnectError {
     /// The other side holds another network secret, or only one side has one.
     #[error("{0} holds a different network secret, or none; give both nodes the same secret file")]
     WrongSecret(String),
+    /// A node answered, and the two speak no common version of the protocol.
+    #[error("{address} is a node of another version: {versions}")]
+    NoCommonVersion {
+        /// The address as it was given.
+        address: String,
+        /// What the two nodes speak.
+        versions: VersionMismatch,
+    },
     /// Another node answered at the address.
     #[error("expected node {expected} at {address}, reached {found}")]
     WrongNode {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -17,6 +18,7 @@ use futures_core::Stream;
 use crate::error::ConnectError;
 use crate::lock::Lock;
 use crate::peer::Peer;
+use crate::version::VersionMismatch;
 use smokesignal_proto::NodeId;
 
 /// Maximum number of events kept for one subscriber. Above it the oldest is dropped and counted in
@@ -63,6 +65,16 @@ pub enum Event {
         seed: String,
         /// The cause.
         error: ConnectError,
+    },
+    /// A node and this one speak no common version of the protocol, so that they cannot connect;
+    /// the text of `versions` names the one to upgrade. Emitted on both sides, once for each
+    /// address and range of versions. (For a node that was named, as a seed or for
+    /// [`add_peer`](crate::Node::add_peer), the error has the same text.)
+    Incompatible {
+        /// The host of the other node.
+        address: IpAddr,
+        /// What the two nodes speak.
+        versions: VersionMismatch,
     },
     /// A seed has left this node's partition: it does not answer, or answers from another one. A
     /// seed whose host refuses the connection is only down, which is not a netsplit. Every node on

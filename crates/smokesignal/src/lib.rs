@@ -5,6 +5,7 @@
 //! [`Broadcast::try_send`]: crate::Broadcast::try_send
 //! [`Event::Connect`]: crate::Event::Connect
 //! [`Event::Disconnect`]: crate::Event::Disconnect
+//! [`Event::Incompatible`]: crate::Event::Incompatible
 //! [`Event::Missed`]: crate::Event::Missed
 //! [`Event::Netsplit`]: crate::Event::Netsplit
 //! [`Event::NetsplitResolved`]: crate::Event::NetsplitResolved
@@ -57,6 +58,7 @@ mod stream;
 pub mod transport;
 #[cfg(test)]
 mod vectors;
+mod version;
 mod wire;
 
 pub use broadcast::mailbox::Incoming;
@@ -77,3 +79,4 @@ pub use peers::Peers;
 pub use smokesignal_proto::{NodeId, ParseNodeIdError, ReadFrom};
 pub use stream::accept::Acceptor;
 pub use stream::handle::{NodeStream, Path};
+pub use version::{VersionMismatch, Versions};

@@ -52,6 +52,12 @@ pub struct Metrics {
     /// Counter: copies of messages that arrived here, including those of messages that this node
     /// had already. Divided by `messages_received`, it is the redundancy of the network.
     pub copies_received: u64,
+    /// Counter: messages of other nodes of a kind that this version of the program does not know.
+    /// It passes them on, and its application reads neither them nor a gap.
+    pub messages_unknown: u64,
+    /// Counter: optional frames of neighbours that this version of the program does not know and
+    /// has skipped. Neighbours of a later version send them.
+    pub frames_unknown: u64,
 }
 
 /// The atomics behind [`Metrics`], as far as the driver counts them.
@@ -64,6 +70,8 @@ pub(crate) struct Counters {
     bytes_received: AtomicU64,
     messages_missed: AtomicU64,
     copies_received: AtomicU64,
+    messages_unknown: AtomicU64,
+    frames_unknown: AtomicU64,
 }
 
 impl Counters {
@@ -78,6 +86,8 @@ impl Counters {
             &self.bytes_received,
             &self.messages_missed,
             &self.copies_received,
+            &self.messages_unknown,
+            &self.frames_unknown,
         ] {
             counter.store(0, Ordering::Relaxed);
         }
@@ -105,6 +115,14 @@ impl Counters {
         self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn unknown_messages(&self, messages: u64) {
+        self.messages_unknown.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unknown_frames(&self, frames: u64) {
+        self.frames_unknown.fetch_add(frames, Ordering::Relaxed);
+    }
+
     pub(crate) fn missed(&self, messages: u64) {
         self.messages_missed.fetch_add(messages, Ordering::Relaxed);
     }
@@ -121,6 +139,8 @@ impl Counters {
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
             messages_missed: self.messages_missed.load(Ordering::Relaxed),
             copies_received: self.copies_received.load(Ordering::Relaxed),
+            messages_unknown: self.messages_unknown.load(Ordering::Relaxed),
+            frames_unknown: self.frames_unknown.load(Ordering::Relaxed),
         }
     }
 }

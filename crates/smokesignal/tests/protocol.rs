@@ -9,8 +9,8 @@ mod vectors;
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Priority, Record,
-    SeedReport, SeedState, SeedStatus, Segment, SegmentKind, decode, encode,
+    Address, Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Priority,
+    Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -39,6 +39,14 @@ fn other_record() -> Record {
     Record::sign(&other_keypair(), &NETWORK, vec!["127.0.0.1:8496".parse().unwrap()], 8)
 }
 
+/// Returns a record with addresses of kinds that nobody knows today.
+fn later_record() -> Record {
+    let other = |kind, bytes: Vec<u8>| Address::Other { kind, bytes: bytes.into() };
+    let ip = Address::Ip("127.0.0.1:8495".parse().unwrap());
+    let addresses = vec![other(200, (0..96).collect()), ip, other(255, Vec::new())];
+    Record::sign_all(&keypair(), &NETWORK, addresses, 7)
+}
+
 /// Joins, walks, splits and links.
 fn membership() -> Vec<(&'static str, Control)> {
     let (walk, token, incarnation) = (WALK, TOKEN, INCARNATION);
@@ -47,6 +55,7 @@ fn membership() -> Vec<(&'static str, Control)> {
     let neighbor = |priority, token| Control::Neighbor { record: record(), incarnation, priority, token };
     vec![
         ("Join", Control::Join { record: record(), want: 3 }),
+        ("Join: addresses of other kinds", Control::Join { record: later_record(), want: 3 }),
         ("Welcome", Control::Welcome { records: vec![record()] }),
         ("Walk", Control::Walk { walk, ttl: 6, record: record() }),
         ("Offer", Control::Offer { walk, record: record(), split: None }),
@@ -140,6 +149,13 @@ fn segments() -> Vec<(&'static str, Segment)> {
     vec![
         ("segment: query", one(MessageKind::Query, b"\x0c\0\0\0\0\0\0\0\x07who?")),
         ("segment: channel", one(MessageKind::Channel, b"\x07\x04chathi")),
+        ("segment: of an unknown kind", {
+            let kind = SegmentKind::Whole { messages: 2 };
+            let unknown = one(MessageKind::Other(9), b"\x07unknown\0");
+            let mut unknown = Segment { kind, ..unknown };
+            unknown.sign(&keypair(), &NETWORK);
+            unknown
+        }),
         ("segment: fragment 1 of 3", fragment(4, true, false, b"a large message")),
         ("segment: fragment 2 of 3", fragment(5, false, false, b", ")),
         ("segment: fragment 3 of 3", fragment(6, false, true, b"in three pieces")),

@@ -31,6 +31,9 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
         }
         Event::PeerRemoved(peer) => emitter.emit(&JsonEvent::PeerRemoved { id: peer.id().to_string() }).await,
         Event::SeedUnreachable { seed, error } => emitter.error(seed_unreachable(&seed, &error)).await,
+        Event::Incompatible { address, versions } => {
+            emitter.emit(&JsonEvent::incompatible(address, versions)).await;
+        }
         Event::Netsplit { seed, size, size_before, other_size } => {
             let seed = seed.to_string();
             emitter.emit(&JsonEvent::Netsplit { seed, size, size_before, other_size }).await;

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
-use smokesignal::{Metrics, NodeId, Peer};
+use smokesignal::{Metrics, NodeId, Peer, VersionMismatch, Versions};
 
 use crate::output::Output;
 
@@ -64,6 +64,18 @@ pub(super) enum JsonEvent<'a> {
         #[serde(flatten)]
         payload: Payload<'a>,
     },
+    /// A node cannot be connected to, because it and this one speak no common version of the
+    /// protocol.
+    Incompatible {
+        /// The host of the other node.
+        address: IpAddr,
+        /// What this node speaks.
+        ours: VersionRange,
+        /// What the other node speaks.
+        theirs: VersionRange,
+        /// The node that is too old: `this` or `other`.
+        upgrade: &'static str,
+    },
     /// A seed has left this node's part of the network, and cannot be reached.
     Netsplit {
         /// The id of the seed.
@@ -115,6 +127,29 @@ impl PeerInfo {
     }
 }
 
+/// The versions of the protocol that a node speaks.
+#[derive(Debug, Serialize)]
+pub(super) struct VersionRange {
+    oldest: u8,
+    newest: u8,
+}
+
+impl VersionRange {
+    fn of(versions: Versions) -> Self {
+        let Versions { oldest, newest } = versions;
+        Self { oldest, newest }
+    }
+}
+
+impl JsonEvent<'_> {
+    /// Describes a node of another version.
+    pub(super) fn incompatible(address: IpAddr, versions: VersionMismatch) -> Self {
+        let upgrade = if versions.is_ours_older() { "this" } else { "other" };
+        let (ours, theirs) = (VersionRange::of(versions.ours), VersionRange::of(versions.theirs));
+        Self::Incompatible { address, ours, theirs, upgrade }
+    }
+}
+
 /// The counters and gauges of the node, as [`Metrics`] explains them.
 #[derive(Debug, Serialize)]
 pub(super) struct MetricsInfo {
@@ -127,6 +162,8 @@ pub(super) struct MetricsInfo {
     bytes_received: u64,
     messages_missed: u64,
     copies_received: u64,
+    messages_unknown: u64,
+    frames_unknown: u64,
 }
 
 impl MetricsInfo {
@@ -142,6 +179,8 @@ impl MetricsInfo {
             bytes_received: metrics.bytes_received,
             messages_missed: metrics.messages_missed,
             copies_received: metrics.copies_received,
+            messages_unknown: metrics.messages_unknown,
+            frames_unknown: metrics.frames_unknown,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::state::conn::{Conn, Phase};
 use super::state::dials::{Dial, Purpose};
 use super::{LinkRequest, Membership};
 use crate::context::Cx;
+use crate::features::OtherEnd;
 use crate::id::NodeId;
 use crate::ids::{DialId, LinkId};
 use crate::message::{Control, Priority};
@@ -57,14 +58,21 @@ impl Membership {
     }
 
     /// A connection is up, and the other side has proved to be `peer`.
-    pub(crate) fn connected(&mut self, cx: &mut Cx<'_>, link: LinkId, peer: NodeId, dial: Option<DialId>) {
+    pub(crate) fn connected(
+        &mut self,
+        cx: &mut Cx<'_>,
+        link: LinkId,
+        other_end: OtherEnd,
+        dial: Option<DialId>,
+    ) {
+        let peer = other_end.id;
         let known = dial.and_then(|dial| self.dials.take(dial));
         let took = known.as_ref().map_or(Duration::ZERO, |dial| dial.took(cx.now));
         let purpose = known.map_or(Purpose::None, Dial::into_purpose);
         if peer == cx.me.id() {
             return self.reached_myself(cx, link, &purpose);
         }
-        let conn = Conn::new(cx, peer, dial.is_some(), purpose.clone());
+        let conn = Conn::new(cx, other_end, dial.is_some(), purpose.clone());
         if purpose == (Purpose::Streams { relayed: true }) {
             self.conns.insert(link, conn.through_others());
         } else {

@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 
 use crate::config::Config;
 use crate::context::{Cx, Me};
+use crate::features::Features;
 use crate::id::NodeId;
 use crate::ids::{LinkId, Target};
 use crate::limits::Held;
@@ -167,6 +168,11 @@ impl Membership {
         self.conns.active().map(|(link, conn)| (link, conn.peer()))
     }
 
+    /// Returns the features that both ends of this connection understand.
+    pub(crate) fn features(&self, link: LinkId) -> Features {
+        self.conns.get(link).map_or(Features::NONE, Conn::features)
+    }
+
     pub(crate) fn link(&self, link: LinkId) -> Option<&Conn> {
         self.conns.get(link)
     }
@@ -298,6 +304,8 @@ impl Membership {
             | Control::Probe
             | Control::Find { .. }
             | Control::Located { .. } => {}
+            #[cfg(smokesignal_next)]
+            Control::Next { .. } => {}
         }
     }
 

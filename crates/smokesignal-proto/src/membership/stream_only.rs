@@ -11,6 +11,7 @@ use super::Membership;
 use super::state::conn::{Conn, Phase};
 use super::state::dials::Purpose;
 use crate::context::Cx;
+use crate::features::OtherEnd;
 use crate::id::NodeId;
 use crate::ids::{LinkId, Target};
 use crate::message::Control;
@@ -58,8 +59,8 @@ impl Membership {
     }
 
     /// A node has reached this one through others.
-    pub(crate) fn relayed(&mut self, cx: &mut Cx<'_>, link: LinkId, peer: NodeId) {
-        if peer == cx.me.id() || cx.me.is_leaving() {
+    pub(crate) fn relayed(&mut self, cx: &mut Cx<'_>, link: LinkId, peer: OtherEnd) {
+        if peer.id == cx.me.id() || cx.me.is_leaving() {
             return cx.out.close(link, CloseReason::RelayRefused);
         }
         self.conns.insert(link, Conn::new(cx, peer, false, Purpose::None).through_others());
@@ -95,7 +96,7 @@ impl Membership {
         &mut self,
         cx: &Cx<'_>,
         link: LinkId,
-        peer: NodeId,
+        peer: OtherEnd,
         dialled: bool,
     ) -> bool {
         let conn = Conn::new(cx, peer, dialled, Purpose::None);

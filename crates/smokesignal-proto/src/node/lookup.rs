@@ -2,6 +2,7 @@
 //! on the queries of others.
 
 use super::Node;
+use crate::features::OtherEnd;
 use crate::id::NodeId;
 use crate::ids::{LinkId, RequestId};
 use crate::lookup::{Action, Find, Lookups, Step};
@@ -37,8 +38,14 @@ impl Node {
 
     /// Lets a demoted link (see [`Output::Demoted`]) that streams use go on for them alone. Each
     /// side does so by itself. Returns whether there is room for it; if not, close the connection.
-    pub fn keep_for_streams(&mut self, link: LinkId, peer: NodeId, dialled: bool, now: Instant) -> bool {
-        self.membership.keep_for_streams(&self.context.at(now), link, peer, dialled)
+    pub fn keep_for_streams(
+        &mut self,
+        link: LinkId,
+        peer: impl Into<OtherEnd>,
+        dialled: bool,
+        now: Instant,
+    ) -> bool {
+        self.membership.keep_for_streams(&self.context.at(now), link, peer.into(), dialled)
     }
 
     /// Says what to do with a connection that the neighbour at `link` wants relayed to `target`,

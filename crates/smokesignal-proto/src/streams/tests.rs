@@ -44,6 +44,7 @@ impl Bench {
                 (seq..).zip(messages).map(text).collect::<Vec<_>>()
             }
             Output::Gap { missed, .. } => vec![format!("gap {missed}")],
+            Output::Unknown { kind, messages, .. } => vec![format!("{messages} of kind {kind}")],
             other => panic!("{other:?}"),
         };
         self.outputs().into_iter().flat_map(text).collect()
@@ -228,4 +229,55 @@ fn a_half_message_whose_rest_never_comes_is_a_gap_while_another_writer_is_held_b
     assert_eq!(bench.deliveries(), ["7:held back"], "that writer's time is over, too");
     bench.feed(whole(2, 2, &["next"]));
     assert_eq!(bench.deliveries(), ["2:next"]);
+}
+
+fn of_kind(number: u8, segment: Segment) -> Segment {
+    Segment { message_kind: MessageKind::Other(number), ..segment }
+}
+
+/// The segments are retained and their messages counted like those of all kinds.
+#[test]
+fn messages_of_an_unknown_kind_are_neither_read_nor_a_gap() {
+    let mut bench = Bench::new(Config::default());
+    for segment in [
+        whole(1, 1, &["one"]),
+        of_kind(9, whole(2, 2, &["x", "y"])),
+        whole(3, 4, &["four"]),
+        of_kind(15, piece(4, 5, true, false, "a large ")),
+        of_kind(15, piece(5, 5, false, false, "message ")),
+        of_kind(15, piece(6, 5, false, true, "of a later version")),
+        whole(7, 6, &["six"]),
+        of_kind(3, piece(8, 7, true, true, "whole")),
+        // Its writer has ended in the middle of a large one.
+        of_kind(3, piece(9, 8, true, false, "half")),
+        whole(10, 9, &["nine"]),
+    ] {
+        assert_eq!(bench.feed(segment), Verdict::New);
+    }
+    let told =
+        ["1:one", "2 of kind 9", "4:four", "1 of kind 15", "6:six", "1 of kind 3", "1 of kind 3", "9:nine"];
+    assert_eq!(bench.deliveries(), told);
+    let stream = bench.streams.get(1);
+    assert_eq!((stream.have, stream.floor(), stream.mark().next_message), (10, 1, 10));
+    assert_eq!(bench.streams.partial_total, 0, "nothing of them is put together");
+}
+
+#[test]
+fn what_is_lost_before_or_within_an_unknown_kind_is_a_gap_all_the_same() {
+    let mut bench = Bench::new(Config::default());
+    bench.feed(whole(1, 1, &["one"]));
+    bench.feed(of_kind(9, whole(2, 4, &["x"])));
+    assert_eq!(bench.deliveries(), ["1:one", "gap 2", "1 of kind 9"]);
+    // The beginning of message 5 was skipped.
+    bench.feed(of_kind(9, piece(3, 5, false, true, "the end")));
+    bench.feed(whole(4, 6, &["six"]));
+    assert_eq!(bench.deliveries(), ["gap 1", "6:six"]);
+    // A large message is of one kind from end to end.
+    bench.feed(piece(5, 7, true, false, "known, "));
+    bench.feed(of_kind(9, piece(6, 7, false, true, "and unknown")));
+    bench.feed(whole(7, 8, &["eight"]));
+    assert_eq!(bench.deliveries(), ["gap 1", "8:eight"]);
+    // A message that was read before is not counted again.
+    bench.feed(of_kind(9, whole(8, 8, &["x", "y"])));
+    assert_eq!(bench.deliveries(), ["1 of kind 9"]);
 }

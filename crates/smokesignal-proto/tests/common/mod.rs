@@ -227,11 +227,11 @@ impl World {
         }
         match event {
             Event::Connected { link, at, peer, dial: None } if self.circuits.contains_key(&link) => {
-                let peer = self.id(peer);
+                let peer = OtherEnd { id: self.id(peer), features: Features::OURS };
                 self.with(at, |node, now| node.handle_relayed(link, peer, now));
             }
             Event::Connected { link, at, peer, dial } => {
-                let peer = self.id(peer);
+                let peer = OtherEnd { id: self.id(peer), features: Features::OURS };
                 self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
             }
             Event::DialFailed { at, dial, failure } => {
@@ -319,7 +319,7 @@ impl World {
                 self.splits.push((ix, self.now, split));
             }
             Output::Reached { request, outcome } => self.reached.push((ix, request, outcome)),
-            Output::PeerDown { .. } | Output::StreamOnly { .. } => {}
+            Output::PeerDown { .. } | Output::StreamOnly { .. } | Output::Unknown { .. } => {}
         }
     }
 

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use smokesignal_proto::{Control, DialFailure, DialId, LinkId, Message, NodeId, Segment, Target, encode};
+use smokesignal_proto::{
+    Control, DialFailure, DialId, Features, LinkId, Message, NodeId, OtherEnd, Segment, Target, encode,
+};
 
 use super::World;
 use super::nodes::brief;
@@ -83,7 +85,7 @@ impl World {
             return self.on_dial_failed(ix, start, dial, DialFailure::Unanswered);
         }
         self.cluster.dial_ends(ix);
-        let (id, peer) = (self.net.id(slot), self.cluster.id(peer));
+        let (id, peer) = (self.net.id(slot), self.other_end(peer));
         self.kernel.record(Mark::Connected, ix as u64, id.0);
         self.with(ix, |node, now| node.handle_connected(id, peer, Some(dial), now));
         self.net.done_with(slot);
@@ -261,10 +263,15 @@ impl World {
         }
     }
 
+    /// The other end of a connection, which runs the same program.
+    fn other_end(&self, peer: usize) -> OtherEnd {
+        OtherEnd { id: self.cluster.id(peer), features: Features::OURS }
+    }
+
     /// Tells the dialled node that it has a connection.
     fn accepted(&mut self, slot: u32, from: usize, to: usize) {
         let id = self.net.id(slot);
-        let peer = self.cluster.id(self.net.end(slot, from));
+        let peer = self.other_end(self.net.end(slot, from));
         let relayed = self.net.relayed_over(slot).is_some();
         self.kernel.record(Mark::Accepted, to as u64, id.0);
         self.with(to, |node, now| {

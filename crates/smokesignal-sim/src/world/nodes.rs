@@ -143,6 +143,7 @@ impl World {
             Output::Reached { request, outcome } => self.on_reached(ix, request, outcome),
             Output::StreamOnly { link } => self.on_streams(ix, link),
             Output::Left { .. } => self.kernel.record(Mark::Left, ix as u64, 0),
+            Output::Unknown { .. } => {} // All nodes here are of one version.
             Output::Netsplit { .. } => self.on_netsplit(ix, false),
             Output::NetsplitResolved { .. } => self.on_netsplit(ix, true),
         }

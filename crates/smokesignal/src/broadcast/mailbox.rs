@@ -363,6 +363,10 @@ impl Mailbox {
                 }
             }
             MessageKind::Query => messages.for_each(|data| self.ask(from, data)),
+            #[cfg(smokesignal_next)]
+            MessageKind::Next => {}
+            // The core counts them and does not deliver them.
+            MessageKind::Other(_) => {}
         }
     }
 

@@ -106,12 +106,28 @@ impl Dialing {
             }
             Err(error) => {
                 tracing::debug!(?name, ?path, %error, "cannot connect");
+                self.note_incompatible(name.as_deref(), &error);
                 self.report_trouble(name, &error, events);
-                // Where another node answers, the host is reachable.
-                let refused = matches!(error, ConnectError::Refused(_) | ConnectError::WrongNode { .. });
+                // Where a node answers, even if it is another one, the host is reachable.
+                let refused = matches!(
+                    error,
+                    ConnectError::Refused(_)
+                        | ConnectError::WrongNode { .. }
+                        | ConnectError::NoCommonVersion { .. }
+                );
                 self.failures.insert(dial, error);
                 Err(if refused { DialFailure::Refused } else { DialFailure::Unanswered })
             }
+        }
+    }
+
+    /// Notes a known node of another version. A request to dial a name is
+    /// answered with the error itself.
+    fn note_incompatible(&self, name: Option<&str>, error: &ConnectError) {
+        if let (None, ConnectError::NoCommonVersion { address, versions }) = (name, error)
+            && let Ok(address) = address.parse::<SocketAddr>()
+        {
+            self.credentials.incompatible().note(address.ip(), *versions);
         }
     }
 
@@ -182,6 +198,7 @@ fn explain(address: &str, error: DialError) -> ConnectError {
         DialError::TimedOut => ConnectError::TimedOut(address),
         DialError::WrongNode { expected, found } => ConnectError::WrongNode { address, expected, found },
         DialError::WrongSecret => ConnectError::WrongSecret(address),
+        DialError::NoCommonVersion(versions) => ConnectError::NoCommonVersion { address, versions },
         DialError::Handshake(cause) => ConnectError::Handshake { address, cause },
         DialError::Io(cause) => ConnectError::Io { address, cause },
     }

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use smokesignal_proto::{LinkId, Message};
+use smokesignal_proto::{Features, LinkId, Message};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
@@ -53,6 +53,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) enum Report {
     /// These messages arrived; none if only stream data did.
     Messages(Vec<Message>),
+    /// This many optional frames arrived that this program does not know.
+    Skipped(u64),
     /// Enough was written that the driver should look at [`LinkHandle::take_sent`].
     Sent,
     /// The other side broke the rules.
@@ -70,6 +72,8 @@ pub(crate) struct LinkHandle {
 
 #[derive(Debug)]
 struct Outgoing {
+    /// What both ends understand beyond the version of the protocol.
+    features: Features,
     queue: Lock<Queue>,
     progress: Arc<Progress>,
     /// The driver has dropped its end.
@@ -101,6 +105,11 @@ impl Queue {
 }
 
 impl LinkHandle {
+    /// Returns what both ends understand beyond the version of the protocol.
+    pub(crate) fn features(&self) -> Features {
+        self.out.features
+    }
+
     /// Queues a message; it leaves with the next [`flush`](Self::flush). The core bounds what it
     /// hands out, see `Config::link_window`.
     pub(crate) fn send(&self, message: Message) {
@@ -167,10 +176,10 @@ pub(crate) fn open(
     streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
-    let Connection { reader, writer, .. } = connection;
+    let Connection { reader, writer, features, .. } = connection;
     let progress = Arc::<Progress>::default();
     let queue = Queue { writer: Some(FrameWriter::new(writer, Arc::clone(&progress))), ..Queue::default() };
-    let out = Arc::new(Outgoing { queue: Lock::new(queue), progress, closing: Notify::new() });
+    let out = Arc::new(Outgoing { features, queue: Lock::new(queue), progress, closing: Notify::new() });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
     let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
@@ -252,13 +261,16 @@ async fn read(
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }
-        let messages = match batch(&mut buffer.bytes, &streams) {
-            Ok(messages) => messages,
+        let Batch { messages, skipped } = match batch(&mut buffer.bytes, &streams) {
+            Ok(batch) => batch,
             Err(error) => {
                 let told = reports.send((link, Report::Violation(error.to_string()))).await;
                 return drop(told);
             }
         };
+        if skipped > 0 && reports.send((link, Report::Skipped(skipped))).await.is_err() {
+            return;
+        }
         if messages.is_empty() && reported.elapsed() < HEARD_EVERY {
             continue;
         }
@@ -295,20 +307,31 @@ impl Buffer {
     }
 }
 
+/// What has arrived with one read, stream frames apart.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Message>,
+    /// The number of optional frames that this program does not know.
+    skipped: u64,
+}
+
 /// Takes all complete frames out of the buffer: returns the messages, hands on the stream frames.
-fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Vec<Message>, FrameError> {
-    let mut messages = Vec::new();
+fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Batch, FrameError> {
+    let mut batch = Batch::default();
     while let Some(frame) = frame::decode(buffer, &streams.send_queue.buffers)? {
         match frame {
-            Frame::Message(message) => messages.push(message),
+            Frame::Message(message) => batch.messages.push(message),
             Frame::Stream(number, frame) => {
                 if !streams.receive(number, frame) {
                     return Err(FrameError::BadStream);
                 }
             }
+            Frame::Skipped { .. } => batch.skipped += 1,
+            #[cfg(smokesignal_next)]
+            Frame::Next { .. } => {}
         }
     }
-    Ok(messages)
+    Ok(batch)
 }
 
 /// Writes until the driver closes the link, and returns true; or until the connection breaks, and
@@ -324,6 +347,13 @@ async fn write(
             let mut queue = out.queue.lock();
             // It is gone only if the link has ended.
             let Some(mut writer) = queue.writer.take() else { return false };
+            #[cfg(smokesignal_next)]
+            if !queue.messages.is_empty() {
+                writer.push_frame(&Frame::Next { optional: true });
+                if out.features.contains(Features::NEXT) {
+                    writer.push_frame(&Frame::Next { optional: false });
+                }
+            }
             writer.push(&mut queue.messages);
             (writer, queue.closing)
         };
@@ -372,6 +402,7 @@ mod tests {
         let (near, far) = duplex(room);
         let (reader, writer) = tokio::io::split(near);
         let connection = Connection {
+            features: Features::OURS,
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer: Identity::from_seed([2; 32]).id(),

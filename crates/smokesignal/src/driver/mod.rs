@@ -24,6 +24,7 @@ mod requests;
 mod shared;
 mod shutdown;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,9 @@ use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::mailbox::Batch;
 use crate::command::{Command, CommandInbox};
 use crate::stream::handle::Path;
+use crate::transport::incompatible::Incompatible;
 use crate::transport::{Connection, Credentials, Endpoint};
+use crate::version::VersionMismatch;
 
 pub(crate) use self::shared::Shared;
 
@@ -60,6 +63,7 @@ pub(crate) struct Driver {
     requests: Requests,
     relays: Relays,
     commands: CommandInbox,
+    incompatible: Arc<Incompatible>,
     phase: Phase,
 }
 
@@ -86,6 +90,8 @@ enum Wake {
     Dialled(Dialled),
     Accepted(Connection),
     Relay(RelayEvent),
+    /// A node without a common version of the protocol.
+    Incompatible(IpAddr, VersionMismatch),
     /// A report of a link, or `None` when a link's task has ended.
     Report(Option<(LinkId, Report)>),
     /// The application has written something.
@@ -96,6 +102,7 @@ impl Driver {
     pub(crate) fn new(setup: Setup) -> Self {
         let Setup { core, shared, endpoint, credentials, seeds, commands, find_timeout, relay_idle } = setup;
         shared.counters.reset();
+        let incompatible = Arc::clone(credentials.incompatible());
         let (relays, relay_requests) = Relays::new(credentials.clone(), relay_idle);
         Self {
             core,
@@ -107,6 +114,7 @@ impl Driver {
             requests: Requests::new(find_timeout),
             relays,
             commands,
+            incompatible,
             phase: Phase::Running,
         }
     }
@@ -138,6 +146,7 @@ impl Driver {
                 Wake::Accepted(connection) => self.accepted(connection, Path::Direct),
                 Wake::Relay(RelayEvent::Requested(request)) => self.relay(request),
                 Wake::Relay(RelayEvent::Arrived(connection)) => self.accepted(connection, Path::Relayed),
+                Wake::Incompatible(address, versions) => self.shared.incompatible(address, versions),
                 Wake::Report(Some((link, report))) => self.on_reports(link, report),
                 Wake::Report(None) | Wake::Written => {}
             }
@@ -157,6 +166,7 @@ impl Driver {
                 dialled = self.dialing.next() => Wake::Dialled(dialled),
                 Some(connection) = self.endpoint.accept(), if accepts => Wake::Accepted(connection),
                 event = self.relays.next() => Wake::Relay(event),
+                (address, versions) = self.incompatible.next() => Wake::Incompatible(address, versions),
                 () = self.shared.mailbox.written.notified() => Wake::Written,
             }
         };
@@ -222,6 +232,10 @@ impl Driver {
                 for message in messages {
                     self.core.handle_message(link, message, now);
                 }
+            }
+            Report::Skipped(frames) => {
+                tracing::debug!(peer = ?entry.id, frames, "skipped what this version does not know");
+                self.shared.counters.unknown_frames(frames);
             }
             Report::Sent => {} // Noted together with what all links have sent.
             Report::Violation(reason) => {
@@ -297,6 +311,7 @@ impl Driver {
                     self.shared.counters.missed(missed);
                     batches.push(Batch::Gap { from, missed });
                 }
+                Output::Unknown { messages, .. } => self.shared.counters.unknown_messages(messages),
                 output => self.perform(output),
             }
         }
@@ -325,7 +340,7 @@ impl Driver {
             }
             Output::NetsplitResolved { duration, size } => self.shared.netsplit_resolved(duration, size),
             Output::Left { unsent } => self.left(unsent),
-            Output::Deliver { .. } | Output::Gap { .. } => {} // Collected by `perform_all`.
+            Output::Deliver { .. } | Output::Gap { .. } | Output::Unknown { .. } => {} // Collected by `perform_all`.
         }
     }
 }

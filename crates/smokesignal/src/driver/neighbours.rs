@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use smokesignal_proto::{self as proto, CloseReason, DialFailure, DialId, LinkId, NodeId};
+use smokesignal_proto::{self as proto, CloseReason, DialFailure, DialId, LinkId, NodeId, OtherEnd};
 use tokio::sync::watch;
 
 use super::Driver;
@@ -19,12 +19,12 @@ use crate::wire::frame::Reset;
 impl Driver {
     /// Runs a connection that another node has made, directly or through relays.
     pub(super) fn accepted(&mut self, connection: Connection, path: Path) {
-        let id = connection.peer;
+        let other_end = OtherEnd { id: connection.peer, features: connection.features };
         let link = self.links.open(connection, Side::Acceptor, path);
         if path == Path::Relayed {
-            self.core.handle_relayed(link, id, self.clock.now());
+            self.core.handle_relayed(link, other_end, self.clock.now());
         } else {
-            self.core.handle_connected(link, id, None, self.clock.now());
+            self.core.handle_connected(link, other_end, None, self.clock.now());
         }
     }
 
@@ -33,9 +33,9 @@ impl Driver {
         let Dialled { dial, path, .. } = dialled;
         match self.dialing.finish(dialled, &self.shared.events) {
             Ok(connection) => {
-                let id = connection.peer;
+                let other_end = OtherEnd { id: connection.peer, features: connection.features };
                 let link = self.links.open(connection, Side::Dialler, path);
-                self.core.handle_connected(link, id, Some(dial), self.clock.now());
+                self.core.handle_connected(link, other_end, Some(dial), self.clock.now());
             }
             Err(failure) => {
                 self.core.handle_dial_failed(dial, failure, self.clock.now());
@@ -99,8 +99,9 @@ impl Driver {
         let now = self.clock.now();
         let kept = self.links.get(link).is_some_and(|entry| {
             let dialled = entry.side == Side::Dialler;
+            let other_end = OtherEnd { id: entry.id, features: entry.handle.features() };
             entry.streams().set_link(false);
-            entry.streams().is_used() && self.core.keep_for_streams(link, entry.id, dialled, now)
+            entry.streams().is_used() && self.core.keep_for_streams(link, other_end, dialled, now)
         });
         if !kept {
             return self.forget(link);

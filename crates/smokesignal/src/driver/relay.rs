@@ -89,7 +89,7 @@ impl Relays {
         }
         let credentials = self.credentials.clone();
         let arriving = async move {
-            match timeout(TIMEOUT, credentials.accept(request.stream, remote)).await {
+            match timeout(TIMEOUT, credentials.accept_relayed(request.stream, remote)).await {
                 Ok(Ok(connection)) => return Some(connection),
                 Ok(Err(error)) => tracing::debug!(%error, "a relayed connection failed its handshake"),
                 Err(_) => tracing::debug!("a relayed connection did not finish its handshake in time"),

@@ -1,5 +1,6 @@
 //! What the driver shares with the application's handles.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::metrics::Counters;
 use crate::peer::Peer;
 use crate::peers::Peers;
 use crate::stream::mux::SharedStreams;
+use crate::version::VersionMismatch;
 
 /// The parts of a node that outlive a stop and a new start. Clones are the same parts.
 #[derive(Debug, Clone)]
@@ -42,6 +44,11 @@ impl Shared {
         if last {
             self.events.emit(&Event::Disconnect);
         }
+    }
+
+    pub(super) fn incompatible(&self, address: IpAddr, versions: VersionMismatch) {
+        tracing::warn!(%address, %versions, "a node cannot connect");
+        self.events.emit(&Event::Incompatible { address, versions });
     }
 
     pub(super) fn netsplit(&self, seed: NodeId, size: u32, size_before: u32, other_size: Option<u32>) {

@@ -7,6 +7,7 @@
 //! [`Credentials::connect`] and [`Credentials::accept`] authenticate the other end.
 
 mod hello;
+pub(crate) mod incompatible;
 mod memory;
 mod tcp;
 mod tls;
@@ -22,9 +23,13 @@ use ring::hmac;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::hello::{Metered, Role};
+use self::incompatible::Incompatible;
 use self::tls::{Tls, TlsError};
 use crate::identity::Identity;
+use crate::version::VersionMismatch;
 use smokesignal_proto::NodeId;
+
+pub use smokesignal_proto::Features;
 
 pub use memory::MemoryNetwork;
 pub use tcp::TcpTransport;
@@ -142,6 +147,8 @@ pub struct Connection {
     /// The other end's address. On an inbound connection its port is not the one where that node
     /// listens.
     pub remote: SocketAddr,
+    /// What both ends understand beyond the version of the protocol.
+    pub features: Features,
     /// Bytes from the other side.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
     /// Bytes to the other side.
@@ -195,6 +202,9 @@ pub enum DialError {
     /// The other side holds another network secret, or only one side has one.
     #[error("it holds a different network secret, or none")]
     WrongSecret,
+    /// It is a node, and the two speak no common version of the protocol.
+    #[error("{0}")]
+    NoCommonVersion(VersionMismatch),
     /// Something answered that is not a node with the same protocol. The text says what went wrong.
     #[error("{0}")]
     Handshake(String),
@@ -218,6 +228,7 @@ pub struct Credentials {
     identity: Identity,
     secret: Option<hmac::Key>,
     tls: Arc<Tls>,
+    incompatible: Arc<Incompatible>,
 }
 
 impl Credentials {
@@ -228,7 +239,7 @@ impl Credentials {
     pub fn new(identity: Identity, secret: Option<&[u8]>) -> Self {
         let secret = secret.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes));
         let tls = Arc::new(Tls::new(&identity));
-        Self { identity, secret, tls }
+        Self { identity, secret, tls, incompatible: Arc::default() }
     }
 
     /// Returns the id of the node that they belong to.
@@ -252,13 +263,36 @@ impl Credentials {
     }
 
     /// Authenticates both sides of `stream`, which `remote` opened to this node. The caller sets
-    /// the deadline.
+    /// the deadline. A node without a common version of the protocol is turned away, and the
+    /// application gets an event.
     pub async fn accept<S>(&self, stream: S, remote: SocketAddr) -> Result<Connection, DialError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let accepted = self.accept_relayed(stream, remote).await;
+        if let Err(DialError::NoCommonVersion(versions)) = accepted {
+            self.incompatible.note(remote.ip(), versions);
+        }
+        accepted
+    }
+
+    /// The same for a stream that other nodes relay, so that `remote` is not the other end's
+    /// address.
+    pub(crate) async fn accept_relayed<S>(
+        &self,
+        stream: S,
+        remote: SocketAddr,
+    ) -> Result<Connection, DialError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let secured = self.tls.accept(Metered::new(stream)).await?;
         self.exchange_hellos(secured, Role::Acceptor, remote).await
+    }
+
+    /// Returns the nodes that were turned away for lack of a common version.
+    pub(crate) fn incompatible(&self) -> &Arc<Incompatible> {
+        &self.incompatible
     }
 }
 

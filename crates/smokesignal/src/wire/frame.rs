@@ -5,6 +5,11 @@
 //! number (four bytes, big endian): 0 is the neighbour's own duplex stream, odd numbers were opened
 //! by the side that dialled, even ones by the other.
 //!
+//! The highest bit of the kind says that the frame is [optional](OPTIONAL): a node that does not
+//! know its kind, or the message in it, skips it. Any other frame that a node does not know ends
+//! the connection, and so it is sent only to a node that has offered the feature that it belongs
+//! to.
+//!
 //! [`decode`] checks kind and length as soon as the header is there, before it waits for the body,
 //! so a hostile length costs no memory.
 
@@ -29,6 +34,18 @@ const STOP: u8 = 7;
 const BLOCKED: u8 = 8;
 const CARRY: u8 = 9;
 
+/// The bit of optional frames in the kind (as in PNG, where a bit of a chunk's type says whether a
+/// reader may skip it).
+const OPTIONAL: u8 = 0x80;
+/// A message that may be skipped. The kinds above it are free.
+const OPTIONAL_MESSAGE: u8 = OPTIONAL | MESSAGE;
+/// Stands for an optional frame that the next version of this program adds.
+#[cfg(smokesignal_next)]
+const NEXT: u8 = OPTIONAL | 77;
+/// Stands for one that belongs to a feature: sent only where both ends have offered it.
+#[cfg(smokesignal_next)]
+const NEXT_FEATURE: u8 = 77;
+
 /// Maximum length of a stream's name, in bytes.
 pub(crate) const MAX_NAME: usize = 255;
 /// Maximum length of a reset's reason, in bytes.
@@ -46,6 +63,12 @@ pub(crate) enum Frame {
     Message(Message),
     /// A frame of the stream with this number.
     Stream(u32, StreamFrame),
+    /// An optional frame that this program does not know, or one with a message that it does not
+    /// know: to be skipped.
+    Skipped { kind: u8, payload: Bytes },
+    /// Stands for what the next version adds.
+    #[cfg(smokesignal_next)]
+    Next { optional: bool },
 }
 
 /// What a stream frame says.
@@ -99,11 +122,15 @@ pub(crate) fn encode(frame: &Frame, out: &mut Vec<u8>, add: impl FnOnce(&mut Vec
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
     let (kind, body) = match frame {
+        Frame::Message(message) if message.is_optional() => (OPTIONAL_MESSAGE, encode_head(message, out)),
         Frame::Message(message) => (MESSAGE, encode_head(message, out)),
         Frame::Stream(number, frame) => {
             out.extend_from_slice(&number.to_be_bytes());
             encode_stream_frame(frame, out)
         }
+        Frame::Skipped { kind, payload } => (*kind | OPTIONAL, Some(payload)),
+        #[cfg(smokesignal_next)]
+        Frame::Next { optional } => (if *optional { NEXT } else { NEXT_FEATURE }, None),
     };
     let length = (out.len() - start - HEADER + body.map_or(0, Bytes::len)) as u32;
     out[start..start + HEADER].copy_from_slice(&(u32::from(kind) << 24 | length).to_be_bytes());
@@ -153,7 +180,7 @@ pub(crate) fn decode(buffer: &mut BytesMut, buffers: &BufferPools) -> Result<Opt
     let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
     let header = u32::from_be_bytes(*header);
     let (kind, length) = ((header >> 24) as u8, (header & 0x00ff_ffff) as usize);
-    if kind > CARRY {
+    if !is_known(kind) && kind & OPTIONAL == 0 {
         return Err(FrameError::UnknownKind(kind));
     }
     if length > MAX_FRAME {
@@ -164,11 +191,39 @@ pub(crate) fn decode(buffer: &mut BytesMut, buffers: &BufferPools) -> Result<Opt
     }
     buffer.advance(HEADER);
     let payload = buffer.split_to(length);
-    if kind == MESSAGE {
-        let payload = if length < COPY_BELOW { buffers.copy(&payload) } else { payload.freeze() };
-        return Ok(Some(Frame::Message(decode_message(payload)?)));
+    match kind {
+        MESSAGE => Ok(Frame::Message(decode_message(take(payload, buffers))?)),
+        OPTIONAL_MESSAGE => optional_message(take(payload, buffers)),
+        #[cfg(smokesignal_next)]
+        NEXT | NEXT_FEATURE if payload.is_empty() => Ok(Frame::Next { optional: kind == NEXT }),
+        #[cfg(smokesignal_next)]
+        NEXT | NEXT_FEATURE => Err(FrameError::BadStream),
+        kind if kind & OPTIONAL != 0 => Ok(Frame::Skipped { kind, payload: payload.freeze() }),
+        kind => stream_frame(kind, &payload, buffers),
     }
-    stream_frame(kind, &payload, buffers).map(Some)
+    .map(Some)
+}
+
+#[cfg(not(smokesignal_next))]
+const fn is_known(kind: u8) -> bool {
+    kind <= CARRY
+}
+
+#[cfg(smokesignal_next)]
+const fn is_known(kind: u8) -> bool {
+    kind <= CARRY || kind == NEXT_FEATURE
+}
+
+fn take(payload: BytesMut, buffers: &BufferPools) -> Bytes {
+    if payload.len() < COPY_BELOW { buffers.copy(&payload) } else { payload.freeze() }
+}
+
+fn optional_message(payload: Bytes) -> Result<Frame, FrameError> {
+    match decode_message(payload.clone()) {
+        Ok(message) => Ok(Frame::Message(message)),
+        Err(CodecError::Unknown { .. }) => Ok(Frame::Skipped { kind: OPTIONAL_MESSAGE, payload }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn stream_frame(kind: u8, mut payload: &[u8], buffers: &BufferPools) -> Result<Frame, FrameError> {
@@ -266,6 +321,59 @@ mod tests {
             read.extend(decode(&mut buffer, &BufferPools::default()).unwrap());
         }
         assert_eq!(read, frames);
+    }
+
+    fn decoded(mut wire: &[u8]) -> Result<Vec<Frame>, FrameError> {
+        let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
+        while let Some((byte, rest)) = wire.split_first() {
+            wire = rest;
+            buffer.extend_from_slice(&[*byte]);
+            frames.extend(decode(&mut buffer, &BufferPools::default())?);
+        }
+        Ok(frames)
+    }
+
+    fn raw(kind: u8, payload: &[u8]) -> Vec<u8> {
+        [&(u32::from(kind) << 24 | payload.len() as u32).to_be_bytes()[..], payload].concat()
+    }
+
+    /// "A node skips an optional frame of a kind that it does not know" (docs/protocol.md, 2).
+    #[test]
+    fn of_unknown_frames_the_optional_ones_are_skipped_and_the_others_refused() {
+        let fin = || Frame::Stream(7, StreamFrame::Fin);
+        let last = raw(FIN, &[0, 0, 0, 7]);
+        for kind in CARRY + 1..OPTIONAL {
+            assert!(matches!(decoded(&raw(kind, &[])), Err(FrameError::UnknownKind(_))), "kind {kind}");
+        }
+        for kind in OPTIONAL + 1..=u8::MAX {
+            for payload in [&b""[..], b"anything"] {
+                let frames = decoded(&[raw(kind, payload), last.clone()].concat()).unwrap();
+                let skipped = Frame::Skipped { kind, payload: Bytes::copy_from_slice(payload) };
+                assert_eq!(frames, [skipped, fin()], "kind {kind}");
+            }
+        }
+        let mut longest = BytesMut::from(&raw(OPTIONAL + 1, &[0; MAX_FRAME])[..]);
+        let skipped = decode(&mut longest, &BufferPools::default());
+        assert!(matches!(skipped, Ok(Some(Frame::Skipped { .. }))));
+        assert!(decoded(&raw(OPTIONAL + 1, &[0; MAX_FRAME + 1])[..HEADER]).is_err());
+    }
+
+    #[test]
+    fn an_optional_message_counts_where_it_is_known_and_is_skipped_where_it_is_not() {
+        let mut ping = Vec::new();
+        let message: Message = Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }.into();
+        smokesignal_proto::encode(&message, &mut ping);
+        assert_eq!(decoded(&raw(OPTIONAL_MESSAGE, &ping)).unwrap(), [Frame::Message(message)]);
+        for unknown in [&[0, 100][..], &[0, 0xff, 0x7f, 1, 2, 3], &[2], &[255, 0]] {
+            let payload = Bytes::copy_from_slice(unknown);
+            let skipped = Frame::Skipped { kind: OPTIONAL_MESSAGE, payload };
+            assert_eq!(decoded(&raw(OPTIONAL_MESSAGE, unknown)).unwrap(), [skipped], "{unknown:?}");
+            assert!(decoded(&raw(MESSAGE, unknown)).is_err(), "{unknown:?}");
+        }
+        ping.pop();
+        for malformed in [&ping[..], &[], &[0], &[1]] {
+            assert!(decoded(&raw(OPTIONAL_MESSAGE, malformed)).is_err(), "{malformed:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::dials::Purpose;
 use crate::config::Config;
 use crate::context::Cx;
+use crate::features::{Features, OtherEnd};
 use crate::id::NodeId;
 use crate::ids::RequestId;
 use crate::message::{Control, Priority};
@@ -42,6 +43,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Conn {
     peer: NodeId,
+    /// The features that both ends have offered.
+    features: Features,
     dialled: bool,
     /// Its bytes go through other nodes.
     relayed: bool,
@@ -138,9 +141,10 @@ struct Traffic {
 }
 
 impl Conn {
-    pub(crate) fn new(cx: &Cx<'_>, peer: NodeId, dialled: bool, purpose: Purpose) -> Self {
+    pub(crate) fn new(cx: &Cx<'_>, other_end: OtherEnd, dialled: bool, purpose: Purpose) -> Self {
         Self {
-            peer,
+            peer: other_end.id,
+            features: other_end.features,
             dialled,
             relayed: false,
             phase: Phase::Session,
@@ -166,6 +170,10 @@ impl Conn {
 
     pub(crate) fn peer(&self) -> NodeId {
         self.peer
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        self.features
     }
 
     pub(crate) fn is_dialled(&self) -> bool {

@@ -53,7 +53,7 @@ impl Known {
 
     /// Signs the own record anew, because the incarnation has changed.
     pub(crate) fn renew(&mut self, me: &Me, config: &Config) {
-        self.record = sign(me, config, self.record.addresses.clone());
+        self.record = sign(me, config, self.record.socket_addrs().collect());
     }
 
     /// Returns where this node may dial the owner of the record.
@@ -87,6 +87,18 @@ impl Known {
     }
 }
 
+#[cfg(not(smokesignal_next))]
 fn sign(me: &Me, config: &Config, addresses: Vec<SocketAddr>) -> Record {
     Record::sign(me.keypair(), &config.network, addresses, me.incarnation())
+}
+
+/// As the next version does it, which has a kind of address more.
+#[cfg(smokesignal_next)]
+fn sign(me: &Me, config: &Config, addresses: Vec<SocketAddr>) -> Record {
+    use crate::record::Address;
+
+    let mut addresses: Vec<_> = addresses.into_iter().map(Address::Ip).collect();
+    addresses.truncate(crate::record::MAX_ADDRESSES);
+    addresses.insert(0, Address::next());
+    Record::sign_all(me.keypair(), &config.network, addresses, me.incarnation())
 }

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::MemoryNetwork;
 use super::end::WireEnd;
 use crate::transport::{BoxFuture, Connection, Credentials, DialError, Endpoint};
-use smokesignal_proto::NodeId;
+use smokesignal_proto::{Features, NodeId};
 
 /// Connections that wait for `accept`. With more, the dialler waits, as with a full backlog.
 const ACCEPTED_MAX: usize = 64;
@@ -167,7 +167,9 @@ impl MemoryNetwork {
 
 fn connection(peer: NodeId, remote: SocketAddr, stream: WireEnd) -> Connection {
     let (reader, writer) = tokio::io::split(stream);
-    Connection { peer, remote, reader: Box::new(reader), writer: Box::new(writer) }
+    // Both ends are this program.
+    let features = Features::OURS;
+    Connection { peer, remote, features, reader: Box::new(reader), writer: Box::new(writer) }
 }
 
 #[cfg(test)]
