@@ -18,8 +18,8 @@
 //!   of its family below `check/`, and a row in the table of `docs/simulation.md`.
 //! - A scenario: a function below `scenario/` that adds its figures to a `Lab`, and a line in
 //!   [`SCENARIOS`].
-//! - A case of slow lines: a line in [`CASES`], and a function in `scenario/line.rs` that returns
-//!   what a run has measured.
+//! - A case of slow lines: a line in [`CASES`], and a function in `scenario/line/cases.rs` that
+//!   returns what a run has measured.
 //! - An output of the core: an arm of `perform` in `world/nodes.rs`. The compiler asks for it.
 //!
 //! A change that draws one random number more, or schedules one event more, changes the traces of

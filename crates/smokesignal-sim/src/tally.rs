@@ -35,6 +35,9 @@ pub(crate) struct NodeTally {
     pub(crate) useless: u64,
     /// Links that it lost although both ends live.
     pub(crate) links_lost: u64,
+    /// When its program last read a message, and the longest time without, in microseconds.
+    pub(crate) read_at: u64,
+    pub(crate) silence: u64,
     /// The inbox of a program that reads slowly.
     inbox: Option<Inbox>,
 }
@@ -57,7 +60,7 @@ impl NodeTally {
 
     /// Counts a message that its node delivers.
     pub(crate) fn delivered(&mut self, bytes: u64, written_at: u64, now: u64) {
-        let Some(mut inbox) = self.inbox.take() else { return self.read(bytes, now - written_at) };
+        let Some(mut inbox) = self.inbox.take() else { return self.read(bytes, (now, now - written_at)) };
         self.read_until(&mut inbox, now);
         inbox.bytes += bytes;
         inbox.queue.push_back(Unread { bytes, written_at, since: now });
@@ -81,11 +84,15 @@ impl NodeTally {
 
     fn read_until(&mut self, inbox: &mut Inbox, now: u64) {
         while let Some(read) = inbox.read_next(now) {
-            self.read(read.bytes, inbox.free_at - read.written_at);
+            self.read(read.bytes, (inbox.free_at, inbox.free_at - read.written_at));
         }
     }
 
-    fn read(&mut self, bytes: u64, took: u64) {
+    fn read(&mut self, bytes: u64, (at, took): (u64, u64)) {
+        if self.read > 0 {
+            self.silence = self.silence.max(at.saturating_sub(self.read_at));
+        }
+        self.read_at = at;
         self.read += bytes;
         self.latency.add(took);
     }

@@ -151,9 +151,9 @@ impl Traffic {
         self.workload = Some(workload);
     }
 
-    /// Lets each writer write one more message.
-    pub(crate) fn write_once_more(&mut self, kernel: &mut Kernel) {
-        let once = Workload { writers: 0, per_second: 0.001, size: HEAD, lasts: Duration::from_secs(1) };
+    /// Lets each writer write one more message, of this size.
+    pub(crate) fn write_once_more(&mut self, kernel: &mut Kernel, size: usize) {
+        let once = Workload { writers: 0, per_second: 0.001, size, lasts: Duration::from_secs(1) };
         self.ends_at = kernel.now() + micros(once.lasts);
         self.workload = Some(once);
         (0..self.writers.len() as u32).for_each(|number| kernel.schedule_in(0, Event::Write(number)));

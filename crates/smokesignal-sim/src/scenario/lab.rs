@@ -76,6 +76,12 @@ impl<'a, 'b> Lab<'a, 'b> {
         }
     }
 
+    /// Lets the next worlds have the same randomness as the first ones: a case of a scenario that
+    /// is played alone is then the same as among others.
+    pub(crate) const fn start_over(&mut self) {
+        self.worlds = 0;
+    }
+
     /// Creates the next world, which is empty.
     pub(crate) fn world(&mut self, expect: Expect) -> World {
         World::new(self.setup(expect))
@@ -84,7 +90,8 @@ impl<'a, 'b> Lab<'a, 'b> {
     /// Returns the command that repeats this run.
     fn replay(&self) -> String {
         let nodes = self.run.nodes.map_or(String::new(), |nodes| format!(" --nodes {nodes}"));
-        format!("smokesignal sim {} --rng-seed {}{nodes}", self.name, self.run.rng_seed)
+        let case = self.run.case.map_or(String::new(), |case| format!(" --case {}", case.name));
+        format!("smokesignal sim {}{case} --rng-seed {}{nodes}", self.name, self.run.rng_seed)
     }
 
     /// Creates a network in which all nodes have found their places.

@@ -77,6 +77,16 @@ impl World {
         nodes
     }
 
+    /// Freezes a certain node.
+    pub(crate) fn freeze_node(&mut self, ix: usize) {
+        self.net.freeze(ix);
+    }
+
+    /// Lets a frozen node continue.
+    pub(crate) fn thaw_node(&mut self, ix: usize) {
+        self.thaw(ix);
+    }
+
     /// Puts each host into a random part of the network.
     fn partition(&mut self, ways: u8) -> Vec<usize> {
         self.faults.cut(self.kernel.now());

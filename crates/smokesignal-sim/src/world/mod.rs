@@ -167,6 +167,12 @@ impl World {
         node
     }
 
+    /// Returns the node that a node has a stream from, if it has a parent in the writer's tree.
+    pub(crate) fn parent_of(&self, ix: usize, writer: usize) -> Option<usize> {
+        let stream = self.cluster.node(ix)?.stream_of(&self.cluster.id(writer))?;
+        self.net.other_end(ix, stream.parent?)
+    }
+
     /// Returns how many bytes have passed up and down a node's line.
     pub(crate) fn carried(&self, ix: usize) -> [u64; 2] {
         self.net.carried(ix)

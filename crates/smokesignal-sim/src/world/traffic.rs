@@ -22,9 +22,9 @@ impl World {
         self.traffic.begin(&mut self.kernel, nodes, workload);
     }
 
-    /// Lets each writer write one more message.
-    pub(crate) fn write_once_more(&mut self) {
-        self.traffic.write_once_more(&mut self.kernel);
+    /// Lets each writer write one more message, of this size.
+    pub(crate) fn write_once_more(&mut self, size: usize) {
+        self.traffic.write_once_more(&mut self.kernel, size);
     }
 
     /// Returns how many messages the living writers have written in their present starts.
