@@ -1,9 +1,10 @@
 """The beacon: who is the root, how many nodes there are, which seeds are among them.
 
 docs/protocol.md, section 5. This node is given no seeds to watch: what it knows of them comes from
-the nodes below it in the tree of beats.
+the nodes below it in the tree of beats. The turns to dial missing seeds it passes on.
 """
 
+import random
 import time
 
 from wire import ABSENT, ELSEWHERE, LOST, PRESENT, Beat
@@ -13,6 +14,8 @@ ROOT_MAX_AGE = 4.5
 LATE_COPY = 0.5
 ANSWER_PAUSE = 0.25
 MAX_SEEDS = 8
+# Between two turns for a missing seed, and how many there are at first.
+TURN, FIRST_TURNS = 2.8, 2
 # After this number of beats bad news are void.
 NEWS = 6
 FAILURES = 2
@@ -24,6 +27,8 @@ class Side:
     def __init__(self):
         # The contents of its last Ping.
         self.child, self.subtree, self.reports = None, 0, []
+        # The seeds that it and all nodes below it miss, and how many of them do.
+        self.sought = {}
         # The last beat that came from it, and its distance to the root then.
         self.number, self.hops = None, None
         # The last beat that it was sent, when it was answered last, and the last report.
@@ -34,6 +39,8 @@ class Beacon:
     def __init__(self, node):
         self.node, self.sides = node, {}
         self.up, self.count, self.dead = None, 0, {}
+        # The last report of missing seeds, and its receiver; when the next turns are due.
+        self.reported, self.next_turns = (None, {}), {}
         self.next_beat = 0.0
         self._live_by(self._own_beat(1, []), 0.0)
 
@@ -91,6 +98,52 @@ class Beacon:
             self.up = None
         self._tell_up()
 
+    def on_sought(self, link, seeds):
+        self.sides[link].sought = dict(seeds)
+        self._report_sought()
+
+    def on_turn(self, link, seed):
+        if link is self.up:
+            self._give_turn(seed)
+
+    def _sought(self):
+        """The missing seeds of all nodes below: how many of them miss each."""
+        total = {}
+        for side in self._children():
+            for seed, by in side.sought.items():
+                total[seed] = min(total.get(seed, 0) + by, 2**32 - 1)
+        return dict(sorted(total.items())[:MAX_SEEDS])
+
+    def _report_sought(self):
+        to, last = self.reported
+        sought = self._sought()
+        if self.up and sought != (last if to is self.up else {}):
+            self.up.say("Sought", list(sought.items()))
+        self.reported = (self.up, sought)
+
+    def _give_turns(self, now):
+        """As the root: two for each missing seed at first, and then one after the other."""
+        sought = self._sought()
+        kept = self.next_turns.items()
+        self.next_turns = {seed: at for seed, at in kept if at > now or seed in sought}
+        for seed in sought:
+            if self.next_turns.get(seed, 0) <= now:
+                for _ in range(1 if seed in self.next_turns else FIRST_TURNS):
+                    self._give_turn(seed)
+                self.next_turns[seed] = now + TURN * random.uniform(0.96, 1.04)
+
+    def _give_turn(self, seed):
+        """To a child, in proportion to the nodes below it that miss the seed."""
+        tag = self._tag()
+        ways = {
+            link: side.sought.get(seed, 0)
+            for link, side in self.sides.items()
+            if side.child == tag
+        }
+        if any(ways.values()):
+            link = random.choices(list(ways), list(ways.values()))[0]
+            link.say("Turn", seed)
+
     def ping(self, link):
         """Keeps the link alive, and tells the neighbour nearer to the root what is below."""
         report = self._report_for(link)
@@ -109,6 +162,9 @@ class Beacon:
             self._live_by(self._own_beat(size, [judged(report) for report in reports]), 0.0)
         self._pass_on(True)
         self._tell_up()
+        self._report_sought()
+        if self.is_root():
+            self._give_turns(now)
 
     def _own_beat(self, size, seeds):
         self.count += 1
@@ -163,9 +219,13 @@ class Beacon:
             return None, 0, []
         return self._tag(), *self._below()
 
+    def _children(self):
+        tag = self._tag()
+        return [side for side in self.sides.values() if side.child == tag]
+
     def _below(self):
         """This node and all nodes below it: how many they are, and their reports, merged."""
-        children = [side for side in self.sides.values() if side.child == self._tag()]
+        children = self._children()
         merged = {}
         for side in children:
             for report in side.reports:

@@ -156,12 +156,12 @@ class Node:
             return
         name, values = decode(payload)
         self.log("<", conn, name, values)
-        between_neighbours = name in ("Digest", "Graft", "Prune", "Beacon")
+        between_neighbours = name in ("Digest", "Graft", "Prune", "Beacon", "Sought", "Turn")
         if between_neighbours and conn.state != "link":
             return
         if name in ("Digest", "Graft", "Prune"):
             part = self.broadcast
-        elif name == "Beacon":
+        elif name in ("Beacon", "Sought", "Turn"):
             part = self.beacon
         elif name in ("Streams", "Find", "Located"):
             part = self.streams

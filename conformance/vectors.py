@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import connection
@@ -60,6 +61,7 @@ BODY = b"\5hello\0\2hi"
 KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
 ID, OTHER_ID = raw(KEY.public_key()), raw(OTHER_KEY.public_key())
 SEED = int.from_bytes(ID[:8], "big")
+ADDRESS = int.from_bytes(blake3(b"127.0.0.1:8495").digest(length=8), "big")
 OPEN_NETWORK = bytes(32)
 LOOPBACK, LOOPBACK_V6 = bytes([127, 0, 0, 1]), bytes(15) + b"\1"
 
@@ -155,6 +157,8 @@ def control_messages():
         ("Streams", "Streams"),
         ("Find", "Find", LOOKUP, OTHER_ID, 20),
         ("Located", "Located", LOOKUP, record),
+        ("Sought", "Sought", [(ADDRESS, 300)]),
+        ("Turn", "Turn", ADDRESS),
     ]
 
 

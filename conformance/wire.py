@@ -76,6 +76,8 @@ LAYOUT = {
     "Streams": [],
     "Find": ["u", "i", "b"],
     "Located": ["u", "R"],
+    "Sought": [("[", ("u", "u"))],
+    "Turn": ["u"],
 }
 NAMES = list(LAYOUT)
 

@@ -31,7 +31,7 @@ pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
 const CONTROL: u8 = 0;
 const DATA: u8 = 1;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 27 } else { 26 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 29 } else { 28 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -146,6 +146,7 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         Control::Graft { asks } => ("asks", asks.len(), MAX_MARKS),
         Control::Ping { seeds, .. } => ("seeds", seeds.len(), MAX_SEEDS),
         Control::Beacon { beat, .. } => ("seeds", beat.seeds.len(), MAX_SEEDS),
+        Control::Sought { seeds } => ("seeds", seeds.len(), MAX_SEEDS),
         _ => ("items", 0, 0),
     };
     if count > limit {
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
     use crate::id::Keypair;
     use crate::message::{
-        Ask, Beat, DigestEnd, DisconnectReason, Mark, Priority, SeedReport, SeedState, SeedStatus,
+        Ask, Beat, DigestEnd, DisconnectReason, Mark, Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
     };
     use crate::record::Record;
 
@@ -289,6 +290,8 @@ mod tests {
             Control::Streams.into(),
             Control::Find { query: u64::MAX, target: id, ttl: 20 }.into(),
             Control::Located { query: 1, record: record() }.into(),
+            Control::Sought { seeds: vec![SoughtSeed { seed: u64::MAX, by: u32::MAX }; MAX_SEEDS] }.into(),
+            Control::Turn { seed: 1 << 63 }.into(),
             segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]

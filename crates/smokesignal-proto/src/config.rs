@@ -86,12 +86,9 @@ pub struct Config {
     /// A root without a beat for this long is dead. Default 4.5 s: a beat may be lost, and the next
     /// one late. Up: fewer false netsplits on bad lines; a real one is noticed later.
     pub root_max_age: Duration,
-    /// A partition sends out three probes in such a time. Default 5 s. Up: less traffic; two
-    /// partitions find each other later.
+    /// A partition sends out three probes of known nodes in such a time. Default 5 s. Up: less
+    /// traffic; two partitions find each other later.
     pub probe_period: Duration,
-    /// The same while a seed is missing for a reason not known yet. Default 1 s. Up: less traffic
-    /// after a failure; a netsplit is reported, and the other partition found, later.
-    pub probe_hurry: Duration,
     /// A link that joins two partitions is not ended for the sake of others for this long. Default
     /// 60 s. Up: a merged network hangs on few links with less risk; full nodes stay above
     /// `max_peers` for longer.
@@ -104,9 +101,10 @@ pub struct Config {
     /// Wait between two contacts that an isolated node tries. Default 250 ms (as Happy Eyeballs,
     /// RFC 8305, section 5). Up: fewer joins in vain; an isolated node stays so for longer.
     pub contact_stagger: Duration,
-    /// First and last wait before a failed seed is tried again; doubles in between, full jitter.
-    /// Default 500 ms and 15 s: no node may stay alone for 30 s while a seed lives. Up: fewer dials
-    /// to a dead seed; nodes come back later once it lives again.
+    /// First and last wait before an isolated node tries a failed seed again, from the beginning of
+    /// one dial to the next; doubles in between, with jitter. Default 500 ms and 2.4 s: it meets a
+    /// seed that comes up late within 5 s, and dials a dead one three times in 5 s at most. Up:
+    /// fewer dials to a dead seed; nodes come back later once it lives again.
     pub seed_backoff: (Duration, Duration),
     /// First and last wait between two attempts to find more peers. Default 250 ms and 10 s (a
     /// network smaller than `min_peers` + 1 must not search at full speed for ever). Up: fewer
@@ -303,12 +301,11 @@ impl Default for Config {
             beat_period: ms(1650),
             root_max_age: ms(4500),
             probe_period: s(5),
-            probe_hurry: s(1),
             bridge_hold: s(60),
             max_message: 16 * MIB,
             tick: ms(250),
             contact_stagger: ms(250),
-            seed_backoff: (ms(500), s(15)),
+            seed_backoff: (ms(500), ms(2400)),
             refill_backoff: (ms(250), s(10)),
             max_dials: 8,
             dial_hurry: s(1),

@@ -68,7 +68,7 @@ pub use ids::{DialId, LinkId, RequestId, Target};
 pub use limits::{Held, StreamLink, StreamView};
 pub use message::{
     Ask, Beat, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message,
-    Priority, SeedReport, SeedState, SeedStatus,
+    Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
 };
 pub use messages::Messages;
 pub use node::Node;

@@ -221,6 +221,19 @@ pub enum Control {
         /// The node's own word on where it is.
         record: Record,
     },
+    /// "These seeds are missing to me and the nodes below me." Sent to the neighbour nearer to the
+    /// root when it has changed; the root gives [`Control::Turn`]s in proportion.
+    Sought {
+        /// The seeds, at most [`MAX_SEEDS`].
+        seeds: Vec<SoughtSeed>,
+    },
+    /// "You, or one of the nodes below you, is to dial this seed." From the neighbour nearer to the
+    /// root. The receiver dials its seed, or passes the turn on to a neighbour that has sent
+    /// [`Control::Sought`].
+    Turn {
+        /// The seed, as in [`SoughtSeed`].
+        seed: u64,
+    },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
     #[cfg(smokesignal_next)]
@@ -359,6 +372,16 @@ pub struct SeedReport {
     pub beat: u64,
 }
 
+/// A seed that is missing, and how many nodes look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoughtSeed {
+    /// The first 8 bytes of the BLAKE3 of its address as the nodes were given it; its id may not be
+    /// known.
+    pub seed: u64,
+    /// How many of the sender and all nodes below it look for it.
+    pub by: u32,
+}
+
 /// Why a link ends in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DisconnectReason {
@@ -430,6 +453,8 @@ impl Message {
             Control::Ping { seeds, .. } => 16 + 16 * seeds.len(),
             Control::Active | Control::Probe | Control::Move | Control::Streams => 8,
             Control::Find { .. } => 48,
+            Control::Sought { seeds } => 16 + 12 * seeds.len(),
+            Control::Turn { .. } => 16,
             _ => 192,
         }
     }

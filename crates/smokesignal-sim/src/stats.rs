@@ -115,6 +115,8 @@ pub struct Stats {
     pub dials: u64,
     /// Dials to a seed.
     pub seed_dials: u64,
+    /// Those of them while the seed's process did not run.
+    pub missing_seed_dials: u64,
     /// Connections that a node closed because the other side violated the protocol.
     pub broken_rules: u64,
     /// Netsplits that nodes have reported.

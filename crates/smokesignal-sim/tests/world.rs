@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use smokesignal_sim::{Behaviour, Draw, Expect, Fault, Latency, Line, Rule, Setup, Workload, World};
+use smokesignal_sim::{
+    Behaviour, Draw, Expect, Fault, Latency, Line, Rule, Run, Scenario, Setup, Workload, World,
+};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -45,6 +47,18 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another_one() {
     };
     assert_eq!(play(1), play(1));
     assert_ne!(play(1), play(2));
+}
+
+/// A node that is alone, two and four nodes; larger networks in `smokesignal sim late-seed`.
+#[test]
+fn a_late_seed_is_met_within_five_seconds_and_dialled_three_times_in_five_at_most() {
+    let progress = &mut |_| {};
+    let (nodes, ignore) = (Some(4), Vec::new());
+    let mut run = Run { rng_seed: 1, nodes, seeds: 0, case: None, ignore, trace: None, progress };
+    let report = Scenario::find("late-seed").unwrap().run(&mut run);
+    assert_eq!(report.violations, []);
+    let missed: Vec<_> = report.figures.iter().filter(|figure| figure.met == Some(false)).collect();
+    assert!(missed.is_empty(), "seed {}: {missed:?}", report.rng_seed);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smokesignal_proto::{
     Address, Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Priority,
-    Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, decode, encode,
+    Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, SoughtSeed, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -20,6 +20,8 @@ const WALK: u64 = 300;
 const TOKEN: u64 = 1 << 40;
 const QUERY: u64 = 1 << 41;
 const SEED: u64 = 0xea4a_6c63_e29c_520a;
+/// The short name of the seed `127.0.0.1:8495` while it is missing.
+const ADDRESS: u64 = 0x3c8c_1aa0_6e4a_0bf1;
 const BODY: &[u8] = b"\x05hello\0\x02hi";
 
 fn keypair() -> Keypair {
@@ -101,6 +103,8 @@ fn beacon() -> Vec<(&'static str, Control)> {
         ("Streams", Control::Streams),
         ("Find", Control::Find { query: QUERY, target: other_keypair().id(), ttl: 20 }),
         ("Located", Control::Located { query: QUERY, record: record() }),
+        ("Sought", Control::Sought { seeds: vec![SoughtSeed { seed: ADDRESS, by: 300 }] }),
+        ("Turn", Control::Turn { seed: ADDRESS }),
     ]
 }
 

@@ -183,6 +183,6 @@ impl Membership {
             self.known.passive_mut().failed(&conn.peer(), cx.now, cx.config);
             self.reconnect.remember(cx, record.clone());
         }
-        self.seeds.link_broke(cx, &conn.peer());
+        self.seeds.link_broke(cx, &conn.peer(), conn.degree());
     }
 }

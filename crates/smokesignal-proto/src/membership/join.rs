@@ -61,7 +61,7 @@ impl Membership {
         if !self.seeds.take_turn(cx) {
             return;
         }
-        let mut ready = self.seeds.ready(cx.now);
+        let mut ready = self.seeds.ready(self.degree() == 0, cx.now);
         ready.retain(|ix| !self.dials.is_dialling_seed(*ix));
         if let Some(ix) = cx.rng.pick(&ready).copied() {
             return self.join_seed(cx, ix);
@@ -76,8 +76,10 @@ impl Membership {
             self.join_through(cx, link);
         }
         // The dead, after all who may live have been asked.
-        if !self.known.passive().has_candidate(cx.now)
+        let seeds = &self.seeds;
+        if !self.known.passive().has_candidate(cx.now, |record| !seeds.is_missing(record))
             && let Some(record) = self.known.passive_mut().exhume()
+            && !self.seeds.is_missing(&record)
         {
             self.dial_record(cx, &record, Priority::High, None);
         }

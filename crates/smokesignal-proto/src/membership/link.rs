@@ -24,14 +24,14 @@ use crate::record::Record;
 impl Membership {
     pub(crate) fn dial_failed(&mut self, cx: &mut Cx<'_>, dial: DialId, failure: DialFailure) {
         let Some(failed) = self.dials.take(dial) else { return };
-        let peer = failed.peer();
+        let (peer, took) = (failed.peer(), failed.took(cx.now));
         if let Some(ix) = peer.and_then(|peer| self.seeds.position(&peer)) {
             self.seeds.unanswered(ix, failure, cx.now);
         }
         match failed.into_purpose() {
             Purpose::Contact(seed) => {
                 self.seeds.unanswered(seed, failure, cx.now);
-                self.seeds.back_off(cx, seed);
+                self.seeds.back_off(cx, seed, took);
             }
             Purpose::Pin(request) => {
                 cx.out.push(Output::Requested { request, outcome: Err(RequestFailure::Dial(dial)) });

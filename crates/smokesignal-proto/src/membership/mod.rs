@@ -302,6 +302,8 @@ impl Membership {
             | Control::Prune { .. }
             | Control::Beacon { .. }
             | Control::Probe
+            | Control::Sought { .. }
+            | Control::Turn { .. }
             | Control::Find { .. }
             | Control::Located { .. } => {}
             #[cfg(smokesignal_next)]

@@ -1,9 +1,10 @@
 //! Probes: dials out of band that find out which partition a node is part of. It answers with its
 //! beacon.
 //!
-//! Three nodes of a partition probe in each round, chosen by chance: a missing seed, a node that
-//! does not answer any more, or any known node. After links were lost every node probes the nodes
-//! it knows, one in a tick; after a mass failure that is how the survivors find each other.
+//! Missing seeds are dialled in turns, which the beacon gives (`netsplit/turns.rs`). Besides, three
+//! nodes of a partition probe in each round, chosen by chance: a node that does not answer any
+//! more, or any known node. After links were lost every node probes the nodes it knows, one in a
+//! tick; after a mass failure that is how the survivors find each other.
 
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use crate::ids::{LinkId, Target};
 use crate::message::Priority;
 use crate::output::CloseReason;
 use crate::record::Record;
+
+/// One in this number of probes is for a missing seed. Default 300: one in 8 minutes.
+const SEED_PROBES: usize = 300;
+/// With fewer nodes that do not answer any more, fewer probes are for them.
+const MANY_DEAD: usize = 8;
 
 impl Membership {
     /// Dials all known seeds if links fell silent in this tick; of all nodes that notice a cut, a
@@ -37,20 +43,40 @@ impl Membership {
         !cx.me.is_leaving() && self.degree() > 0 && self.probing.take_turn(cx, one_in, period)
     }
 
-    /// Probes one node that may be part of another partition: a seed that `is_missing`, a node that
-    /// does not answer any more, or any known one.
-    pub(crate) fn probe(&mut self, cx: &mut Cx<'_>, is_missing: impl Fn(&NodeId) -> bool) {
-        let seeds = self.seeds.suspects(is_missing);
-        let choice = cx.rng.below(10);
-        if choice < 6
-            && let Some(ix) = cx.rng.pick(&seeds).copied()
-        {
-            if !self.dials.is_dialling_seed(ix) {
+    /// Notes which seeds are missing: those that the partition lacks, as `is_missing` says, and
+    /// those that have not answered yet. Returns their names for the beacon, which gives turns to
+    /// dial them. A node without a link dials all of its seeds itself.
+    pub(crate) fn miss_seeds(&mut self, is_missing: impl Fn(&NodeId) -> bool) -> Vec<u64> {
+        let (conns, alone) = (&self.conns, self.degree() == 0);
+        let is_missing = |id: &NodeId| conns.link_to(id).is_none() && (alone || is_missing(id));
+        let missing = self.seeds.miss(is_missing);
+        if alone { Vec::new() } else { missing }
+    }
+
+    /// It is this node's turn to dial a seed that its partition lacks.
+    pub(crate) fn take_turn(&mut self, cx: &mut Cx<'_>, seed: u64) {
+        let Some(ix) = self.seeds.missing(seed) else { return };
+        if !self.dials.is_dialling_seed(ix) && !cx.me.is_leaving() {
+            self.dial_seed(cx, ix);
+        }
+    }
+
+    /// Probes one node that may be part of another partition: one that does not answer any more, or
+    /// any known one. Now and then it is a missing seed: should some member spoil the turns, it is
+    /// still dialled for ever.
+    pub(crate) fn probe(&mut self, cx: &mut Cx<'_>) {
+        let choice = cx.rng.below(SEED_PROBES);
+        if choice == 0 {
+            if let Some(ix) = cx.rng.pick(&self.seeds.all_missing()).copied()
+                && !self.dials.is_dialling_seed(ix)
+            {
                 self.dial_seed(cx, ix);
             }
             return;
         }
-        let dead = (choice < 9).then(|| self.known.passive_mut().exhume()).flatten();
+        // A few dead nodes are not worth all probes.
+        let dead = choice < SEED_PROBES * 9 / 10 && cx.rng.below(MANY_DEAD) < self.known.passive().counts().1;
+        let dead = dead.then(|| self.known.passive_mut().exhume()).flatten();
         self.probe_node(cx, dead);
     }
 
@@ -68,8 +94,10 @@ impl Membership {
             return;
         }
         let (conns, dials, seeds, me) = (&self.conns, &self.dials, &self.seeds, cx.me);
-        let is_sought = |id: &NodeId| {
-            *id == me.id() || conns.link_to(id).is_some() || dials.is_dialling(id) || seeds.is_seed(id)
+        let is_sought = |record: &Record| {
+            let id = &record.id;
+            let is_seed = seeds.is_seed(id) || seeds.is_missing(record);
+            is_seed || *id == me.id() || conns.link_to(id).is_some() || dials.is_dialling(id)
         };
         let Some(record) = self.reconnect.next(cx, is_sought) else { return };
         if let Some(address) = self.known.address_of(&record) {
@@ -80,10 +108,11 @@ impl Membership {
     /// Probes this node, or any known one.
     fn probe_node(&mut self, cx: &mut Cx<'_>, record: Option<Record>) {
         let me = cx.me;
-        let unlinked = |id: &NodeId| !self.is_known_link(me, id);
+        let unlinked =
+            |record: &Record| !self.is_known_link(me, &record.id) && !self.seeds.is_missing(record);
         let passive = self.known.passive();
         let record = record.or_else(|| passive.candidates(1, cx.now, cx.rng, unlinked).pop());
-        let Some(record) = record.filter(|record| unlinked(&record.id)) else { return };
+        let Some(record) = record.filter(unlinked) else { return };
         // One place is kept for the seeds.
         if self.dials.room(cx.config) > 1
             && let Some(address) = self.known.address_of(&record)

@@ -10,6 +10,7 @@ use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::message::{Control, DisconnectReason, Priority};
 use crate::output::{CloseReason, DialFailure, Fact};
+use crate::record::Record;
 
 impl Membership {
     /// Runs the tick if it is due. Returns whether this node itself had stopped for a while.
@@ -109,7 +110,8 @@ impl Membership {
 
     fn seek_links(&mut self, cx: &mut Cx<'_>) {
         for ix in 0..self.seeds.len() {
-            if self.seeds.is_due(ix, self.degree(), cx.now) && !self.dials.is_dialling_seed(ix) {
+            let degree = self.degree();
+            if self.seeds.is_due(cx, ix, degree) && !self.dials.is_dialling_seed(ix) {
                 self.join_seed(cx, ix);
             }
         }
@@ -136,7 +138,8 @@ impl Membership {
         let priority = if alone { Priority::High } else { Priority::Need };
         let me = cx.me;
         let passive = self.known.passive();
-        let known = passive.candidates(count, cx.now, cx.rng, |id| !self.is_known_link(me, id));
+        let fits = |record: &Record| !self.is_known_link(me, &record.id) && !self.seeds.is_missing(record);
+        let known = passive.candidates(count, cx.now, cx.rng, fits);
         known.iter().for_each(|record| self.dial_record(cx, record, priority, None));
     }
 

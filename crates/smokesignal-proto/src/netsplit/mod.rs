@@ -5,12 +5,13 @@
 //! The links over which beats arrive first form a tree. Along it each node reports upwards how many
 //! nodes are below it and what they know of the seeds (a convergecast), and the next beat carries
 //! the sums to all nodes. The cost is one or two small messages per link and period, however large
-//! the network is.
+//! the network is. The same tree shares the work of dialling missing seeds (`turns.rs`).
 //!
 //! A netsplit is a seed that was part of the partition, is not any more, and does not answer dials
 //! (`watch.rs`). A seed whose host refuses the connection is only down. `docs/design/partition.md`
 //! has an example.
 
+mod turns;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -22,11 +23,13 @@ use crate::context::{Cx, Me};
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::limits::Held;
-use crate::message::{Beat, Control, MAX_SEEDS, SeedReport, SeedStatus};
+use crate::message::{Beat, Control, MAX_SEEDS, SeedReport, SeedStatus, SoughtSeed};
 use crate::output::Fact;
 use crate::rng::Rng;
 use crate::time::Instant;
 
+pub(crate) use turns::address_key;
+use turns::{SOUGHT_PAUSE, Turns, Way};
 pub(crate) use watch::SeedFact;
 use watch::Watch;
 
@@ -65,6 +68,7 @@ pub(crate) struct Netsplit {
     dead: BTreeMap<NodeId, (u64, u64, Instant)>,
     sides: BTreeMap<LinkId, Side>,
     watch: Watch,
+    turns: Turns,
 }
 
 /// The latest beat of this node's root.
@@ -85,6 +89,8 @@ struct Side {
     child: Option<u32>,
     subtree: u32,
     seeds: Vec<SeedReport>,
+    /// The seeds that it and all nodes below it look for.
+    sought: Vec<SoughtSeed>,
     /// The last beat of the present root that came from it.
     beat: u64,
     /// The last beat of it that this node sent.
@@ -167,6 +173,7 @@ impl Netsplit {
             dead: BTreeMap::new(),
             sides: BTreeMap::new(),
             watch: Watch::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -203,6 +210,7 @@ impl Netsplit {
             child: None,
             subtree: 0,
             seeds: Vec::new(),
+            sought: Vec::new(),
             beat: 0,
             sent: 0,
             hops: 0,
@@ -356,7 +364,7 @@ impl Netsplit {
     /// Returns the report about this node and all below it.
     fn report(&self, me: &Me) -> Report {
         let root = tag(&self.best.beat.root);
-        let children = || self.sides.values().filter(|side| side.child == Some(root));
+        let children = || self.children().map(|(_, side)| side);
         let below = children().fold(0u32, |sum, side| sum.saturating_add(side.subtree));
         let seeds = self.watch.merge(me.id(), &self.best.beat, children().flat_map(|side| &side.seeds));
         Report { child: Some(root), subtree: below.saturating_add(1), seeds }
@@ -374,6 +382,66 @@ impl Netsplit {
                 cx.out.send(link, Control::Ping { degree: 0, child, subtree, seeds });
             }
         }
+    }
+
+    /// Notes which of its seeds this node lacks, by [`address_key`]: once in every tick. The root
+    /// gives turns to dial them. Returns those that this node itself is to dial.
+    pub(crate) fn seek(&mut self, cx: &mut Cx<'_>, own: Vec<u64>) -> Vec<u64> {
+        self.turns.learn(own);
+        self.report_sought(cx);
+        if !self.is_root(cx.me) {
+            return Vec::new();
+        }
+        let due = self.turns.due(&self.sought(), &mut self.rng, cx.now);
+        due.into_iter().filter(|seed| self.give_turn(cx, *seed)).collect()
+    }
+
+    /// Takes what a neighbour and all nodes below it look for.
+    pub(crate) fn on_sought(&mut self, cx: &mut Cx<'_>, link: LinkId, seeds: Vec<SoughtSeed>) {
+        let Some(side) = self.sides.get_mut(&link) else { return };
+        side.sought = seeds;
+        if cx.now - self.turns.reported_at >= SOUGHT_PAUSE {
+            self.report_sought(cx);
+        }
+    }
+
+    /// Takes a turn, which counts from the neighbour nearer to the root only. Returns whether it
+    /// ends here: this node is to dial the seed.
+    pub(crate) fn on_turn(&mut self, cx: &mut Cx<'_>, link: LinkId, seed: u64) -> bool {
+        self.up == Some(link) && self.give_turn(cx, seed)
+    }
+
+    /// Gives a turn to a neighbour below this node that looks for the seed, or to this node itself.
+    /// Returns whether it is this node's.
+    fn give_turn(&mut self, cx: &mut Cx<'_>, seed: u64) -> bool {
+        let by = |side: &Side| side.sought.iter().find(|sought| sought.seed == seed).map_or(0, |s| s.by);
+        let below: Vec<_> = self.children().map(|(link, side)| (link, by(side))).collect();
+        match self.turns.way(seed, &below, &mut self.rng) {
+            Some(Way::Here) => return true,
+            Some(Way::Down(link)) => cx.out.send(link, Control::Turn { seed }),
+            None => {}
+        }
+        false
+    }
+
+    fn report_sought(&mut self, cx: &mut Cx<'_>) {
+        let seeds = self.sought();
+        if let Some(up) = self.up
+            && self.turns.report(up, &seeds, cx.now)
+        {
+            cx.out.send(up, Control::Sought { seeds });
+        }
+    }
+
+    /// Returns the seeds that this node and all nodes below it look for.
+    fn sought(&self) -> Vec<SoughtSeed> {
+        self.turns.sought(self.children().flat_map(|(_, side)| &side.sought))
+    }
+
+    /// Returns the neighbours that get the beats of the present root from this node.
+    fn children(&self) -> impl Iterator<Item = (LinkId, &Side)> {
+        let root = Some(tag(&self.best.beat.root));
+        self.sides.iter().filter(move |(_, side)| side.child == root).map(|(link, side)| (*link, side))
     }
 
     /// Runs once in every tick of the node. `facts` is what the node itself knows of its seeds.
@@ -458,11 +526,6 @@ impl Netsplit {
     /// Returns whether the last beat says that this seed is part of the partition.
     pub(crate) fn has_seed(&self, seed: &NodeId) -> bool {
         self.watch.is_present(&self.best.beat, seed)
-    }
-
-    /// Returns whether a seed has been missing for a short while, for a reason not known yet.
-    pub(crate) fn misses_a_seed(&self, now: Instant) -> bool {
-        self.watch.misses_one(&self.best.beat, now)
     }
 
     /// Returns one of how many nodes should probe out of band, so that three in a partition do so

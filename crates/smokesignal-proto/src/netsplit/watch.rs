@@ -19,7 +19,7 @@ const FAILURES: u8 = 2;
 /// Number of beats after which bad news are void. Default 6, 10 s: as long as a node itself
 /// believes the result of a dial.
 const NEWS: u64 = 6;
-/// Probes for a missing seed are frequent for this long.
+/// The recent maximum of the size is the one of this time.
 const LATELY: Duration = Duration::from_secs(20);
 /// All seeds must be present for this long before a netsplit is over; meanwhile the nodes are
 /// counted.
@@ -159,12 +159,6 @@ impl Watch {
 
     pub(super) fn is_present(&self, beat: &Beat, seed: &NodeId) -> bool {
         state(beat, key(seed)) == Some(SeedState::Present)
-    }
-
-    pub(super) fn misses_one(&self, beat: &Beat, now: Instant) -> bool {
-        let lately = |seen: &Instant| now - *seen < LATELY;
-        let unexplained = |seed| matches!(state(beat, seed), None | Some(SeedState::Absent));
-        self.seen.iter().any(|(seed, seen)| lately(seen) && unexplained(*seed))
     }
 
     /// Returns whether the seed has been absent for long enough. One that was present a moment ago

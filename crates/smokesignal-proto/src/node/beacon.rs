@@ -20,6 +20,10 @@ impl Node {
                 self.netsplit.on_report(cx, link, report);
             }
             Control::Probe => cx.out.send(link, self.netsplit.beacon(cx)),
+            Control::Sought { seeds } => self.netsplit.on_sought(cx, link, seeds.clone()),
+            Control::Turn { seed } if self.netsplit.on_turn(cx, link, *seed) => {
+                self.membership.take_turn(cx, *seed);
+            }
             _ => {}
         }
     }
@@ -52,16 +56,19 @@ impl Node {
         self.perform_all(now);
     }
 
-    /// Once in a tick: looks for nodes that may be part of another partition.
+    /// Once in a tick: looks for missing seeds, and for nodes that may be part of another
+    /// partition.
     pub(super) fn probe(&mut self, now: Instant) {
         let cx = &mut self.context.at(now);
-        let (membership, netsplit) = (&mut self.membership, &self.netsplit);
+        let (membership, netsplit) = (&mut self.membership, &mut self.netsplit);
+        let missing = membership.miss_seeds(|id: &NodeId| !netsplit.has_seed(id));
+        for seed in netsplit.seek(cx, missing) {
+            membership.take_turn(cx, seed);
+        }
         let probers = netsplit.probers(cx.me);
         membership.probe_after_silence(cx, probers);
-        let hurry = netsplit.misses_a_seed(now);
-        let period = if hurry { cx.config.probe_hurry } else { cx.config.probe_period };
-        if membership.is_probing(cx, probers, period) {
-            membership.probe(cx, |id: &NodeId| !netsplit.has_seed(id));
+        if membership.is_probing(cx, probers, cx.config.probe_period) {
+            membership.probe(cx);
         }
     }
 }

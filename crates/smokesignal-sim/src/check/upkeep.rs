@@ -1,8 +1,8 @@
 //! Checks what a quiescent network costs: no segments, few beacons, few dials to the seeds.
 //!
 //! The world counts what arrives and who dials during 5 s of quiescence. The limits follow from the
-//! links that stand then, from the beacon period, and from how often probes and nodes that have
-//! lost a seed are expected to dial.
+//! links that stand then, from the beacon period, and from the turns in which a component dials
+//! missing seeds.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use super::{Check, Observed, View, Violation};
 use crate::invariant::Invariant;
 use crate::kernel::micros;
 
-/// Dials by which three probes may exceed what is expected of them in 5 s. They are drawn by lot;
-/// more than 14 occur once in a million times (Poisson).
-const MOST_PROBES: u64 = 14;
-/// Dials to each seed that died: at most 7 nodes that were linked to it go on calling it, each
-/// every 7.5 s on average.
-const MOST_CALLS: u64 = 14;
+/// Dials of each missing seed by a component, in turns or, where it is one node, by that node.
+const TURNS: u64 = 3;
+/// Dials by which probes may exceed that: they are drawn by lot, one in a hundred times 5 s; more
+/// than two occur less than once in a million times (Poisson).
+const MOST_PROBES: u64 = 2;
 
 /// Looks at the sums of a quiescent time.
 #[derive(Debug)]
@@ -50,10 +49,10 @@ fn few_beacons(view: &View<'_>, beacons: u64, within: Duration) -> Result<(), Vi
     view.violated(Invariant::FEW_BEACONS, 0, what)
 }
 
-/// Checks that the seeds are not overrun by probes.
+/// Checks that the seeds are not overrun by dials.
 fn few_seed_dials(view: &View<'_>, seed_dials: u64, within: Duration) -> Result<(), Violation> {
     let components = view.graph().components().len() as u64;
-    let limit = (MOST_PROBES + MOST_CALLS * view.setup.seeds as u64) * components;
+    let limit = (MOST_PROBES + TURNS * view.setup.seeds as u64) * components;
     if seed_dials <= limit {
         return Ok(());
     }

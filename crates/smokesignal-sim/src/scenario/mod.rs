@@ -6,6 +6,7 @@
 
 mod faults;
 mod lab;
+mod late_seed;
 mod line;
 mod lookup;
 mod netsplit;
@@ -53,7 +54,7 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which `all` runs them.
-pub const SCENARIOS: [Scenario; 21] = [
+pub const SCENARIOS: [Scenario; 22] = [
     scenario("join", "all nodes join through one seed, 200 per second", 1000, faults::join),
     scenario(
         "steady-1",
@@ -91,6 +92,12 @@ pub const SCENARIOS: [Scenario; 21] = [
         "twelve cities: what do nearer neighbours gain, and at what cost?",
         200,
         reorder::reorder,
+    ),
+    scenario(
+        "late-seed",
+        "a seed comes up last: when is it met, and how often is it dialled until then?",
+        1000,
+        late_seed::late_seed,
     ),
     scenario(
         "seek",

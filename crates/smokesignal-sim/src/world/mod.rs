@@ -104,9 +104,17 @@ impl World {
 
     /// Lets nodes join, `per_second` of them each second. The first nodes of a world are its seeds.
     pub fn join(&mut self, nodes: usize, per_second: f64) {
+        self.join_without(nodes, per_second, usize::MAX);
+    }
+
+    /// The same, but one of them is not started: [`World::start`] does so later.
+    pub(crate) fn join_without(&mut self, nodes: usize, per_second: f64, late: usize) {
         for number in 0..nodes {
             let ix = self.add_node();
-            self.kernel.schedule_in((number as f64 * 1e6 / per_second) as u64, Event::Join(ix as u32));
+            if ix != late {
+                let at = (number as f64 * 1e6 / per_second) as u64;
+                self.kernel.schedule_in(at, Event::Join(ix as u32));
+            }
         }
     }
 

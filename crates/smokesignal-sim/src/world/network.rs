@@ -27,6 +27,8 @@ impl World {
         self.count_dial(ix);
         let to_seed = matches!(callee, Callee::Expected(to) | Callee::Other(to) if to < self.setup.seeds);
         self.stats.seed_dials += u64::from(to_seed);
+        let is_gone = matches!(callee, Callee::Expected(to) | Callee::Other(to) if !self.net.is_up(to));
+        self.stats.missing_seed_dials += u64::from(to_seed && is_gone);
         let dial = Dial { id: dial, from: ix, start: self.cluster.starts(ix) };
         self.net.dial(&mut self.kernel, dial, callee, timeout.map(micros));
     }

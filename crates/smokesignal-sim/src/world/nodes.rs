@@ -20,7 +20,7 @@ impl World {
     }
 
     /// Starts a node, for the first time or again with the same key.
-    pub(super) fn start(&mut self, ix: usize) {
+    pub(crate) fn start(&mut self, ix: usize) {
         let relaying = self.cluster.behaviour(ix).map_or(Relaying::Faithful, Behaviour::relaying);
         self.net.start(ix, relaying);
         self.traffic.restart(ix);
@@ -31,9 +31,16 @@ impl World {
         self.settle(ix);
     }
 
+    /// Starts a node that is given no seeds: others have to find it.
+    pub(crate) fn start_without_seeds(&mut self, ix: usize) {
+        let seeds = std::mem::take(&mut self.setup.seeds);
+        self.start(ix);
+        self.setup.seeds = seeds;
+    }
+
     /// Ends a node's process without a farewell. Its kernel closes its connections, unless its host
     /// vanishes with it.
-    pub(super) fn kill(&mut self, ix: usize, silently: bool) {
+    pub(crate) fn kill(&mut self, ix: usize, silently: bool) {
         self.cluster.stop(ix, self.kernel.now());
         self.kernel.record(Mark::Killed, ix as u64, silently.into());
         for event in self.net.stop(ix, silently) {

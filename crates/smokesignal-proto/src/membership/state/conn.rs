@@ -397,6 +397,8 @@ impl Conn {
             | Control::Shuffle { .. }
             | Control::SplitPrepare { .. }
             | Control::Bridge { .. }
+            | Control::Sought { .. }
+            | Control::Turn { .. }
             | Control::Move
             | Control::MoveAnswer { .. } => true,
             Control::Join { .. } | Control::Neighbor { .. } | Control::Probe => false,

@@ -122,10 +122,10 @@ impl Passive {
         count: usize,
         now: Instant,
         rng: &mut Rng,
-        suits: impl Fn(&NodeId) -> bool,
+        suits: impl Fn(&Record) -> bool,
     ) -> Vec<Record> {
-        let usable = |(id, known): &(&NodeId, &Known)| known.not_before <= now && suits(id);
-        let mut found: Vec<_> = self.known.iter().filter(usable).map(|(_, known)| known).collect();
+        let usable = |known: &&Known| known.not_before <= now && suits(&known.record);
+        let mut found: Vec<_> = self.known.values().filter(usable).collect();
         rng.shuffle(&mut found);
         // A node that did not answer comes last: after a mass failure there is no time to ask the
         // dead twice.
@@ -133,9 +133,9 @@ impl Passive {
         found.into_iter().take(count).map(|known| known.record.clone()).collect()
     }
 
-    /// Returns whether there is a node to try now.
-    pub(crate) fn has_candidate(&self, now: Instant) -> bool {
-        self.known.values().any(|known| known.not_before <= now)
+    /// Returns whether there is a node to try now that passes `suits`.
+    pub(crate) fn has_candidate(&self, now: Instant, suits: impl Fn(&Record) -> bool) -> bool {
+        self.known.values().any(|known| known.not_before <= now && suits(&known.record))
     }
 
     /// Returns the node dead for longest, and puts it back to the end of the line.

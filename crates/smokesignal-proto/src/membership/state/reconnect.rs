@@ -52,10 +52,10 @@ impl Reconnect {
 
     /// Returns a lost neighbour that is to be dialled now. One that `is_sought` otherwise is
     /// forgotten.
-    pub(crate) fn next(&mut self, cx: &mut Cx<'_>, is_sought: impl Fn(&NodeId) -> bool) -> Option<Record> {
+    pub(crate) fn next(&mut self, cx: &mut Cx<'_>, is_sought: impl Fn(&Record) -> bool) -> Option<Record> {
         let ix = self.0.iter().position(|lost| lost.not_before <= cx.now)?;
         let lost = &mut self.0[ix];
-        if is_sought(&lost.record.id) {
+        if is_sought(&lost.record) {
             self.0.remove(ix);
             return None;
         }

@@ -2,16 +2,22 @@
 //! shown. A contact is a node that this one joins through: a seed or, for an isolated node, one
 //! that has dialled it.
 //!
-//! A seed that fails is dialled again after a wait that doubles, with jitter. The latest results of
-//! the dials (no answer, an answer from the same partition, an answer from another one) make up the
-//! beacon's reports about the seed.
+//! A node without a link dials each of its seeds again after a wait that doubles, with jitter, to
+//! its limit, and then for ever. A node with links leaves that to its partition, which dials a
+//! missing seed in turns (`netsplit/turns.rs`). It dials a seed on its own account once, to learn
+//! its id, and after the link to the seed broke, until the partition knows that the seed is
+//! missing: of the seed's former neighbours one at a time, by lot. The latest results of the dials
+//! (no answer, an answer from the same partition, an answer from another one) make up the beacon's
+//! reports about the seed.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::context::Cx;
 use crate::id::NodeId;
-use crate::netsplit::SeedFact;
+use crate::netsplit::{SeedFact, address_key};
 use crate::output::DialFailure;
+use crate::record::Record;
 use crate::time::Instant;
 
 /// The result of a dial counts for this long.
@@ -20,17 +26,31 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// just now.
 const TWICE: Duration = Duration::from_secs(3);
 
+/// The wait between two dials of a seed that this node was linked to: the least, and the most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(1700), Duration::from_millis(2400));
+
+/// An address that led to this node itself is tried again after this time: a name may lead to
+/// another node by then.
+const OWN_AGAIN: Duration = Duration::from_secs(15);
+
 /// One seed.
 #[derive(Debug)]
 struct Seed {
     address: String,
+    /// The same, unless it is a name.
+    socket: Option<SocketAddr>,
+    /// Its name for the beacon.
+    key: u64,
     peer: Option<NodeId>,
+    /// The partition lacks it, or its id is not known.
+    missing: bool,
     failures: u32,
     not_before: Instant,
     /// The address leads to this node itself.
     own: bool,
-    /// The link to the seed broke: it must be reached again even if there are enough peers.
-    lost: bool,
+    /// The link to the seed broke, and the seed had this many: it must be reached again even if
+    /// there are enough peers.
+    lost: Option<usize>,
     /// Dials in a row without an answer, and when the last one failed.
     unreachable: (u8, Instant),
     /// The seed answered as part of this node's partition until then.
@@ -54,12 +74,15 @@ impl Seeds {
 
     pub(crate) fn add(&mut self, address: String, now: Instant) {
         self.list.push(Seed {
+            socket: address.parse().ok(),
+            key: address_key(&address),
             address,
             peer: None,
+            missing: false,
             failures: 0,
             not_before: now,
             own: false,
-            lost: false,
+            lost: None,
             unreachable: (0, Instant::ZERO),
             present_until: Instant::ZERO,
             elsewhere: None,
@@ -92,25 +115,57 @@ impl Seeds {
         self.list.iter().position(|seed| seed.peer == Some(*peer))
     }
 
-    /// Returns the seeds that may be dialled now. A name that led to this node itself may lead to
-    /// another one next time.
-    pub(crate) fn ready(&self, now: Instant) -> Vec<usize> {
-        (0..self.list.len()).filter(|ix| self.list[*ix].not_before <= now).collect()
+    /// Returns the seeds that may be dialled now; those that are missing only if this node is
+    /// `alone`. A name that led to this node itself may lead to another one next time.
+    pub(crate) fn ready(&self, alone: bool, now: Instant) -> Vec<usize> {
+        let ready = |seed: &Seed| seed.not_before <= now && (alone || !seed.missing);
+        (0..self.list.len()).filter(|ix| ready(&self.list[*ix])).collect()
     }
 
     /// Returns whether the seed is due although there are peers: the link to it broke, or its id is
     /// not known yet, so that it could not be missed.
-    pub(crate) fn is_due(&self, ix: usize, degree: usize, now: Instant) -> bool {
-        let seed = &self.list[ix];
-        let unknown = seed.peer.is_none() && seed.failures == 0 && degree > 0;
-        (seed.lost || unknown) && !seed.own && seed.not_before <= now
+    pub(crate) fn is_due(&mut self, cx: &mut Cx<'_>, ix: usize, degree: usize) -> bool {
+        let seed = &mut self.list[ix];
+        if seed.own || seed.not_before > cx.now || degree == 0 {
+            return false;
+        }
+        let Some(links) = seed.lost else { return seed.peer.is_none() && seed.failures == 0 };
+        if seed.missing {
+            seed.lost = None; // From now on the partition dials it in turns.
+            return false;
+        }
+        seed.not_before = cx.now + cx.rng.duration(AGAIN.0, AGAIN.1);
+        cx.rng.below(links) == 0
     }
 
-    /// Returns the seeds that may be part of another partition: those that `is_missing`, and those
-    /// not known yet.
-    pub(crate) fn suspects(&self, is_missing: impl Fn(&NodeId) -> bool) -> Vec<usize> {
-        let suspect = |seed: &Seed| !seed.own && seed.peer.is_none_or(|peer| is_missing(&peer));
-        (0..self.list.len()).filter(|ix| suspect(&self.list[*ix])).collect()
+    /// Notes which seeds are missing: those that `is_missing`, and those that have not answered
+    /// yet, so that their ids are not known. Returns their names for the beacon.
+    pub(crate) fn miss(&mut self, is_missing: impl Fn(&NodeId) -> bool) -> Vec<u64> {
+        for seed in &mut self.list {
+            let missing = seed.peer.map_or(seed.failures > 0, |peer| is_missing(&peer));
+            seed.missing = missing && !seed.own;
+        }
+        self.list.iter().filter(|seed| seed.missing).map(|seed| seed.key).collect()
+    }
+
+    /// Returns the place in the list of the missing seed with this name.
+    pub(crate) fn missing(&self, key: u64) -> Option<usize> {
+        self.list.iter().position(|seed| seed.missing && seed.key == key)
+    }
+
+    /// Returns the places of all missing seeds.
+    pub(crate) fn all_missing(&self) -> Vec<usize> {
+        (0..self.list.len()).filter(|ix| self.list[*ix].missing).collect()
+    }
+
+    /// Returns whether this node is a seed that is missing. A missing seed is dialled as a seed
+    /// only, and not as any other node that is known as well.
+    pub(crate) fn is_missing(&self, record: &Record) -> bool {
+        let same = |seed: &Seed| {
+            seed.peer == Some(record.id)
+                || seed.socket.is_some_and(|at| record.socket_addrs().any(|ip| ip == at))
+        };
+        self.list.iter().any(|seed| seed.missing && same(seed))
     }
 
     /// Returns whether the seed's id is known, and is not this node's own.
@@ -139,19 +194,22 @@ impl Seeds {
         (seed.unreachable, seed.elsewhere) = ((count, now), None);
     }
 
-    /// Puts off the next dial, for longer after each failure.
-    pub(crate) fn back_off(&mut self, cx: &mut Cx<'_>, ix: usize) {
+    /// Puts off the next dial, for longer after each failure; this dial `took` some
+    /// of the wait.
+    pub(crate) fn back_off(&mut self, cx: &mut Cx<'_>, ix: usize, took: Duration) {
         let (first, last) = cx.config.seed_backoff;
         let seed = &mut self.list[ix];
         let longest = last.min(first * (1 << seed.failures.min(16)));
-        (seed.failures, seed.not_before) =
-            (seed.failures + 1, cx.now + cx.rng.duration(longest / 8, longest));
+        // Three waits at the limit are longer than twice the limit.
+        let shortest = if longest == last { last * 7 / 10 } else { longest / 8 };
+        let wait = cx.rng.duration(shortest, longest).saturating_sub(took);
+        (seed.failures, seed.not_before) = (seed.failures + 1, cx.now + wait);
     }
 
     /// Notes that `peer` has answered at the seed's address.
     pub(crate) fn answered(&mut self, cx: &Cx<'_>, ix: usize, peer: NodeId) {
         let seed = &mut self.list[ix];
-        (seed.peer, seed.failures, seed.lost, seed.own) = (Some(peer), 0, false, false);
+        (seed.peer, seed.failures, seed.lost, seed.own) = (Some(peer), 0, None, false);
         seed.not_before = cx.now + cx.config.refill_backoff.1 / 4;
         seed.unreachable.0 = 0;
     }
@@ -159,13 +217,13 @@ impl Seeds {
     /// Notes that the address leads to this node itself.
     pub(crate) fn note_own(&mut self, cx: &Cx<'_>, ix: usize) {
         let seed = &mut self.list[ix];
-        (seed.own, seed.not_before) = (true, cx.now + cx.config.seed_backoff.1);
+        (seed.own, seed.not_before) = (true, cx.now + OWN_AGAIN);
     }
 
     /// Notes that the seed is a neighbour: it need not be dialled.
     pub(crate) fn note_linked(&mut self, cx: &Cx<'_>, ix: usize) {
         let seed = &mut self.list[ix];
-        (seed.lost, seed.not_before) = (false, cx.now + cx.config.seed_backoff.1);
+        (seed.lost, seed.not_before) = (None, cx.now + cx.config.seed_backoff.1);
     }
 
     /// Notes that the seed is asked over a connection that exists.
@@ -173,17 +231,19 @@ impl Seeds {
         self.list[ix].not_before = cx.now + cx.config.refill_backoff.1 / 4;
     }
 
-    /// Notes that the link to `peer` broke: if it is a seed it must be reached again.
-    pub(crate) fn link_broke(&mut self, cx: &Cx<'_>, peer: &NodeId) {
+    /// Notes that the link to `peer` broke, which had this many links: if it is a seed it must be
+    /// reached again.
+    pub(crate) fn link_broke(&mut self, cx: &Cx<'_>, peer: &NodeId, links: usize) {
         for seed in self.list.iter_mut().filter(|seed| seed.peer == Some(*peer)) {
-            (seed.lost, seed.failures, seed.not_before) = (true, 0, cx.now + cx.config.seed_backoff.0);
+            (seed.lost, seed.failures) = (Some(links), 0);
+            seed.not_before = cx.now + cx.config.seed_backoff.0;
         }
     }
 
     /// Notes that the seed has answered as part of this node's partition.
     pub(crate) fn note_present(&mut self, ix: usize, now: Instant) {
         let seed = &mut self.list[ix];
-        (seed.lost, seed.elsewhere, seed.present_until) = (false, None, now + MEMORY);
+        (seed.lost, seed.elsewhere, seed.present_until) = (None, None, now + MEMORY);
     }
 
     /// Notes that the seed has answered as part of another partition of this size.
