@@ -35,9 +35,9 @@ class Member:
     # Notified at each event of any member.
     news = threading.Condition()
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, log=subprocess.DEVNULL):
         self.name = name
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
         self.process = subprocess.Popen(command, **pipes)
         self.id = self.port = None
         self.connected, self.size = False, 1
