@@ -116,15 +116,14 @@ class Program:
             assert self.news.wait_for(told, PATIENCE), "message %d was not read" % last
             return told()
 
-    def told(self, event, field, value):
-        """The first event of this name whose field has this value; waits for it."""
+    def told(self, name, holds):
+        """The first event of this name for which `holds`; waits for it."""
 
         def found():
-            matching = (e for e in self.events if e["event"] == event and e.get(field) == value)
-            return next(matching, None)
+            return next((e for e in self.events if e["event"] == name and holds(e)), None)
 
         with self.news:
-            assert self.news.wait_for(found, PATIENCE), "no event %s" % event
+            assert self.news.wait_for(found, PATIENCE), "no event %s" % name
             return found()
 
     def stop(self):
@@ -323,8 +322,32 @@ def hello_of_an_earlier_version(stranger):
 def turned_away(stranger, oldest, newest, upgrade):
     assert not stranger.answered(), "not closed"
     assert stranger.got_hello, "closed without a HELLO, which says why"
-    said = stranger.program.told("incompatible", "theirs", {"oldest": oldest, "newest": newest})
+    theirs = {"oldest": oldest, "newest": newest}
+    said = stranger.program.told("incompatible", lambda event: event["theirs"] == theirs)
     assert (said["address"], said["upgrade"]) == ("127.0.0.1", upgrade), said
+
+
+@checks(link=False)
+def a_dialled_node_of_later_versions_only(stranger):
+    """The error of the command says which node is to be upgraded."""
+    program, key = stranger.program, Ed25519PrivateKey.generate()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        port = server.getsockname()[1]
+        program.say(cmd="add_peer", address="127.0.0.1", port=port)
+        dialler, _ = server.accept()
+    with dialler:
+        dialler.settimeout(PATIENCE)
+        tls = Tls(key, server=True)
+        while not tls.done:
+            list(tls.feed(dialler.recv(65536)))  # Its HELLO may be among it.
+            dialler.sendall(bytes(tls.out))
+            tls.out.clear()
+        tls.write(hello(2, 3))
+        dialler.sendall(bytes(tls.out))
+        named = "127.0.0.1:%d is a node of another version" % port
+        said = program.told("error", lambda event: named in event["message"])
+    assert said["message"].endswith("upgrade this node"), said
 
 
 @closed(link=False, hello=hello(2, 1))

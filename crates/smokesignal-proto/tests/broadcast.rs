@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::World;
-use smokesignal_proto::Config;
+use smokesignal_proto::{Config, MessageKind};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -46,6 +46,29 @@ fn everyone_reads_everyone_in_order_and_once() {
             assert!(!world.read.contains_key(&(writer, own)), "your own writes do not come back to you");
         }
         assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+    }
+}
+
+/// "Its messages count as read ... The application reads neither them nor a gap" (docs/protocol.md,
+/// 3), also where nodes ask for segments again.
+#[test]
+fn among_messages_of_an_unknown_kind_no_other_message_is_missed() {
+    for seed in 0..3 {
+        let mut world = gathered(seed, 12, &Config::default());
+        let mut written = Vec::new();
+        for number in 0..200 {
+            let size = if number % 20 == 7 { 150_000 } else { 20 };
+            let unknown = Bytes::from(vec![7; size]);
+            world.with(11, |node, _| node.broadcast_as(MessageKind::Other(9), unknown)).unwrap();
+            world.write(11, text(11, number)).unwrap();
+            written.push(text(11, number));
+            world.run(Duration::from_millis(20));
+            if number == 100 {
+                (0..6).for_each(|ix| world.kill(ix));
+            }
+        }
+        world.until("all read", SECOND * 20, |world| everyone_has(world, 11, &written));
+        assert!(world.gaps.is_empty(), "seed {seed}: {:?}", world.gaps);
     }
 }
 

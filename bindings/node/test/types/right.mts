@@ -62,6 +62,9 @@ node.on('netsplit', ({ seed, size, sizeBefore, otherSize }) => [
 ])
 node.on('netsplit resolved', ({ duration, size }) => duration * size)
 node.on('seed unreachable', ({ seed, error }) => `${seed}: ${error.code}`)
+node.on('incompatible', ({ address, ours, theirs, upgrade }) =>
+  upgrade === 'this' ? `${address}: ${theirs.oldest} to ${theirs.newest}` : ours.newest - ours.oldest
+)
 node.on('error', (error) => error.code === 'ERR_SMOKESIGNAL_PORT_IN_USE')
 node.emit('connect')
 node.emit('netsplit resolved', { duration: 5, size: 2 })
