@@ -382,6 +382,16 @@ mod tests {
                 format!(r#"{{"event":"gap","from":"{from}","missed":2}}"#),
             ),
             (
+                JsonEvent::incompatible(
+                    address,
+                    VersionMismatch {
+                        ours: Versions { oldest: 1, newest: 1 },
+                        theirs: Versions { oldest: 2, newest: 3 },
+                    },
+                ),
+                r#"{"event":"incompatible","address":"127.0.0.1","ours":{"oldest":1,"newest":1},"theirs":{"oldest":2,"newest":3},"upgrade":"this"}"#.to_owned(),
+            ),
+            (
                 JsonEvent::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },
                 format!(r#"{{"event":"netsplit","seed":"{from}","size":4,"size_before":9}}"#),
             ),
