@@ -895,7 +895,7 @@ def incarnation_0(stranger):
 @checks
 def segments_of_unknown_kinds_are_neither_read_nor_a_gap(stranger):
     stranger.segment(1)
-    stranger.segment(2, flags=3 << KIND)
+    stranger.segment(2, flags=12 << KIND)
     stranger.segment(3, flags=15 << KIND, body=b"\0\0\0")
     stranger.segment(4, first=6)
     stranger.segment(5, first=7, flags=9 << KIND | FRAGMENT | FIRST, body=b"large")

@@ -247,15 +247,15 @@ fn messages_of_an_unknown_kind_are_neither_read_nor_a_gap() {
         of_kind(15, piece(5, 5, false, false, "message ")),
         of_kind(15, piece(6, 5, false, true, "of a later version")),
         whole(7, 6, &["six"]),
-        of_kind(3, piece(8, 7, true, true, "whole")),
+        of_kind(12, piece(8, 7, true, true, "whole")),
         // Its writer has ended in the middle of a large one.
-        of_kind(3, piece(9, 8, true, false, "half")),
+        of_kind(12, piece(9, 8, true, false, "half")),
         whole(10, 9, &["nine"]),
     ] {
         assert_eq!(bench.feed(segment), Verdict::New);
     }
     let told =
-        ["1:one", "2 of kind 9", "4:four", "1 of kind 15", "6:six", "1 of kind 3", "1 of kind 3", "9:nine"];
+        ["1:one", "2 of kind 9", "4:four", "1 of kind 15", "6:six", "1 of kind 12", "1 of kind 12", "9:nine"];
     assert_eq!(bench.deliveries(), told);
     let stream = bench.streams.get(1);
     assert_eq!((stream.have, stream.floor(), stream.mark().next_message), (10, 1, 10));
