@@ -9,9 +9,10 @@ import time
 
 from wire import (
     APPLICATION,
-    CHANNEL,
+    END,
     FIRST,
     FRAGMENT,
+    KIND,
     LAST,
     MAX_BODY,
     SIGNED,
@@ -53,6 +54,8 @@ class WriterStream:
         self.behind_since, self.changed = None, 0.0
         # The pieces of a message of which the beginning has arrived, and its kind.
         self.pieces, self.kind = None, APPLICATION
+        # The end was the last that the application got.
+        self.ended = False
         self.verified = set()
 
     def mark(self):
@@ -278,6 +281,14 @@ class Broadcast:
             stream.retained, stream.floor = {}, segment.seq
         stream.retain(segment)
         self._push(stream, segment, link)
+        if segment.kind == END:
+            self._confirm_end(stream)
+
+    def _confirm_end(self, stream):
+        """A writer that is a neighbour may wait for this before it leaves."""
+        for link in self.sides:
+            if link.peer == stream.writer:
+                link.say("Digest", [stream.mark()], None)
 
     def _check_signature(self, stream, segment):
         if self.node.options.unsigned_messages:
@@ -335,7 +346,7 @@ class Broadcast:
             return
         if expected is not None and first < expected:
             return
-        if segment.flags & FIRST and segment.kind > CHANNEL:
+        if segment.flags & FIRST and segment.kind > END:
             # Nobody here knows the kind: the message counts as read, and nothing of it is kept.
             self._gap(stream, missed)
             stream.pieces, stream.next_message = None, first + 1
@@ -359,6 +370,10 @@ class Broadcast:
             self.node.event("gap", **{"from": stream.writer.hex(), "missed": missed})
 
     def _message(self, stream, kind, number, data):
+        if kind == END and not stream.ended:
+            self.node.event("end", **{"from": stream.writer.hex()})
+        if kind in (APPLICATION, END):
+            stream.ended = kind == END
         if kind != APPLICATION:
             return
         self.node.event(
@@ -380,7 +395,14 @@ class Broadcast:
 
     def write(self, messages):
         """Writes messages, as many of them together as fit, and signs up to 16 segments at once."""
-        drafts = list(self._drafts(messages))
+        self._write(list(self._drafts(messages)))
+
+    def end(self):
+        """Ends the stream, if something was written."""
+        if self.own.next_message > 1:
+            self._write([(END << KIND, self.own.next_message, b"\0")])
+
+    def _write(self, drafts):
         for at in range(0, len(drafts), SIGNED_TOGETHER):
             for segment in self._signed(drafts[at : at + SIGNED_TOGETHER]):
                 self.own.retain(segment)

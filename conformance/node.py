@@ -193,6 +193,7 @@ class Node:
             peers = [{"id": peer.hex()} for peer in self.membership.links]
             self.event("peers", peers=peers, size=self.beacon.size())
         elif name == "stop":
+            self.broadcast.end()
             self.membership.leave()
             return False
         else:

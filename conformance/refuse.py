@@ -22,6 +22,7 @@ from wire import (
     BUSY,
     BY_APPLICATION,
     CHANNEL,
+    END,
     CREDIT,
     DATA,
     DATA_END,
@@ -927,6 +928,34 @@ def a_segment_of_an_unknown_kind_with_a_wrong_signature(stranger):
 @closed
 def a_segment_of_an_unknown_kind_that_is_not_made_of_messages(stranger):
     stranger.segment(1, flags=9 << KIND, body=b"\x09hello")
+
+
+@closed
+def an_end_that_is_not_empty(stranger):
+    stranger.segment(1, flags=END << KIND, body=b"\1a")
+
+
+@closed
+def two_ends_in_one_segment(stranger):
+    stranger.segment(1, flags=END << KIND, body=b"\0\0")
+
+
+@closed
+def a_piece_of_an_end(stranger):
+    stranger.segment(1, flags=END << KIND | FRAGMENT | FIRST, body=b"")
+
+
+@checks
+def the_end_of_a_stream_is_told_once_and_answered_with_a_mark(stranger):
+    stranger.segment(1)
+    stranger.segment(2, flags=END << KIND, body=b"\0")
+    stranger.segment(3, flags=END << KIND, body=b"\0")
+    marks = lambda: [mark for marks, _ in stranger.said_to_us("Digest") for mark in marks]
+    answered = lambda: any(mark[0] == stranger.id and mark[2] >= 2 for mark in marks())
+    stranger.until("the answer to an end", answered)
+    stranger.segment(4)
+    told = stranger.program.read_of(stranger.id, 4)
+    assert told == [("message", 1), ("end", None), ("message", 4)], told
 
 
 @stays

@@ -23,6 +23,7 @@ from wire import (
     BY_APPLICATION,
     CARRY,
     CHANNEL,
+    END,
     CREDIT,
     DATA,
     DATA_END,
@@ -177,12 +178,12 @@ def segments():
         payload = head(SIGNED, ID, 1, seq, first) + seal(sign(root), proof) + BODY
         yield "segment: %d of a signed pair" % seq, frame(MESSAGE, payload)
 
-    heads = [(QUERY, struct.pack(">Q", 7) + b"who?"), (CHANNEL, b"\4chathi")]
-    for kind, message in heads:
+    query, channel = struct.pack(">Q", 7) + b"who?", b"\4chathi"
+    kinds = [("query", QUERY, query), ("channel", CHANNEL, channel), ("end", END, b"")]
+    for name, kind, message in kinds:
         flags, body = kind << KIND, bytes([len(message)]) + message
         signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
         payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
-        name = "query" if kind == QUERY else "channel"
         yield "segment: " + name, frame(MESSAGE, payload)
 
     flags, body = 9 << KIND, b"\x07unknown\0"

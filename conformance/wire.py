@@ -23,7 +23,7 @@ REFUSED, BUSY, BY_APPLICATION = range(3)
 # Flags of a segment.
 FRAGMENT, FIRST, LAST, SIGNED = 1, 2, 4, 8
 # The kinds of messages, in bits 4 to 7 of a segment's flags. Segments of others are passed on.
-APPLICATION, QUERY, CHANNEL = 0, 1, 2
+APPLICATION, QUERY, CHANNEL, END = 0, 1, 2, 3
 KIND = 4
 MAX_CHANNEL = 32
 MAX_BODY = 65536
@@ -338,6 +338,8 @@ class Segment:
         heads = [self.body] if self.flags & FIRST else self.messages
         if not all(has_head(self.kind, message) for message in heads):
             raise Malformed("a message without the head of its kind")
+        if self.kind == END and (self.flags & FRAGMENT or len(self.messages) != 1):
+            raise Malformed("an end that is more than one empty message")
 
     def ended(self):
         """How many messages end in it."""
@@ -360,6 +362,8 @@ def has_head(kind, message):
         return len(message) >= 8
     if kind == CHANNEL:
         return message != b"" and 1 <= message[0] <= MAX_CHANNEL and message[0] < len(message)
+    if kind == END:
+        return message == b""
     return True
 
 

@@ -131,6 +131,12 @@ declare namespace smokesignal {
      * Default 3000.
      */
     pingTimeout?: number | null | undefined
+    /**
+     * How long `stop()` waits where nothing moves, in milliseconds, from 0 to 86400000: for a first
+     * peer if something was written before there was one, and for the peers to read what was
+     * written. Default 30000.
+     */
+    leaveTimeout?: number | null | undefined
     /** Receives log lines. Default: none are written. */
     logger?: Logger | null | undefined
     /**
@@ -200,6 +206,8 @@ declare namespace smokesignal {
     seeds: { address: string; port: number }[]
     /** How long a peer may be silent before it counts as dead, in milliseconds. */
     pingTimeout: number
+    /** How long `stop()` waits where nothing moves, in milliseconds. */
+    leaveTimeout: number
     /** The logger that was given, or an empty object. */
     logger: Logger
     /** The addresses that others dial in place of `address` and `port`. */
@@ -238,6 +246,8 @@ declare namespace smokesignal {
     /** The whole message. */
     data: Buffer
     missed?: undefined
+    end?: undefined
+    restarted?: undefined
   }
 
   /**
@@ -251,6 +261,48 @@ declare namespace smokesignal {
     missed: number
     seq?: undefined
     data?: undefined
+    end?: undefined
+    restarted?: undefined
+  }
+
+  /**
+   * The end of a writer's stream: the writer has ended its `broadcast`, or was stopped. Missing
+   * messages were reported as a gap before. A node that was killed has no end.
+   */
+  export interface End {
+    /** The id of the writer. */
+    from: string
+    end: true
+    seq?: undefined
+    data?: undefined
+    missed?: undefined
+    restarted?: undefined
+  }
+
+  /**
+   * A writer that was read before has started again: its next message has the number 1. The
+   * messages of its former start are complete only if an `End` came before this.
+   */
+  export interface Restarted {
+    /** The id of the writer. */
+    from: string
+    restarted: true
+    seq?: undefined
+    data?: undefined
+    missed?: undefined
+    end?: undefined
+  }
+
+  /** The readers of what a node wrote, as far as its neighbours say. */
+  export interface Stopped {
+    /** Nodes that have read everything, those that have left meanwhile included. */
+    confirmed: number
+    /** Nodes that were connected at the end and are not known to have read everything. */
+    behind: number
+    /** Messages that the one that is farthest behind may lack, as far as this node knows. */
+    missing: number
+    /** Messages that were taken and handed to no other node: they are lost. */
+    unsent: number
   }
 
   /** An answer to `node.ask`. */
@@ -475,13 +527,20 @@ declare namespace smokesignal {
     start(options?: Abortable): Promise<void>
 
     /**
-     * Hands over what was written, closes all links and stops listening. Resolves when that is
-     * done, or immediately if the node is stopped already. Written data gets at most 5 s to leave.
-     * The node can be started again.
+     * Waits until the neighbours have read what was written, closes all links and stops listening.
+     * Resolves to who has read it, or immediately if the node is stopped already. Messages written
+     * before there was a peer wait for the first one. `leaveTimeout` limits the wait. The node can
+     * be started again.
      *
      * Rejects with `ABORT_ERR`; the node goes on stopping then.
+     *
+     * @example
+     * ```js
+     * const { behind, unsent } = await node.stop()
+     * if (behind > 0 || unsent > 0) process.exitCode = 1
+     * ```
      */
-    stop(options?: Abortable): Promise<void>
+    stop(options?: Abortable): Promise<Stopped>
 
     /** Stops the node, at the end of a block that begins with `await using node = ...`. */
     [Symbol.asyncDispose](): Promise<void>
@@ -519,8 +578,8 @@ declare namespace smokesignal {
      * while its links have room. Before the first peer has connected, up to 1 MiB is taken.
      *
      * Rejects with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` (the node was
-     * stopped), `ERR_SMOKESIGNAL_BUSY` (64 MiB wait already), `ERR_SMOKESIGNAL_BAD_OPTION`, or
-     * `ABORT_ERR`. Nothing was sent then.
+     * stopped), `ERR_SMOKESIGNAL_ENDED` (`broadcast` was ended), `ERR_SMOKESIGNAL_BUSY` (64 MiB wait
+     * already), `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`. Nothing was sent then.
      *
      * @example
      * ```js
@@ -530,19 +589,20 @@ declare namespace smokesignal {
     send(data: Data, options?: Abortable): Promise<void>
 
     /**
-     * Returns an async iterator over everything that others send from now on: messages, and gaps,
-     * which have `missed` in place of `data`. It ends when the node stops. May be called before
-     * `start()`.
+     * Returns an async iterator over everything that others send from now on: messages, and in
+     * place of `data` gaps (`missed`), the end of a writer's stream (`end`) and its new start
+     * (`restarted`). It ends when the node stops. May be called before `start()`.
      *
      * @example
      * ```js
-     * for await (const { from, seq, data, missed } of node.messages()) {
+     * for await (const { from, seq, data, missed, end } of node.messages()) {
      *   if (data) console.log(`message ${seq} of ${from}: ${data}`)
-     *   else console.error(`${missed} messages of ${from} were lost`)
+     *   else if (missed) console.error(`${missed} messages of ${from} were lost`)
+     *   else if (end) console.log(`${from} has sent everything`)
      * }
      * ```
      */
-    messages(options?: Abortable): Arriving<Message | Gap>
+    messages(options?: Abortable): Arriving<Message | Gap | End | Restarted>
 
     /**
      * Opens a stream to the node with this id, whether it is a peer or not. Resolves when that node
@@ -945,6 +1005,8 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_ALREADY_RUNNING'
     /** The node is stopped. Call `start()` first. */
     | 'ERR_SMOKESIGNAL_NOT_RUNNING'
+    /** `broadcast` was ended. Stop the node and start it again to send more. */
+    | 'ERR_SMOKESIGNAL_ENDED'
     /** The text is not an address. */
     | 'ERR_SMOKESIGNAL_BAD_ADDRESS'
     /** The host name has no IP address. */

@@ -34,6 +34,9 @@ const MESSAGE_WORDS = 4
 const [WRITER, SEQ_LOW, SEQ_HIGH] = [1, 2, 3]
 /** In place of a length: a gap. The sequence number is then the count of missed messages. */
 const GAP = 0xffffffff
+/** In place of a length: the end of a writer's stream, and its new start. */
+const END = 0xfffffffe
+const RESTARTED = 0xfffffffd
 /** Entries that one call reads at most. */
 const MAX_CHUNKS = 64
 const MAX_MESSAGES = 256
@@ -77,11 +80,14 @@ class BatchReader {
     return true
   }
 
-  /** Returns the next chunk, or `undefined` for a gap. Call it only after `ready` returned true. */
+  /**
+   * Returns the next chunk, or `undefined` for what is none: a gap, an end, a new start. Call it
+   * only after `ready` returned true.
+   */
   next() {
     const length = this.table[HEADER_WORDS + this.words * this.index]
     this.index += 1
-    if (length === GAP) return undefined
+    if (length >= RESTARTED) return undefined
     const begin = this.offset
     this.offset += length
     return this.memory.subarray(begin, this.offset)
@@ -157,6 +163,15 @@ class MessageReader extends BatchReader {
   /** Stops reading. Messages that arrive from now on are not kept. */
   close() {
     this.native.close()
+  }
+
+  /** Returns what `next` has just returned `undefined` for, as `messages()` yields it. */
+  notice() {
+    const from = this.writer()
+    const length = this.table[HEADER_WORDS + MESSAGE_WORDS * (this.index - 1)]
+    if (length === END) return { from, end: true }
+    if (length === RESTARTED) return { from, restarted: true }
+    return { from, missed: this.seq() }
   }
 
   /** Returns the id of the writer of the message that `next` has just returned. */

@@ -63,6 +63,8 @@ class BatchWriter {
     /** The bytes of queued chunks, with what keeping them costs. */
     this.queuedBytes = 0
     this.idleCallbacks = []
+    /** Whether the node has ended its stream, since its last start. */
+    this.ended = false
     this.flush = this.flush.bind(this)
   }
 
@@ -115,6 +117,17 @@ class BatchWriter {
     this.flush()
     if (this.isIdle()) callback()
     else this.idleCallbacks.push(callback)
+  }
+
+  /** Ends what the node writes, for its readers. Call it when nothing is left to hand over. */
+  end() {
+    this.ended = true
+    this.native.end()
+  }
+
+  /** Returns the bytes that native code has not taken yet. */
+  waiting() {
+    return this.filled + this.queuedBytes
   }
 
   isIdle() {

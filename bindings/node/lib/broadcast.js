@@ -51,8 +51,9 @@ class Broadcast extends ChunkDuplex {
 
   _pushChunk(chunk) {
     if (chunk !== undefined) return super._pushChunk(chunk)
-    const gap = { from: this._source.writer(), missed: this._source.seq() }
-    guarded(() => this.emit('gap', gap))
+    const notice = this._source.notice()
+    // A stream of bytes goes on after the end of one of its writers.
+    if (notice.missed !== undefined) guarded(() => this.emit('gap', notice))
   }
 
   /** Called when the node has started, also when it starts again. */
@@ -70,7 +71,10 @@ class Broadcast extends ChunkDuplex {
   }
 
   _final(callback) {
-    this._sink.whenIdle(callback)
+    this._sink.whenIdle(() => {
+      this._sink.end()
+      callback()
+    })
   }
 
   _destroy(error, callback) {
@@ -109,13 +113,15 @@ class MessageEvents {
       if (count === MAX_PER_TURN) return void setImmediate(this.pump)
       const { source } = this
       const data = source.next()
-      const from = source.writer()
       if (data !== undefined) {
+        const from = source.writer()
         guarded(() => this.broadcast.emit('message', data, from))
-      } else if (!this.broadcast._isRead()) {
-        // A stream that is read reports the gap itself.
-        guarded(() => this.broadcast.emit('gap', { from, missed: source.seq() }))
+        continue
       }
+      const notice = source.notice()
+      // A stream that is read reports the gap itself.
+      const unreported = notice.missed !== undefined && !this.broadcast._isRead()
+      if (unreported) guarded(() => this.broadcast.emit('gap', notice))
     }
   }
 

@@ -30,8 +30,8 @@ const { replace, reserve, unregister, wakeQueue } = require('./wakeups')
 const { respond } = require('./responder')
 const { tooLarge } = require('./chunk-duplex')
 
-/** How long `stop` waits for the native half to take what was written, in ms. */
-const FLUSH_TIMEOUT = 5000
+/** The result of `stop` where nothing was written, or the node did not run. */
+const NOTHING_WRITTEN = { confirmed: 0, behind: 0, missing: 0, unsent: 0 }
 /** How long `ask` collects answers by default, in ms. */
 const ASK_TIMEOUT = 5000
 /** Bytes of `send` that may wait for room. Further ones are refused with `ERR_SMOKESIGNAL_BUSY`. */
@@ -119,6 +119,7 @@ class Node extends EventEmitter {
     replace(this.#numbers.log, () => this.#forwardLog())
     replace(this.#numbers.events, () => this._dispatchEvents())
     replace(this.#numbers.writer, () => this.#writer.resume())
+    if (this.#wasStopped) this.#writer.ended = false
     const { address, port } = this.options
     guarded(() => this.logger.debug(`Starting to listen at ${hostAndPort(address, port)}`))
     try {
@@ -140,10 +141,13 @@ class Node extends EventEmitter {
     this.#channels.forEach((channel) => channel.nodeStarted())
   }
 
-  /** Hands over what was written, leaves the network and stops listening. */
+  /**
+   * Hands over what was written, waits until the neighbours have read it, leaves the network and
+   * stops listening. Resolves to who has read it.
+   */
   stop(options) {
     const { signal } = options ?? {}
-    if (this.#state === 'stopped') return Promise.resolve()
+    if (this.#state === 'stopped') return Promise.resolve({ ...NOTHING_WRITTEN })
     if (this.#state !== 'stopping') {
       const call = this.#enter('stopping')
       this.#stopping = this.#afterPrevious(() => this.#stop(call))
@@ -153,10 +157,14 @@ class Node extends EventEmitter {
 
   async #stop(call) {
     // The start before it may have failed.
-    if (!this.listening) return this.#leave(call, 'stopped')
+    if (!this.listening) {
+      this.#leave(call, 'stopped')
+      return { ...NOTHING_WRITTEN }
+    }
     try {
-      if (this.peers.list.length > 0) await Promise.race([this.#flushed(), delay(FLUSH_TIMEOUT)])
-      await operate((...to) => this.#native.stop(...to))
+      await this.#flushed()
+      const { operation } = await operate((...to) => this.#native.stop(...to))
+      return operation.takeStopped()
     } finally {
       this.#leave(call, 'stopped')
       this.#wasStopped = true
@@ -189,10 +197,22 @@ class Node extends EventEmitter {
     this.#channels.forEach((channel) => channel.nodeStopped())
   }
 
-  /** Resolves when the native half has taken everything that was written. */
-  #flushed() {
+  /**
+   * Resolves when the native half has taken everything that was written, or has taken nothing for
+   * `leaveTimeout`.
+   */
+  async #flushed() {
     const writers = [this.#writer, ...[...this.#channels].map((channel) => channel.sink)]
-    return Promise.all(writers.map((writer) => new Promise((resolve) => writer.whenIdle(resolve))))
+    const idle = writers.map((writer) => new Promise((resolve) => writer.whenIdle(resolve)))
+    const flushed = Promise.all(idle).then(() => true)
+    const waiting = () => writers.reduce((sum, writer) => sum + writer.waiting(), 0)
+    let left = Infinity
+    for (;;) {
+      if (await Promise.race([flushed, delay(this.options.leaveTimeout)])) return
+      const now = waiting()
+      if (now >= left) return
+      left = now
+    }
   }
 
   /** Runs `work` after that of the previous call, whether that succeeded or not. */
@@ -272,6 +292,7 @@ class Node extends EventEmitter {
       const limit = this.options.maxMessage
       if (chunk.length > limit) throw tooLarge(chunk.length, limit)
       if (this.#wasStopped) throw notRunning()
+      if (this.#writer.ended) throw ended()
       const waiting = this.#writer.queuedBytes
       if (waiting > MAX_QUEUED_BYTES) {
         throw coded(new Error(`${waiting} bytes wait to be sent; await send() before the next one`), 'BUSY')
@@ -294,7 +315,7 @@ class Node extends EventEmitter {
     })
   }
 
-  /** Returns an async iterator over all messages and gaps from now on. */
+  /** Returns an async iterator over all messages, gaps, ends and new starts from now on. */
   messages(options) {
     const { signal } = options ?? {}
     throwIfAborted(signal)
@@ -379,6 +400,12 @@ class Node extends EventEmitter {
   get _wireId() {
     return this.#native.id
   }
+}
+
+/** Returns the error for a message after the end of `broadcast`. */
+function ended() {
+  const text = 'the stream of this node was ended by broadcast.end()'
+  return coded(new Error(`${text}; send before that, or stop the node and start it again`), 'ENDED')
 }
 
 function delay(ms) {

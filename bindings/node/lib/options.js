@@ -24,6 +24,9 @@ const MAX_PEERS = 5
 const PING_TIMEOUT = 3000
 const SHORTEST_PING_TIMEOUT = 100
 const LONGEST_PING_TIMEOUT = 3_600_000
+/** Default and longest `leaveTimeout`, in ms. */
+const LEAVE_TIMEOUT = 30_000
+const LONGEST_LEAVE_TIMEOUT = 86_400_000
 /** The shortest `networkSecret`, in bytes. */
 const MIN_SECRET = 16
 /** Addresses that a node advertises at most. The library has the same limit. */
@@ -47,6 +50,7 @@ function readOptions(given = {}) {
     port: isMissing(given.port) ? 0 : port('port', given.port, 0),
     seeds: seeds(given.seeds),
     pingTimeout: pingTimeout(given.pingTimeout),
+    leaveTimeout: integer('leaveTimeout', given.leaveTimeout, 0, LONGEST_LEAVE_TIMEOUT) ?? LEAVE_TIMEOUT,
     logger: logger(given.logger),
     advertise: advertise(given.advertise),
     maxMessage: integer('maxMessage', given.maxMessage, 1, LARGEST_MAX_MESSAGE) ?? MAX_MESSAGE,
@@ -85,6 +89,7 @@ function forNative(options, logLevel) {
       minPeers: options.minPeerNo,
       maxPeers: options.maxPeerNo === Infinity ? undefined : options.maxPeerNo,
       pingTimeout: options.pingTimeout,
+      leaveTimeout: options.leaveTimeout,
       maxMessage: options.maxMessage,
       keyFile: options.keyFile,
       networkSecret: options.networkSecret,

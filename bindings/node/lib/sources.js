@@ -14,7 +14,10 @@ const { calling } = require('./errors')
 const { operate } = require('./operation')
 const { register, replace, reserve, unregister, wakeQueue } = require('./wakeups')
 
-/** Messages and gaps: `{ from, seq, data }` and `{ from, missed }`. */
+/**
+ * What writers write: messages `{ from, seq, data }`, gaps `{ from, missed }`, ends `{ from, end }`
+ * and new starts `{ from, restarted }`.
+ */
 class MessageSource {
   /**
    * @param native the native node
@@ -31,8 +34,8 @@ class MessageSource {
     const { reader } = this
     if (!reader.ready()) return this.stopped || reader.ended ? { done: true } : undefined
     const data = reader.next()
-    const from = reader.writer()
-    return { value: data === undefined ? { from, missed: reader.seq() } : { from, seq: reader.seq(), data } }
+    if (data === undefined) return { value: reader.notice() }
+    return { value: { from: reader.writer(), seq: reader.seq(), data } }
   }
 
   /** Ends the source after the messages that have arrived already. */

@@ -29,6 +29,9 @@ const WRITERS_RESET: u32 = 8;
 const ENTRY_WORDS: usize = 4;
 /// In place of a length: a gap. The sequence number is then the count of missed messages.
 const GAP: u32 = u32::MAX;
+/// In place of a length: the end of a writer's stream, and its new start. There is no number.
+const END: u32 = u32::MAX - 1;
+const RESTARTED: u32 = u32::MAX - 2;
 
 /// Writers that have a number. Beyond that, numbers start again at 0.
 const MAX_WRITERS: usize = 1024;
@@ -80,6 +83,8 @@ impl MessageReader {
                     (data.len() as u32, *from, *seq)
                 }
                 Incoming::Gap { from, missed } => (GAP, *from, *missed),
+                Incoming::End { from } => (END, *from, 0),
+                Incoming::Restarted { from } => (RESTARTED, *from, 0),
             };
             batch.entry([length, self.number(from), number as u32, (number >> 32) as u32]);
         }
@@ -176,6 +181,14 @@ impl MessageWriter {
             }
         }
         lengths.len() as u32
+    }
+
+    /// Ends what the node writes. JavaScript calls it once nothing is held.
+    #[napi]
+    pub fn end(&self) {
+        if let Err(error) = self.sender.end() {
+            tracing::debug!(%error, "the stream has ended with the node");
+        }
     }
 
     /// Tries to send the message that is held. Returns 0 if there is room for more, else the state.

@@ -127,6 +127,7 @@ impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match &error {
             SendError::TooLarge { .. } => Self::range("TOO_LARGE", error),
+            SendError::Ended => Self::new("ENDED", error),
             _ => Self::from(ConnectError::NotRunning),
         }
     }

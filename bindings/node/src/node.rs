@@ -39,6 +39,8 @@ pub struct NativeOptions {
     pub max_peers: Option<u32>,
     /// How long a peer may be silent, in milliseconds.
     pub ping_timeout: f64,
+    /// How long a stop waits where nothing moves, in milliseconds.
+    pub leave_timeout: f64,
     /// The largest message, in bytes.
     pub max_message: Option<f64>,
     /// The file of the key pair, which is created if there is none.
@@ -157,11 +159,8 @@ impl NativeNode {
     #[napi]
     pub fn stop(&self, wake_queue: &WakeQueue, number: u32) -> Operation {
         let (node, span) = (self.node.clone(), self.logging.span.clone());
-        let stop = async move {
-            node.stop().await;
-            Ok::<_, Failure>(())
-        };
-        Operation::new(wake_queue.waker(number), stop.instrument(span), |()| Outcome::Done)
+        let stop = async move { Ok::<_, Failure>(node.stop().await) };
+        Operation::new(wake_queue.waker(number), stop.instrument(span), Outcome::Stopped)
     }
 
     /// Connects to `HOST:PORT`. The peer arrives as an event as well; the operation tells why not.
@@ -199,8 +198,7 @@ impl NativeNode {
     #[napi]
     pub fn ask(&self, question: &[u8], timeout: f64, wake_queue: &WakeQueue, number: u32) -> Operation {
         let (node, question) = (self.node.clone(), bytes::Bytes::copy_from_slice(question));
-        // A timeout beyond the range of `Duration`, such as `Infinity`, is the longest there is.
-        let timeout = Duration::try_from_secs_f64(timeout / 1000.0).unwrap_or(Duration::MAX);
+        let timeout = millis(timeout);
         let waker = wake_queue.waker(number);
         let ask = async move { node.ask(question, timeout).await.map(|answers| (answers, waker)) };
         Operation::new(wake_queue.waker(number), ask, |(answers, waker)| {
@@ -246,6 +244,12 @@ fn node_id(text: &str) -> Result<NodeId> {
     text.parse().map_err(|error| napi::Error::from_reason(format!("{error}")))
 }
 
+/// Returns a time in milliseconds as a `Duration`. One beyond its range, such as `Infinity`, is the
+/// longest there is.
+fn millis(time: f64) -> Duration {
+    Duration::try_from_secs_f64(time / 1000.0).unwrap_or(Duration::MAX)
+}
+
 /// Returns the library's builder with these options.
 fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
     let bad = || {
@@ -257,7 +261,8 @@ fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
         .port(options.port)
         .min_peers(options.min_peers as usize)
         .max_peers(options.max_peers.map_or(usize::MAX, |count| count as usize))
-        .ping_timeout(Duration::try_from_secs_f64(options.ping_timeout / 1000.0).unwrap_or(Duration::MAX))
+        .ping_timeout(millis(options.ping_timeout))
+        .leave_timeout(millis(options.leave_timeout))
         .relay_only(options.relay_only)
         .prefer_near_peers(options.prefer_near_peers)
         .unsigned_messages(options.unsigned);

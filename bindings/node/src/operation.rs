@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use napi_derive::napi;
+use smokesignal::Stopped;
 
 use crate::failure::Failure;
 use crate::question::Answers;
@@ -20,6 +21,20 @@ pub(crate) enum Outcome {
     Done,
     Stream(Box<Stream>),
     Answers(Answers),
+    Stopped(Stopped),
+}
+
+/// The readers of what a node wrote, when it has stopped. The library's `Stopped` explains it.
+#[napi(object)]
+pub struct NativeStopped {
+    /// Nodes that have read everything.
+    pub confirmed: f64,
+    /// Nodes that are not known to have.
+    pub behind: f64,
+    /// Messages that the one that is farthest behind may lack.
+    pub missing: f64,
+    /// Messages that reached no other node.
+    pub unsent: f64,
 }
 
 /// The future of an operation, which has converted its result.
@@ -81,6 +96,20 @@ impl Operation {
     pub fn take_answers(&mut self) -> Option<Answers> {
         match self.outcome.take() {
             Some(Ok(Outcome::Answers(answers))) => Some(answers),
+            _ => None,
+        }
+    }
+
+    /// Returns what a stop has produced, once.
+    #[napi]
+    pub fn take_stopped(&mut self) -> Option<NativeStopped> {
+        match self.outcome.take() {
+            Some(Ok(Outcome::Stopped(stopped))) => Some(NativeStopped {
+                confirmed: stopped.confirmed as f64,
+                behind: stopped.behind as f64,
+                missing: stopped.missing as f64,
+                unsent: stopped.unsent as f64,
+            }),
             _ => None,
         }
     }

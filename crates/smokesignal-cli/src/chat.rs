@@ -67,8 +67,12 @@ async fn chat(args: Args) -> Result<Exit, Failure> {
         closed = output.closed() => closed.map(|()| Exit::Done),
         ended = session.talk(input, events, broadcast) => ended,
     };
-    leave::leave(&node, &mut signals).await;
-    leave::flush(&output, outcome.as_ref().copied().unwrap_or(Exit::Interrupted), &mut signals).await;
+    let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
+    let stopped = leave::leave(&node, exit, &mut signals).await;
+    if !stopped.is_complete() {
+        notice!("{stopped}");
+    }
+    leave::flush(&output, exit, &mut signals).await;
     outcome
 }
 

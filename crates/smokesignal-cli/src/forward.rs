@@ -119,7 +119,8 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
         }
     };
     work.shutdown().await;
-    leave::leave(&node, &mut signals).await;
+    let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
+    leave::leave(&node, exit, &mut signals).await;
     outcome
 }
 

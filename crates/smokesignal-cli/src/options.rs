@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use smokesignal::{Event, Identity, Node};
+use smokesignal::{Event, Identity, Node, ReadFrom};
 
 use crate::log;
 use crate::outcome::Failure;
@@ -50,6 +50,19 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_PING_TIMEOUT", default_value = "3s",
           value_parser = ping_timeout)]
     pub(crate) ping_timeout: Duration,
+    /// Start to read here when joining: `now`, `oldest`, or `last:N`
+    ///
+    /// `oldest` is everything that the neighbours retain, `last:N` the last N messages of each
+    /// writer that they retain.
+    #[arg(long, value_name = "now|oldest|last:N", env = "SMOKESIGNAL_READ_FROM", default_value = "now",
+          value_parser = read_from)]
+    pub(crate) read_from: ReadFrom,
+    /// When leaving, wait this long without progress until others have read what was sent
+    ///
+    /// Messages sent before there was a peer wait for the first one. 0s does not wait.
+    #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_LEAVE_TIMEOUT", default_value = "30s",
+          value_parser = leave_timeout)]
+    pub(crate) leave_timeout: Duration,
     /// Read this node's key from this file, which is created if it does not exist
     ///
     /// The same key gives the same id. Without this option the node has a new key, and so a new id,
@@ -100,6 +113,21 @@ fn ping_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the time that a leaving node waits.
+fn leave_timeout(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a time, for example 30s or 5m".to_owned())
+}
+
+/// Parses where reading starts.
+fn read_from(text: &str) -> Result<ReadFrom, String> {
+    let last = || text.strip_prefix("last:")?.parse().ok().map(ReadFrom::Last);
+    match text {
+        "now" => Ok(ReadFrom::Now),
+        "oldest" => Ok(ReadFrom::Oldest),
+        _ => last().ok_or_else(|| "write now, oldest, or last:N, for example last:100".to_owned()),
+    }
+}
+
 impl JoinArgs {
     /// Starts the log and creates the node. The node is not started yet.
     pub(crate) fn node(&self) -> Result<Node, Failure> {
@@ -110,6 +138,8 @@ impl JoinArgs {
             .min_peers(self.min_peers)
             .max_peers(self.max_peers)
             .ping_timeout(self.ping_timeout)
+            .leave_timeout(self.leave_timeout)
+            .read_from(self.read_from)
             .max_message(MAX_MESSAGE)
             .unsigned_messages(self.signing.unsigned());
         for seed in self.seeds.iter().filter(|seed| !seed.is_empty()) {
@@ -217,6 +247,16 @@ mod tests {
         assert_eq!(number_or_none("none"), Ok(usize::MAX));
         assert_eq!(number_or_none("7"), Ok(7));
         assert!(number_or_none("many").unwrap_err().contains("none"));
+    }
+
+    #[test]
+    fn reading_starts_now_at_the_oldest_or_at_the_last_few() {
+        assert_eq!(read_from("now"), Ok(ReadFrom::Now));
+        assert_eq!(read_from("oldest"), Ok(ReadFrom::Oldest));
+        assert_eq!(read_from("last:7"), Ok(ReadFrom::Last(7)));
+        for bad in ["", "first", "last", "last:", "last:-1"] {
+            assert!(read_from(bad).unwrap_err().contains("last:N"), "{bad}");
+        }
     }
 
     #[test]

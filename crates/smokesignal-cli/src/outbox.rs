@@ -12,7 +12,7 @@ use smokesignal::{BroadcastSender, NodeId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::queue::{self, Closed, Queued, Receiver, Sender, TrySendError};
+use crate::queue::{self, Closed, Gauge, Queued, Receiver, Sender, TrySendError};
 
 /// Bytes that may wait for one receiver: two messages of the largest size. A guess.
 pub(crate) const WAITING: usize = 32 << 20;
@@ -74,6 +74,11 @@ impl Outbox {
     /// Returns the number of bytes that have not been sent yet.
     pub(crate) fn queued(&self) -> usize {
         self.queue.queued()
+    }
+
+    /// Returns a handle that counts the bytes that have not been sent yet.
+    pub(crate) fn gauge(&self) -> Gauge {
+        self.queue.gauge()
     }
 
     /// Closes the queue. The returned task ends when everything has been sent or reported.

@@ -86,6 +86,11 @@ impl Output {
         }
     }
 
+    /// Returns whether the reader has closed its end.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.end.borrow() == End::Closed
+    }
+
     /// Resolves when nothing can be written any more: with `Ok` if the reader has closed its end.
     pub(crate) async fn closed(&self) -> Result<(), Failure> {
         let mut end = self.end.clone();

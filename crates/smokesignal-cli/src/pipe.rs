@@ -4,18 +4,22 @@
 //! Two tasks run at the same time. The print task writes to stdout until the node has stopped. The
 //! write task waits for somebody to write to, and only then reads stdin, so that nothing is read
 //! that cannot be sent. [`everyone`] and [`one`] start these tasks; this file waits for their end.
+//! With `--until-end` there is only the print task, which follows one writer ([`whole`]).
 //!
-//! The exit code is 0 when stdin has ended and everything is handed to the network, and when the
-//! reader of stdout is gone. It is 1 when stdin could not be read or sent completely (lines above
-//! 16 MiB are skipped and counted), and 130 after a signal. Gaps in what others wrote are reported
-//! on stderr, and do not change it.
+//! The exit code is 0 when stdin has ended and the neighbours have read everything, when the stream
+//! that `--until-end` follows has arrived as a whole, and when the reader of stdout is gone. It is
+//! 1 when stdin could not be read or sent completely (lines above 16 MiB are skipped and counted),
+//! when somebody has not read everything, or nobody was there, and when that stream is not whole;
+//! and 130 after a signal. Otherwise gaps in what others wrote are reported on stderr, and do not
+//! change it.
 
 mod everyone;
 mod one;
+mod whole;
 
 use std::io;
 
-use smokesignal::NodeId;
+use smokesignal::{NodeId, Stopped};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
@@ -30,13 +34,16 @@ use crate::signals::Signals;
 
 /// Send stdin to everyone and print what the others send
 ///
-/// Reads stdin only once connected. At the end of stdin, sends the rest and leaves the network. If
-/// stdin was empty (</dev/null), goes on printing until interrupted.
+/// Reads stdin only once connected. At the end of stdin, waits until the neighbours have read all
+/// of it, leaves the network, and ends with 0; it ends with 1 if they have not, or nobody was
+/// there. If stdin was empty (</dev/null), goes on printing until interrupted.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   journalctl -f | smokesignal pipe --lines --port 8495
-  smokesignal pipe --lines --seed 127.0.0.1:8495 </dev/null >messages")]
+  smokesignal pipe --lines --seed 127.0.0.1:8495 </dev/null >messages
+  smokesignal pipe --port 8495 --until-end | tar x
+  tar c DIR | smokesignal pipe --seed 127.0.0.1:8495")]
 pub(crate) struct Args {
     /// Send each line of stdin as one message, and print each message as a line
     ///
@@ -50,6 +57,15 @@ pub(crate) struct Args {
     /// Go on printing after the end of stdin
     #[arg(long)]
     keep: bool,
+    /// Print what one node sends, up to its end, and do not read stdin
+    ///
+    /// The node is the first one that something arrives from. Ends with 0 if nothing was missed,
+    /// otherwise with 1.
+    #[arg(long, conflicts_with_all = ["to", "keep"])]
+    until_end: bool,
+    /// The node whose end --until-end waits for
+    #[arg(long, value_name = "ID", requires = "until_end")]
+    from: Option<NodeId>,
     #[command(flatten)]
     join: JoinArgs,
 }
@@ -76,39 +92,61 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     let framing = if args.lines { Framing::Lines } else { Framing::Bytes };
     let printer = Printer { framing, output: output.clone() };
     let (printing, writing) = match direct {
+        None if args.until_end => whole::start(broadcast, events, printer, args.from),
         None => everyone::start(broadcast, events, printer),
         Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, printer),
     };
+    let mut to_be_read = 0;
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         // `| head` has read enough: a normal end.
         closed = output.closed() => closed.map(|()| Exit::Done),
-        sent = until_sent(writing, args.keep) => sent.map(|()| Exit::Done),
+        sent = until_sent(writing, args.keep) => sent.map(|messages| {
+            to_be_read = if args.to.is_none() { messages } else { 0 };
+            Exit::Done
+        }),
     };
     // Also after a failure, so that the peers notice immediately. Meanwhile the print task goes on,
     // because messages may arrive until the node has stopped.
-    leave::leave(&node, &mut signals).await;
+    let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
+    let stopped = leave::leave(&node, exit, &mut signals).await;
     // The events end with the last handle to the node, and so does a task that waits for a peer.
     drop(node);
-    let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
     if exit == Exit::Done {
         signals.or_exit(printing.finished()).await;
     }
     leave::flush(&output, exit, &mut signals).await;
-    outcome
+    match to_be_read {
+        0 => outcome,
+        messages => read_by(messages, &stopped).and(outcome),
+    }
 }
 
-/// Resolves when all of stdin has been sent. Never resolves after an empty stdin or with `keep`.
-async fn until_sent(writing: JoinHandle<Result<Sent, Failure>>, keep: bool) -> Result<(), Failure> {
+/// Tells a person who has read the messages. Fails unless somebody has, and nobody is behind.
+fn read_by(messages: u64, stopped: &Stopped) -> Result<(), Failure> {
+    let text = format!("{messages} messages sent; {stopped}");
+    if stopped.is_complete() && stopped.confirmed > 0 {
+        notice!("{text}");
+        return Ok(());
+    }
+    Err(Failure::Failed(text))
+}
+
+/// Resolves to the number of messages when all of stdin has been sent, and with `--until-end` when
+/// the end has been read. Never resolves after an empty stdin or with `keep`.
+async fn until_sent(writing: JoinHandle<Result<Sent, Failure>>, keep: bool) -> Result<u64, Failure> {
     let sent =
         writing.await.map_err(|error| Failure::Failed(format!("the writing task failed: {error}")))??;
+    if sent.is_whole {
+        return Ok(0);
+    }
     // An empty stdin means that the program was started to listen, for example in the background.
     if keep || (sent.messages == 0 && sent.too_long == 0) {
         notice!("stdin has ended; printing messages until interrupted");
         return std::future::pending().await;
     }
     match sent.too_long {
-        0 => Ok(()),
+        0 => Ok(sent.messages),
         count => Err(Failure::Failed(format!(
             "{count} lines were longer than {MAX_MESSAGE} bytes and were not sent; split them"
         ))),
@@ -122,6 +160,8 @@ struct Sent {
     messages: u64,
     /// Lines skipped because a message cannot be that long.
     too_long: u64,
+    /// stdin was not read, and the stream of another node has arrived as a whole.
+    is_whole: bool,
 }
 
 /// Prints messages to stdout.

@@ -80,6 +80,11 @@ impl<T> Sender<T> {
         self.limit - self.room.available_permits()
     }
 
+    /// Returns a handle that counts what is queued, and does not keep the queue open.
+    pub(crate) fn gauge(&self) -> Gauge {
+        Gauge { room: Arc::clone(&self.room), limit: self.limit }
+    }
+
     /// Returns the permits that an item needs. An item larger than the limit needs all of them.
     fn weight(&self, bytes: usize) -> u32 {
         u32::try_from((bytes + ITEM_OVERHEAD).min(self.limit)).unwrap_or(u32::MAX)
@@ -89,6 +94,20 @@ impl<T> Sender<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         Self { items: self.items.clone(), room: Arc::clone(&self.room), limit: self.limit }
+    }
+}
+
+/// Counts what is queued.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    room: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl Gauge {
+    /// Returns the bytes of all items that are queued or being handled, their overhead included.
+    pub(crate) fn queued(&self) -> usize {
+        self.limit - self.room.available_permits()
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::commands::Commands;
-use self::wire::{Emitter, JsonEvent, Payload};
+use self::wire::{Emitter, JsonEvent, Payload, StoppedInfo};
 use crate::direct::{self, DirectMessage};
 use crate::leave::{self, if_ready};
 use crate::options::{self, JoinArgs};
@@ -45,10 +45,11 @@ const WAITING: usize = 64;
   {"cmd":"close_peer","id":"ID"}                   close the link to a peer
   {"cmd":"peers"}                                  print the event `peers`
   {"cmd":"metrics"}                                print the event `metrics`
-  {"cmd":"stop"}                                   send what is queued, leave the network, exit
+  {"cmd":"stop"}                                   send what is queued, leave the network, exit:
+                                                   with 1 if somebody has not read all of it
 
-Events: listening, connect, disconnect, peer_added, peer_removed, message, gap, direct, netsplit,
-netsplit_resolved, peers, metrics, error"#)]
+Events: listening, connect, disconnect, peer_added, peer_removed, message, gap, end, restarted,
+direct, netsplit, netsplit_resolved, peers, metrics, stopped, error"#)]
 pub(crate) struct Args {
     /// Use JSON lines. Required, because there is no other format yet
     #[arg(long)]
@@ -90,25 +91,33 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     tokio::spawn(direct::receive(acceptor, received.clone()));
     let sender = broadcast.sender();
     let messages = tokio::spawn(emit_messages(broadcast, emitter.clone()));
+    let commands = Commands::new(&node, sender, emitter.clone(), reports, received);
+    let commands = commands.with_patience(args.join.leave_timeout);
     // The first branch that ends decides how the command ends. Those that print never end by
     // themselves.
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),
         // Ends with the JSON command `stop`.
-        () = Commands::new(&node, sender, emitter.clone(), reports, received).run() => Ok(Exit::Done),
+        () = commands.run() => Ok(Exit::Done),
         () = events::emit_all_direct(&mut direct, &emitter) => Ok(Exit::Done),
         () = events::emit_all(&mut events, &emitter) => Err(Failure::node_stopped()),
         () = commands::emit_all_unsent(&mut unsent, &emitter) => Ok(Exit::Done),
     };
-    leave::leave(&node, &mut signals).await;
     let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
+    let stopped = leave::leave(&node, exit, &mut signals).await;
     // After a signal or a failure the rest is not worth waiting for.
     if exit == Exit::Done {
         signals.or_exit(finish(messages, &mut unsent, &mut direct, &mut events, &emitter)).await;
+        signals.or_exit(emitter.emit(&JsonEvent::Stopped(StoppedInfo::of(&stopped)))).await;
     }
     leave::flush(&output, exit, &mut signals).await;
-    outcome
+    match exit {
+        Exit::Done if !stopped.is_complete() && !output.is_closed() => {
+            Err(Failure::Failed(stopped.to_string()))
+        }
+        _ => outcome,
+    }
 }
 
 /// Prints what is left after the node has stopped: messages that had arrived before, messages that
@@ -146,6 +155,10 @@ async fn emit_messages(mut broadcast: Broadcast, emitter: Emitter) {
             }
             Incoming::Gap { from, missed } => {
                 emitter.emit(&JsonEvent::Gap { from: from.to_string(), missed }).await;
+            }
+            Incoming::End { from } => emitter.emit(&JsonEvent::End { from: from.to_string() }).await,
+            Incoming::Restarted { from } => {
+                emitter.emit(&JsonEvent::Restarted { from: from.to_string() }).await;
             }
         }
     }

@@ -170,6 +170,7 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
     let kind = match flags & (FRAGMENT | FIRST | LAST) {
         0 => SegmentKind::Whole { messages: messages::count(&frame, message_kind).ok_or_else(malformed)? },
         flags if flags & FIRST != 0 && !message_kind.is_headed(&frame) => return Err(malformed()),
+        _ if message_kind == MessageKind::End => return Err(malformed()),
         flags if flags & FRAGMENT != 0 => {
             SegmentKind::Fragment { first: flags & FIRST != 0, last: flags & LAST != 0 }
         }
@@ -378,7 +379,7 @@ mod tests {
         let whole = SegmentKind::Whole { messages: 1 };
         let first = SegmentKind::Fragment { first: true, last: false };
         let next = SegmentKind::Fragment { first: false, last: true };
-        use MessageKind::{Application, Channel, Query};
+        use MessageKind::{Application, Channel, End, Query};
         for (kind, good, bad) in [
             (Application, &b"\0smokesignal\0"[..], None),
             (Query, b"12345678", Some(&b"1234567"[..])),
@@ -392,6 +393,11 @@ mod tests {
                 assert!(decoded(kind, next, bad), "only the first fragment has the head");
             }
         }
+        assert!(decoded(End, whole, b"\0"), "an end is one empty message");
+        for bad in [&b""[..], b"\x01a", b"\0\0"] {
+            assert!(!decoded(End, whole, bad), "{bad:?}");
+        }
+        assert!(!decoded(End, first, b"") && !decoded(End, next, b"a"), "an end has no pieces");
     }
 
     /// A segment of a kind that nobody knows today is passed on by nodes of today: it has to be the

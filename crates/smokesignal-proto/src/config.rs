@@ -278,8 +278,10 @@ pub struct Config {
     /// s. Up: less of the former start is lost to slow neighbours; the first messages of the new
     /// one come later.
     pub drain_timeout: Duration,
-    /// A leaving node tries to hand over accepted writes for this long. Default 5 s. Up: fewer
-    /// writes are lost that slow neighbours have not taken; a stop may take longer.
+    /// A leaving node waits for this long after the last progress: for a first neighbour that takes
+    /// what was written, and for its neighbours to have read it. Default 30 s: a seed is dialled
+    /// every 15 s at least. Up: slow readers and late seeds get everything; a stop takes longer
+    /// where nobody takes anything.
     pub leave_timeout: Duration,
 }
 
@@ -352,7 +354,7 @@ impl Default for Config {
             gap_after: (s(2), s(10)),
             settle_after: s(1),
             drain_timeout: s(5),
-            leave_timeout: s(5),
+            leave_timeout: s(30),
         }
     }
 }

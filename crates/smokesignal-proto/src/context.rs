@@ -43,13 +43,14 @@ impl Me {
         self.incarnation = self.incarnation.max(incarnation);
     }
 
-    /// Returns whether the user has asked the node to leave.
+    /// Returns whether the node is about to leave.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    pub(crate) fn leave(&mut self) {
-        self.leaving = true;
+    /// A node that leaves makes no new links; one that still looks for a reader does.
+    pub(crate) fn set_leaving(&mut self, leaving: bool) {
+        self.leaving = leaving;
     }
 }
 

@@ -32,10 +32,12 @@
 
 // `publish` makes segments, `streams` and `ring` keep them, and `spread` sends them over the links
 // that `membership` maintains. `netsplit` counts the nodes and watches the seeds, `lookup` finds
-// one node, and `node` combines the parts. The others are what these share.
+// one node, `departure` knows when to leave, and `node` combines the parts. The others are what
+// these share.
 mod codec;
 mod config;
 mod context;
+mod departure;
 mod features;
 mod hash_tree;
 mod id;
@@ -72,7 +74,7 @@ pub use message::{
 };
 pub use messages::Messages;
 pub use node::Node;
-pub use output::{CloseReason, DialFailure, Full, Output, Relay, RequestFailure, Unreachable};
+pub use output::{CloseReason, DialFailure, Farewell, Full, Output, Relay, RequestFailure, Unreachable};
 pub use record::{Address, MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_OTHER_ADDRESSES, Record, Statement};
 pub use segment::{MessageKind, Seal, Segment, SegmentKind};
 pub use time::Instant;

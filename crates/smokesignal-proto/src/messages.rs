@@ -77,7 +77,8 @@ pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
         }
         count += 1;
     }
-    (count > 0).then_some(count)
+    let most = if kind == MessageKind::End { 1 } else { u32::MAX };
+    (1..=most).contains(&count).then_some(count)
 }
 
 /// The first message; `rest` goes on behind it.

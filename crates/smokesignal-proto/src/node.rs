@@ -8,6 +8,7 @@
 
 mod beacon;
 mod inspect;
+mod leaving;
 mod lookup;
 mod settling;
 mod streaming;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::departure::Departure;
 use crate::features::{Features, OtherEnd};
 use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
@@ -59,17 +61,6 @@ pub struct Node {
     out: VecDeque<Output>,
 }
 
-/// How far a node is with leaving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Departure {
-    /// The user has not asked for it.
-    Staying,
-    /// Accepted writes are handed over, until then at the latest.
-    Until(Instant),
-    /// The node has left.
-    Left,
-}
-
 impl Node {
     /// Makes a node with this key. The same arguments and inputs give the same outputs.
     pub fn new(keypair: Keypair, config: Config, rng_seed: u64, now: Instant) -> Self {
@@ -84,7 +75,7 @@ impl Node {
             queries: Queries::default(),
             publisher: Publisher::default(),
             settling: Settling::default(),
-            departure: Departure::Staying,
+            departure: Departure::default(),
             next_expiry: now,
             context,
             copies: 0,
@@ -161,7 +152,7 @@ impl Node {
     pub fn can_write(&self, size: usize) -> bool {
         let waiting = self.publisher.bytes();
         let fits = waiting == 0 || waiting + size <= self.context.config.write_buffer;
-        fits && self.departure == Departure::Staying
+        fits && self.departure.is_staying()
     }
 
     /// Writes to everyone and returns the message's number. Messages written between two calls of
@@ -187,14 +178,27 @@ impl Node {
         Ok(number)
     }
 
-    /// Hands accepted writes to the neighbours, says goodbye and closes; [`Output::Left`] ends it.
+    /// Returns whether the node has a peer, or may find one by itself: it has a seed, knows other
+    /// nodes, or is connected to one or dials it. Otherwise it has to be found.
+    pub fn expects_peer(&self) -> bool {
+        self.membership.expects_peer()
+    }
+
+    /// Ends the node's stream, waits until the neighbours have read it, says goodbye and closes;
+    /// [`Output::Left`] ends it. It waits for [`Config::leave_timeout`] without progress at most.
     pub fn leave(&mut self, now: Instant) {
-        self.context.me.leave();
-        self.membership.leave(&mut self.context.at(now));
-        if self.departure == Departure::Staying {
-            self.departure = Departure::Until(now + self.context.config.leave_timeout);
+        self.leave_within(self.context.config.leave_timeout, now);
+    }
+
+    /// The same, with another patience: for how long the node waits without progress.
+    pub fn leave_within(&mut self, patience: Duration, now: Instant) {
+        if self.departure.is_staying() {
+            self.publisher.end();
         }
-        self.perform_all(now);
+        self.departure.begin(patience, now);
+        if self.membership.degree() > 0 {
+            self.set_leaving(true, now);
+        }
     }
 
     // What happens in the world.
@@ -452,32 +456,18 @@ impl Node {
             }
             self.out.extend(messages.drain(..).map(|message| Output::Send { link, message }));
         }
-        if let Departure::Until(deadline) = self.departure
-            && self.out.is_empty()
-        {
-            self.finish_leaving(deadline, now);
+        if self.departure.is_leaving() && self.out.is_empty() {
+            self.leave_when_done(now);
         }
     }
 
     fn publish(&mut self, now: Instant) {
         self.publisher.stop_waiting();
         let cx = &mut self.context.at(now);
-        while self.spread.may_write(cx, &self.streams, self.publisher.messages() > 0) {
+        while self.spread.may_write(cx, &self.streams, self.publisher.is_waiting()) {
             let Some(segment) = self.publisher.next(cx, self.streams.get(OWN).have) else { break };
             self.streams.accept(cx, OWN, &segment);
             self.spread.fan_out(cx, OWN, segment.seq, None);
-        }
-    }
-
-    fn finish_leaving(&mut self, deadline: Instant, now: Instant) {
-        let flushed = self.publisher.messages() == 0 && self.spread.flushed(&self.streams);
-        let alone = self.membership.degree() == 0;
-        if flushed || alone || now >= deadline {
-            self.departure = Departure::Left;
-            let unsent = self.publisher.messages();
-            self.membership.say_goodbye_to_all(&mut self.context.at(now));
-            self.perform_all(now);
-            self.out.push_back(Output::Left { unsent });
         }
     }
 }

@@ -151,11 +151,26 @@ pub enum Output {
         /// The connection.
         link: LinkId,
     },
-    /// The node has left: nothing more will come.
-    Left {
-        /// Messages that were accepted and could be handed to no neighbour.
-        unsent: usize,
+    /// A writer whose stream was being read has started again: its next message is number 1.
+    Restarted {
+        /// The writer.
+        from: NodeId,
     },
+    /// The node has left: nothing more will come.
+    Left(Farewell),
+}
+
+/// What a node that has left knows of those who read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Farewell {
+    /// Neighbours, former ones included, that have read all that it wrote.
+    pub confirmed: usize,
+    /// Neighbours that are not known to have.
+    pub behind: usize,
+    /// Messages that the one that is farthest behind may lack, as far as is known.
+    pub missing: u64,
+    /// Messages that were accepted and could be handed to no neighbour.
+    pub unsent: u64,
 }
 
 /// Why a dial produced no connection.

@@ -27,12 +27,23 @@ pub(crate) struct Publisher {
     ready_bytes: usize,
     /// When the next signature may be made, if something waits for it.
     sign_at: Option<Instant>,
+    /// The kind of what was written last.
+    last_kind: Option<MessageKind>,
 }
 
 impl Publisher {
     /// Queues a message and returns its number in this incarnation.
     pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes) -> u64 {
+        self.last_kind = Some(kind);
         self.writer.push(kind, message)
+    }
+
+    /// Queues the end of the stream after all that was written, unless that is an end already, or
+    /// nothing was written at all.
+    pub(crate) fn end(&mut self) {
+        if self.last_kind.is_some_and(|kind| kind != MessageKind::End) {
+            self.push(MessageKind::End, Bytes::new());
+        }
     }
 
     /// Returns the bytes waiting.
@@ -40,10 +51,17 @@ impl Publisher {
         self.writer.bytes() + self.ready_bytes
     }
 
-    /// Returns the messages waiting, the half-sent one included.
-    pub(crate) fn messages(&self) -> usize {
+    /// Returns whether anything waits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.ready.is_empty() || self.writer.messages() > 0
+    }
+
+    /// Returns the messages waiting, the half-sent one included, and an end not.
+    pub(crate) fn messages(&self) -> u64 {
         let ready = self.ready.front().map_or(0, |segment| self.writer.packed() + 1 - segment.first_message);
-        self.writer.messages() + ready as usize
+        let ends = self.ready.iter().filter(|segment| segment.message_kind == MessageKind::End).count();
+        let is_end = self.last_kind == Some(MessageKind::End) && self.writer.messages() > 0;
+        ready + self.writer.messages() as u64 - ends as u64 - u64::from(is_end)
     }
 
     /// Returns when to call [`Publisher::next`] again, if something waits for a signature.

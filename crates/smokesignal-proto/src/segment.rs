@@ -77,6 +77,9 @@ pub enum MessageKind {
     /// For the readers of one channel: the length of the channel's name (1 byte), the name, then
     /// the message.
     Channel,
+    /// The end of what its writer has for every reader, and empty: until the writer starts again,
+    /// no message of the kind [`Application`](Self::Application) comes after it.
+    End,
     /// Stands for what the next version adds.
     #[cfg(smokesignal_next)]
     Next,
@@ -96,6 +99,7 @@ impl MessageKind {
             Self::Application => 0,
             Self::Query => 1,
             Self::Channel => 2,
+            Self::End => 3,
             #[cfg(smokesignal_next)]
             Self::Next => 13,
             Self::Other(number) => number & 15,
@@ -108,6 +112,7 @@ impl MessageKind {
             0 => Self::Application,
             1 => Self::Query,
             2 => Self::Channel,
+            3 => Self::End,
             #[cfg(smokesignal_next)]
             13 => Self::Next,
             number => Self::Other(number & 15),
@@ -125,6 +130,7 @@ impl MessageKind {
                 let length = usize::from(*length);
                 (1..=Self::MAX_CHANNEL).contains(&length) && length < message.len()
             }),
+            Self::End => message.is_empty(),
         }
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Stream {
     touched: Instant,
     /// A newer incarnation was proved then; it waits for this one to drain.
     pub(crate) newer: Option<(u64, Instant)>,
+    /// The end was the last that the application got.
+    ended: bool,
 }
 
 /// A large message of which the beginning has arrived.
@@ -137,7 +139,27 @@ struct Backlog {
     end: u64,
     until: Instant,
     held: VecDeque<(u64, MessageKind, Bytes)>,
+    /// Messages among what is held; an end is none.
+    messages: u64,
     bytes: usize,
+}
+
+impl Backlog {
+    fn push(&mut self, seq: u64, kind: MessageKind, data: Bytes) {
+        self.messages += u64::from(kind != MessageKind::End);
+        self.bytes += data.len();
+        self.held.push_back((seq, kind, data));
+    }
+
+    /// Drops the oldest until no more than `limit` bytes are held, and no more messages than
+    /// wanted.
+    fn shrink(&mut self, limit: usize) {
+        while self.messages > self.keep || self.bytes > limit {
+            let Some((_, kind, data)) = self.held.pop_front() else { break };
+            self.messages -= u64::from(kind != MessageKind::End);
+            self.bytes -= data.len();
+        }
+    }
 }
 
 /// A joiner waits for no longer than this to catch up.
@@ -160,12 +182,23 @@ impl Stream {
             backlog,
             touched: now,
             newer,
+            ended: false,
         }
     }
 
     /// The oldest segment that can be given to others.
     pub(crate) fn floor(&self) -> u64 {
         self.ring.front().map_or(self.have + 1, |segment| segment.seq)
+    }
+
+    /// Returns how many messages end after segment `seq`, as far as they are retained; an end is
+    /// none.
+    pub(crate) fn messages_after(&self, seq: u64) -> u64 {
+        let from = (seq + 1).max(self.floor());
+        let rest = (from..=self.have).filter_map(|seq| self.ring.get(seq));
+        rest.filter(|segment| segment.message_kind != MessageKind::End)
+            .map(|segment| segment.messages_ended())
+            .sum()
     }
 
     /// Returns what this node announces of the stream in digests.
@@ -338,23 +371,27 @@ impl Streams {
     /// Of what is before segment `end` only the last `keep` messages are delivered.
     pub(crate) fn hold_back(&mut self, ix: StreamIx, keep: u64, end: u64, now: Instant) {
         let (until, held) = (now + CATCH_UP, VecDeque::new());
-        self.list[ix].backlog = Some(Backlog { keep, end, until, held, bytes: 0 });
+        self.list[ix].backlog = Some(Backlog { keep, end, until, held, messages: 0, bytes: 0 });
     }
 
     /// Hands an output about this stream to the application, or holds it back as part of the
     /// backlog.
     fn emit(&mut self, cx: &mut Cx<'_>, ix: StreamIx, output: Output) {
-        let Some(backlog) = &mut self.list[ix].backlog else { return cx.out.push(output) };
+        let stream = &mut self.list[ix];
+        match output {
+            Output::Deliver { kind: MessageKind::End, .. } if std::mem::replace(&mut stream.ended, true) => {
+                return;
+            }
+            Output::Deliver { kind: MessageKind::Application, .. } => stream.ended = false,
+            _ => {}
+        }
+        let Some(backlog) = &mut stream.backlog else { return cx.out.push(output) };
         // A gap from before this node joined is not a loss to it.
         let Output::Deliver { seq, kind, messages, .. } = output else { return };
         for (seq, data) in (seq..).zip(messages) {
-            backlog.bytes += data.len();
-            backlog.held.push_back((seq, kind, data));
+            backlog.push(seq, kind, data);
         }
-        while backlog.held.len() as u64 > backlog.keep || backlog.bytes > cx.config.ring_bytes {
-            let Some((.., data)) = backlog.held.pop_front() else { break };
-            backlog.bytes -= data.len();
-        }
+        backlog.shrink(cx.config.ring_bytes);
     }
 
     /// Hands over the backlog if its end has arrived, or its time is over.

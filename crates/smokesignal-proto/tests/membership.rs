@@ -232,7 +232,7 @@ fn a_leaving_node_closes_the_gap_between_its_neighbours() {
         world.until("gathered", SECOND * 10, |world| settled(world, 3, 5));
         for ix in 0..20 {
             world.with(ix, smokesignal_proto::Node::leave);
-            world.until("left", SECOND * 10, |world| world.left.contains(&ix));
+            world.until("left", SECOND * 10, |world| world.left.contains_key(&ix));
             world.kill(ix);
             world.run(Duration::from_millis(100));
             assert!(world.one_component(), "after {ix} left: {}", world.picture());

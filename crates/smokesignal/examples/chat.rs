@@ -17,6 +17,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some(incoming) = network.recv() => match incoming {
                 Incoming::Message { from, data, .. } => println!("{from:?}: {}", String::from_utf8_lossy(&data)),
                 Incoming::Gap { from, missed } => println!("{missed} lines of {from:?} are lost"),
+                Incoming::End { from } => println!("{from:?} has left"),
+                Incoming::Restarted { from } => println!("{from:?} is back"),
             },
         }
     }

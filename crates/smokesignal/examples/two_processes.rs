@@ -35,6 +35,7 @@ async fn read(count: u64) -> Result<(), Box<dyn Error>> {
             match incoming {
                 Incoming::Message { .. } => read += 1,
                 Incoming::Gap { missed: more, .. } => missed += more,
+                Incoming::End { .. } | Incoming::Restarted { .. } => {}
             }
         }
     }

@@ -6,12 +6,14 @@
 //! bounded queues of their own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use smokesignal_proto::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{ConnectError, OpenError};
 use crate::lock::Lock;
+use crate::stopped::Stopped;
 use crate::stream::handle::NodeStream;
 
 /// A request to the driver.
@@ -23,8 +25,8 @@ pub(crate) enum Command {
     ClosePeer(NodeId),
     /// Open a stream to any node of the network.
     Open { id: NodeId, name: String, answer: oneshot::Sender<Result<NodeStream, OpenError>> },
-    /// Flush, leave and stop; answered when done.
-    Stop(oneshot::Sender<()>),
+    /// Flush, leave and stop, with this patience where nothing moves; answered when done.
+    Stop { patience: Duration, done: oneshot::Sender<Stopped> },
 }
 
 /// Makes the channel of commands to a driver.

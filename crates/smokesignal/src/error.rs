@@ -234,6 +234,9 @@ pub enum SendError {
     /// The node was stopped or dropped.
     #[error("the node was stopped or dropped")]
     Closed,
+    /// This node has ended its stream.
+    #[error("this node has ended its stream; write before end(), or stop the node and start it again")]
+    Ended,
 }
 
 /// A stream could not be opened. Nothing was sent.

@@ -1,6 +1,7 @@
 // The guide is the package's README. Links in it lead to docs.rs, for those who read it elsewhere;
 // these definitions come first and win here, and rustdoc checks them.
 //! [`Broadcast`]: crate::Broadcast
+//! [`Broadcast::end`]: crate::Broadcast::end
 //! [`Broadcast::send`]: crate::Broadcast::send
 //! [`Broadcast::try_send`]: crate::Broadcast::try_send
 //! [`Event::Connect`]: crate::Event::Connect
@@ -36,6 +37,7 @@
 //! [`Peers`]: crate::Peers
 //! [`StreamErrorKind::Refused`]: crate::StreamErrorKind::Refused
 //! [`local_ip`]: crate::local_ip()
+//! [`leave_timeout`]: crate::NodeBuilder::leave_timeout
 //! [`read_from`]: crate::NodeBuilder::read_from
 #![doc = ""]
 #![doc = include_str!("../README.md")]
@@ -54,6 +56,7 @@ mod opener;
 mod options;
 mod peer;
 mod peers;
+mod stopped;
 mod stream;
 pub mod transport;
 #[cfg(test)]
@@ -77,6 +80,7 @@ pub use options::NodeBuilder;
 pub use peer::Peer;
 pub use peers::Peers;
 pub use smokesignal_proto::{NodeId, ParseNodeIdError, ReadFrom};
+pub use stopped::Stopped;
 pub use stream::accept::Acceptor;
 pub use stream::handle::{NodeStream, Path};
 pub use version::{VersionMismatch, Versions};

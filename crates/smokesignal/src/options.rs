@@ -49,6 +49,7 @@ pub struct NodeBuilder {
     pub(crate) min_peers: usize,
     pub(crate) max_peers: usize,
     pub(crate) ping_timeout: Duration,
+    pub(crate) leave_timeout: Duration,
     pub(crate) max_message: usize,
     pub(crate) identity: Option<Identity>,
     pub(crate) secret: Option<Secret>,
@@ -80,6 +81,7 @@ impl Default for NodeBuilder {
             min_peers: 3,
             max_peers: 5,
             ping_timeout: Duration::from_secs(3),
+            leave_timeout: Duration::from_secs(30),
             max_message: 16 * MIB,
             identity: None,
             secret: None,
@@ -155,6 +157,19 @@ impl NodeBuilder {
     /// more pings, and drops more peers that are only slow or suspended.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.ping_timeout = timeout;
+        self
+    }
+
+    /// Sets how long [`stop`](crate::Node::stop) waits where nothing moves. Default: 30 s; zero
+    /// does not wait at all.
+    ///
+    /// A node that stops waits for a first peer if it has written before there was one, and until
+    /// its neighbours have read what it wrote. With a longer timeout it waits for a seed that comes
+    /// up late and for readers that pause; with a shorter one it ends sooner, and reports more of
+    /// what it wrote as not read. A node that has written nothing does not wait, nor does one that
+    /// is alone and knows nobody to dial.
+    pub fn leave_timeout(mut self, timeout: Duration) -> Self {
+        self.leave_timeout = timeout;
         self
     }
 

@@ -200,15 +200,71 @@ async fn chunks_of_several_senders_do_not_mix() {
 }
 
 #[tokio::test]
-async fn a_node_without_peers_stops_with_a_full_outbox() {
+async fn a_node_without_peers_stops_with_a_full_outbox_and_says_what_is_lost() {
     let alone = started(Node::builder()).await;
+    let mut written = 0;
     while alone.broadcast().try_send(vec![0; 100_000]).is_ok() {
+        written += 1;
         tokio::task::yield_now().await;
     }
     let mut given_up = alone.broadcast();
     let waiting = timeout(Duration::from_millis(10), given_up.write_all(&[0; 100_000])).await;
     assert!(waiting.is_err(), "there is no room");
-    soon("the stop", alone.stop()).await;
+    let stopped = soon("the stop", alone.stop()).await;
+    assert_eq!((stopped.confirmed, stopped.unsent, stopped.is_complete()), (0, written, false));
+    assert!(stopped.to_string().ends_with(&format!("{written} messages reached nobody")), "{stopped}");
+}
+
+/// A program that only starts, sends and stops loses nothing while a seed lives.
+#[tokio::test]
+async fn what_is_written_before_the_first_peer_is_read_before_the_node_has_stopped() {
+    let a = started(Node::builder()).await;
+    let mut reader = a.broadcast();
+    for number in 0..20_u8 {
+        let writer = started(seeded(&a)).await;
+        writer.broadcast().send(vec![number]).await.unwrap();
+        let stopped = soon("the stop", writer.stop()).await;
+        assert!(stopped.confirmed > 0 && stopped.is_complete(), "{stopped}");
+        assert_eq!(message(&mut reader).await, (writer.id(), 1, vec![number]));
+        assert_eq!(reader.recv().await, Some(Incoming::End { from: writer.id() }));
+    }
+}
+
+#[tokio::test]
+async fn a_second_stop_can_end_the_wait_of_the_first() {
+    let alone = started(Node::builder().seed("127.0.0.1:1")).await;
+    alone.broadcast().send("nobody reads this").await.unwrap();
+    let stopping = tokio::spawn({
+        let alone = alone.clone();
+        async move { alone.stop().await }
+    });
+    tokio::task::yield_now().await;
+    let stopped = soon("the second stop", alone.stop_within(Duration::ZERO)).await;
+    assert_eq!((stopped.unsent, stopping.await.unwrap().unsent), (1, 1));
+}
+
+#[tokio::test]
+async fn an_ended_stream_takes_no_more_until_the_node_starts_again() {
+    let (a, _, b, _) = pair().await;
+    let mut reader = b.broadcast();
+    let mut writer = a.broadcast();
+    writer.write_all(b"all of it").await.unwrap();
+    writer.shutdown().await.unwrap();
+    assert_eq!(writer.send("more").await, Err(SendError::Ended));
+    assert_eq!(a.broadcast().try_send("more"), Err(SendError::Ended.into()));
+    assert_eq!(message(&mut reader).await.2, b"all of it");
+    let from = a.id();
+    assert_eq!(soon("the end", reader.recv()).await, Some(Incoming::End { from }));
+    // The node goes on reading.
+    b.broadcast().send("to a").await.unwrap();
+    assert_eq!(message(&mut writer).await.2, b"to a");
+    let stopped = soon("the stop", a.stop()).await;
+    assert_eq!((stopped.confirmed, stopped.behind), (1, 0));
+    a.start().await.unwrap();
+    b.add_peer(a.local_addr().unwrap().to_string()).await.unwrap();
+    writer.send("again").await.unwrap();
+    assert_eq!(soon("the new start", reader.recv()).await, Some(Incoming::Restarted { from }));
+    assert_eq!(message(&mut reader).await, (from, 1, b"again".to_vec()));
 }
 
 #[tokio::test]
@@ -245,10 +301,12 @@ async fn stop_hands_over_what_was_written_and_start_works_again() {
     for number in 0..1000_u32 {
         assert_eq!(message(&mut reader).await.2, vec![number as u8; 5000]);
     }
+    assert_eq!(reader.recv().await, Some(Incoming::End { from: a.id() }));
     assert_eq!(a.broadcast().send("stopped").await, Err(SendError::Closed));
     a.start().await.unwrap();
     b.add_peer(a.local_addr().unwrap().to_string()).await.unwrap();
     a.broadcast().send("again").await.unwrap();
+    assert_eq!(soon("the start", reader.recv()).await, Some(Incoming::Restarted { from: a.id() }));
     assert_eq!(message(&mut reader).await, (a.id(), 1, b"again".to_vec()));
     assert!(matches!(a.start().await, Err(StartError::AlreadyRunning)));
 }

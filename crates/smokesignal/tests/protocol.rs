@@ -153,6 +153,7 @@ fn segments() -> Vec<(&'static str, Segment)> {
     vec![
         ("segment: query", one(MessageKind::Query, b"\x0c\0\0\0\0\0\0\0\x07who?")),
         ("segment: channel", one(MessageKind::Channel, b"\x07\x04chathi")),
+        ("segment: end", one(MessageKind::End, b"\0")),
         ("segment: of an unknown kind", {
             let kind = SegmentKind::Whole { messages: 2 };
             let unknown = one(MessageKind::Other(9), b"\x07unknown\0");

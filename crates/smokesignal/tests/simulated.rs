@@ -302,6 +302,10 @@ async fn a_node_that_was_killed_and_built_again_is_heard() {
     let mut heard = nodes[0].broadcast();
     for life in 1..=3_u8 {
         nodes[3].broadcast().send(vec![life]).await.unwrap();
+        if life > 1 {
+            // It was killed, so its former life has no end.
+            assert_eq!(heard.recv().await, Some(Incoming::Restarted { from: nodes[3].id() }));
+        }
         let Some(Incoming::Message { seq, data, .. }) = heard.recv().await else {
             panic!("life {life}: a gap")
         };
@@ -519,7 +523,7 @@ fn trace(rng_seed: u64) -> Vec<(Duration, u8, String)> {
                 15 => network.heal(),
                 16 => network.reset(address(3)),
                 20 => network.thaw(address(2)),
-                25 => nodes[6].stop().await,
+                25 => drop(nodes[6].stop().await),
                 27 => nodes[6].start().await.unwrap(),
                 _ => {}
             }

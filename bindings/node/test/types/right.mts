@@ -14,7 +14,8 @@ import smokesignal, {
   NodeStream
 } from 'smokesignal-p2p'
 import * as everything from 'smokesignal-p2p'
-import type { Answer, ErrorCode, Gap, Message, Options, SmokesignalError } from 'smokesignal-p2p'
+import type { Answer, End, ErrorCode, Gap, Message, Options } from 'smokesignal-p2p'
+import type { Restarted, SmokesignalError, Stopped } from 'smokesignal-p2p'
 
 const least = createNode({ address: '127.0.0.1' })
 const options: Options = {
@@ -99,14 +100,21 @@ async function uses(): Promise<void> {
   await node.send(Buffer.from('bytes'))
   await node.send(new Uint16Array(2))
   await node.send(new ArrayBuffer(2))
-  for await (const { from, seq, data, missed } of node.messages()) {
-    if (data === undefined) console.log(from, missed.toFixed(), seq)
-    else console.log(from, seq.toFixed(), data.toString('utf8'), missed)
+  for await (const { from, seq, data, missed, end, restarted } of node.messages()) {
+    if (data !== undefined) console.log(from, seq.toFixed(), data.toString('utf8'), missed)
+    else if (missed !== undefined) console.log(from, missed.toFixed(), seq)
+    else console.log(from, end, restarted)
   }
   for await (const incoming of node.messages({ signal })) {
     if (incoming.missed !== undefined) {
       const gap: Gap = incoming
       console.log(gap.missed)
+    } else if (incoming.end) {
+      const end: End = incoming
+      console.log(end.from)
+    } else if (incoming.restarted) {
+      const restarted: Restarted = incoming
+      console.log(restarted.from)
     } else {
       const message: Message = incoming
       await node.reply(message)
@@ -144,7 +152,8 @@ async function uses(): Promise<void> {
   if (!first.done) console.log(first.value.from)
   await scoped[Symbol.asyncDispose]()
   await node.stop({ signal })
-  await node.stop()
+  const stopped: Stopped = await node.stop()
+  console.log(stopped.confirmed + stopped.behind + stopped.missing + stopped.unsent)
 }
 
 function explain(error: unknown): string {

@@ -105,5 +105,6 @@ fn record(inbox: &mut Inbox<'_>, incoming: &Incoming) {
     match incoming {
         Incoming::Message { data, .. } => inbox.arrived(data),
         Incoming::Gap { missed, .. } => inbox.missed(*missed),
+        Incoming::End { .. } | Incoming::Restarted { .. } => {}
     }
 }

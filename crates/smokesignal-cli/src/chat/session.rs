@@ -285,6 +285,8 @@ impl<'a> Session<'a> {
             Incoming::Gap { from, missed } => {
                 notice!("{missed} lines from {} are missing here", self.names.show(from));
             }
+            Incoming::End { from } => notice!("{} has left", self.names.show(from)),
+            Incoming::Restarted { from } => notice!("{} is back", self.names.show(from)),
         }
     }
 

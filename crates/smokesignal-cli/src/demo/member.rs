@@ -223,6 +223,7 @@ async fn read_all(mut broadcast: Broadcast, ledger: Arc<Mutex<Ledger>>, read: wa
             match incoming {
                 Incoming::Message { from, data, .. } => ledger.message(from, &data),
                 Incoming::Gap { from, missed } => ledger.gap(from, missed),
+                Incoming::End { .. } | Incoming::Restarted { .. } => {}
             }
         }
         read.send_replace(());

@@ -33,7 +33,7 @@ pub(super) fn start(
 }
 
 /// Prints warnings, and reports the first connection.
-async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
+pub(super) async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
     let mut connected = Some(connected);
     while let Some(event) = events.recv().await {
         print_warning(&event);
@@ -51,11 +51,12 @@ async fn print(mut broadcast: Broadcast, printer: Printer) {
             Incoming::Message { data, .. } => printer.print(&data).await,
             // On stderr, because stdout carries nothing but what others wrote.
             Incoming::Gap { from, missed } => notice!("{missed} messages from {from} are missing here"),
+            Incoming::End { .. } | Incoming::Restarted { .. } => {}
         }
     }
 }
 
-/// Broadcasts stdin to its end. Waits while the network cannot take more.
+/// Broadcasts stdin, and its end. Waits while the network cannot take more.
 async fn write(sender: BroadcastSender, framing: Framing) -> Result<Sent, Failure> {
     let mut input = framing.input();
     let mut sent = Sent::default();
@@ -64,6 +65,10 @@ async fn write(sender: BroadcastSender, framing: Framing) -> Result<Sent, Failur
             sender.send(message).await.map_err(|error| Failure::Failed(error.to_string()))?;
             sent.messages += 1;
         }
+    }
+    if sent.messages > 0 {
+        // With `--keep` the node stays, and readers need not wait for it.
+        sender.end().map_err(|error| Failure::Failed(error.to_string()))?;
     }
     Ok(sent)
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use smokesignal::{BroadcastSender, Node, NodeId};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::wire::{Command, Emitter, JsonEvent, MetricsInfo, PeerInfo, quote};
 use crate::direct::{Direct, DirectMessage};
@@ -23,7 +24,7 @@ use crate::input;
 use crate::lines::Line;
 use crate::options::MAX_MESSAGE;
 use crate::outbox::{self, Outbox, Unsent};
-use crate::queue::TrySendError;
+use crate::queue::{Gauge, TrySendError};
 
 /// The longest line, in bytes. JSON may need six characters for a byte (`\u0000`), and the rest of
 /// the command needs some more.
@@ -32,9 +33,6 @@ const LINE: usize = 6 * MAX_MESSAGE + (64 << 10);
 const RECEIVERS: usize = 1024;
 /// The most dials under way; a further `add_peer` is refused. A guess.
 const DIALS: usize = 64;
-/// How long `stop` waits for queued messages. Longer than the default ping timeout (3 s), after
-/// which a peer that reads nothing is dropped.
-const STOP: Duration = Duration::from_secs(10);
 
 /// Reads and executes commands.
 pub(super) struct Commands<'a> {
@@ -49,6 +47,8 @@ pub(super) struct Commands<'a> {
     reports: mpsc::Sender<Unsent>,
     /// The dials of `add_peer` that have not ended, at most [`DIALS`].
     dials: JoinSet<()>,
+    /// How long `stop` waits for queued messages where nothing moves.
+    patience: Duration,
 }
 
 impl<'a> Commands<'a> {
@@ -62,7 +62,13 @@ impl<'a> Commands<'a> {
         received: mpsc::Sender<DirectMessage>,
     ) -> Self {
         let everyone = Outbox::to(sender, reports.clone());
-        Self { node, emitter, everyone, direct: HashMap::new(), received, reports, dials: JoinSet::new() }
+        let (direct, dials, patience) = (HashMap::new(), JoinSet::new(), Duration::ZERO);
+        Self { node, emitter, everyone, direct, received, reports, dials, patience }
+    }
+
+    /// Sets how long `stop` waits where nothing moves.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Executes commands until `stop`, and resolves when all messages accepted before it are handed
@@ -189,15 +195,12 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// Hands all queued messages to the node, and reports an error if that takes too long.
+    /// Hands all queued messages to the node, and reports an error if nothing moves for too long.
     async fn finish(mut self) {
-        // Peers that are not connected yet do not matter any more.
-        self.dials.shutdown().await;
-        let queued = self.everyone.queued() + self.direct.values().map(Outbox::queued).sum::<usize>();
-        // Without a peer nothing can be sent.
-        let limit = if self.node.peers().is_empty() { Duration::ZERO } else { STOP };
-        let mut tasks: Vec<JoinHandle<()>> = self.direct.drain().map(|(_, outbox)| outbox.finish()).collect();
-        tasks.push(self.everyone.finish());
+        let outboxes = self.direct.drain().map(|(_, outbox)| outbox).chain([self.everyone]);
+        let (gauges, tasks): (Vec<_>, Vec<_>) =
+            outboxes.map(|outbox| (outbox.gauge(), outbox.finish())).unzip();
+        let queued = || gauges.iter().map(Gauge::queued).sum::<usize>();
         let all = async {
             for task in tasks {
                 if let Err(error) = task.await {
@@ -205,10 +208,18 @@ impl<'a> Commands<'a> {
                 }
             }
         };
-        if tokio::time::timeout(limit, all).await.is_err() && queued > 0 {
-            let why =
-                if limit.is_zero() { "no peer is connected" } else { "the peers did not read them in 10 s" };
-            self.emitter.error(format!("stop: up to {queued} bytes were not sent: {why}")).await;
+        tokio::pin!(all);
+        let mut left = queued();
+        while timeout(self.patience, &mut all).await.is_err() {
+            let now = queued();
+            if now >= left {
+                let why = match self.node.peers().is_empty() {
+                    true => "no peer is connected",
+                    false => "the peers read too slowly",
+                };
+                return self.emitter.error(format!("stop: up to {now} bytes were not sent: {why}")).await;
+            }
+            left = now;
         }
     }
 }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
-use smokesignal::{Metrics, NodeId, Peer, VersionMismatch, Versions};
+use smokesignal::{Metrics, NodeId, Peer, Stopped, VersionMismatch, Versions};
 
 use crate::output::Output;
 
@@ -56,6 +56,16 @@ pub(super) enum JsonEvent<'a> {
         from: String,
         /// The number of lost messages.
         missed: u64,
+    },
+    /// A writer has ended its stream, or has left.
+    End {
+        /// The id of the writer.
+        from: String,
+    },
+    /// A writer has started again: its next message has the number 1.
+    Restarted {
+        /// The id of the writer.
+        from: String,
     },
     /// A direct message has arrived.
     Direct {
@@ -104,6 +114,8 @@ pub(super) enum JsonEvent<'a> {
     },
     /// The answer to the command `metrics`: what the node has counted since its start.
     Metrics(MetricsInfo),
+    /// The node has left, after the command `stop`. This is the last line.
+    Stopped(StoppedInfo),
     /// A command has failed, or a person should know something. The process goes on.
     Error {
         /// The text names the line of the command, if there is one.
@@ -182,6 +194,23 @@ impl MetricsInfo {
             messages_unknown: metrics.messages_unknown,
             frames_unknown: metrics.frames_unknown,
         }
+    }
+}
+
+/// The readers of what this node sent, as [`Stopped`] explains it.
+#[derive(Debug, Serialize)]
+pub(super) struct StoppedInfo {
+    confirmed: usize,
+    behind: usize,
+    missing: u64,
+    unsent: u64,
+}
+
+impl StoppedInfo {
+    /// Copies the figures of a node that has left.
+    pub(super) fn of(stopped: &Stopped) -> Self {
+        let Stopped { confirmed, behind, missing, unsent, .. } = *stopped;
+        Self { confirmed, behind, missing, unsent }
     }
 }
 
@@ -380,6 +409,15 @@ mod tests {
             (
                 JsonEvent::Gap { from: from.clone(), missed: 2 },
                 format!(r#"{{"event":"gap","from":"{from}","missed":2}}"#),
+            ),
+            (JsonEvent::End { from: from.clone() }, format!(r#"{{"event":"end","from":"{from}"}}"#)),
+            (
+                JsonEvent::Restarted { from: from.clone() },
+                format!(r#"{{"event":"restarted","from":"{from}"}}"#),
+            ),
+            (
+                JsonEvent::Stopped(StoppedInfo { confirmed: 2, behind: 1, missing: 7, unsent: 0 }),
+                r#"{"event":"stopped","confirmed":2,"behind":1,"missing":7,"unsent":0}"#.to_owned(),
             ),
             (
                 JsonEvent::incompatible(

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::wait::{DEADLINE, lock, notify};
+use super::wait::{DEADLINE, lock, notify, wait_or};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_smokesignal");
@@ -99,8 +99,17 @@ pub(super) fn collect_stderr(child: &mut Child) -> Arc<Mutex<String>> {
             lock(&shared).push_str(&String::from_utf8_lossy(&buffer[..count]));
             notify();
         }
+        drop(shared);
+        notify();
     });
     text
+}
+
+/// Waits until all of a process that has ended is collected.
+pub(super) fn wait_collected(text: &Arc<Mutex<String>>) {
+    // The collecting thread has the other reference.
+    let collected = || (Arc::strong_count(text) == 1).then_some(());
+    wait_or(DEADLINE, collected, || false, |why| panic!("{why} while waiting for the end of stderr"));
 }
 
 /// Sends a signal by its name without `SIG`: `signal(pid, "STOP")`.

@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::command::{collect_stderr, feed_stdin, kill, program, signal, spawn};
+use super::command::{collect_stderr, feed_stdin, kill, program, signal, spawn, wait_collected};
 use super::transcript::Transcript;
 use super::wait::{lock, notify, wait};
 
@@ -149,7 +149,9 @@ impl JsonNode {
     /// Waits for the end of the process.
     pub fn exit_status(&mut self) -> ExitStatus {
         self.wait_for("the end of the process", |transcript| transcript.ended.then_some(()));
-        self.child.wait().expect("wait for a process that closed its stdout")
+        let status = self.child.wait().expect("wait for a process that closed its stdout");
+        wait_collected(&self.stderr);
+        status
     }
 
     /// Returns a figure of the process' memory in bytes: `VmRSS` is the present one, `VmHWM` the

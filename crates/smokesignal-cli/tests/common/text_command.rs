@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::command::{collect_stderr, exit_within, feed_stdin, kill, program, signal, spawn};
+use super::command::{collect_stderr, exit_within, feed_stdin, kill, program, signal, spawn, wait_collected};
 use super::wait::{DEADLINE, lock, notify, wait_or};
 
 /// A process of a command that reads and writes bytes or text. It is killed when this is dropped.
@@ -100,6 +100,7 @@ impl TextCommand {
     /// Waits for its end, and returns its exit code and its whole stderr.
     pub fn exit_code(&mut self) -> (Option<i32>, String) {
         let code = exit_within(&mut self.child, DEADLINE);
+        wait_collected(&self.stderr);
         (code, lock(&self.stderr).clone())
     }
 }

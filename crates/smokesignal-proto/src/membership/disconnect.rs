@@ -16,7 +16,7 @@ use crate::output::{CloseReason, Fact, Output, RequestFailure};
 use crate::record::Record;
 
 impl Membership {
-    /// The user leaves: no new links are made, and open requests fail.
+    /// The node is about to leave: no new links are made, and open requests fail.
     pub(crate) fn leave(&mut self, cx: &mut Cx<'_>) {
         for request in self.dials.abandon() {
             cx.out.push(Output::Requested { request, outcome: Err(RequestFailure::Closed) });

@@ -151,6 +151,13 @@ impl Membership {
         self.seeds.has_others()
     }
 
+    /// See [`crate::Node::expects_peer`].
+    pub(crate) fn expects_peer(&self) -> bool {
+        let (known, dead) = self.known.passive().counts();
+        let connected = self.committed() > 0 || self.conns.iter().next().is_some();
+        connected || self.has_seeds() || known + dead > 0
+    }
+
     pub(crate) fn seed_facts(&self, now: Instant) -> Vec<SeedFact> {
         self.seeds.facts(now)
     }

@@ -21,6 +21,7 @@ impl Node {
         self.netsplit.held(&mut held);
         self.lookups.held(&mut held);
         self.queries.held(config, &mut held);
+        self.departure.held(&mut held);
         held
     }
 

@@ -10,7 +10,7 @@ use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::message::{Ask, Control, DigestEnd, Mark};
 use crate::output::{CloseReason, Output};
-use crate::segment::Segment;
+use crate::segment::{MessageKind, Segment};
 use crate::spread::{Advice, Repair};
 use crate::streams::{OWN, Position, StreamIx, Verdict};
 use crate::time::Instant;
@@ -82,9 +82,23 @@ impl Node {
                 let advice = self.spread.received(cx, link, ix, segment.seq);
                 self.spread.fan_out(cx, ix, segment.seq, Some(link));
                 self.follow(advice, link, ix);
+                if segment.message_kind == MessageKind::End {
+                    self.confirm_end(ix);
+                }
             }
             Verdict::Ahead => self.want(ix, now),
             Verdict::Duplicate => self.decline(link, ix, now),
+        }
+    }
+
+    /// A writer that is a neighbour learns that its stream was read to the end: it may wait for
+    /// that before it leaves.
+    fn confirm_end(&mut self, ix: StreamIx) {
+        let stream = self.streams.get(ix);
+        let (origin, mark) = (stream.origin, stream.mark());
+        let link = self.peers().find(|(_, peer)| *peer == origin);
+        if let Some((link, _)) = link {
+            self.send(link, Control::Digest { marks: vec![mark], end: None });
         }
     }
 
@@ -150,6 +164,7 @@ impl Node {
     fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
+        let was_read = stream.proven;
         let (behind_by, from) = (self.spread.behind_by(ix, stream.have), stream.origin);
         let drained = behind_by == 0 && self.spread.all_served(ix, stream.have);
         if !drained && now - since < self.context.config.drain_timeout {
@@ -161,6 +176,9 @@ impl Node {
             self.context.out.push(Output::Gap { from, missed: behind_by.min(MOST_GUESSED) });
         }
         self.start_over(ix, incarnation, now);
+        if was_read {
+            self.context.out.push(Output::Restarted { from });
+        }
     }
 
     fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
@@ -252,8 +270,11 @@ impl Node {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
             let have = mark.have.min(own.have);
-            let mark = Mark { have, ..*mark };
-            self.spread.mark(&self.context.at(now), (link, OWN), &mark, own.have);
+            let (head, mark) = (own.have, Mark { have, ..*mark });
+            self.spread.mark(&self.context.at(now), (link, OWN), &mark, head);
+            if let Some(peer) = self.membership.peer(link) {
+                self.departure.note_reader(peer, have, head);
+            }
         } else if mark.incarnation > own.incarnation
             && mark.incarnation - own.incarnation < FARTHEST
             && own.have == 0

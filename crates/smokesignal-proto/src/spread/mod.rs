@@ -57,6 +57,10 @@ pub(crate) struct Spread {
     unserved: Option<(Instant, LinkId)>,
     /// When the node last checked whether its own stream may grow.
     write_checked: Instant,
+    /// The last segment of the node's own stream that was handed to some link.
+    own_handed: u64,
+    /// How far the own stream has moved over all links together, see [`Spread::own_progress`].
+    own_progress: u64,
 }
 
 /// The source of a stream.
@@ -89,6 +93,11 @@ struct Link {
     ended: bool,
     /// How far the node's own stream was in the last digest to the neighbour.
     own_told: u64,
+    /// The neighbour did not know the node's own stream and begins with what comes after this
+    /// segment.
+    own_from: u64,
+    /// How far the own stream has moved over this link.
+    own_progress: u64,
     /// How long the node's writes waited for this link while another one had taken everything.
     debt: Duration,
     /// Whether that was too long: writes do not wait for the link until it has caught up.
@@ -175,6 +184,8 @@ impl Spread {
             begun: false,
             ended: false,
             own_told: 0,
+            own_from: 0,
+            own_progress: 0,
             debt: Duration::ZERO,
             laggard: false,
         };
@@ -320,8 +331,11 @@ impl Spread {
         let Some(state) = self.links.get_mut(&link) else { return };
         let first = !state.ended;
         state.begun = true;
+        state.stream(ix).peer_floor = mark.floor;
+        if ix == OWN {
+            state.own_from = state.own_from.min(mark.have);
+        }
         let column = state.stream(ix);
-        column.peer_floor = mark.floor;
         if first {
             // Both know the stream, so it begins lazy, except from the writer to its own
             // neighbours.
@@ -371,6 +385,9 @@ impl Spread {
     /// back or forth. A request that accepts a `later` segment does not claim everything before it.
     pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64, later: bool) {
         if let Some(state) = self.links.get_mut(&link) {
+            if ix == OWN {
+                state.own_from = state.own_from.min(from - 1);
+            }
             let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);

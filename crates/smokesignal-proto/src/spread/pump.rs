@@ -80,6 +80,9 @@ impl Spread {
                 out.push(first_digest(state, streams, settled));
             } else if let Some(ix) = state.ready.pop_front() {
                 serve(state, ix, streams, out);
+                if ix == OWN && out.len() > before {
+                    self.own_handed = self.own_handed.max(state.stream(OWN).sent);
+                }
             } else {
                 break;
             }
@@ -160,17 +163,37 @@ impl Spread {
         !lags.is_empty() && !blocked
     }
 
-    /// Returns whether the neighbours were sent all of the node's own stream, down to the socket.
-    /// Lazy ones do not count, unless all are lazy.
-    pub(crate) fn flushed(&self, streams: &Streams) -> bool {
-        let head = streams.get(OWN).have;
-        let columns = || self.links.values().filter_map(|link| link.streams.get(OWN));
-        let some_push = columns().any(|column| column.push);
-        let idle = self.links.values().all(|link| link.unsent == 0 && link.ready.is_empty());
-        let served = columns()
-            .filter(|column| column.push || !some_push)
-            .all(|column| column.sent.max(column.peer_have) >= head);
-        idle && (head == 0 || served)
+    /// Returns whether the links have nothing more to send.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.links.values().all(|link| link.unsent == 0 && link.ready.is_empty())
+    }
+
+    /// Returns, for each neighbour that is not known to have the node's own stream up to segment
+    /// `head`, how far it is known to be.
+    pub(crate) fn own_unread(&self, head: u64) -> impl Iterator<Item = u64> {
+        let known = |link: &Link| {
+            let column = link.streams.get(OWN);
+            column.map_or(0, |column| column.peer_have).max(link.own_from)
+        };
+        self.links.values().map(known).filter(move |known| *known < head)
+    }
+
+    /// Returns the last segment of the node's own stream that was handed to some link, lost ones
+    /// included.
+    pub(crate) fn own_handed(&self) -> u64 {
+        self.own_handed
+    }
+
+    /// Returns how far the node's own stream has moved over all links together, lost ones included:
+    /// a number that only rises, whatever a neighbour says.
+    pub(crate) fn own_progress(&mut self) -> u64 {
+        for link in self.links.values_mut() {
+            let Some(column) = link.streams.get(OWN) else { continue };
+            let progress = column.sent + column.peer_have;
+            self.own_progress += progress.saturating_sub(link.own_progress);
+            link.own_progress = link.own_progress.max(progress);
+        }
+        self.own_progress
     }
 }
 
@@ -181,6 +204,9 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     for ix in from..to {
         let mark = streams.get(ix).mark();
         let ended = link.ended;
+        if ix == OWN && !link.stream(ix).named {
+            link.own_from = mark.have;
+        }
         let column = link.stream(ix);
         if !column.named {
             column.sent = mark.have;

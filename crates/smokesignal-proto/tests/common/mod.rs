@@ -39,7 +39,10 @@ pub struct World {
     pub gaps: Vec<(usize, NodeId, u64)>,
     pub requested: Vec<(usize, RequestId, Result<NodeId, RequestFailure>)>,
     pub reached: Vec<(usize, RequestId, Result<LinkId, Unreachable>)>,
-    pub left: BTreeSet<usize>,
+    /// Ends of a writer's stream, and its new starts, at each node.
+    pub told_ends: Vec<(usize, NodeId)>,
+    pub restarts: Vec<(usize, NodeId)>,
+    pub left: BTreeMap<usize, Farewell>,
     /// Nodes that have reported a peer.
     pub connected: BTreeSet<usize>,
     pub trace: String,
@@ -86,7 +89,9 @@ impl World {
             gaps: Vec::new(),
             requested: Vec::new(),
             reached: Vec::new(),
-            left: BTreeSet::new(),
+            told_ends: Vec::new(),
+            restarts: Vec::new(),
+            left: BTreeMap::new(),
             connected: BTreeSet::new(),
             trace: String::new(),
             data_messages: 0,
@@ -304,13 +309,15 @@ impl World {
                 self.post(later, Event::Connected { link, at: ix, peer, dial: Some(dial) });
             }
             Output::Close { link, .. } | Output::Demoted { link, .. } => self.close(link, ix),
+            Output::Deliver { from, kind: MessageKind::End, .. } => self.told_ends.push((ix, from)),
+            Output::Restarted { from } => self.restarts.push((ix, from)),
             Output::Deliver { from, seq, messages, .. } => {
                 self.read.entry((ix, from)).or_default().extend((seq..).zip(messages));
             }
             Output::Gap { from, missed } => self.gaps.push((ix, from, missed)),
             Output::Requested { request, outcome } => self.requested.push((ix, request, outcome)),
-            Output::Left { .. } => {
-                self.left.insert(ix);
+            Output::Left(farewell) => {
+                self.left.insert(ix, farewell);
             }
             Output::PeerUp { .. } => {
                 self.connected.insert(ix);

@@ -3,7 +3,7 @@
 //! The library's driver runs the same loop. An output may lead to an input of another node within
 //! the same event, for example when a connection is reset; that node is then driven in between.
 
-use smokesignal_proto::{Instant, Node, Output};
+use smokesignal_proto::{Instant, MessageKind, Node, Output};
 
 use super::World;
 use crate::check::Observed;
@@ -120,6 +120,7 @@ impl World {
                 self.kernel.record(Mark::Closed, ix as u64, link.0);
                 self.demote(ix, link);
             }
+            Output::Deliver { kind: MessageKind::End, .. } | Output::Restarted { .. } => {}
             Output::Deliver { from, seq, messages, .. } => {
                 for (seq, data) in (seq..).zip(messages) {
                     self.kernel.record(Mark::Delivered, ix as u64, mix(seq) ^ data.len() as u64);

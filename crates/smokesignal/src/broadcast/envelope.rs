@@ -31,6 +31,11 @@ impl Outgoing {
         Self { kind: MessageKind::Channel, data }
     }
 
+    /// The end of the application's messages.
+    pub(crate) const fn end() -> Self {
+        Self { kind: MessageKind::End, data: Bytes::new() }
+    }
+
     /// A question.
     pub(crate) fn question(number: u64, question: &[u8]) -> Self {
         let mut data = BytesMut::with_capacity(8 + question.len());

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use smokesignal_proto::{MessageKind, Messages, NodeId};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc};
 
 use crate::broadcast::envelope::{Outgoing, Question, split_channel};
 use crate::error::SendError;
@@ -46,6 +46,8 @@ const OVERHEAD: usize = 96;
 ///     match incoming {
 ///         Incoming::Message { .. } => "apply the change",
 ///         Incoming::Gap { .. } => "fetch the whole state again, over a stream",
+///         Incoming::End { .. } => "the state is whole",
+///         Incoming::Restarted { .. } => "begin with an empty state",
 ///     }
 /// }
 /// # let from = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c".parse().unwrap();
@@ -70,9 +72,22 @@ pub enum Incoming {
         /// The number of lost messages.
         missed: u64,
     },
+    /// This writer has [ended](crate::Broadcast::end) its stream, or was stopped: until it starts
+    /// again there is nothing more to read of it. Missing messages were reported as a gap before. A
+    /// node that was killed has no end.
+    End {
+        /// The writer.
+        from: NodeId,
+    },
+    /// This writer, of which this node has read before, has started again: its next message has the
+    /// number 1. What its former start wrote is complete only if that had an [end](Self::End).
+    Restarted {
+        /// The writer.
+        from: NodeId,
+    },
 }
 
-/// Consecutive messages of one writer, or a gap.
+/// Consecutive messages of one writer, a gap, or what has become of its stream.
 #[derive(Debug, Clone)]
 pub(crate) enum Batch {
     Messages {
@@ -84,6 +99,8 @@ pub(crate) enum Batch {
     },
     /// Every reader is handed a gap: the lost messages may have been for any of them.
     Gap { from: NodeId, missed: u64 },
+    /// An end or a new start, for those who read the application's stream; `None` once it is taken.
+    Notice(Option<Incoming>),
 }
 
 impl Batch {
@@ -97,6 +114,7 @@ impl Batch {
             }
             Self::Gap { missed: 0, .. } => None,
             Self::Gap { from, missed } => Some(Incoming::Gap { from: *from, missed: std::mem::take(missed) }),
+            Self::Notice(notice) => notice.take(),
         }
     }
 
@@ -104,13 +122,21 @@ impl Batch {
         match self {
             Self::Messages { messages, .. } => messages.len() == 0,
             Self::Gap { missed, .. } => *missed == 0,
+            Self::Notice(notice) => notice.is_none(),
+        }
+    }
+
+    fn writer(&self) -> Option<NodeId> {
+        match self {
+            Self::Messages { from, .. } | Self::Gap { from, .. } => Some(*from),
+            Self::Notice(notice) => notice.as_ref().map(Incoming::writer),
         }
     }
 
     fn size(&self) -> usize {
         match self {
             Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
-            Self::Gap { .. } => OVERHEAD,
+            Self::Gap { .. } | Self::Notice(_) => OVERHEAD,
         }
     }
 
@@ -118,6 +144,7 @@ impl Batch {
         match self {
             Self::Messages { channel, .. } => channel.as_deref() == reader.map(str::as_bytes),
             Self::Gap { .. } => true,
+            Self::Notice(_) => reader.is_none(),
         }
     }
 }
@@ -133,11 +160,43 @@ pub(crate) struct Reader {
 struct Inbox {
     queue: VecDeque<Batch>,
     bytes: usize,
-    /// Number of messages dropped from the front of the queue, by writer. They are older than all
-    /// that is queued.
-    dropped: BTreeMap<NodeId, u64>,
+    /// What was dropped from the front of the queue, by writer. It is older than all that is
+    /// queued.
+    dropped: BTreeMap<NodeId, Dropped>,
     ended: bool,
     waker: Option<Waker>,
+}
+
+/// The contents of dropped batches of one writer, as the reader learns of them.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// Number of messages.
+    missed: u64,
+    ended: bool,
+    restarted: bool,
+}
+
+impl Dropped {
+    fn add(&mut self, batch: &Batch) {
+        match batch {
+            Batch::Messages { messages, .. } => self.missed += messages.len() as u64,
+            Batch::Gap { missed, .. } => self.missed += missed,
+            Batch::Notice(notice) => {
+                self.ended |= matches!(notice, Some(Incoming::End { .. }));
+                self.restarted |= matches!(notice, Some(Incoming::Restarted { .. }));
+            }
+        }
+    }
+
+    /// Takes the next thing to tell.
+    fn next(&mut self, from: NodeId) -> Option<Batch> {
+        if self.missed > 0 {
+            return Some(Batch::Gap { from, missed: std::mem::take(&mut self.missed) });
+        }
+        let end = std::mem::take(&mut self.ended).then_some(Incoming::End { from });
+        let start = || std::mem::take(&mut self.restarted).then_some(Incoming::Restarted { from });
+        end.or_else(start).map(|notice| Batch::Notice(Some(notice)))
+    }
 }
 
 impl Reader {
@@ -162,8 +221,12 @@ impl Reader {
 
 impl Inbox {
     fn pop(&mut self) -> Option<Batch> {
-        if let Some((from, missed)) = self.dropped.pop_first() {
-            return Some(Batch::Gap { from, missed });
+        while let Some(mut first) = self.dropped.first_entry() {
+            let from = *first.key();
+            match first.get_mut().next(from) {
+                Some(batch) => return Some(batch),
+                None => drop(first.remove()),
+            }
         }
         let batch = self.queue.pop_front()?;
         self.bytes -= batch.size();
@@ -178,11 +241,9 @@ impl Inbox {
             && let Some(oldest) = self.queue.pop_front()
         {
             self.bytes -= oldest.size();
-            let (from, missed) = match oldest {
-                Batch::Messages { from, messages, .. } => (from, messages.len() as u64),
-                Batch::Gap { from, missed } => (from, missed),
-            };
-            *self.dropped.entry(from).or_default() += missed;
+            if let Some(from) = oldest.writer() {
+                self.dropped.entry(from).or_default().add(&oldest);
+            }
         }
     }
 }
@@ -205,17 +266,27 @@ struct State {
     /// Bytes of room in the outbox. Each start of the node makes a new one, each stop closes it.
     room: Arc<Semaphore>,
     readers: Vec<Weak<Reader>>,
+    /// Whether the application has ended its stream, until the next start.
+    ended: bool,
     /// Writers of bytes that wait for room.
     writers: Vec<Waker>,
     /// Where the questions of other nodes go, while this node answers any.
     questions: Option<mpsc::Sender<Question>>,
 }
 
+impl State {
+    /// Returns whether this message would come after the end of the application's messages.
+    fn has_ended(&self, message: &Outgoing) -> bool {
+        self.ended && message.kind == MessageKind::Application
+    }
+}
+
 impl Mailbox {
     pub(crate) fn new(max_message: usize) -> Self {
         let room = Arc::new(Semaphore::new(OUTBOX));
         let (readers, writers) = (Vec::new(), Vec::new());
-        let state = State { outbox: VecDeque::new(), room, readers, writers, questions: None };
+        let outbox = VecDeque::new();
+        let state = State { outbox, room, readers, ended: false, writers, questions: None };
         let inbox_limit = INBOX.max(LARGEST * (max_message + OVERHEAD));
         let (written, writes) = (Notify::new(), AtomicU32::new(0));
         Self { state: Lock::new(state), written, writes, max_message, inbox_limit }
@@ -244,9 +315,26 @@ impl Mailbox {
         if self.writes.fetch_add(1, Ordering::Relaxed) % IN_A_ROW == IN_A_ROW - 1 {
             tokio::task::yield_now().await;
         }
-        let Err((message, room)) = self.try_push(message) else { return Ok(()) };
+        let (message, room) = match self.try_push(message) {
+            Ok(()) => return Ok(()),
+            Err(Refused::Full(message, room)) => (message, room),
+            Err(Refused::ForGood(error)) => return Err(error),
+        };
         room.acquire_many(cost(&message)).await.map_err(|_| SendError::Closed)?.forget();
         self.push(&room, message)
+    }
+
+    /// Ends the application's messages, after those that were written.
+    pub(crate) fn end(&self) -> Result<(), SendError> {
+        let mut state = self.state.lock();
+        if state.room.is_closed() {
+            return Err(SendError::Closed);
+        }
+        if !std::mem::replace(&mut state.ended, true) {
+            self.queue(&mut state, Outgoing::end());
+            state.writers.drain(..).for_each(Waker::wake);
+        }
+        Ok(())
     }
 
     pub(crate) fn check(&self, size: usize) -> Result<(), SendError> {
@@ -256,13 +344,16 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Queues a message if there is room for it now. Otherwise gives it back with the semaphore to
-    /// wait at.
-    pub(crate) fn try_push(&self, message: Outgoing) -> Result<(), (Outgoing, Arc<Semaphore>)> {
+    /// Queues a message if there is room for it now.
+    pub(crate) fn try_push(&self, message: Outgoing) -> Result<(), Refused> {
         let mut state = self.state.lock();
+        if state.has_ended(&message) {
+            return Err(Refused::ForGood(SendError::Ended));
+        }
         match state.room.try_acquire_many(cost(&message)) {
             Ok(permit) => permit.forget(),
-            Err(_) => return Err((message, Arc::clone(&state.room))),
+            Err(TryAcquireError::Closed) => return Err(Refused::ForGood(SendError::Closed)),
+            Err(TryAcquireError::NoPermits) => return Err(Refused::Full(message, Arc::clone(&state.room))),
         }
         self.queue(&mut state, message);
         Ok(())
@@ -273,6 +364,10 @@ impl Mailbox {
         let mut state = self.state.lock();
         if room.is_closed() || !Arc::ptr_eq(room, &state.room) {
             return Err(SendError::Closed);
+        }
+        if state.has_ended(&message) {
+            room.add_permits(cost(&message) as usize);
+            return Err(SendError::Ended);
         }
         self.queue(&mut state, message);
         Ok(())
@@ -363,6 +458,7 @@ impl Mailbox {
                 }
             }
             MessageKind::Query => messages.for_each(|data| self.ask(from, data)),
+            MessageKind::End => {} // The driver makes a notice of it.
             #[cfg(smokesignal_next)]
             MessageKind::Next => {}
             // The core counts them and does not deliver them.
@@ -398,6 +494,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         if state.room.is_closed() {
             state.room = Arc::new(Semaphore::new(OUTBOX));
+            state.ended = false;
         }
         for reader in state.readers.iter().filter_map(Weak::upgrade) {
             reader.inbox.lock().ended = false;
@@ -417,7 +514,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         state.room.close();
         state.writers.drain(..).for_each(Waker::wake);
-        let lost = state.outbox.len();
+        let lost = state.outbox.iter().filter(|message| message.kind != MessageKind::End).count();
         state.outbox.clear();
         for reader in state.readers.iter().filter_map(Weak::upgrade) {
             let mut inbox = reader.inbox.lock();
@@ -430,8 +527,21 @@ impl Mailbox {
     }
 }
 
-/// The room that a message takes in the outbox.
+/// Why a message was not queued.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// There is no room now: the message, and the semaphore to wait at.
+    Full(Outgoing, Arc<Semaphore>),
+    /// There will be none.
+    ForGood(SendError),
+}
+
+/// The room that a message takes in the outbox. An end takes none: it is there once, and does not
+/// wait.
 fn cost(message: &Outgoing) -> u32 {
+    if message.kind == MessageKind::End {
+        return 0;
+    }
     (message.data.len() + OVERHEAD).min(OUTBOX) as u32
 }
 

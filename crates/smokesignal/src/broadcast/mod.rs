@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::broadcast::envelope::Outgoing;
-use crate::broadcast::mailbox::{Batch, Incoming, Mailbox, Reader};
+use crate::broadcast::mailbox::{Batch, Incoming, Mailbox, Reader, Refused};
 use crate::error::{SendError, TrySendError};
 
 /// The network as a duplex stream, from [`Node::broadcast`](crate::Node::broadcast).
@@ -93,8 +93,16 @@ impl Broadcast {
         self.sender.try_send(data)
     }
 
-    /// Returns the next message or gap, and `None` once the node is stopped and everything is read.
-    /// Cancel safe: nothing is lost if the future is dropped.
+    /// Ends this node's stream, as [`BroadcastSender::end`].
+    ///
+    /// # Errors
+    /// As [`BroadcastSender::end`].
+    pub fn end(&self) -> Result<(), SendError> {
+        self.sender.end()
+    }
+
+    /// Returns the next message, gap, end or new start, and `None` once the node is stopped and
+    /// everything is read. Cancel safe: nothing is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Incoming> {
         std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -199,8 +207,24 @@ impl BroadcastSender {
         self.mailbox.check(data.len())?;
         match self.mailbox.try_push(self.enclose(data.clone())) {
             Ok(()) => Ok(()),
-            Err((_, room)) if room.is_closed() => Err(SendError::Closed.into()),
-            Err(_) => Err(TrySendError::Full(data)),
+            Err(Refused::ForGood(error)) => Err(error.into()),
+            Err(Refused::Full(..)) => Err(TrySendError::Full(data)),
+        }
+    }
+
+    /// Ends what this node writes, on all its handles, until it is stopped and started again: after
+    /// all that was written before, readers are given [`Incoming::End`]. [`AsyncWrite`]'s shutdown
+    /// does the same, and so does [`Node::stop`](crate::Node::stop) where something was written.
+    /// The node goes on reading, passing on, and asking questions. A second end does nothing.
+    ///
+    /// Returns immediately. A later write fails with [`SendError::Ended`].
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] once the node is stopped: then its stream has ended anyway.
+    pub fn end(&self) -> Result<(), SendError> {
+        match &self.channel {
+            None => self.mailbox.end(),
+            Some(_) => Ok(()), // The application's other writes are not affected.
         }
     }
 
@@ -242,6 +266,8 @@ impl AsyncRead for Broadcast {
                     let text = format!("{missed} messages of {from} could not be had");
                     return Poll::Ready(Err(io::Error::other(text)));
                 }
+                // Bytes of all writers are read together, and others may go on.
+                Some(Incoming::End { .. } | Incoming::Restarted { .. }) => {}
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -265,7 +291,7 @@ impl AsyncWrite for Broadcast {
             match self.sender.try_send(data) {
                 Ok(()) => return Poll::Ready(Ok(length)),
                 Err(TrySendError::Full(back)) => data = back,
-                Err(TrySendError::Send(_)) => return Poll::Ready(Err(closed())),
+                Err(TrySendError::Send(error)) => return Poll::Ready(Err(closed(error))),
             }
             if !last {
                 mailbox.wake_for_room(cx.waker());
@@ -279,12 +305,16 @@ impl AsyncWrite for Broadcast {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends nothing: the network goes on. [`Node::stop`](crate::Node::stop) flushes and leaves.
+    /// [Ends](Broadcast::end) this node's stream, and nothing else: reading and the network go on.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        match self.end() {
+            // The stream has ended with the node.
+            Ok(()) | Err(SendError::Closed) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(closed(error))),
+        }
     }
 }
 
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, SendError::Closed)
+fn closed(error: SendError) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, error)
 }

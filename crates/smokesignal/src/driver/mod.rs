@@ -29,7 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal_proto::{self as proto, CloseReason, LinkId, Output};
+use smokesignal_proto::{self as proto, CloseReason, LinkId, MessageKind, Output};
 use tokio::time::{Instant, Sleep};
 
 use self::clock::Clock;
@@ -40,7 +40,7 @@ use self::relay::{RelayEvent, Relays};
 use self::requests::{AddPeer, OpenStream, Requests};
 use self::shutdown::Phase;
 use crate::broadcast::envelope::Outgoing;
-use crate::broadcast::mailbox::Batch;
+use crate::broadcast::mailbox::{Batch, Incoming};
 use crate::command::{Command, CommandInbox};
 use crate::stream::handle::Path;
 use crate::transport::incompatible::Incompatible;
@@ -157,7 +157,7 @@ impl Driver {
     /// repeated. Every branch is cancel safe: a future that loses is dropped, and what it waited
     /// for stays. An [`Endpoint`] has to keep that promise for `accept`.
     async fn wait(&mut self, timer: Pin<&mut Sleep>, reports_first: bool) -> Wake {
-        let accepts = self.phase.is_running();
+        let accepts = self.phase.accepts();
         let others = async {
             tokio::select! {
                 biased;
@@ -207,7 +207,7 @@ impl Driver {
             Command::AddPeer { address, answer } => self.add_peer(AddPeer { address, answer }),
             Command::ClosePeer(id) => self.core.close_peer(&id, self.clock.now()),
             Command::Open { id, name, answer } => self.open_stream(OpenStream { id, name, answer }),
-            Command::Stop(done) => self.stop(done),
+            Command::Stop { patience, done } => self.stop(patience, done),
         }
     }
 
@@ -279,6 +279,7 @@ impl Driver {
                 return false;
             }
             match core.broadcast_as(*kind, std::mem::take(data)) {
+                Ok(_) if *kind == MessageKind::End => {}
                 Ok(_) => (messages, bytes) = (messages + 1, bytes + size as u64),
                 Err(_) => tracing::error!("the core refused a message that it had room for"),
             }
@@ -302,6 +303,12 @@ impl Driver {
         let now = self.clock.now();
         while let Some(output) = self.core.poll_output(now) {
             match output {
+                Output::Deliver { from, kind: MessageKind::End, .. } => {
+                    batches.push(Batch::Notice(Some(Incoming::End { from })));
+                }
+                Output::Restarted { from } => {
+                    batches.push(Batch::Notice(Some(Incoming::Restarted { from })));
+                }
                 Output::Deliver { from, seq, kind, messages } => {
                     self.shared.counters.received(messages.len() as u64, messages.bytes() as u64);
                     self.shared.mailbox.sort((from, seq), kind, messages, &mut batches);
@@ -339,8 +346,12 @@ impl Driver {
                 self.shared.netsplit(seed, size, size_before, other_size);
             }
             Output::NetsplitResolved { duration, size } => self.shared.netsplit_resolved(duration, size),
-            Output::Left { unsent } => self.left(unsent),
-            Output::Deliver { .. } | Output::Gap { .. } | Output::Unknown { .. } => {} // Collected by `perform_all`.
+            Output::Left(farewell) => self.left(farewell),
+            // Collected by `perform_all`.
+            Output::Deliver { .. }
+            | Output::Gap { .. }
+            | Output::Restarted { .. }
+            | Output::Unknown { .. } => {}
         }
     }
 }

@@ -1,20 +1,21 @@
 //! The end of a node.
 //!
-//! A node that is stopped refuses new writes, hands over what was written while it has a peer and
-//! [`STOP_TIMEOUT`] is not over, then has the core leave: the core says goodbye to the neighbours
-//! and reports that it has left. Relayed connections end first, because they run over the links. A
-//! node whose last handle is dropped ends without any of that.
+//! A node that is stopped refuses new writes, hands the core what was written, and has it leave:
+//! the core waits until its neighbours have read everything, says goodbye to them and reports who
+//! has. A node that is alone goes on listening and dialling meanwhile, for a first peer, if it
+//! knows whom to dial. All of it lasts for as long as something moves, and for the stop's patience
+//! after that. Relayed connections end first, because they run over the links. A node whose last
+//! handle is dropped ends without any of that.
 
 use std::time::Duration;
 
+use smokesignal_proto::Farewell;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::Driver;
+use crate::stopped::Stopped;
 
-/// Time for what was written to reach the peers when the node stops. A node without a peer does not
-/// wait.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for closed connections to finish when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -22,65 +23,88 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) enum Phase {
     Running,
-    /// The application has called `stop`: writes are handed over until `by`. The waiters are
-    /// answered when it is done.
-    Stopping {
-        by: Instant,
-        waiters: Vec<oneshot::Sender<()>>,
-    },
-    /// The core has left the network; the connections are to be closed.
+    /// The application has called `stop`.
+    Stopping(Stopping),
+    /// The core has left the network; the connections are to be closed, and then the waiters are
+    /// answered.
     Left {
-        waiters: Vec<oneshot::Sender<()>>,
+        farewell: Farewell,
+        waiters: Vec<oneshot::Sender<Stopped>>,
     },
 }
 
+/// The wait of the driver before the core may leave.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    patience: Duration,
+    /// Messages that the core had no room for, and when they last became fewer.
+    waiting: usize,
+    moved: Instant,
+    /// Whether a node that has no peer may still become one.
+    listens: bool,
+    waiters: Vec<oneshot::Sender<Stopped>>,
+}
+
 impl Phase {
-    pub(super) const fn is_running(&self) -> bool {
-        matches!(self, Self::Running)
+    /// Returns whether new connections are taken.
+    pub(super) const fn accepts(&self) -> bool {
+        matches!(self, Self::Running | Self::Stopping(Stopping { listens: true, .. }))
     }
 
     pub(super) const fn has_left(&self) -> bool {
         matches!(self, Self::Left { .. })
     }
 
-    fn take_waiters(&mut self) -> Vec<oneshot::Sender<()>> {
+    fn take_waiters(&mut self) -> Vec<oneshot::Sender<Stopped>> {
         match self {
             Self::Running => Vec::new(),
-            Self::Stopping { waiters, .. } | Self::Left { waiters } => std::mem::take(waiters),
+            Self::Stopping(Stopping { waiters, .. }) | Self::Left { waiters, .. } => std::mem::take(waiters),
         }
     }
 }
 
 impl Driver {
-    /// Begins to stop, or adds a waiter to the stop that has begun.
-    pub(super) fn stop(&mut self, done: oneshot::Sender<()>) {
-        if let Phase::Stopping { waiters, .. } | Phase::Left { waiters } = &mut self.phase {
-            return waiters.push(done);
+    /// Begins to stop, or adds a waiter to the stop that has begun, which may lose patience.
+    pub(super) fn stop(&mut self, patience: Duration, done: oneshot::Sender<Stopped>) {
+        match &mut self.phase {
+            Phase::Running => {}
+            Phase::Stopping(stopping) => {
+                stopping.patience = patience.min(stopping.patience);
+                return stopping.waiters.push(done);
+            }
+            Phase::Left { waiters, .. } => return waiters.push(done),
         }
         self.shared.mailbox.refuse_writes();
-        let patience = if self.shared.peers.is_empty() { Duration::ZERO } else { STOP_TIMEOUT };
         self.links.report_every_write();
-        self.endpoint.close();
-        self.phase = Phase::Stopping { by: Instant::now() + patience, waiters: vec![done] };
+        let (waiting, waiters) = (self.shared.mailbox.waiting(), vec![done]);
+        let moved = Instant::now();
+        self.phase = Phase::Stopping(Stopping { patience, waiting, moved, listens: true, waiters });
     }
 
-    /// Leaves the network if the node is to stop and everything was handed over, or cannot be. The
-    /// driver checks this whenever it wakes, so `by` may be overrun until the core's next tick.
-    /// Further calls before the core reports that it has left change nothing.
+    /// Has the core leave if the node is to stop and everything was handed to the core, or cannot
+    /// be. The driver checks this whenever it wakes, so the patience may be overrun until the
+    /// core's next tick.
     pub(super) fn leave_when_done(&mut self) {
-        let Phase::Stopping { by, .. } = &self.phase else { return };
-        let is_overdue = || Instant::now() >= *by || self.shared.peers.is_empty();
-        if self.shared.mailbox.waiting() == 0 || is_overdue() {
-            self.core.leave(self.clock.now());
+        let Phase::Stopping(stopping) = &mut self.phase else { return };
+        let waiting = self.shared.mailbox.waiting();
+        if waiting < stopping.waiting {
+            (stopping.waiting, stopping.moved) = (waiting, Instant::now());
+        }
+        if stopping.listens && !self.shared.peers.is_empty() {
+            stopping.listens = false;
+            self.endpoint.close();
+        }
+        let is_overdue = stopping.moved.elapsed() >= stopping.patience || !self.core.expects_peer();
+        if waiting == 0 || is_overdue {
+            let patience = if waiting == 0 { stopping.patience } else { Duration::ZERO };
+            self.core.leave_within(patience, self.clock.now());
         }
     }
 
     /// Notes that the core has left.
-    pub(super) fn left(&mut self, unsent: usize) {
-        if unsent > 0 {
-            tracing::warn!(unsent, "left without a peer to take the last messages: they are lost");
-        }
-        self.phase = Phase::Left { waiters: self.phase.take_waiters() };
+    pub(super) fn left(&mut self, farewell: Farewell) {
+        self.endpoint.close();
+        self.phase = Phase::Left { farewell, waiters: self.phase.take_waiters() };
     }
 
     /// Closes all connections in good order after the core has left.
@@ -92,12 +116,17 @@ impl Driver {
         self.forget_all();
         self.wait_for_links(|| false).await;
         self.shared.counters.set_network_size(0);
-        let lost = self.shared.mailbox.close();
-        if lost > 0 {
-            tracing::warn!(lost, "stopped before the last messages could be sent: they are lost");
+        let waiting = self.shared.mailbox.close();
+        let farewell = match &self.phase {
+            Phase::Left { farewell, .. } => *farewell,
+            _ => Farewell::default(),
+        };
+        let stopped = Stopped::new(farewell, waiting);
+        if !stopped.is_complete() {
+            tracing::warn!(?stopped, "stopped before everything that was written was read");
         }
         for done in self.phase.take_waiters() {
-            if done.send(()).is_err() {
+            if done.send(stopped).is_err() {
                 tracing::debug!("the caller of stop has gone");
             }
         }

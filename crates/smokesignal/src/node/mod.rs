@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smokesignal_proto::{MAX_ADDRESSES, NodeId};
@@ -34,6 +35,7 @@ use crate::opener::Opener;
 use crate::options::{NodeBuilder, Secret, is_host_and_port};
 use crate::peer::Peer;
 use crate::peers::Peers;
+use crate::stopped::Stopped;
 use crate::stream::accept::Acceptor;
 use crate::stream::handle::NodeStream;
 use crate::stream::mux::SharedStreams;
@@ -61,7 +63,8 @@ const REPLY: &str = "reply";
 /// ann.broadcast().send("hello").await?;
 /// assert!(inbox.recv().await.is_some());
 /// assert!(ann.peers().contains(&bob.id()));
-/// ann.stop().await; // Hands over what was written; dropping all clones would not.
+/// let stopped = ann.stop().await; // Hands over what was written; dropping all clones would not.
+/// assert_eq!(stopped.confirmed, 1);
 /// bob.stop().await;
 /// # Ok(())
 /// # }
@@ -168,24 +171,35 @@ impl Node {
         Ok(addresses)
     }
 
-    /// Hands what was written to the peers, says goodbye to them and closes. Does nothing if the
-    /// node is stopped already. [`start`](Self::start) works again afterwards.
+    /// Ends this node's stream, waits until its neighbours have read it, says goodbye to them and
+    /// closes. Returns who has read what was written. Does nothing if the node is stopped already.
+    /// [`start`](Self::start) works again afterwards.
     ///
-    /// It takes a few round trips, and at most 13 s if a peer takes nothing. A stop whose future is
-    /// dropped can be called again.
-    pub async fn stop(&self) {
+    /// Messages written before there was a peer wait for the first one. A node with nothing to
+    /// hand over has left after a few round trips; otherwise it waits for as long as its neighbours
+    /// make progress, and then for [`leave_timeout`](crate::NodeBuilder::leave_timeout). A stop
+    /// whose future is dropped can be called again.
+    pub async fn stop(&self) -> Stopped {
+        self.stop_within(self.0.options.leave_timeout).await
+    }
+
+    /// Stops as [`stop`](Self::stop) does, with another `patience` in place of
+    /// [`leave_timeout`](crate::NodeBuilder::leave_timeout): for how long it waits where nothing
+    /// moves. A second call, during the first one, can shorten its patience.
+    pub async fn stop_within(&self, patience: Duration) -> Stopped {
+        let (done, stopped) = oneshot::channel();
+        // Sent before the lock is taken, which an earlier call may hold.
+        let sent = self.0.commands.send(Command::Stop { patience, done });
         let mut driver = self.0.driver.lock().await;
         // Taken out at the very end, so that a stop whose future is dropped can be repeated.
-        let Some(task) = driver.as_mut() else { return };
-        let (done, stopped) = oneshot::channel();
-        if self.0.commands.send(Command::Stop(done)) && stopped.await.is_err() {
-            tracing::debug!("the node ended while it was being stopped");
-        }
+        let Some(task) = driver.as_mut() else { return stopped.await.unwrap_or_default() };
+        let stopped = if sent { stopped.await.ok() } else { None };
         if let Err(error) = task.await {
             tracing::error!(%error, "the node's task failed");
         }
         *driver = None;
         self.0.commands.close();
+        stopped.unwrap_or_default()
     }
 
     /// Returns this node's id.
@@ -358,8 +372,17 @@ impl Incoming {
     /// # Errors
     /// As [`Node::open`]; the writer may have left meanwhile.
     pub async fn reply(&self, node: &Node) -> Result<NodeStream, OpenError> {
-        let (Self::Message { from, .. } | Self::Gap { from, .. }) = self;
-        node.open(*from, REPLY).await
+        node.open(self.writer(), REPLY).await
+    }
+
+    /// Returns the writer.
+    pub(crate) const fn writer(&self) -> NodeId {
+        match self {
+            Self::Message { from, .. }
+            | Self::Gap { from, .. }
+            | Self::End { from }
+            | Self::Restarted { from } => *from,
+        }
     }
 }
 

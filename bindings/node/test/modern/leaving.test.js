@@ -1,0 +1,73 @@
+'use strict'
+/**
+ * What `stop` waits for and resolves to, and how readers learn of the end of a stream.
+ */
+const assert = require('node:assert/strict')
+const { once } = require('node:events')
+const { test } = require('node:test')
+const { createNode } = require('smokesignal-p2p')
+const { pair, seedsOf, soon, started } = require('../helpers')
+const { take } = require('./common')
+
+test('what is sent before the first peer is read before stop() resolves', async (t) => {
+  const seed = await started(t)
+  const messages = seed.messages()
+  for (let number = 0; number < 5; number += 1) {
+    const writer = createNode({ address: '127.0.0.1', seeds: seedsOf(seed) })
+    writer.start()
+    await writer.send(`early ${number}`)
+    const stopped = await soon(writer.stop(), 'the stop')
+    assert.deepEqual(stopped, { confirmed: 1, behind: 0, missing: 0, unsent: 0 })
+    const [message, end] = await take(messages, 2)
+    assert.deepEqual([message.from, String(message.data)], [writer.id, `early ${number}`])
+    assert.deepEqual(end, { from: writer.id, end: true })
+  }
+})
+
+test('stop() says how many messages reached nobody, after leaveTimeout', async () => {
+  const alone = createNode({
+    address: '127.0.0.1',
+    seeds: [{ address: '127.0.0.1', port: 1 }],
+    leaveTimeout: 100
+  })
+  assert.equal(alone.options.leaveTimeout, 100)
+  await alone.start()
+  await alone.send('one')
+  await alone.send('two')
+  assert.deepEqual(await soon(alone.stop()), { confirmed: 0, behind: 0, missing: 0, unsent: 2 })
+  assert.deepEqual(await alone.stop(), { confirmed: 0, behind: 0, missing: 0, unsent: 0 })
+  assert.throws(() => createNode({ address: '127.0.0.1', leaveTimeout: -1 }), /leaveTimeout/)
+})
+
+test('a reader learns of the end of a writer and of its new start', async (t) => {
+  const { a, b } = await pair(t)
+  const messages = b.messages()
+  a.broadcast.write('all')
+  a.broadcast.end('of it')
+  const [all, ofIt, end] = await take(messages, 3)
+  assert.deepEqual([String(all.data), String(ofIt.data)], ['all', 'of it'])
+  assert.deepEqual(end, { from: a.id, end: true })
+  await assert.rejects(a.send('more'), { code: 'ERR_SMOKESIGNAL_ENDED' })
+  const stopped = await a.stop()
+  assert.deepEqual([stopped.confirmed, stopped.behind], [1, 0])
+  const connected = once(a, 'connect')
+  await a.start()
+  await b.addPeer('127.0.0.1', a.options.port)
+  await soon(connected, 'the connection')
+  await a.send('again')
+  const [restarted, again] = await take(messages, 2)
+  assert.deepEqual(restarted, { from: a.id, restarted: true })
+  assert.deepEqual([again.seq, String(again.data)], [1, 'again'])
+})
+
+test('an end of another node leaves broadcast open for reading', async (t) => {
+  const { a, b } = await pair(t)
+  const chunks = []
+  b.broadcast.on('data', (chunk) => chunks.push(String(chunk)))
+  let gaps = 0
+  b.broadcast.on('gap', () => (gaps += 1))
+  a.broadcast.end('last')
+  await soon(once(b.broadcast, 'data'))
+  await a.stop()
+  assert.deepEqual([chunks, gaps, b.broadcast.readableEnded], [['last'], 0, false])
+})

@@ -1,0 +1,57 @@
+//! How [`Node`] leaves: it waits until its neighbours have read what it wrote, and says goodbye.
+//!
+//! A node that is alone with messages that nobody was handed behaves as before meanwhile: it looks
+//! for peers, and lets others in. As soon as it has a neighbour, or nothing is left to hand over,
+//! it makes no new links. One that knows nobody to dial does not wait to be found.
+
+use super::Node;
+use crate::output::{Farewell, Output};
+use crate::streams::OWN;
+use crate::time::Instant;
+
+impl Node {
+    /// Leaves if nothing is left to wait for, or the node has waited long enough.
+    pub(super) fn leave_when_done(&mut self, now: Instant) {
+        let head = self.streams.get(OWN).have;
+        let farewell = self.farewell();
+        let is_alone = self.membership.degree() == 0;
+        let overdue = self.departure.is_overdue(head + self.spread.own_progress(), now);
+        // Messages that a first link took along when it broke cannot be handed over again.
+        let handed = match is_alone {
+            true => farewell.unsent == 0 || !self.expects_peer(),
+            false => !self.publisher.is_waiting(),
+        };
+        let own_done = handed && farewell.behind == 0;
+        let done = own_done && (self.spread.is_idle() || self.departure.may_go(now));
+        self.set_leaving(!is_alone || farewell.unsent == 0, now);
+        if done || overdue {
+            self.departure.leave();
+            self.set_leaving(true, now);
+            self.membership.say_goodbye_to_all(&mut self.context.at(now));
+            self.perform_all(now);
+            self.out.push_back(Output::Left(farewell));
+        }
+    }
+
+    pub(super) fn set_leaving(&mut self, leaving: bool, now: Instant) {
+        let before = self.context.me.is_leaving();
+        self.context.me.set_leaving(leaving);
+        if leaving && !before {
+            self.membership.leave(&mut self.context.at(now));
+            self.perform_all(now);
+        }
+    }
+
+    /// Returns what is known now of those who read the own stream.
+    fn farewell(&self) -> Farewell {
+        let own = self.streams.get(OWN);
+        let unread: Vec<_> = self.spread.own_unread(own.have).collect();
+        let missing = unread.iter().map(|known| own.messages_after(*known)).max();
+        Farewell {
+            confirmed: self.departure.readers(own.have),
+            behind: unread.len(),
+            missing: missing.unwrap_or(0),
+            unsent: self.publisher.messages() + own.messages_after(self.spread.own_handed()),
+        }
+    }
+}
