@@ -101,6 +101,34 @@ declare namespace smokesignal {
    */
   export type ReadFrom = 'now' | 'oldest' | { last: number }
 
+  /**
+   * `'lan'`: nodes on one local network, a millisecond or so apart. Failures are noticed and
+   * repaired about three times as fast, and idle links carry three times as much; a process that is
+   * suspended for more than a second counts as dead.
+   *
+   * `'internet'`: nodes all over the world, a third of a second apart and on lines that stall.
+   * Fewer links are lost without need, idle links carry half as much, and failures are noticed and
+   * repaired half as fast.
+   *
+   * `'default'`: for networks near and far.
+   */
+  export type Preset = 'default' | 'lan' | 'internet'
+
+  /**
+   * What a node retains. With more, a reader may be cut off or suspended for longer before messages
+   * are lost to it, and the node may use that much memory.
+   */
+  export interface Retention {
+    /**
+     * Bytes of all writers together; the writer with most loses its oldest messages. At least two
+     * messages of `maxMessage`, and at least 2 MiB. Default 64 MiB, or two messages of `maxMessage`
+     * if that is more.
+     */
+    bytes?: number | null | undefined
+    /** The age up to which messages are retained, in milliseconds, at least 1000. Default 60000. */
+    age?: number | null | undefined
+  }
+
   /** Options of `createNode`. `undefined` and `null` mean the default. */
   export interface Options {
     /**
@@ -127,8 +155,14 @@ declare namespace smokesignal {
     /** Nodes through which to join the network. The node keeps trying them. Default: none. */
     seeds?: readonly Seed[] | null | undefined
     /**
+     * The distances that the times of the node are made for. All nodes of a network need the same
+     * preset. Default `'default'`; an explicit `pingTimeout` replaces that of the preset.
+     */
+    preset?: Preset | null | undefined
+    /**
      * How long a peer may be silent before it counts as dead, in milliseconds, from 100 to 3600000.
-     * Default 3000.
+     * All nodes of a network need about the same. Default 3000, with the preset `'lan'` 1000, with
+     * `'internet'` 6000.
      */
     pingTimeout?: number | null | undefined
     /**
@@ -150,6 +184,12 @@ declare namespace smokesignal {
      * MiB. A node reports larger messages of others as gaps.
      */
     maxMessage?: number | null | undefined
+    /**
+     * How much the node retains of what all nodes wrote. Others repair from it what they have
+     * missed, and late joiners begin earlier with it. Default `{ bytes: 67108864, age: 60000 }`, or
+     * two messages of `maxMessage` if that is more.
+     */
+    retention?: Retention | null | undefined
     /** The key pair, and with it the id. Default: a new one. Excludes `keyFile`. */
     identity?: Identity | null | undefined
     /**
@@ -164,8 +204,8 @@ declare namespace smokesignal {
      */
     networkSecret?: string | Uint8Array | null | undefined
     /**
-     * Where to begin reading. The network retains messages for 60 s, at most 64 MiB of them.
-     * Default `'now'`.
+     * Where to begin reading. How far back that can be is the `retention` of the other nodes: 64
+     * MiB and 60 s, unless they have another one. Default `'now'`.
      */
     readFrom?: ReadFrom | null | undefined
     /**
@@ -204,6 +244,8 @@ declare namespace smokesignal {
     maxPeerNo: number
     /** Nodes through which to join the network. */
     seeds: { address: string; port: number }[]
+    /** The distances that the times of the node are made for. */
+    preset: Preset
     /** How long a peer may be silent before it counts as dead, in milliseconds. */
     pingTimeout: number
     /** How long `stop()` waits where nothing moves, in milliseconds. */
@@ -214,6 +256,8 @@ declare namespace smokesignal {
     advertise: string[]
     /** The largest message, in bytes. */
     maxMessage: number
+    /** How much is retained of what all nodes wrote. */
+    retention: { bytes: number; age: number }
     /** The identity that was given. */
     identity: Identity | undefined
     /** The file of the key pair. */
@@ -232,6 +276,64 @@ declare namespace smokesignal {
     rngSeed: number | undefined
     /** The network in the memory of this process. */
     transport: MemoryNetwork | undefined
+  }
+
+  /**
+   * What a node has counted, from `node.metrics()`. Counters begin at 0 with each start of the node
+   * and stay readable after a stop. The values may be a moment apart.
+   */
+  export interface Metrics {
+    /**
+     * Gauge: nodes in the network, this one included, as `node.size`. 0 while the node is stopped.
+     */
+    networkSize: number
+    /** Gauge: peers. */
+    peers: number
+    /**
+     * Gauge: messages that were written and that the links have not taken yet, without those that
+     * `write` and `send` keep waiting in JavaScript.
+     */
+    messagesWaiting: number
+    /**
+     * Gauge: bytes that the node retains of what all nodes wrote, which the option `retention`
+     * limits. Each segment of up to 64 KiB counts 128 bytes beside its content. 0 while the node is
+     * stopped.
+     */
+    bytesRetained: number
+    /**
+     * Gauge: bytes that wait for the reader that is farthest behind, 96 for each batch of
+     * consecutive messages included. `node.broadcast` is a reader even if nothing reads it, each
+     * `messages()` is one, and so is each adapter of socket.io. At 64 MiB, or at four messages of
+     * `maxMessage` if that is more, a reader loses the oldest.
+     */
+    bytesUnread: number
+    /** Counter: messages that this node has sent to everyone, questions included. */
+    messagesSent: number
+    /** Counter: bytes of these messages. */
+    bytesSent: number
+    /**
+     * Counter: messages of other nodes that arrived here, each counted once, questions included.
+     */
+    messagesReceived: number
+    /** Counter: bytes of these messages, with the length that goes before each on the wire. */
+    bytesReceived: number
+    /**
+     * Counter: messages of other nodes that the network could not deliver to this one. A reader
+     * that is too slow loses further ones, which its own gaps report.
+     */
+    messagesMissed: number
+    /**
+     * Counter: messages of other nodes that arrived although this node had them already. Divided by
+     * `messagesReceived`, it is the redundancy of the network.
+     */
+    duplicatesReceived: number
+    /**
+     * Counter: messages of other nodes of a kind that this version does not know. It passes them
+     * on, and the program reads neither them nor a gap.
+     */
+    messagesUnknown: number
+    /** Counter: optional frames of peers of a later version that this one has skipped. */
+    framesUnknown: number
   }
 
   /** A message that another node sent to everyone. */
@@ -504,11 +606,16 @@ declare namespace smokesignal {
      * 0 while the node is stopped.
      */
     readonly size: number
+
     /**
-     * The number of message copies that have arrived since the last start, including copies of
-     * known messages.
+     * Returns what the node has counted since its last start, and its present gauges.
+     *
+     * @example
+     * ```js
+     * const { messagesReceived, messagesMissed } = node.metrics()
+     * ```
      */
-    readonly copiesReceived: number
+    metrics(): Metrics
 
     /**
      * Listens and joins the network. Resolves when the node listens; the event `connect` follows

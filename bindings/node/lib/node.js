@@ -271,9 +271,9 @@ class Node extends EventEmitter {
     return this.#native.size
   }
 
-  /** Message copies that have arrived since the last start, known ones included. */
-  get copiesReceived() {
-    return this.#native.copiesReceived
+  /** Returns what the node has counted since its last start, and its present gauges. */
+  metrics() {
+    return this.#native.metrics()
   }
 
   /** Passes log lines of the library to the logger. */

@@ -20,13 +20,20 @@ const LARGEST_MAX_MESSAGE = 1024 * MIB
 /** Defaults of the numbers of peers. */
 const MIN_PEERS = 3
 const MAX_PEERS = 5
-/** Default and bounds of `pingTimeout`, in ms. */
-const PING_TIMEOUT = 3000
+/** `pingTimeout` of each preset, in ms. The library has the same, and other times of the presets. */
+const PING_TIMEOUT = { default: 3000, lan: 1000, internet: 6000 }
+/** Bounds of `pingTimeout`, in ms. */
 const SHORTEST_PING_TIMEOUT = 100
 const LONGEST_PING_TIMEOUT = 3_600_000
 /** Default and longest `leaveTimeout`, in ms. */
 const LEAVE_TIMEOUT = 30_000
 const LONGEST_LEAVE_TIMEOUT = 86_400_000
+/** Default of `retention`, in bytes and ms. */
+const RETENTION = { bytes: 64 * MIB, age: 60_000 }
+/** Bytes retained at least: two messages of `maxMessage`, or of this size. The library's limit. */
+const LEAST_RETAINED = MIB
+/** The shortest age of `retention`, in ms. */
+const SHORTEST_AGE = 1000
 /** The shortest `networkSecret`, in bytes. */
 const MIN_SECRET = 16
 /** Addresses that a node advertises at most. The library has the same limit. */
@@ -43,17 +50,21 @@ function readOptions(given = {}) {
   }
   const address = host('address', given.address)
   const { minPeerNo, maxPeerNo } = peerCounts(given)
+  const preset = presetName(given.preset)
+  const maxMessage = integer('maxMessage', given.maxMessage, 1, LARGEST_MAX_MESSAGE) ?? MAX_MESSAGE
   const options = {
     address,
     minPeerNo,
     maxPeerNo,
     port: isMissing(given.port) ? 0 : port('port', given.port, 0),
     seeds: seeds(given.seeds),
-    pingTimeout: pingTimeout(given.pingTimeout),
+    preset,
+    pingTimeout: pingTimeout(given.pingTimeout, preset),
     leaveTimeout: integer('leaveTimeout', given.leaveTimeout, 0, LONGEST_LEAVE_TIMEOUT) ?? LEAVE_TIMEOUT,
     logger: logger(given.logger),
     advertise: advertise(given.advertise),
-    maxMessage: integer('maxMessage', given.maxMessage, 1, LARGEST_MAX_MESSAGE) ?? MAX_MESSAGE,
+    maxMessage,
+    retention: retention(given.retention, maxMessage),
     identity: identity(given.identity),
     keyFile: filePath('keyFile', given.keyFile),
     networkSecret: secret(given.networkSecret),
@@ -88,9 +99,11 @@ function forNative(options, logLevel) {
       advertise,
       minPeers: options.minPeerNo,
       maxPeers: options.maxPeerNo === Infinity ? undefined : options.maxPeerNo,
+      preset: options.preset,
       pingTimeout: options.pingTimeout,
       leaveTimeout: options.leaveTimeout,
       maxMessage: options.maxMessage,
+      retention: options.retention,
       keyFile: options.keyFile,
       networkSecret: options.networkSecret,
       unsigned: options.unsigned,
@@ -194,14 +207,43 @@ function integer(name, value, least, most) {
   return value
 }
 
-function pingTimeout(value) {
-  if (isMissing(value) || value === 0) return PING_TIMEOUT
+function presetName(value) {
+  if (isMissing(value)) return 'default'
+  const names = Object.keys(PING_TIMEOUT)
+  const expected = names.map((name) => `'${name}'`).join(', ')
+  if (typeof value !== 'string') throw optionType('preset', `one of ${expected}`, value)
+  if (!names.includes(value)) throw optionRange('preset', `one of ${expected}`, value)
+  return value
+}
+
+/** Returns a ping timeout. 0 stands for the default, as it did in 0.2.x. */
+function pingTimeout(value, preset) {
+  const byDefault = PING_TIMEOUT[preset]
+  if (isMissing(value) || value === 0) return byDefault
   if (typeof value !== 'number') throw optionType('pingTimeout', 'a number of milliseconds', value)
   if (!(value >= SHORTEST_PING_TIMEOUT && value <= LONGEST_PING_TIMEOUT)) {
     const range = `from ${SHORTEST_PING_TIMEOUT} to ${LONGEST_PING_TIMEOUT} milliseconds`
-    throw optionRange('pingTimeout', `${range}; ${PING_TIMEOUT} is the default`, value)
+    throw optionRange('pingTimeout', `${range}; ${byDefault} is the default`, value)
   }
   return value
+}
+
+/** Returns what is retained. The default grows with the largest message. */
+function retention(value, maxMessage) {
+  const least = 2 * Math.max(maxMessage, LEAST_RETAINED)
+  if (isMissing(value)) value = {}
+  if (typeof value !== 'object') throw optionType('retention', 'an object { bytes, age }', value)
+  const bytes = value.bytes ?? Math.max(RETENTION.bytes, least)
+  const age = value.age ?? RETENTION.age
+  if (!Number.isSafeInteger(bytes) || bytes < least) {
+    const expected = `an object with bytes of at least ${least}: two messages of "maxMessage", and 2 MiB`
+    throw optionRange('retention', expected, new Described(`{ bytes: ${String(bytes)} }`))
+  }
+  if (typeof age !== 'number' || !(age >= SHORTEST_AGE)) {
+    const expected = `an object with an age of at least ${SHORTEST_AGE} milliseconds`
+    throw optionRange('retention', expected, new Described(`{ age: ${String(age)} }`))
+  }
+  return { bytes, age }
 }
 
 function seeds(value) {

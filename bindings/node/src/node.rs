@@ -6,7 +6,7 @@ use std::time::Duration;
 use napi::Result;
 use napi::bindgen_prelude::{ClassInstance, Uint8Array};
 use napi_derive::napi;
-use smokesignal::{Node, NodeBuilder, NodeId, NodeStream, Peer, ReadFrom};
+use smokesignal::{Metrics, Node, NodeBuilder, NodeId, NodeStream, Peer, Preset, ReadFrom};
 use tracing::Instrument as _;
 
 use crate::accept::Acceptor;
@@ -37,12 +37,16 @@ pub struct NativeOptions {
     pub min_peers: u32,
     /// The largest number of peers. `None` means no limit.
     pub max_peers: Option<u32>,
+    /// The distances to tune the node to: `lan`, `internet`, or anything else for the default.
+    pub preset: String,
     /// How long a peer may be silent, in milliseconds.
     pub ping_timeout: f64,
     /// How long a stop waits where nothing moves, in milliseconds.
     pub leave_timeout: f64,
     /// The largest message, in bytes.
     pub max_message: Option<f64>,
+    /// How much is retained of what all writers wrote.
+    pub retention: NativeRetention,
     /// The file of the key pair, which is created if there is none.
     pub key_file: Option<String>,
     /// The secret that all nodes of the network share.
@@ -61,6 +65,54 @@ pub struct NativeOptions {
     pub rng_seed: Option<f64>,
     /// The least severe level that the logger has a method for.
     pub log_level: Option<String>,
+}
+
+/// What a node retains of messages, for others.
+#[napi(object)]
+pub struct NativeRetention {
+    /// Bytes in all.
+    pub bytes: f64,
+    /// The age in milliseconds; `Infinity` means no limit.
+    pub age: f64,
+}
+
+/// The library's [`Metrics`], whose documentation explains them. JavaScript's numbers are exact up
+/// to 2^53.
+#[napi(object)]
+pub struct NativeMetrics {
+    pub network_size: f64,
+    pub peers: f64,
+    pub messages_waiting: f64,
+    pub bytes_retained: f64,
+    pub bytes_unread: f64,
+    pub messages_sent: f64,
+    pub bytes_sent: f64,
+    pub messages_received: f64,
+    pub bytes_received: f64,
+    pub messages_missed: f64,
+    pub duplicates_received: f64,
+    pub messages_unknown: f64,
+    pub frames_unknown: f64,
+}
+
+impl From<Metrics> for NativeMetrics {
+    fn from(metrics: Metrics) -> Self {
+        Self {
+            network_size: metrics.network_size as f64,
+            peers: metrics.peers as f64,
+            messages_waiting: metrics.messages_waiting as f64,
+            bytes_retained: metrics.bytes_retained as f64,
+            bytes_unread: metrics.bytes_unread as f64,
+            messages_sent: metrics.messages_sent as f64,
+            bytes_sent: metrics.bytes_sent as f64,
+            messages_received: metrics.messages_received as f64,
+            bytes_received: metrics.bytes_received as f64,
+            messages_missed: metrics.messages_missed as f64,
+            duplicates_received: metrics.duplicates_received as f64,
+            messages_unknown: metrics.messages_unknown as f64,
+            frames_unknown: metrics.frames_unknown as f64,
+        }
+    }
 }
 
 /// A node and its log.
@@ -141,10 +193,10 @@ impl NativeNode {
         self.node.network_size() as u32
     }
 
-    /// Message copies that have arrived since the last start.
-    #[napi(getter)]
-    pub fn copies_received(&self) -> f64 {
-        self.node.metrics().copies_received as f64
+    /// Returns what the node has counted since its last start.
+    #[napi]
+    pub fn metrics(&self) -> NativeMetrics {
+        self.node.metrics().into()
     }
 
     /// Starts the node. As for every [`Operation`], `number` becomes due when it has to be polled.
@@ -198,7 +250,7 @@ impl NativeNode {
     #[napi]
     pub fn ask(&self, question: &[u8], timeout: f64, wake_queue: &WakeQueue, number: u32) -> Operation {
         let (node, question) = (self.node.clone(), bytes::Bytes::copy_from_slice(question));
-        let timeout = millis(timeout);
+        let timeout = milliseconds(timeout);
         let waker = wake_queue.waker(number);
         let ask = async move { node.ask(question, timeout).await.map(|answers| (answers, waker)) };
         Operation::new(wake_queue.waker(number), ask, |(answers, waker)| {
@@ -239,15 +291,14 @@ impl NativeNode {
     }
 }
 
+/// Returns a time. One beyond the range of `Duration`, such as `Infinity`, is the longest there is.
+fn milliseconds(time: f64) -> Duration {
+    Duration::try_from_secs_f64(time / 1000.0).unwrap_or(Duration::MAX)
+}
+
 /// Parses the id of a node.
 fn node_id(text: &str) -> Result<NodeId> {
     text.parse().map_err(|error| napi::Error::from_reason(format!("{error}")))
-}
-
-/// Returns a time in milliseconds as a `Duration`. One beyond its range, such as `Infinity`, is the
-/// longest there is.
-fn millis(time: f64) -> Duration {
-    Duration::try_from_secs_f64(time / 1000.0).unwrap_or(Duration::MAX)
 }
 
 /// Returns the library's builder with these options.
@@ -261,8 +312,14 @@ fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
         .port(options.port)
         .min_peers(options.min_peers as usize)
         .max_peers(options.max_peers.map_or(usize::MAX, |count| count as usize))
-        .ping_timeout(millis(options.ping_timeout))
-        .leave_timeout(millis(options.leave_timeout))
+        .preset(match options.preset.as_str() {
+            "lan" => Preset::Lan,
+            "internet" => Preset::Internet,
+            _ => Preset::Default,
+        })
+        .ping_timeout(milliseconds(options.ping_timeout))
+        .leave_timeout(milliseconds(options.leave_timeout))
+        .retention(options.retention.bytes as usize, milliseconds(options.retention.age))
         .relay_only(options.relay_only)
         .prefer_near_peers(options.prefer_near_peers)
         .unsigned_messages(options.unsigned);

@@ -11,13 +11,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use smokesignal::{Event, Identity, Node, ReadFrom};
+use smokesignal::{Event, Identity, Node, Preset, ReadFrom};
 
 use crate::log;
 use crate::outcome::Failure;
 
 /// The longest message, in bytes: 16 MiB, the library's default.
 pub(crate) const MAX_MESSAGE: usize = 16 << 20;
+/// The fewest bytes that a node may retain: two messages of the largest size.
+const RETENTION_MIN: usize = 2 * MAX_MESSAGE;
 /// The shortest network secret, in bytes. A shorter one could be guessed.
 const SECRET_MIN: usize = 16;
 /// The longest network secret, in bytes. A longer file is probably a wrong one.
@@ -40,16 +42,16 @@ pub(crate) struct JoinArgs {
     /// Look for more peers while there are fewer than this
     #[arg(long, value_name = "N", env = "SMOKESIGNAL_MIN_PEERS", default_value_t = 3)]
     pub(crate) min_peers: usize,
-    /// Keep at most this many peers, 2 or more; `none` means no limit
+    /// Keep at most this many peers, --min-peers or more; `none` means no limit
     ///
-    /// A node with this many peers still lets others join: it replaces one of its links.
+    /// A node with this many peers still lets others join: it replaces one of its links. A node
+    /// with 1 (and --min-peers 1) takes part and forwards nothing.
     #[arg(long, value_name = "N|none", env = "SMOKESIGNAL_MAX_PEERS", default_value = "5",
           value_parser = number_or_none)]
     pub(crate) max_peers: usize,
-    /// Drop a peer that has been silent for this long, 100ms to 1h
-    #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_PING_TIMEOUT", default_value = "3s",
-          value_parser = ping_timeout)]
-    pub(crate) ping_timeout: Duration,
+    /// Drop a peer that has been silent for this long, 100ms to 1h [default: 3s, or --preset's]
+    #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_PING_TIMEOUT", value_parser = ping_timeout)]
+    pub(crate) ping_timeout: Option<Duration>,
     /// Start to read here when joining: `now`, `oldest`, or `last:N`
     ///
     /// `oldest` is everything that the neighbours retain, `last:N` the last N messages of each
@@ -63,6 +65,8 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_LEAVE_TIMEOUT", default_value = "30s",
           value_parser = leave_timeout)]
     pub(crate) leave_timeout: Duration,
+    #[command(flatten)]
+    tuning: TuningArgs,
     /// Read this node's key from this file, which is created if it does not exist
     ///
     /// The same key gives the same id. Without this option the node has a new key, and so a new id,
@@ -81,6 +85,49 @@ pub(crate) struct JoinArgs {
     /// The default is to log warnings only. RUST_LOG overrides this option.
     #[arg(short, long, env = "SMOKESIGNAL_VERBOSE", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// What a node is tuned to: distances, and memory for those who have missed something.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct TuningArgs {
+    /// Tune the node to the distances in the network; all nodes of a network need the same preset
+    #[arg(long, value_name = "PRESET", env = "SMOKESIGNAL_PRESET", default_value = "default", value_enum)]
+    preset: PresetName,
+    /// Retain at most this much of what all nodes wrote, 32MiB or more, such as 256MiB or 1GiB
+    ///
+    /// Other nodes repair from it what they have missed. The node may use that much memory; with
+    /// more of it others may be cut off for longer before messages are lost to them.
+    #[arg(long, value_name = "BYTES", env = "SMOKESIGNAL_RETENTION", default_value = "64MiB",
+          value_parser = retention)]
+    retention: usize,
+    /// Retain messages for at most this long, 1s or more
+    #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_RETENTION_AGE", default_value = "60s",
+          value_parser = retention_age)]
+    retention_age: Duration,
+}
+
+/// The library's presets, as they are written on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum PresetName {
+    /// Suits networks near and far.
+    Default,
+    /// Suits nodes a millisecond or so apart: failures are noticed and repaired three times as
+    /// fast, a peer that is silent for 1s is dropped, and idle links carry three times as much.
+    Lan,
+    /// Suits nodes a third of a second apart, on lines that stall: fewer links are lost without
+    /// need, a peer is dropped after 6s of silence, and failures are noticed and repaired half as
+    /// fast.
+    Internet,
+}
+
+impl From<PresetName> for Preset {
+    fn from(name: PresetName) -> Self {
+        match name {
+            PresetName::Default => Self::Default,
+            PresetName::Lan => Self::Lan,
+            PresetName::Internet => Self::Internet,
+        }
+    }
 }
 
 /// Whether messages are signed, under the option's name and under its old one.
@@ -128,6 +175,36 @@ fn read_from(text: &str) -> Result<ReadFrom, String> {
     }
 }
 
+/// Parses the bytes that a node retains.
+fn retention(text: &str) -> Result<usize, String> {
+    match bytes(text) {
+        Some(bytes) if bytes >= RETENTION_MIN => Ok(bytes),
+        _ => Err("write 32MiB or more, for example 64MiB or 1GiB".to_owned()),
+    }
+}
+
+/// Parses the age up to which a node retains messages.
+fn retention_age(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(age) if age >= Duration::from_secs(1) => Ok(age),
+        _ => Err("write a time of 1s or more, for example 60s or 10m".to_owned()),
+    }
+}
+
+/// Parses a number of bytes, such as `64`, `1KiB`, `16MiB` or `2GiB`.
+pub(crate) fn bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        // Powers of two only: `k` and `M` mean 1 000 to some and 1 024 to others.
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
+}
+
 impl JoinArgs {
     /// Starts the log and creates the node. The node is not started yet.
     pub(crate) fn node(&self) -> Result<Node, Failure> {
@@ -137,11 +214,15 @@ impl JoinArgs {
             .port(self.port)
             .min_peers(self.min_peers)
             .max_peers(self.max_peers)
-            .ping_timeout(self.ping_timeout)
+            .preset(self.tuning.preset.into())
+            .retention(self.tuning.retention, self.tuning.retention_age)
             .leave_timeout(self.leave_timeout)
             .read_from(self.read_from)
             .max_message(MAX_MESSAGE)
             .unsigned_messages(self.signing.unsigned());
+        if let Some(timeout) = self.ping_timeout {
+            builder = builder.ping_timeout(timeout);
+        }
         for seed in self.seeds.iter().filter(|seed| !seed.is_empty()) {
             builder = builder.seed(seed);
         }
@@ -257,6 +338,24 @@ mod tests {
         for bad in ["", "first", "last", "last:", "last:-1"] {
             assert!(read_from(bad).unwrap_err().contains("last:N"), "{bad}");
         }
+    }
+
+    #[test]
+    fn bytes_have_binary_units() {
+        for (text, number) in [("64", 64), ("64B", 64), ("1KiB", 1024), ("2GiB", 2 << 30)] {
+            assert_eq!(bytes(text), Some(number));
+        }
+        for text in ["", "KiB", "64k", "1.5KiB", "-1", "99999999999999999999", "18014398509481984KiB"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_retention_holds_two_messages_of_the_largest_size_for_a_second() {
+        assert_eq!(retention("32MiB"), Ok(RETENTION_MIN));
+        assert!(retention("33554431").unwrap_err().contains("32MiB"));
+        assert_eq!(retention_age("1s"), Ok(Duration::from_secs(1)));
+        assert!(retention_age("999ms").unwrap_err().contains("1s"));
     }
 
     #[test]

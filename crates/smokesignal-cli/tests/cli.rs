@@ -63,6 +63,9 @@ fn the_error_names_the_value_of_a_wrong_option() {
     assert_refused(&["run", "--json", "--min-peers", "6", "--max-peers", "5"], 2, &["6", "5"]);
     assert_refused(&["run", "--json", "--ping-timeout", "0s"], 2, &["0s"]);
     assert_refused(&["run", "--json", "--ping-timeout", "soon"], 2, &["soon"]);
+    assert_refused(&["run", "--json", "--preset", "moon"], 2, &["moon", "lan", "internet"]);
+    assert_refused(&["run", "--json", "--retention", "31MiB"], 2, &["31MiB", "32MiB or more"]);
+    assert_refused(&["run", "--json", "--retention-age", "0.5s"], 2, &["0.5s", "1s or more"]);
     assert_refused(&["shout"], 2, &["shout"]);
 }
 
@@ -90,6 +93,15 @@ fn environment_variables_set_options() {
     let mut command = program(&["run", "--json"]);
     let finished = run_command(command.env("SMOKESIGNAL_MAX_PEERS", "1"), DEADLINE);
     assert_eq!(finished.code, Some(2), "{finished:?}");
+    for (name, wrong) in [
+        ("SMOKESIGNAL_PRESET", "moon"),
+        ("SMOKESIGNAL_RETENTION", "1MiB"),
+        ("SMOKESIGNAL_RETENTION_AGE", "1ms"),
+    ] {
+        let finished = run_command(program(&["run", "--json"]).env(name, wrong), DEADLINE);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(wrong), "{finished:?}");
+    }
     let finished =
         run_command(program(&["run", "--json"]).env("SMOKESIGNAL_ADDRESS", "203.0.113.7"), DEADLINE);
     assert_eq!(finished.code, Some(1), "{finished:?}");

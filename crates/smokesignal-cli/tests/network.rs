@@ -279,7 +279,29 @@ fn metrics_count_the_messages_of_both_sides() {
             (&json!(received), &json!(0))
         );
         assert_eq!((&metrics["peers"], &metrics["messages_waiting"]), (&json!(1), &json!(0)));
+        assert!(metrics["bytes_retained"].as_u64().is_some_and(|bytes| bytes > 5), "{metrics}");
+        assert!(metrics["bytes_unread"].is_u64() && metrics["duplicates_received"].is_u64(), "{metrics}");
     }
+}
+
+#[test]
+fn a_node_with_a_preset_retains_for_as_long_as_its_options_say() {
+    let args = ["--preset", "lan", "--retention", "32MiB", "--retention-age", "1s"];
+    let a = JsonNode::start(&args);
+    let b = JsonNode::join(&a, &args);
+    a.wait_peer_added(&b.id);
+    a.broadcast("hello");
+    b.wait_received(&a.id, 1);
+    // The process is asked again and again, because the time is real.
+    let mut asked = 0;
+    b.wait_until("the end of the message's time", |transcript| {
+        let answers: Vec<_> = transcript.all("metrics").collect();
+        if answers.len() == asked {
+            b.send(&json!({"cmd": "metrics"}));
+            asked += 1;
+        }
+        answers.last().is_some_and(|metrics| metrics["bytes_retained"] == 0)
+    });
 }
 
 #[test]

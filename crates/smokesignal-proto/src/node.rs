@@ -55,8 +55,8 @@ pub struct Node {
     settling: Settling,
     departure: Departure,
     next_expiry: Instant,
-    /// Copies of messages received, known ones included.
-    copies: u64,
+    /// Messages that arrived although they were known.
+    duplicates: u64,
     /// Outputs that wait for the caller.
     out: VecDeque<Output>,
 }
@@ -78,7 +78,7 @@ impl Node {
             departure: Departure::default(),
             next_expiry: now,
             context,
-            copies: 0,
+            duplicates: 0,
             out: VecDeque::new(),
         }
     }
@@ -111,10 +111,15 @@ impl Node {
         self.netsplit.root()
     }
 
-    /// Returns how many copies of messages have arrived so far, those that were known already
-    /// included.
-    pub fn copies_received(&self) -> u64 {
-        self.copies
+    /// Returns how many messages have arrived so far that this node had already.
+    pub fn duplicates_received(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Returns the bytes that this node retains of what all writers wrote, as far as they count
+    /// against [`Config::ring_total`]: 128 for each segment beside its body.
+    pub fn bytes_retained(&self) -> usize {
+        self.streams.bytes_retained()
     }
 
     // What the user asks for.
@@ -371,14 +376,7 @@ impl Node {
         match output {
             Output::Send { link, message } => self.hand_over(link, message, now),
             Output::PeerUp { .. } | Output::Requested { .. } => self.out.extend(self.settling.pass(output)),
-            output => {
-                self.copies += match &output {
-                    Output::Deliver { messages, .. } => messages.len() as u64,
-                    Output::Unknown { messages, .. } => *messages,
-                    _ => 0,
-                };
-                self.out.push_back(output);
-            }
+            output => self.out.push_back(output),
         }
     }
 

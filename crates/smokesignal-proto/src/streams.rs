@@ -263,6 +263,11 @@ impl Streams {
         self.list.len()
     }
 
+    /// See [`crate::Node::bytes_retained`].
+    pub(crate) fn bytes_retained(&self) -> usize {
+        self.ring_total
+    }
+
     /// See [`crate::Node::held`].
     pub(crate) fn held(&self, config: &Config, held: &mut Vec<Held>) {
         let largest = self.list.iter().map(|stream| stream.ring.bytes()).max().unwrap_or(0);

@@ -59,6 +59,21 @@ pub enum BuildError {
     /// `max_message` is 0 or above 1 GiB.
     #[error("max_message {0} is outside 1 byte to 1 GiB; 16 MiB is the default")]
     BadMaxMessage(usize),
+    /// The retained bytes are fewer than two messages of the largest size, or than 2 MiB.
+    #[error(
+        "retention of {bytes} bytes is too small for max_message {max_message}; use {least} or more: two messages of that size, and 2 MiB in any case"
+    )]
+    RetentionTooSmall {
+        /// The bytes given.
+        bytes: usize,
+        /// The fewest bytes that are accepted.
+        least: usize,
+        /// The largest message.
+        max_message: usize,
+    },
+    /// The age up to which messages are retained is below 1 s.
+    #[error("retention age {0:?} is too short; use 1 s or more, 60 s is the default")]
+    RetentionTooShort(std::time::Duration),
     /// The network secret is shorter than 16 bytes.
     #[error("the network secret has {0} bytes; use at least 16, better 32 random ones")]
     SecretTooShort(usize),

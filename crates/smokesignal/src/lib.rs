@@ -39,6 +39,7 @@
 //! [`local_ip`]: crate::local_ip()
 //! [`leave_timeout`]: crate::NodeBuilder::leave_timeout
 //! [`read_from`]: crate::NodeBuilder::read_from
+//! [`retention`]: crate::NodeBuilder::retention
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
@@ -76,7 +77,7 @@ pub use identity::Identity;
 pub use local_ip::local_ip;
 pub use metrics::Metrics;
 pub use node::Node;
-pub use options::NodeBuilder;
+pub use options::{NodeBuilder, Preset};
 pub use peer::Peer;
 pub use peers::Peers;
 pub use smokesignal_proto::{NodeId, ParseNodeIdError, ReadFrom};

@@ -1,9 +1,13 @@
 //! A node's counters and gauges.
 //!
 //! The driver counts what passes through it in atomics that it shares with the handles, so that
-//! reading them costs neither a lock nor a message to the driver.
+//! reading them costs no message to the driver. The mailbox and the list of peers are asked when
+//! somebody reads.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::broadcast::mailbox::Mailbox;
+use crate::peers::Peers;
 
 /// What a node has counted, from [`Node::metrics`](crate::Node::metrics).
 ///
@@ -37,6 +41,14 @@ pub struct Metrics {
     /// Gauge: messages written and not yet taken by the node's links, see
     /// [`Broadcast::send`](crate::Broadcast::send).
     pub messages_waiting: usize,
+    /// Gauge: bytes that this node retains of what all writers wrote, for repairs and late readers;
+    /// [`NodeBuilder::retention`](crate::NodeBuilder::retention) limits them. Each segment of up to
+    /// 64 KiB counts 128 bytes beside its content. 0 while the node is stopped.
+    pub bytes_retained: usize,
+    /// Gauge: bytes that wait for the [`Broadcast`](crate::Broadcast) handle that is farthest
+    /// behind, 96 for each batch of consecutive messages included. At 64 MiB, or at four messages
+    /// of the largest size if that is more, the handle loses the oldest.
+    pub bytes_unread: usize,
     /// Counter: broadcast messages that this node has sent, [questions](crate::Node::ask) included.
     pub messages_sent: u64,
     /// Counter: bytes of these messages.
@@ -49,9 +61,10 @@ pub struct Metrics {
     /// Counter: messages of other nodes that the network could not deliver to this one. A reader
     /// that is too slow loses further ones, which its own gaps report.
     pub messages_missed: u64,
-    /// Counter: copies of messages that arrived here, including those of messages that this node
-    /// had already. Divided by `messages_received`, it is the redundancy of the network.
-    pub copies_received: u64,
+    /// Counter: messages of other nodes that arrived although this node had them already. Divided
+    /// by `messages_received`, it is the redundancy of the network: 0 where each message crosses
+    /// each node's links once.
+    pub duplicates_received: u64,
     /// Counter: messages of other nodes of a kind that this version of the program does not know.
     /// It passes them on, and its application reads neither them nor a gap.
     pub messages_unknown: u64,
@@ -64,12 +77,13 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     network_size: AtomicUsize,
+    bytes_retained: AtomicUsize,
     messages_sent: AtomicU64,
     bytes_sent: AtomicU64,
     messages_received: AtomicU64,
     bytes_received: AtomicU64,
     messages_missed: AtomicU64,
-    copies_received: AtomicU64,
+    duplicates_received: AtomicU64,
     messages_unknown: AtomicU64,
     frames_unknown: AtomicU64,
 }
@@ -77,15 +91,15 @@ pub(crate) struct Counters {
 impl Counters {
     /// Begins again at 0, when the node starts.
     pub(crate) fn reset(&self) {
-        let Self { network_size, .. } = self;
-        network_size.store(0, Ordering::Relaxed);
+        self.set_network_size(0);
+        self.set_bytes_retained(0);
         for counter in [
             &self.messages_sent,
             &self.bytes_sent,
             &self.messages_received,
             &self.bytes_received,
             &self.messages_missed,
-            &self.copies_received,
+            &self.duplicates_received,
             &self.messages_unknown,
             &self.frames_unknown,
         ] {
@@ -101,8 +115,12 @@ impl Counters {
         self.network_size.store(nodes, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_copies_received(&self, copies: u64) {
-        self.copies_received.store(copies, Ordering::Relaxed);
+    pub(crate) fn set_bytes_retained(&self, bytes: usize) {
+        self.bytes_retained.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_duplicates_received(&self, messages: u64) {
+        self.duplicates_received.store(messages, Ordering::Relaxed);
     }
 
     pub(crate) fn sent(&self, messages: u64, bytes: u64) {
@@ -127,18 +145,20 @@ impl Counters {
         self.messages_missed.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Returns the counters, and the gauges that others know.
-    pub(crate) fn read(&self, peers: usize, messages_waiting: usize) -> Metrics {
+    /// Returns the counters, and the gauges that the list of peers and the mailbox know.
+    pub(crate) fn read(&self, peers: &Peers, mailbox: &Mailbox) -> Metrics {
         Metrics {
             network_size: self.network_size(),
-            peers,
-            messages_waiting,
+            peers: peers.len(),
+            messages_waiting: mailbox.waiting(),
+            bytes_retained: self.bytes_retained.load(Ordering::Relaxed),
+            bytes_unread: mailbox.unread(),
             messages_sent: self.messages_sent.load(Ordering::Relaxed),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
             messages_received: self.messages_received.load(Ordering::Relaxed),
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
             messages_missed: self.messages_missed.load(Ordering::Relaxed),
-            copies_received: self.copies_received.load(Ordering::Relaxed),
+            duplicates_received: self.duplicates_received.load(Ordering::Relaxed),
             messages_unknown: self.messages_unknown.load(Ordering::Relaxed),
             frames_unknown: self.frames_unknown.load(Ordering::Relaxed),
         }

@@ -9,14 +9,49 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal_proto::MAX_ADDRESSES;
+use smokesignal_proto::{Config, MAX_ADDRESSES, ReadFrom};
 
 use crate::error::BuildError;
 use crate::identity::Identity;
 use crate::transport::{TcpTransport, Transport};
-use smokesignal_proto::ReadFrom;
 
 const MIB: usize = 1024 * 1024;
+/// Retained bytes at least: two messages of the largest size, or of this one. A writer may be 1 MiB
+/// ahead of its own links, which take what they have not sent yet from what is retained.
+const LEAST_RETAINED: usize = MIB;
+
+/// The distances that a node's times are made for, see [`NodeBuilder::preset`].
+///
+/// ```
+/// use smokesignal::{Node, Preset};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder().preset(Preset::Lan).build()?;
+/// # let _ = node;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Preset {
+    /// Suits networks near and far: what each option's documentation calls its default.
+    #[default]
+    Default,
+    /// Suits nodes on one local network, a millisecond or so apart.
+    Lan,
+    /// Suits nodes all over the world, a third of a second apart and on lines that stall.
+    Internet,
+}
+
+impl Preset {
+    /// Returns the core's numbers for these distances.
+    pub(crate) fn config(self) -> Config {
+        match self {
+            Self::Default => Config::default(),
+            Self::Lan => Config::lan(),
+            Self::Internet => Config::internet(),
+        }
+    }
+}
 
 /// Options of a node, from [`Node::builder`](crate::Node::builder). All have a default.
 ///
@@ -48,9 +83,11 @@ pub struct NodeBuilder {
     pub(crate) advertise: Vec<String>,
     pub(crate) min_peers: usize,
     pub(crate) max_peers: usize,
-    pub(crate) ping_timeout: Duration,
+    pub(crate) preset: Preset,
+    ping_timeout: Option<Duration>,
     pub(crate) leave_timeout: Duration,
     pub(crate) max_message: usize,
+    retention: Option<Retention>,
     pub(crate) identity: Option<Identity>,
     pub(crate) secret: Option<Secret>,
     pub(crate) unsigned_messages: bool,
@@ -59,6 +96,13 @@ pub struct NodeBuilder {
     pub(crate) relay_only: bool,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) rng_seed: Option<u64>,
+}
+
+/// How much a node retains of what all writers wrote, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retention {
+    pub(crate) bytes: usize,
+    pub(crate) age: Duration,
 }
 
 /// The network secret, which is redacted in `Debug` output.
@@ -80,9 +124,11 @@ impl Default for NodeBuilder {
             advertise: Vec::new(),
             min_peers: 3,
             max_peers: 5,
-            ping_timeout: Duration::from_secs(3),
+            preset: Preset::Default,
+            ping_timeout: None,
             leave_timeout: Duration::from_secs(30),
             max_message: 16 * MIB,
+            retention: None,
             identity: None,
             secret: None,
             unsigned_messages: false,
@@ -151,12 +197,37 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets how long a peer may be silent before it counts as dead. Default: 3 s; 100 ms to 1 h.
+    /// Sets the distances that the node's times are made for. Default: [`Preset::Default`].
+    ///
+    /// | | `Lan` | `Default` | `Internet` |
+    /// | --- | --- | --- | --- |
+    /// | [`ping_timeout`](Self::ping_timeout) | 1 s | 3 s | 6 s |
+    /// | a missing message is requested after, depending on the round trip | 50 to 300 ms | 150 ms to 1 s | 400 ms to 2 s |
+    /// | a gap is reported after, and with fewer than `min_peers` peers after | 1 s, 5 s | 2 s, 10 s | 4 s, 15 s |
+    /// | a link that makes no progress is closed after | 2 s | 3 s | 6 s |
+    /// | a handshake that takes longer is aborted after | 1 s | 3 s | 6 s |
+    /// | traffic of an idle link | three times as much | up to 200 B/s | half as much |
+    ///
+    /// With `Lan` failures are noticed and repaired about three times as fast, and a process that
+    /// is suspended for more than a second counts as dead. With `Internet` fewer links are lost to
+    /// pauses of a line, and failures are noticed and repaired half as fast.
+    ///
+    /// All nodes of a network need the same preset: the heartbeat of a network is as fast as its
+    /// root's, and too slow for nodes with shorter times. An explicit `ping_timeout` replaces that
+    /// of the preset, in whichever order the two are set.
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.preset = preset;
+        self
+    }
+
+    /// Sets how long a peer may be silent before it counts as dead; 100 ms to 1 h. Default: 3 s, or
+    /// that of the [`preset`](Self::preset).
     ///
     /// A shorter timeout replaces a dead peer sooner and detects a partition sooner. It also sends
-    /// more pings, and drops more peers that are only slow or suspended.
+    /// more pings, and drops more peers that are only slow or suspended. The interval of the
+    /// network's heartbeat follows it, so all nodes need about the same.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
-        self.ping_timeout = timeout;
+        self.ping_timeout = Some(timeout);
         self
     }
 
@@ -180,6 +251,24 @@ impl NodeBuilder {
     /// reports larger messages as gaps.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
+        self
+    }
+
+    /// Sets how much the node retains of what all writers together wrote, itself included, and for
+    /// how long: others repair from it what they have missed, and late joiners
+    /// [begin earlier](Self::read_from) with it. Default: 64 MiB, or two messages of the largest
+    /// size if that is more, and 60 s.
+    ///
+    /// The oldest is dropped once it is older than `age`, 1 s at least. Above `bytes`, the writer
+    /// with the most retained bytes loses its oldest; a single writer may fill all of it. Each
+    /// segment of up to 64 KiB counts 128 bytes beside its content. `bytes` is at least two
+    /// messages of the largest size, and at least 2 MiB.
+    ///
+    /// With more, a reader may be cut off or suspended for longer before it is handed a gap, and
+    /// late joiners read more; the node may use that much memory. Each node retains for its own
+    /// neighbours, so what a reader can still get depends on the settings of the nodes around it.
+    pub fn retention(mut self, bytes: usize, age: Duration) -> Self {
+        self.retention = Some(Retention { bytes, age });
         self
     }
 
@@ -211,8 +300,9 @@ impl NodeBuilder {
     /// Sets where this node, when it joins, starts to read what others write. Default
     /// [`ReadFrom::Now`].
     ///
-    /// Its neighbours retain what is at most 60 s old, 64 MiB in all; with several writers, the one
-    /// with the most retained bytes loses its oldest first.
+    /// Its neighbours retain what is at most 60 s old, 64 MiB in all, unless their
+    /// [`retention`](Self::retention) is another one; with several writers, the one with the most
+    /// retained bytes loses its oldest first.
     pub fn read_from(mut self, start: ReadFrom) -> Self {
         self.read_from = start;
         self
@@ -273,16 +363,47 @@ impl NodeBuilder {
         if let Some(bad) = self.advertise.iter().find(|address| !is_dialable(address)) {
             return Err(BuildError::BadAdvertise(bad.clone()));
         }
-        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.ping_timeout) {
-            return Err(BuildError::BadPingTimeout(self.ping_timeout));
+        let timeout = self.effective_ping_timeout();
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&timeout) {
+            return Err(BuildError::BadPingTimeout(timeout));
         }
         if !(1..=1024 * MIB).contains(&self.max_message) {
             return Err(BuildError::BadMaxMessage(self.max_message));
         }
+        self.check_retention()?;
         if let Some(Secret(secret)) = self.secret.as_ref().filter(|Secret(secret)| secret.len() < 16) {
             return Err(BuildError::SecretTooShort(secret.len()));
         }
         Ok(())
+    }
+
+    fn check_retention(&self) -> Result<(), BuildError> {
+        let Retention { bytes, age } = self.effective_retention();
+        let least = self.least_retained();
+        if bytes < least {
+            return Err(BuildError::RetentionTooSmall { bytes, least, max_message: self.max_message });
+        }
+        if age < Duration::from_secs(1) {
+            return Err(BuildError::RetentionTooShort(age));
+        }
+        Ok(())
+    }
+
+    /// Returns the ping timeout that was set, or that of the preset.
+    pub(crate) fn effective_ping_timeout(&self) -> Duration {
+        self.ping_timeout.unwrap_or_else(|| self.preset.config().ping_timeout)
+    }
+
+    /// Returns the retention that was set, or the default for the largest message.
+    pub(crate) fn effective_retention(&self) -> Retention {
+        self.retention.unwrap_or_else(|| {
+            let Config { ring_total, ring_age, .. } = self.preset.config();
+            Retention { bytes: ring_total.max(self.least_retained()), age: ring_age }
+        })
+    }
+
+    fn least_retained(&self) -> usize {
+        self.max_message.max(LEAST_RETAINED).saturating_mul(2)
     }
 }
 
@@ -327,9 +448,28 @@ mod tests {
         refused(five, &["5 addresses", "4"]);
         refused(Node::builder().ping_timeout(Duration::ZERO), &["0ns", "100 ms"]);
         refused(Node::builder().max_message(0), &["max_message 0"]);
+        let minute = Duration::from_secs(60);
+        refused(
+            Node::builder().retention(MIB, minute),
+            &["1048576 bytes", "33554432", "max_message 16777216"],
+        );
+        refused(Node::builder().max_message(1).retention(2 * MIB - 1, minute), &["2097151", "2097152"]);
+        refused(Node::builder().retention(64 * MIB, Duration::from_millis(999)), &["999ms", "1 s or more"]);
         refused(Node::builder().network_secret("short"), &["5 bytes", "at least 16"]);
         assert!(Node::builder().max_peers(usize::MAX).seed("host.example:1").build().is_ok());
         assert!(Node::builder().max_peers(1).min_peers(1).advertise("host.example:0").build().is_ok());
+        assert!(Node::builder().max_message(1).retention(2 * MIB, Duration::from_secs(1)).build().is_ok());
+        assert!(Node::builder().retention(usize::MAX, Duration::MAX).build().is_ok());
+    }
+
+    #[test]
+    fn the_default_retention_grows_with_the_largest_message_only() {
+        let retained = |builder: NodeBuilder| builder.effective_retention().bytes;
+        assert_eq!(retained(Node::builder()), 64 * MIB);
+        assert_eq!(retained(Node::builder().max_message(1)), 64 * MIB);
+        assert_eq!(retained(Node::builder().max_message(100 * MIB)), 200 * MIB);
+        let minute = Duration::from_secs(60);
+        assert_eq!(retained(Node::builder().retention(40 * MIB, minute)), 40 * MIB);
     }
 
     #[test]

@@ -48,6 +48,8 @@ const BAD = [
   [{ ...ADDRESS, advertise: 13 }, TypeError, /"advertise".*HOST:PORT/],
   [{ ...ADDRESS, advertise: ['203.0.113.7:8495', 1] }, TypeError, /"advertise"/],
   [{ ...ADDRESS, advertise: 'x' }, RangeError, /"advertise".*HOST:PORT/],
+  [{ ...ADDRESS, preset: 'moon' }, RangeError, /"preset".*'lan'/],
+  [{ ...ADDRESS, retention: { bytes: 1 } }, RangeError, /"retention".*33554432.*bytes: 1/],
   [{ ...ADDRESS, maxMessage: 0 }, RangeError, /"maxMessage".*from 1/],
   [{ ...ADDRESS, maxMessage: '16' }, TypeError, /"maxMessage"/],
   [{ ...ADDRESS, identity: {} }, TypeError, /"identity".*Identity\.generate/],

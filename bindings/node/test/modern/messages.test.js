@@ -219,14 +219,32 @@ test('signed and unsigned nodes do not connect', async (t) => {
   }
 })
 
-test('size counts the nodes of the network, and copiesReceived the copies of messages', async (t) => {
+test('size counts the nodes of the network, and the metrics what has happened', async (t) => {
   const nodes = await network(t, 3)
-  await becomes(() => nodes.every((node) => node.size === 3))
+  await becomes(() => nodes.every((node) => node.size === 3 && node.peers.list.length === 2))
   const messages = nodes.slice(1).map((node) => node.messages())
-  assert.equal(nodes[1].copiesReceived, 0)
+  assert.deepEqual(nodes[1].metrics(), {
+    networkSize: 3,
+    peers: 2,
+    messagesWaiting: 0,
+    bytesRetained: 0,
+    bytesUnread: 0,
+    messagesSent: 0,
+    bytesSent: 0,
+    messagesReceived: 0,
+    bytesReceived: 0,
+    messagesMissed: 0,
+    duplicatesReceived: 0,
+    messagesUnknown: 0,
+    framesUnknown: 0
+  })
   await nodes[0].send('one')
   await Promise.all(messages.map((reader) => take(reader, 1)))
-  await becomes(() => nodes[1].copiesReceived >= 1)
+  const { messagesSent, bytesSent } = nodes[0].metrics()
+  assert.deepEqual([messagesSent, bytesSent], [1, 3])
+  const { messagesReceived, messagesMissed, bytesRetained, bytesUnread } = nodes[1].metrics()
+  assert.deepEqual([messagesReceived, messagesMissed], [1, 0])
+  assert.ok(bytesRetained > 3 && bytesUnread >= 0)
   assert.equal(nodes[0].size, 3)
   await nodes[2].stop()
   assert.equal(nodes[2].size, 0)

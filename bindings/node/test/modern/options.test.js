@@ -19,6 +19,7 @@ const wrong = {
   minPeerNo: { TypeError: ['3', {}, true], RangeError: [-1, 1.5, NaN, Infinity, 6] },
   maxPeerNo: { TypeError: ['5', [], false], RangeError: [-1, 2.5, NaN, -Infinity, 2 ** 32] },
   seeds: { TypeError: [{}, 'localhost:8495', 5] },
+  preset: { TypeError: [5, {}, true], RangeError: ['', 'LAN', 'moon', 'toString'] },
   pingTimeout: { TypeError: ['3s', {}], RangeError: [99, -1, NaN, Infinity, 3_600_001] },
   logger: { TypeError: [5, 'console', true] },
   advertise: {
@@ -35,6 +36,17 @@ const wrong = {
     ]
   },
   maxMessage: { TypeError: ['1', {}], RangeError: [0, -1, 1.5, NaN, Infinity, 2 ** 30 + 1] },
+  retention: {
+    TypeError: [64, '64MiB', true],
+    RangeError: [
+      { bytes: 2 ** 25 - 1 },
+      { bytes: Infinity },
+      { bytes: '67108864' },
+      { age: 999 },
+      { age: NaN },
+      { age: '60s' }
+    ]
+  },
   identity: { TypeError: [{}, 'ann', identity.id] },
   keyFile: { TypeError: [5, '', {}] },
   networkSecret: { TypeError: [5, {}, ['secret']], RangeError: ['', 'fifteen bytes !', Buffer.alloc(15)] },
@@ -122,10 +134,12 @@ const defaults = {
   minPeerNo: 3,
   maxPeerNo: 5,
   seeds: [],
+  preset: 'default',
   pingTimeout: 3000,
   logger: {},
   advertise: [],
   maxMessage: 16 * 1024 * 1024,
+  retention: { bytes: 64 * 1024 * 1024, age: 60_000 },
   identity: undefined,
   keyFile: undefined,
   networkSecret: undefined,
@@ -190,6 +204,10 @@ test('right values of all options are kept', () => {
     { address, pingTimeout: 3_600_000 },
     { address, maxMessage: 1 },
     { address, maxMessage: 1024 * 1024 * 1024 },
+    { address, preset: 'lan' },
+    { address, retention: { bytes: 2 ** 25, age: 1000 } },
+    { address, retention: { bytes: Number.MAX_SAFE_INTEGER, age: Infinity } },
+    { address, maxMessage: 1, retention: { bytes: 2 ** 21, age: 1000 } },
     { address, readFrom: 'oldest' },
     { address, readFrom: { last: 0 } },
     { address, rngSeed: 0 },
@@ -207,6 +225,25 @@ test('right values of all options are kept', () => {
     createNode({ address, networkSecret: 'sixteen bytes ok' }).options.networkSecret,
     Buffer.from('sixteen bytes ok')
   )
+})
+
+test('the preset has a pingTimeout of its own, which an explicit one replaces', () => {
+  for (const [given, pingTimeout] of [
+    [{ preset: 'lan' }, 1000],
+    [{ preset: 'internet' }, 6000],
+    [{ preset: 'lan', pingTimeout: 3000 }, 3000],
+    [{ pingTimeout: 500, preset: 'internet' }, 500],
+    [{ preset: 'lan', pingTimeout: 0 }, 1000]
+  ]) {
+    assert.equal(createNode({ address, ...given }).options.pingTimeout, pingTimeout)
+  }
+})
+
+test('what is left out of the retention has its default, which grows with maxMessage', () => {
+  const retention = (given) => createNode({ address, ...given }).options.retention
+  assert.deepEqual(retention({ retention: { age: 5000 } }), { bytes: 2 ** 26, age: 5000 })
+  assert.deepEqual(retention({ retention: { bytes: 2 ** 25, age: null } }), { bytes: 2 ** 25, age: 60_000 })
+  assert.deepEqual(retention({ maxMessage: 2 ** 26 }), { bytes: 2 ** 27, age: 60_000 })
 })
 
 test('options are copied', () => {

@@ -14,7 +14,7 @@ import smokesignal, {
   NodeStream
 } from 'smokesignal-p2p'
 import * as everything from 'smokesignal-p2p'
-import type { Answer, End, ErrorCode, Gap, Message, Options } from 'smokesignal-p2p'
+import type { Answer, End, ErrorCode, Gap, Message, Metrics, Options } from 'smokesignal-p2p'
 import type { Restarted, SmokesignalError, Stopped } from 'smokesignal-p2p'
 
 const least = createNode({ address: '127.0.0.1' })
@@ -31,6 +31,8 @@ const options: Options = {
   logger: console,
   advertise: ['203.0.113.7:0', '[2001:db8::1]:8495'],
   maxMessage: 1024,
+  preset: 'lan',
+  retention: { bytes: 4_000_000, age: 30_000 },
   networkSecret: Buffer.alloc(32),
   readFrom: { last: 5 },
   unsigned: true,
@@ -45,6 +47,8 @@ createNode({
   address: '::1',
   port: null,
   minPeerNo: undefined,
+  preset: null,
+  retention: { age: 5000 },
   maxPeerNo: null,
   seeds: null,
   keyFile: 'node.key',
@@ -81,7 +85,8 @@ node.id = 'ann'
 
 const listening: boolean = node.listening && node.connected
 const port: number = node.options.port + node.options.seeds.length
-const numbers: number = node.size + node.copiesReceived
+const metrics: Metrics = node.metrics()
+const numbers: number = node.size + metrics.duplicatesReceived + node.options.retention.age
 node.logger.fatal(node.id, numbers, port, listening)
 const found: Peer | false = node.peerlist.inList('id') || node.peers.inList(node.peers.list[0]!)
 const peerlist: Peerlist = node.peers.close()

@@ -24,6 +24,10 @@ createNode({ address: '127.0.0.1', readFrom: { last: '3' } })
 createNode({ address: '127.0.0.1', identity: 'ann' })
 // @ts-expect-error It has to be a boolean.
 createNode({ address: '127.0.0.1', unsigned: 'yes' })
+// @ts-expect-error It has to be one of three values.
+createNode({ address: '127.0.0.1', preset: 'moon' })
+// @ts-expect-error It has to be an object.
+createNode({ address: '127.0.0.1', retention: 60_000 })
 // @ts-expect-error It has to be bytes.
 createNode({ address: '127.0.0.1', networkSecret: 5 })
 // @ts-expect-error The methods are functions.

@@ -65,7 +65,7 @@ pub(crate) struct Args {
     /// Let nodes look for more peers while they have fewer than this
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(super) min_peers: usize,
-    /// Let nodes keep at most this many peers, 2 or more; `none` means no limit
+    /// Let nodes keep at most this many peers, --min-peers or more; `none` means no limit
     #[arg(long, value_name = "N|none", default_value = "5", value_parser = options::number_or_none)]
     pub(super) max_peers: usize,
     /// Most nodes that join at the same time. A thousand would overload one machine

@@ -5,7 +5,7 @@
 //! too. [`JoinedNetwork`] borrows nodes that go on afterwards, for the figures before and after.
 
 use bytes::Bytes;
-use smokesignal::{Broadcast, BroadcastSender, Incoming};
+use smokesignal::{Broadcast, BroadcastSender, Incoming, Metrics, Node};
 use smokesignal_load::{Error, Inbox, Running, Sink, System, Writer};
 use tokio::task::JoinSet;
 
@@ -64,7 +64,9 @@ impl Running for MeasuredNetwork {
     }
 
     fn copies(&self) -> Option<u64> {
-        Some(self.net.nodes.iter().map(|node| node.metrics().copies_received).sum())
+        let metrics = self.net.nodes.iter().map(Node::metrics);
+        let arrived = |metrics: Metrics| metrics.messages_received + metrics.duplicates_received;
+        Some(metrics.map(arrived).sum())
     }
 
     /// Ends the measurement. The sinks have everything by then, so the readers may be cut off.

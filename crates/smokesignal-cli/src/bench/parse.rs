@@ -7,25 +7,17 @@ use std::time::Duration;
 
 use smokesignal_load::LEAST_SIZE;
 
-use crate::options::MAX_MESSAGE;
+use crate::options::{self, MAX_MESSAGE};
 
 /// The longest time that an option accepts: a day.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Parses the bytes of a message or a write, such as `64`, `1KiB` or `16MiB`.
 pub(super) fn size(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        // Powers of two only: `k` and `M` mean 1 000 to some and 1 024 to others.
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        _ => return Err("write bytes as 64, 1KiB or 16MiB".to_owned()),
-    };
-    let number: usize = digits.parse().map_err(|_| "write bytes as 64, 1KiB or 16MiB".to_owned())?;
-    match number.checked_mul(unit) {
+    match options::bytes(text) {
+        None => Err("write bytes as 64, 1KiB or 16MiB".to_owned()),
         Some(size) if (LEAST_SIZE..=MAX_MESSAGE).contains(&size) => Ok(size),
-        _ => Err(format!(
+        Some(_) => Err(format!(
             "write {LEAST_SIZE} to 16MiB; a message needs {LEAST_SIZE} bytes for its number and due time"
         )),
     }

@@ -41,7 +41,7 @@ impl Node {
         if let Some((ix, duplicate)) = known {
             self.spread.peer_has(link, ix, segment.seq);
             if duplicate {
-                self.copies += segment.messages_ended();
+                self.duplicates += segment.messages_ended();
             } else {
                 self.want(ix, now);
             }

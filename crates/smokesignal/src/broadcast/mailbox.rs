@@ -430,6 +430,12 @@ impl Mailbox {
         self.state.lock().outbox.len()
     }
 
+    /// Returns the bytes that wait for the reader that is farthest behind.
+    pub(crate) fn unread(&self) -> usize {
+        let readers: Vec<_> = self.state.lock().readers.iter().filter_map(Weak::upgrade).collect();
+        readers.iter().map(|reader| reader.inbox.lock().bytes).max().unwrap_or(0)
+    }
+
     /// Releases memory that a burst of writes has left behind.
     pub(crate) fn trim(&self) {
         let mut state = self.state.lock();

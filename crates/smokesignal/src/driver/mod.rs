@@ -322,10 +322,11 @@ impl Driver {
                 output => self.perform(output),
             }
         }
+        // Counted first: a reader that is woken may look at the metrics.
+        self.shared.count(&self.core);
         if !batches.is_empty() {
             self.shared.mailbox.deliver(&batches);
         }
-        self.shared.count(&self.core);
     }
 
     fn perform(&mut self, output: Output) {

@@ -25,10 +25,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Copies the core's counters to where the application's handles read them.
+    /// Copies the core's figures to where the application's handles read them.
     pub(super) fn count(&self, core: &proto::Node) {
         self.counters.set_network_size(core.network_size() as usize);
-        self.counters.set_copies_received(core.copies_received());
+        self.counters.set_duplicates_received(core.duplicates_received());
+        self.counters.set_bytes_retained(core.bytes_retained());
     }
 
     pub(super) fn peer_added(&self, peer: Peer) {

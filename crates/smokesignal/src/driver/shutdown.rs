@@ -116,6 +116,7 @@ impl Driver {
         self.forget_all();
         self.wait_for_links(|| false).await;
         self.shared.counters.set_network_size(0);
+        self.shared.counters.set_bytes_retained(0);
         let waiting = self.shared.mailbox.close();
         let farewell = match &self.phase {
             Phase::Left { farewell, .. } => *farewell,

@@ -222,7 +222,7 @@ impl Node {
     /// Returns what this node has counted since its last start, and its present gauges.
     pub fn metrics(&self) -> Metrics {
         let shared = &self.0.shared;
-        shared.counters.read(shared.peers.len(), shared.mailbox.waiting())
+        shared.counters.read(&shared.peers, &shared.mailbox)
     }
 
     /// Returns the network as a duplex stream. Each handle reads everything that arrives after it

@@ -14,7 +14,7 @@ use crate::broadcast::envelope::MAX_ENVELOPE;
 use crate::command::CommandInbox;
 use crate::driver::{Driver, Setup};
 use crate::error::StartError;
-use crate::options::Secret;
+use crate::options::{Retention, Secret};
 use crate::transport::Endpoint;
 
 impl Node {
@@ -46,7 +46,7 @@ impl Node {
             seeds: options.seeds.clone(),
             commands,
             find_timeout,
-            relay_idle: 2 * options.ping_timeout,
+            relay_idle: 2 * options.effective_ping_timeout(),
         }))
     }
 
@@ -65,6 +65,7 @@ impl Node {
 
     fn config(&self) -> Config {
         let options = &self.0.options;
+        let Retention { bytes, age } = options.effective_retention();
         let mut config = Config {
             incarnation: next_incarnation(),
             min_peers: options.min_peers,
@@ -74,10 +75,11 @@ impl Node {
             read_from: options.read_from,
             reorder: options.prefer_near_peers,
             dial_for_streams: !options.relay_only,
-            ..Config::default().with_ping_timeout(options.ping_timeout)
+            ring_bytes: bytes,
+            ring_total: bytes,
+            ring_age: age,
+            ..options.preset.config().with_ping_timeout(options.effective_ping_timeout())
         };
-        config.ring_bytes = config.ring_bytes.max(2 * options.max_message);
-        config.ring_total = config.ring_total.max(config.ring_bytes);
         config.partial_total = config.partial_total.max(4 * options.max_message);
         let secret = options.secret.as_ref().map(|Secret(secret)| &secret[..]);
         config.network = network_id(secret, options.unsigned_messages);
