@@ -16,6 +16,8 @@ pub struct Setup {
     pub latency: Latency,
     /// Number of seeds: the first nodes, whose addresses all others know.
     pub seeds: usize,
+    /// Whether every node has a line, drawn as people have them.
+    pub lines: bool,
     /// The configuration of every node.
     pub config: Config,
     /// What may happen, and what must not.
@@ -51,6 +53,7 @@ impl Setup {
             rng_seed,
             latency: Latency::Wan,
             seeds: 1,
+            lines: false,
             config: Config::default(),
             expect: Expect::default(),
             trace: None,

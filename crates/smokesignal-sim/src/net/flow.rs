@@ -148,11 +148,13 @@ impl Net {
     fn send_chunk(&mut self, kernel: &mut Kernel, lane: Lane, has_turn: bool) -> bool {
         let Lane { slot, from } = lane;
         let now = kernel.now();
-        let bytes = self.pipe(lane).map_or(0, |pipe| pipe.next_chunk());
+        let (sender, receiver) = (self.end(slot, from), self.end(slot, 1 - from));
+        let rates = [(sender, false), (receiver, true)].map(|(ix, down)| Some(self.way(ix, down)?.rate()));
+        let rate = rates.into_iter().flatten().min().unwrap_or(0);
+        let bytes = self.pipe(lane).map_or(0, |pipe| pipe.next_chunk(rate));
         if bytes == 0 || self.is_held_up(slot) {
             return false;
         }
-        let (sender, receiver) = (self.end(slot, from), self.end(slot, 1 - from));
         for (ix, down) in [(sender, false), (receiver, true)] {
             if !self.may_enter(kernel, lane, (ix, down), has_turn) {
                 return false;

@@ -13,6 +13,7 @@
 //! message ([`Taken`]); `world/network.rs` passes that on to the nodes.
 
 mod flow;
+mod home;
 mod latency;
 mod line;
 mod link;
@@ -37,6 +38,10 @@ pub(crate) use transfer::{Arrival, Lane, Room};
 
 /// The time after which a dial that nobody answers fails: 2 s, as in the library.
 const DIAL_TIMEOUT: u64 = 2_000_000;
+
+/// A limit for each connection is this many times as much for a line that all of them share: the
+/// number of links that a node has at most.
+const CONNECTIONS: u64 = 5;
 
 /// All hosts and all connections.
 #[derive(Debug)]
@@ -185,20 +190,22 @@ impl Net {
         self.hosts[ix].undialable = undialable;
     }
 
-    /// Limits what a host can send over each connection, or over its line, in bytes per second.
+    /// Limits what a host can send over each connection, in bytes per second, or over its line
+    /// accordingly.
     pub(crate) fn limit_upload(&mut self, ix: usize, bytes: Option<u64>, now: u64) {
         let host = &mut self.hosts[ix];
         match host.line.as_mut() {
-            Some(line) => line.up.limit(bytes, now),
+            Some(line) => line.up.limit(bytes.map(|bytes| CONNECTIONS * bytes), now),
             None => host.upload = bytes,
         }
     }
 
-    /// Limits what a host can read from each connection, or over its line, in bytes per second.
+    /// Limits what a host can read from each connection, in bytes per second, or over its line
+    /// accordingly.
     pub(crate) fn limit_download(&mut self, ix: usize, bytes: Option<u64>, now: u64) {
         let host = &mut self.hosts[ix];
         match host.line.as_mut() {
-            Some(line) => line.down.limit(bytes, now),
+            Some(line) => line.down.limit(bytes.map(|bytes| CONNECTIONS * bytes), now),
             None => host.download = bytes,
         }
     }

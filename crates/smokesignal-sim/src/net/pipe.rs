@@ -68,7 +68,8 @@ pub(super) struct Pipe {
     /// Whether the sending process has dropped the connection and reads nothing any more.
     pub(super) is_dropped: bool,
     window: u64,
-    chunk: u64,
+    /// The size of its chunks, in percent.
+    share: u64,
     /// When something was last reported to the receiver.
     heard_at: u64,
 }
@@ -86,8 +87,6 @@ impl Pipe {
     /// and a round trip of this many microseconds can be under way. The direction's share of a full
     /// line follows from a random number.
     pub(super) fn new(rate: u64, round_trip: u64, random: u64) -> Self {
-        let share = SHARES.0 + random % (SHARES.1 - SHARES.0);
-        let chunk = (rate * CHUNK_TIME / 1_000_000).clamp(PACKET + HEADERS, CHUNK_MOST);
         Self {
             parcels: VecDeque::new(),
             queued: 0,
@@ -103,7 +102,7 @@ impl Pipe {
             waits: false,
             is_dropped: false,
             window: WINDOW.max(2 * rate * round_trip / 1_000_000),
-            chunk: chunk * share / 100,
+            share: SHARES.0 + random % (SHARES.1 - SHARES.0),
             heard_at: 0,
         }
     }
@@ -152,10 +151,14 @@ impl Pipe {
         self.sent < self.queued && !self.waits
     }
 
-    /// Returns how many bytes the socket can send next: a chunk, or nothing.
-    pub(super) fn next_chunk(&self) -> u64 {
-        let is_open = self.sent - self.read < self.window;
-        if is_open { self.chunk.min(self.taken - self.sent) } else { 0 }
+    /// Returns how many bytes the socket can send next over a line of this rate: a chunk, or
+    /// nothing.
+    pub(super) fn next_chunk(&self, rate: u64) -> u64 {
+        if self.sent - self.read >= self.window {
+            return 0;
+        }
+        let chunk = (rate * CHUNK_TIME / 1_000_000).clamp(PACKET + HEADERS, CHUNK_MOST);
+        (chunk * self.share / 100).min(self.taken - self.sent)
     }
 
     pub(super) fn send(&mut self, bytes: u64) {
@@ -275,7 +278,7 @@ mod tests {
         let mut sent = 0;
         loop {
             pipe.fill_socket();
-            let chunk = pipe.next_chunk();
+            let chunk = pipe.next_chunk(125_000);
             if chunk == 0 {
                 break;
             }
@@ -285,7 +288,7 @@ mod tests {
         }
         assert!((WINDOW..WINDOW + CHUNK_MOST).contains(&sent), "{sent}");
         (0..500).for_each(|_| pipe.note_read(192));
-        assert!(pipe.next_chunk() > 0);
+        assert!(pipe.next_chunk(125_000) > 0);
     }
 
     #[test]

@@ -25,6 +25,8 @@ const REPLAY: u64 = 100;
 const DRAW: u64 = 0x0053_5741_524D;
 /// Keeps the randomness of the pins apart from that of the faults.
 const PINS: u64 = 0x5749_5348;
+/// The same for whether nodes have lines.
+const LINES: u64 = 0x4C49_4E45;
 /// Messages above this size are written rarely: a megabyte a second over a slow line would only
 /// test patience.
 const LARGE: usize = 10_000;
@@ -65,14 +67,23 @@ impl Draw {
         let separated = rules.iter().any(|rule| separates(&rule.fault));
         let expect = Expect { replay, ..expect(&rules, separated) };
         rules.extend(pins(rng_seed, time));
+        let lines = has_lines(rng_seed);
+        // A slow line may take two minutes for what is behind when the writing ends.
+        let patience = if lines {
+            120
+        } else if separated {
+            60
+        } else {
+            20
+        };
         Self {
-            setup: Setup { latency, seeds, expect, ..Setup::new(rng_seed) },
+            setup: Setup { latency, seeds, lines, expect, ..Setup::new(rng_seed) },
             nodes,
             joins_per_second,
             workload,
             rules,
             time,
-            patience: Duration::from_secs(if separated { 60 } else { 20 }),
+            patience: Duration::from_secs(patience),
         }
     }
 
@@ -145,6 +156,12 @@ fn pins(rng_seed: u64, time: Duration) -> Option<Rule> {
         let after = rng.duration(Duration::ZERO, time / 2);
         Rule::once(after, Fault::Pin { share: 0.1 })
     })
+}
+
+/// Draws whether the nodes have lines as people have them: a quarter of the networks. It is drawn
+/// apart from all else, and what the other networks draw has not changed by it.
+fn has_lines(rng_seed: u64) -> bool {
+    Rng::new(mix(rng_seed ^ LINES)).happens(0.25)
 }
 
 /// Returns what is to be expected of a network with these faults.

@@ -8,15 +8,24 @@ use smokesignal_proto::{Instant, MessageKind, Node, Output};
 use super::World;
 use crate::check::Observed;
 use crate::hostile::Behaviour;
-use crate::kernel::{Event, Mark, mix};
-use crate::net::Relaying;
+use crate::kernel::{Event, Mark, Rng, mix};
+use crate::net::{Line, Relaying};
+
+/// Keeps the randomness of the lines apart from that of the world.
+const LINES: u64 = 0x4C49_4E45;
 
 impl World {
     /// Adds a node that is not started yet. Returns its number.
     pub(super) fn add_node(&mut self) -> usize {
         self.net.add_host();
         self.traffic.add_node();
-        self.cluster.add()
+        let ix = self.cluster.add();
+        if self.setup.lines {
+            // Apart from the world's own randomness: a line changes no other draw.
+            let mut rng = Rng::new(mix(self.setup.rng_seed ^ LINES) ^ mix(ix as u64));
+            self.net.set_line(ix, Line::draw(&mut rng));
+        }
+        ix
     }
 
     /// Starts a node, for the first time or again with the same key.
