@@ -20,6 +20,7 @@ export type {
   AskOptions,
   BroadcastEvents,
   Data,
+  End,
   ErrorCode,
   Gap,
   Incompatible,
@@ -35,10 +36,12 @@ export type {
   Preset,
   ReadFrom,
   ReadOptions,
+  Restarted,
   Retention,
   Seed,
   SeedUnreachable,
   SmokesignalError,
+  Stopped,
   StreamEvents,
   VersionRange
 } from './index.js'

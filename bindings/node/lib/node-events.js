@@ -11,7 +11,7 @@
 const { Peer } = require('./stream')
 const { fromFailure } = require('./errors')
 const { guarded } = require('./guarded')
-const { reserve, wakeQueue } = require('./wakeups')
+const { reserve, unregister, wakeQueue } = require('./wakeups')
 
 class NodeEvents {
   /**
@@ -71,6 +71,7 @@ class NodeEvents {
   /** Brings the list of peers in line with the links that there are, after events were dropped. */
   #reconcile() {
     const { peers } = this.node
+    if (this.node._departsAlone) return
     const present = this.native.peers()
     peers
       .dump()
@@ -86,6 +87,7 @@ class NodeEvents {
   #peerAdded() {
     const number = reserve()
     const stream = this.events.takePeer(wakeQueue, number)
+    if (this.node._departsAlone) return unregister(number)
     // `#reconcile` may have added it before, after events were dropped.
     if (!this.node.peers.inList(stream.id)) this.#addPeer(stream, number)
   }

@@ -86,6 +86,8 @@ class Node extends EventEmitter {
     })
     this.listening = false
     this.connected = false
+    /** Whether the node stops without a peer: one that it meets meanwhile is not announced. */
+    Object.defineProperty(this, '_departsAlone', { value: false, writable: true })
     this.peers = this.peerlist = new Peerlist(this)
     this.#events = new NodeEvents(this, this.#native, this.#numbers.events)
     this.#writer = new BatchWriter(this.#native.writer(undefined, wakeQueue, this.#numbers.writer), () => {})
@@ -161,6 +163,9 @@ class Node extends EventEmitter {
       this.#leave(call, 'stopped')
       return { ...NOTHING_WRITTEN }
     }
+    // A first peer comes for what was written only. A program that has stopped its node does not
+    // expect `connect` any more.
+    this._departsAlone = this.peers.list.length === 0
     try {
       await this.#flushed()
       const { operation } = await operate((...to) => this.#native.stop(...to))
@@ -170,6 +175,7 @@ class Node extends EventEmitter {
       this.#wasStopped = true
       this.listening = false
       this._dispatchEvents()
+      this._departsAlone = false
       this.#iterators.forEach((iterator) => iterator.nodeStopped())
       this.#writer.refuseQueued(notRunning())
       this.#suspend()

@@ -24,6 +24,17 @@ test('what is sent before the first peer is read before stop() resolves', async 
   }
 })
 
+test('a node that is stopped before its first peer announces none, although it meets one', async (t) => {
+  const seed = await started(t)
+  const node = createNode({ address: '127.0.0.1', seeds: seedsOf(seed) })
+  const events = []
+  for (const name of ['connect', 'new peer', 'disconnect']) node.on(name, () => events.push(name))
+  node.start()
+  node.broadcast.end('the last word')
+  assert.deepEqual((await soon(node.stop())).confirmed, 1)
+  assert.deepEqual([events, node.peers.list, node.connected], [[], [], false])
+})
+
 test('stop() says how many messages reached nobody, after leaveTimeout', async () => {
   const alone = createNode({
     address: '127.0.0.1',

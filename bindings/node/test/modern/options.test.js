@@ -21,6 +21,7 @@ const wrong = {
   seeds: { TypeError: [{}, 'localhost:8495', 5] },
   preset: { TypeError: [5, {}, true], RangeError: ['', 'LAN', 'moon', 'toString'] },
   pingTimeout: { TypeError: ['3s', {}], RangeError: [99, -1, NaN, Infinity, 3_600_001] },
+  leaveTimeout: { TypeError: ['30s', {}], RangeError: [-1, 1.5, NaN, Infinity, 86_400_001] },
   logger: { TypeError: [5, 'console', true] },
   advertise: {
     TypeError: [5, {}, [5]],
@@ -136,6 +137,7 @@ const defaults = {
   seeds: [],
   preset: 'default',
   pingTimeout: 3000,
+  leaveTimeout: 30_000,
   logger: {},
   advertise: [],
   maxMessage: 16 * 1024 * 1024,
