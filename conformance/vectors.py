@@ -160,12 +160,15 @@ def control_messages():
         ("Located", "Located", LOOKUP, record),
         ("Sought", "Sought", [(ADDRESS, 300)]),
         ("Turn", "Turn", ADDRESS),
+        ("Ack", "Ack", 70_000, 135_536, True),
     ]
 
 
 def segments():
     """Frames with segments, and the hashes that the seals of a pair sign."""
     whole, alone = (ID, 1, 2, 3), leaf(OPEN_NETWORK, ID, 1, 2, 3, 0, BODY)
+    yield "part", frame(MESSAGE, b"\2\0hello")
+    yield "part: the last one", frame(MESSAGE, b"\2\1hi")
     yield "segment: unsigned", frame(MESSAGE, head(0, *whole) + BODY)
     yield "segment: signed", frame(MESSAGE, head(SIGNED, *whole) + seal(sign(alone), []) + BODY)
 
@@ -248,7 +251,7 @@ def check(name, data, file):
     try:
         if data[4] == 1:
             wire.Segment(data[4:], signed=name != "segment: unsigned")
-        else:
+        elif data[4] == 0:
             message, values = wire.decode(data[4:])
             if frame(MESSAGE, wire.encode(message, *values)) != data:
                 return "is something else when it is encoded again"

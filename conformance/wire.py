@@ -78,6 +78,7 @@ LAYOUT = {
     "Located": ["u", "R"],
     "Sought": [("[", ("u", "u"))],
     "Turn": ["u"],
+    "Ack": ["u", "u", "?"],
 }
 NAMES = list(LAYOUT)
 

@@ -4,7 +4,8 @@
 //! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags
 //! byte (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 to 7 the kind of its
 //! messages), the origin's 32 bytes, the varints incarnation, seq and first message, the seal
-//! if there is one, and the body. A seal is the signature's 64 bytes, a byte (bits 0 to 2: the
+//! if there is one, and the body. A part is byte 2, a byte that is 1 in the last one, and its piece
+//! of a segment. A seal is the signature's 64 bytes, a byte (bits 0 to 2: the
 //! number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
 //!
 //! Control messages are rare and small, so they are plain data behind a derived format. Segments
@@ -20,7 +21,7 @@ use bytes::{Buf, Bytes};
 use crate::config::MAX_SEGMENT;
 use crate::hash_tree::{InclusionProof, MAX_PROOF};
 use crate::id::{NodeId, Signature};
-use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message};
+use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Part};
 use crate::messages;
 use crate::segment::{MessageKind, Seal, Segment, SegmentKind};
 use crate::varint;
@@ -30,8 +31,9 @@ pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
 
 const CONTROL: u8 = 0;
 const DATA: u8 = 1;
+const PART: u8 = 2;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 29 } else { 28 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 30 } else { 29 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -104,6 +106,10 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
             }
             Some(&segment.body)
         }
+        Message::Part(part) => {
+            out.extend_from_slice(&[PART, u8::from(part.last)]);
+            Some(&part.piece)
+        }
     }
 }
 
@@ -118,6 +124,12 @@ pub fn decode(mut frame: Bytes) -> Result<Message, CodecError> {
     match frame.get_u8() {
         CONTROL => decode_control(&frame).map(Message::from),
         DATA => decode_segment(frame).map(|segment| Message::Data(Arc::new(segment))),
+        PART => match frame.split_first() {
+            Some((last @ 0..=1, piece)) if !piece.is_empty() => {
+                Ok(Message::Part(Part { last: *last == 1, piece: frame.slice(1..) }))
+            }
+            _ => Err(CodecError::Malformed("part")),
+        },
         kind => Err(CodecError::Unknown { what: "message kind", number: kind.into() }),
     }
 }
@@ -346,7 +358,7 @@ mod tests {
             let alone = postcard::from_bytes::<Control>(&[&[number][..], &[0; 400]].concat());
             assert_eq!(alone.is_ok(), u64::from(number) < CONTROLS, "control message {number}");
         }
-        for class in 2..=255 {
+        for class in 3..=255 {
             let what = decode(vec![class, 0].into()).unwrap_err().to_string();
             assert_eq!(what, format!("the unknown message kind {class}"));
         }

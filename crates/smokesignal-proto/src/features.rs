@@ -29,6 +29,10 @@ pub struct Features(u64);
 impl Features {
     /// No feature: the version alone.
     pub const NONE: Self = Self(0);
+    /// The node confirms what it reads, and joins segments that come in parts:
+    /// [`Control::Ack`](crate::Control::Ack) and [`Message::Part`](crate::Message::Part). Not
+    /// offered yet: it has to be measured on fast lines first.
+    pub const FLOW: Self = Self(1);
     /// Stands for whatever the next version of this program adds: a test runs both side by side.
     #[cfg(smokesignal_next)]
     pub const NEXT: Self = Self(1 << 47);

@@ -39,6 +39,7 @@ mod config;
 mod context;
 mod departure;
 mod features;
+mod flow;
 mod hash_tree;
 mod id;
 mod ids;
@@ -69,7 +70,7 @@ pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};
 pub use limits::{Held, StreamLink, StreamView};
 pub use message::{
-    Ask, Beat, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message,
+    Ask, Beat, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message, Part,
     Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
 };
 pub use messages::Messages;

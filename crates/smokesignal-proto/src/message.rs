@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Keypair, NodeId, Signature};
@@ -27,6 +28,19 @@ pub enum Message {
     Control(Box<Control>),
     /// The next segment of a stream. Sent to every neighbour not known to have it.
     Data(Arc<Segment>),
+    /// The next part of a segment that is large for the line. Sent only to neighbours that
+    /// confirm what they read, see [`Control::Ack`].
+    Part(Part),
+}
+
+/// A part of an encoded segment. Parts of one segment follow each other on a link; control messages
+/// may come between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The bytes, which follow those of the part before.
+    pub piece: Bytes,
+    /// Whether the segment is complete with it.
+    pub last: bool,
 }
 
 /// Membership, keepalive and repair.
@@ -234,6 +248,20 @@ pub enum Control {
         /// The seed, as in [`SoughtSeed`].
         seed: u64,
     },
+    /// "I have read this much of what you sent, and you may send this much." Sent between
+    /// neighbours that offer [`Features::FLOW`](crate::Features::FLOW), when a link comes up and
+    /// when something paced has arrived. Paced are segments, each counted as 128 bytes and its
+    /// body; parts, 8 bytes and the piece; and digests, 16 bytes and 64 for each mark.
+    Ack {
+        /// Bytes read since the link came up.
+        read: u64,
+        /// Bytes that the receiver may send since then: it begins a message, or a part of one,
+        /// while it is below that.
+        limit: u64,
+        /// Whether the sender of this has more to send than the receiver's limit allows, and has
+        /// had for the last quarter of a second.
+        held: bool,
+    },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
     #[cfg(smokesignal_next)]
@@ -426,7 +454,7 @@ impl Message {
     /// carries it has to be marked as optional.
     pub fn is_optional(&self) -> bool {
         match self {
-            Self::Data(_) => false,
+            Self::Data(_) | Self::Part(_) => false,
             #[cfg(smokesignal_next)]
             Self::Control(control) if matches!(**control, Control::Next { .. }) => true,
             Self::Control(_) => false,
@@ -438,6 +466,7 @@ impl Message {
     pub fn cost(&self) -> usize {
         let control = match self {
             Self::Data(segment) => return 128 + segment.body.len(),
+            Self::Part(part) => return 8 + part.piece.len(),
             Self::Control(control) => &**control,
         };
         match control {
@@ -455,7 +484,17 @@ impl Message {
             Control::Find { .. } => 48,
             Control::Sought { seeds } => 16 + 12 * seeds.len(),
             Control::Turn { .. } => 16,
+            Control::Ack { .. } => 24,
             _ => 192,
+        }
+    }
+
+    /// Returns whether the message is paced: the receiver confirms it by [`Control::Ack`], and it
+    /// waits while as much is under way as the line carries.
+    pub(crate) fn is_paced(&self) -> bool {
+        match self {
+            Self::Data(_) | Self::Part(_) => true,
+            Self::Control(control) => matches!(**control, Control::Digest { .. }),
         }
     }
 

@@ -23,6 +23,8 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::departure::Departure;
 use crate::features::{Features, OtherEnd};
+use crate::flow::parts::Joints;
+use crate::flow::{Ack, Flows};
 use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
 use crate::lookup::{Find, Lookups, Queries};
@@ -32,7 +34,7 @@ use crate::netsplit::{Netsplit, Report};
 use crate::output::{CloseReason, DialFailure, Entry, Fact, Full, Output};
 use crate::publish::Publisher;
 use crate::segment::MessageKind;
-use crate::spread::Spread;
+use crate::spread::{Room, Spread};
 use crate::streams::{OWN, Streams};
 use crate::time::Instant;
 
@@ -49,6 +51,10 @@ pub struct Node {
     netsplit: Netsplit,
     streams: Streams,
     spread: Spread,
+    flows: Flows,
+    joints: Joints,
+    /// The link that was handed something last, so that all have their turns.
+    hand: LinkId,
     lookups: Lookups,
     queries: Queries,
     publisher: Publisher,
@@ -71,6 +77,9 @@ impl Node {
             membership: Membership::new(me, config, now),
             netsplit: Netsplit::new(me, config, !rng_seed, now),
             spread: Spread::new(now),
+            flows: Flows::new(now),
+            joints: Joints::default(),
+            hand: LinkId(0),
             lookups: Lookups::default(),
             queries: Queries::default(),
             publisher: Publisher::default(),
@@ -266,8 +275,12 @@ impl Node {
         if message.records().iter().any(|record| !self.membership.believes(config, record)) {
             return self.violation(link, CloseReason::ForgedRecord, now);
         }
+        if message.is_paced() {
+            self.flows.arrived(link, message.cost(), now);
+        }
         match message {
             Message::Data(segment) => self.on_segment(link, &segment, now),
+            Message::Part(part) => self.on_part(link, part, now),
             Message::Control(control) => self.on_control(link, *control, now),
         }
         self.perform_all(now);
@@ -285,11 +298,14 @@ impl Node {
         let due = now >= self.membership.next_tick();
         if self.membership.tick(&mut self.context.at(now)) {
             self.spread.forgive(&self.context.at(now));
+            self.flows.forgive(now);
         }
+        self.flows.measure(now);
         if due {
             self.tick(now);
         }
-        let stalled = self.spread.stalled(&self.context.at(now));
+        let waits = |link| self.flows.waits(link, now);
+        let stalled = self.spread.stalled(&self.context.at(now), waits);
         stalled.iter().for_each(|link| self.context.out.close(*link, CloseReason::Stalled));
         if now >= self.next_expiry {
             self.next_expiry = now + EXPIRY;
@@ -320,7 +336,8 @@ impl Node {
 
     /// Returns when to call [`Node::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Instant {
-        let others = [self.spread.next_deadline(), self.publisher.next_deadline()];
+        let others =
+            [self.spread.next_deadline(), self.publisher.next_deadline(), self.flows.next_deadline()];
         others.into_iter().flatten().fold(self.membership.next_tick(), Instant::min)
     }
 
@@ -331,6 +348,11 @@ impl Node {
             Control::Digest { marks, end } => self.on_digest(link, &marks, end, now),
             Control::Graft { asks } => self.on_graft(link, &asks),
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
+            Control::Ack { read, limit, held } => {
+                if self.flows.acknowledged(link, Ack { read, limit, held }, now).is_err() {
+                    self.violation(link, CloseReason::Malformed, now);
+                }
+            }
             Control::Beacon { beat, age_ms, hops } => self.on_beacon(link, beat, (age_ms, hops), now),
             Control::Find { query, target, ttl } => self.on_find(link, Find { query, target, ttl }, now),
             Control::Located { query, record } => self.on_located(link, query, record, now),
@@ -388,7 +410,11 @@ impl Node {
                 let Some(conn) = self.membership.link(link) else { return };
                 let (peer, rtt) = (conn.peer(), conn.rtt());
                 let address = conn.record().and_then(|record| record.socket_addrs().next());
-                self.spread.link_up(cx, link, rtt);
+                let confirms = self.membership.features(link).contains(Features::FLOW);
+                self.spread.link_up(cx, link, rtt, confirms);
+                if confirms {
+                    self.flows.link_up(link, rtt, now);
+                }
                 self.netsplit.link_up(cx, link);
                 self.settling.link_up(now);
                 self.out.extend(self.settling.pass(Output::PeerUp { link, peer, address }));
@@ -398,6 +424,8 @@ impl Node {
             }
             Fact::Down(link, reason) => {
                 self.spread.link_down(cx, link);
+                self.flows.link_down(link);
+                self.joints.link_down(link);
                 self.netsplit.link_down(link);
                 if !self.settling.forget(link) {
                     self.out.push_back(Output::PeerDown { link, reason });
@@ -432,6 +460,14 @@ impl Node {
         {
             *degree = self.membership.degree().min(usize::from(u16::MAX)) as u16;
         }
+        if matches!(&message, Message::Control(control) if matches!(**control, Control::Disconnect { .. }))
+            && let Some(rest) = self.spread.finish_cut(link)
+        {
+            self.hand_over(link, rest, now);
+        }
+        if message.is_paced() {
+            self.flows.handed(link, message.cost(), now);
+        }
         let (cx, cost) = (&self.context.at(now), message.cost());
         let taken = self.membership.count(cx, link, cost);
         if self.spread.count(cx, link, cost) && taken {
@@ -444,19 +480,37 @@ impl Node {
     /// Moves what was written into the own stream as far as the links keep up, and fills their
     /// windows.
     fn fill_links(&mut self, now: Instant) {
+        self.acknowledge(now);
         self.publish(now);
         let mut messages = Vec::new();
-        for link in self.spread.ready_links() {
+        let mut ready = self.spread.ready_links(&self.context.config);
+        let begin = ready.partition_point(|link| *link <= self.hand);
+        ready.rotate_left(begin);
+        let count = ready.len();
+        for link in ready {
+            let room = self.flows.room(link, count);
+            let room = room.map_or(Room::WINDOW, |bytes| Room { bytes, part: self.flows.part(link) });
             let cx = &self.context.at(now);
-            self.spread.pump(cx, link, &self.streams, self.settling.is_settled(), &mut messages);
-            if !messages.is_empty() {
-                self.membership.spoke(link, now);
+            self.spread.pump(cx, (link, room), &self.streams, self.settling.is_settled(), &mut messages);
+            if messages.is_empty() {
+                continue;
             }
+            self.hand = link;
+            self.membership.spoke(link, now);
+            self.flows.handed(link, messages.iter().map(Message::cost).sum(), now);
             self.out.extend(messages.drain(..).map(|message| Output::Send { link, message }));
         }
         if self.departure.is_leaving() && self.out.is_empty() {
             self.leave_when_done(now);
         }
+    }
+
+    /// Confirms what has arrived, where it is time to.
+    fn acknowledge(&mut self, now: Instant) {
+        for (link, Ack { read, limit, held }) in self.flows.take_acks(now) {
+            self.send(link, Control::Ack { read, limit, held });
+        }
+        self.perform_all(now);
     }
 
     fn publish(&mut self, now: Instant) {

@@ -9,8 +9,8 @@ mod vectors;
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Address, Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Priority,
-    Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, SoughtSeed, decode, encode,
+    Address, Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Part,
+    Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, SoughtSeed, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -105,6 +105,7 @@ fn beacon() -> Vec<(&'static str, Control)> {
         ("Located", Control::Located { query: QUERY, record: record() }),
         ("Sought", Control::Sought { seeds: vec![SoughtSeed { seed: ADDRESS, by: 300 }] }),
         ("Turn", Control::Turn { seed: ADDRESS }),
+        ("Ack", Control::Ack { read: 70_000, limit: 135_536, held: true }),
     ]
 }
 
@@ -178,6 +179,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         assert!(segment.seal.is_none() || segment.verify(&NETWORK), "{name}");
         messages.push((name, Message::Data(Arc::new(segment))));
     }
+    let part = |piece: &'static [u8], last| Message::Part(Part { piece: piece.into(), last });
+    messages.extend([("part", part(b"hello", false)), ("part: the last one", part(b"hi", true))]);
     messages
 }
 

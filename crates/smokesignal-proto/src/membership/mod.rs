@@ -311,6 +311,7 @@ impl Membership {
             | Control::Probe
             | Control::Sought { .. }
             | Control::Turn { .. }
+            | Control::Ack { .. }
             | Control::Find { .. }
             | Control::Located { .. } => {}
             #[cfg(smokesignal_next)]

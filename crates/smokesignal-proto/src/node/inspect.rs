@@ -18,6 +18,8 @@ impl Node {
         self.membership.held(config, &mut held);
         self.streams.held(config, &mut held);
         self.spread.held(config, &mut held);
+        self.flows.held(&mut held);
+        self.joints.held(&mut held);
         self.netsplit.held(&mut held);
         self.lookups.held(&mut held);
         self.queries.held(config, &mut held);

@@ -8,7 +8,7 @@ use super::Node;
 use crate::config::ReadFrom;
 use crate::id::NodeId;
 use crate::ids::LinkId;
-use crate::message::{Ask, Control, DigestEnd, Mark};
+use crate::message::{Ask, Control, DigestEnd, Mark, Part};
 use crate::output::{CloseReason, Output};
 use crate::segment::{MessageKind, Segment};
 use crate::spread::{Advice, Repair};
@@ -58,6 +58,18 @@ impl Node {
             return self.violation(link, CloseReason::ForgedSegment, now);
         }
         self.on_proven_segment(link, segment, now);
+    }
+
+    /// Takes a part of a segment, and the segment that it completes.
+    pub(super) fn on_part(&mut self, link: LinkId, part: Part, now: Instant) {
+        if !self.flows.has(link) {
+            return;
+        }
+        match self.joints.join(link, part) {
+            Ok(Some(segment)) => self.on_segment(link, &segment, now),
+            Ok(None) => {}
+            Err(_) => self.violation(link, CloseReason::Malformed, now),
+        }
     }
 
     fn on_proven_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {

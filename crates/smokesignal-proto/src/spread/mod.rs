@@ -24,12 +24,14 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::context::Cx;
+use crate::flow::parts::Cut;
 use crate::ids::LinkId;
 use crate::limits::{Held, StreamLink};
-use crate::message::Mark;
+use crate::message::{Mark, Message};
 use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 
+pub(crate) use pump::Room;
 pub(crate) use repair::Repair;
 use repair::Want;
 use window::Window;
@@ -79,8 +81,15 @@ struct Link {
     rtt: Duration,
     /// Cost of the messages handed to the link and not yet written by it, in bytes.
     unsent: usize,
+    /// Whether the neighbour confirms what it reads; then `flow/` bounds what is under way, and not
+    /// the window.
+    confirms: bool,
     window: Window,
     progress: Instant,
+    /// Messages that wait for their turn on a slow line, with the streams that they are of.
+    queue: VecDeque<(Option<StreamIx>, Message)>,
+    /// The segment of which a part was handed to the link.
+    cut: Option<Cut>,
     streams: Vec<LinkStream>,
     ready: VecDeque<StreamIx>,
     /// Streams for the next digest, and when it is due.
@@ -170,12 +179,15 @@ impl Spread {
         Self { write_checked: now, ..Self::default() }
     }
 
-    pub(crate) fn link_up(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration) {
+    pub(crate) fn link_up(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration, confirms: bool) {
         let state = Link {
             rtt,
             unsent: 0,
+            confirms,
             window: Window::new(cx.now, cx.config),
             progress: cx.now,
+            queue: VecDeque::new(),
+            cut: None,
             streams: Vec::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
@@ -391,6 +403,7 @@ impl Spread {
             let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
+            state.recall(ix);
             state.make_ready(ix);
         }
     }
@@ -405,6 +418,7 @@ impl Spread {
             if column.peer_have < have {
                 state.make_dirty(cx, ix);
             }
+            state.recall(ix);
         }
     }
 

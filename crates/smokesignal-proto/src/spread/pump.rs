@@ -6,9 +6,12 @@
 //! real time; above a limit that neighbour no longer counts until it has caught up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Link, Spread};
+use crate::config::Config;
 use crate::context::Cx;
+use crate::flow::parts::Cut;
 use crate::ids::LinkId;
 use crate::message::{Control, DigestEnd, MAX_MARKS, Message};
 use crate::streams::{OWN, StreamIx, Streams};
@@ -40,10 +43,15 @@ impl Spread {
         }
     }
 
-    /// Returns the links with unsent data and no progress for too long.
-    pub(crate) fn stalled(&self, cx: &Cx<'_>) -> Vec<LinkId> {
-        let stalled = |link: &Link| link.unsent > 0 && cx.now - link.progress > cx.config.stall_timeout;
-        self.links.iter().filter(|(_, link)| stalled(link)).map(|(id, _)| *id).collect()
+    /// Returns the links with data under way and no progress for too long. Progress is what the
+    /// neighbour confirms; `waits` says for how long it has confirmed nothing, of a neighbour that
+    /// does. Otherwise it is what was written.
+    pub(crate) fn stalled(&self, cx: &Cx<'_>, waits: impl Fn(LinkId) -> Option<Duration>) -> Vec<LinkId> {
+        let stalled = |id: LinkId, link: &Link| {
+            let unwritten = (link.unsent > 0).then(|| cx.now - link.progress);
+            waits(id).or(unwritten).is_some_and(|time| time > cx.config.stall_timeout)
+        };
+        self.links.iter().filter(|(id, link)| stalled(**id, link)).map(|(id, _)| *id).collect()
     }
 
     /// Forgets the time that passed while this node was suspended: no neighbour is to blame for it.
@@ -52,19 +60,19 @@ impl Spread {
     }
 
     /// Returns the links that can take more now.
-    pub(crate) fn ready_links(&self) -> Vec<LinkId> {
+    pub(crate) fn ready_links(&self, config: &Config) -> Vec<LinkId> {
         let ready = |link: &Link| {
-            link.unsent < link.window.bytes() && (link.digest_next.is_some() || !link.ready.is_empty())
+            link.unsent < link.window(config) && (link.digest_next.is_some() || link.has_data())
         };
         self.links.iter().filter(|(_, link)| ready(link)).map(|(id, _)| *id).collect()
     }
 
-    /// Fills the link's window: first digest first, then all ready streams by deficit round robin
-    /// (Shreedhar and Varghese, 1995).
+    /// Fills the link's room: what was begun first, then the first digest, then all ready streams
+    /// by deficit round robin (Shreedhar and Varghese, 1995).
     pub(crate) fn pump(
         &mut self,
         cx: &Cx<'_>,
-        link: LinkId,
+        (link, room): (LinkId, Room),
         streams: &Streams,
         settled: bool,
         out: &mut Vec<Message>,
@@ -74,20 +82,37 @@ impl Spread {
             state.progress = cx.now;
             state.window.begins(cx.now);
         }
-        while state.unsent < state.window.bytes() {
+        let mut left = room.bytes;
+        while state.unsent < state.window(cx.config) && left > 0 {
             let before = out.len();
-            if state.digest_next.is_some() {
-                out.push(first_digest(state, streams, settled));
-            } else if let Some(ix) = state.ready.pop_front() {
-                serve(state, ix, streams, out);
-                if ix == OWN && out.len() > before {
-                    self.own_handed = self.own_handed.max(state.stream(OWN).sent);
+            if !state.go_on(room.part, out) {
+                let mut of = None;
+                if state.digest_next.is_some() {
+                    out.push(first_digest(state, streams, settled));
+                } else if let Some(ix) = state.ready.pop_front() {
+                    of = Some(ix);
+                    serve(state, ix, streams, out);
+                    if ix == OWN && out.len() > before {
+                        self.own_handed = self.own_handed.max(state.stream(OWN).sent);
+                    }
+                } else {
+                    break;
                 }
-            } else {
-                break;
+                if room.part < usize::MAX {
+                    state.queue.extend(out.drain(before..).map(|message| (of, message)));
+                }
             }
-            state.unsent += out[before..].iter().map(Message::cost).sum::<usize>();
+            let cost = out[before..].iter().map(Message::cost).sum::<usize>();
+            state.unsent += cost;
+            left = left.saturating_sub(cost);
         }
+    }
+
+    /// Returns the rest of a segment of which the link was handed a part, because nothing more will
+    /// be handed to it.
+    pub(crate) fn finish_cut(&mut self, link: LinkId) -> Option<Message> {
+        let mut cut = self.links.get_mut(&link)?.cut.take()?;
+        cut.next(usize::MAX)
     }
 
     /// Returns the digests that are due, with the streams in which a lazy neighbour may be behind.
@@ -165,7 +190,7 @@ impl Spread {
 
     /// Returns whether the links have nothing more to send.
     pub(crate) fn is_idle(&self) -> bool {
-        self.links.values().all(|link| link.unsent == 0 && link.ready.is_empty())
+        self.links.values().all(|link| link.unsent == 0 && !link.has_data())
     }
 
     /// Returns, for each neighbour that is not known to have the node's own stream up to segment
@@ -194,6 +219,59 @@ impl Spread {
             link.own_progress = link.own_progress.max(progress);
         }
         self.own_progress
+    }
+}
+
+/// How much a link may be handed, besides its window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// One message, or part of one, may exceed it.
+    pub(crate) bytes: usize,
+    /// Larger messages go in parts of this size.
+    pub(crate) part: usize,
+}
+
+impl Room {
+    /// The room of a link whose other side confirms nothing: its window alone counts.
+    pub(crate) const WINDOW: Self = Self { bytes: usize::MAX, part: usize::MAX };
+}
+
+impl Link {
+    fn window(&self, config: &Config) -> usize {
+        if self.confirms { config.link_window } else { self.window.bytes() }
+    }
+
+    /// Takes the stream's messages back from the queue: they are not wanted any more, or from
+    /// another one on.
+    pub(super) fn recall(&mut self, ix: StreamIx) {
+        self.queue.retain(|(of, _)| *of != Some(ix));
+    }
+
+    fn has_data(&self) -> bool {
+        self.cut.is_some() || !self.queue.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Appends the next part of the segment that was begun, or the next message of the queue.
+    /// Returns whether there was one.
+    fn go_on(&mut self, part: usize, out: &mut Vec<Message>) -> bool {
+        let whole = match self.cut {
+            None => self.queue.pop_front().map(|(_, message)| message),
+            Some(_) => None,
+        };
+        match whole {
+            Some(message @ Message::Data(_)) if message.cost() > part => self.cut = Some(Cut::new(&message)),
+            Some(message) => {
+                out.push(message);
+                return true;
+            }
+            None => {}
+        }
+        let Some(cut) = &mut self.cut else { return false };
+        out.extend(cut.next(part));
+        if cut.is_done() {
+            self.cut = None;
+        }
+        true
     }
 }
 

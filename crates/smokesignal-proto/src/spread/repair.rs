@@ -345,7 +345,7 @@ mod tests {
         let mark = Mark { origin, incarnation: 1, have: 5, floor: 1, floor_message: 1, next_message: 6 };
         let mut spread = Spread::new(now);
         let claim = |spread: &mut Spread, cx: &Cx<'_>, link| {
-            spread.link_up(cx, link, Duration::from_millis(20));
+            spread.link_up(cx, link, Duration::from_millis(20), false);
             spread.mark(cx, (link, ix), &mark, 0);
             spread.digest_ended(link, &streams);
             spread.want(cx, ix, 0);

@@ -47,6 +47,8 @@ pub struct World {
     pub connected: BTreeSet<usize>,
     pub trace: String,
     pub data_messages: u64,
+    /// What all nodes offer.
+    pub features: Features,
 }
 
 enum Event {
@@ -95,6 +97,7 @@ impl World {
             connected: BTreeSet::new(),
             trace: String::new(),
             data_messages: 0,
+            features: Features::OURS | Features::FLOW,
         }
     }
 
@@ -232,11 +235,11 @@ impl World {
         }
         match event {
             Event::Connected { link, at, peer, dial: None } if self.circuits.contains_key(&link) => {
-                let peer = OtherEnd { id: self.id(peer), features: Features::OURS };
+                let peer = OtherEnd { id: self.id(peer), features: self.features };
                 self.with(at, |node, now| node.handle_relayed(link, peer, now));
             }
             Event::Connected { link, at, peer, dial } => {
-                let peer = OtherEnd { id: self.id(peer), features: Features::OURS };
+                let peer = OtherEnd { id: self.id(peer), features: self.features };
                 self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
             }
             Event::DialFailed { at, dial, failure } => {
@@ -274,7 +277,8 @@ impl World {
             Output::Send { link, message } => {
                 let Some(ends) = self.ends.get(&link).copied() else { return };
                 let at = if ends.0 == ix { ends.1 } else { ends.0 };
-                self.data_messages += u64::from(matches!(message, Message::Data(_)));
+                let is_data = matches!(&message, Message::Data(_) | Message::Part(Part { last: true, .. }));
+                self.data_messages += u64::from(is_data);
                 // Through the codec, as on the wire.
                 let mut bytes = Vec::new();
                 encode(&message, &mut bytes);

@@ -290,6 +290,7 @@ impl World {
         let kind = match &message {
             Message::Data(segment) => mix(segment.seq),
             Message::Control(_) => 1,
+            Message::Part(_) => 2,
         };
         let word = kind ^ (message.cost() as u64) << 8;
         self.kernel.record(Mark::MessageArrived, to as u64, word);
@@ -308,6 +309,10 @@ impl World {
             Message::Data(segment) => {
                 kinds.data += 1;
                 return self.count_copy(to, hops, segment);
+            }
+            Message::Part(_) => {
+                kinds.data += 1;
+                return;
             }
             Message::Control(control) => control,
         };

@@ -1,0 +1,701 @@
+//! HOW MUCH: what is under way on the node's line, and what the neighbours may send.
+//!
+//! A neighbour that offers [`Features::FLOW`] confirms what it reads, by [`Control::Ack`]: the
+//! bytes since the link came up, and how many it may be sent since then (its *limit*). Only what is
+//! *paced* counts: segments, whole or in parts, and digests. Everything else is urgent: it is
+//! small, goes out immediately and passes between the parts of a segment.
+//!
+//! - **Up.** The bytes that all links together were handed and have not confirmed stay within the
+//!   budget of a [`Line`]. A link that has confirmed nothing for a while has left the line: its
+//!   bytes wait in its own buffers, and do not count against the others.
+//! - **Down.** The windows that this node grants (limit less bytes read) stay within the budget of
+//!   another [`Line`]. A link that brings much is granted as much as it brings in half a second, up
+//!   to an even share; one that brings little can begin with a small window.
+//!
+//! No link is measured by itself, so that a newcomer does not take the queue that is there for a
+//! longer way. Where a neighbour confirms nothing, the window of `spread/window.rs` applies.
+//!
+//! [`Features::FLOW`]: crate::Features::FLOW
+//! [`Control::Ack`]: crate::Control::Ack
+
+mod line;
+pub(crate) mod parts;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::MAX_SEGMENT;
+use crate::ids::LinkId;
+use crate::limits::Held;
+use crate::time::Instant;
+
+use line::Line;
+
+/// The limit of a link before the first acknowledgement, and the window of a quiet one, where the
+/// line has room for it. 4 KiB: two parts.
+const FIRST: u64 = 4 * 1024;
+/// The smallest part that a segment is cut into. 2 KiB: 64 ms of 256 kbit/s, and a head of 1 %.
+const PART_LEAST: usize = 2 * 1024;
+/// A segment is cut into parts of this share of what may be under way.
+const PART_SHARE: usize = 8;
+/// The time over which a link's rate is measured.
+const MEASURE: Duration = Duration::from_millis(250);
+/// The least amount that is confirmed by itself: half a part.
+const ACK_LEAST: u64 = 1024;
+/// The longest time until what arrived is confirmed. 100 ms: a fifth of the time after which a link
+/// is taken to stand still.
+const ACK_AFTER: Duration = Duration::from_millis(100);
+/// A link that has confirmed nothing for this long, or for four round trips, stands still. 500 ms:
+/// as long as one slow neighbour may hold up the others.
+const STILL_AFTER: Duration = Duration::from_millis(500);
+/// A neighbour that was held up by its limit counts as held up for this long, in which it sends
+/// word again if it still is. 400 ms: an interval of [`MEASURE`], and the way.
+const HELD_FOR: Duration = Duration::from_millis(400);
+/// The level of the windows is found at most this often, unless the budget changes. 5 ms: a node
+/// may have thousands of links.
+const SHARE_EVERY: Duration = Duration::from_millis(5);
+/// The windows of quiet links come to half of the line's budget together, so that they can begin
+/// without a round trip; while nothing is known of the line, each comes to half of it.
+const IDLE_SHARE: u64 = 2;
+
+/// The flow over all links whose other ends confirm what they read.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    up: Line,
+    down: Line,
+    links: BTreeMap<LinkId, Flow>,
+    /// The bytes that all links that do not stand still were handed and have not confirmed.
+    under_way: usize,
+    /// The round trip without a queue, of all links.
+    base: Duration,
+    /// Until when a limit of this node counts as holding up a neighbour.
+    held_until: Instant,
+    /// The largest window that a link is granted at the moment.
+    level: u64,
+    /// When the level was last found, and for which budget.
+    shared: (Instant, usize),
+    /// When the links' rates were last looked at.
+    measured: Instant,
+    /// The earliest time at which something that arrived is to be confirmed; it may be too early.
+    next_ack: Option<Instant>,
+}
+
+/// The flow over one link.
+#[derive(Debug)]
+struct Flow {
+    /// The least round trip seen.
+    rtt: Duration,
+    sent: Sent,
+    got: Got,
+}
+
+/// The direction away from this node.
+#[derive(Debug)]
+struct Sent {
+    handed: u64,
+    confirmed: u64,
+    /// How far this node may go, as the other side has said it.
+    limit: u64,
+    /// When the other side last confirmed something new, or there was nothing to confirm.
+    progress: Instant,
+    /// Whether it stands still, and what was handed does not count against the line.
+    still: bool,
+    /// How far the flow was at some time: the confirmation of that shows the round trip.
+    timed: Option<(u64, Instant)>,
+    rate: Rate,
+    /// Whether the limit holds this node up, since the neighbour confirmed something last, and for
+    /// how long it did in this interval.
+    held: bool,
+    held_for: Duration,
+}
+
+/// The direction to this node.
+#[derive(Debug)]
+struct Got {
+    read: u64,
+    /// The bytes that were confirmed last.
+    confirmed: u64,
+    limit: u64,
+    /// The arrival of the first bytes that are not confirmed.
+    since: Option<Instant>,
+    rate: Rate,
+    /// Whether the other side is to be told that its limit holds this node up.
+    tell_held: bool,
+}
+
+/// Bytes in the running and in the last full interval of [`MEASURE`].
+#[derive(Debug, Default, Clone, Copy)]
+struct Rate {
+    running: u64,
+    last: u64,
+}
+
+impl Rate {
+    /// Returns the bytes in one interval.
+    fn bytes(self) -> u64 {
+        self.running.max(self.last)
+    }
+
+    fn roll(&mut self) {
+        *self = Self { running: 0, last: self.running };
+    }
+}
+
+impl Sent {
+    fn under_way(&self) -> usize {
+        usize::try_from(self.handed - self.confirmed).unwrap_or(usize::MAX)
+    }
+
+    /// Returns what the other side lets be under way.
+    fn window(&self) -> u64 {
+        self.limit.saturating_sub(self.confirmed)
+    }
+}
+
+/// What one side confirms, see [`Control::Ack`](crate::Control::Ack).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ack {
+    pub(crate) read: u64,
+    pub(crate) limit: u64,
+    pub(crate) held: bool,
+}
+
+/// The other side confirms what was never sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lie;
+
+impl Flows {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            up: Line::new(now),
+            down: Line::new(now),
+            links: BTreeMap::new(),
+            under_way: 0,
+            base: Duration::ZERO,
+            held_until: now,
+            level: FIRST,
+            shared: (now, 0),
+            measured: now,
+            next_ack: None,
+        }
+    }
+
+    /// Begins with a link whose other side confirms what it reads.
+    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, now: Instant) {
+        // The first round trip that was seen may contain this node's own queue.
+        let queues = [&self.up, &self.down].into_iter().filter(|line| line.is_full()).count() as u32;
+        let rtt = rtt.saturating_sub(queues * line::QUEUE);
+        let sent = Sent {
+            handed: 0,
+            confirmed: 0,
+            limit: FIRST,
+            progress: now,
+            still: false,
+            timed: None,
+            rate: Rate::default(),
+            held: false,
+            held_for: Duration::ZERO,
+        };
+        // The first limit goes out immediately.
+        let got = Got {
+            read: 0,
+            confirmed: 0,
+            limit: FIRST,
+            since: Some(now),
+            rate: Rate::default(),
+            tell_held: false,
+        };
+        self.links.insert(link, Flow { rtt, sent, got });
+        self.next_ack = Some(now);
+    }
+
+    pub(crate) fn link_down(&mut self, link: LinkId) {
+        if let Some(flow) = self.links.remove(&link)
+            && !flow.sent.still
+        {
+            self.under_way -= flow.sent.under_way();
+        }
+    }
+
+    /// Returns whether the other side of this link confirms what it reads.
+    pub(crate) fn has(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    // Up.
+
+    /// Returns how many bytes the link may be handed now, as one of `ready` links; `None` if its
+    /// other side confirms nothing. One message, or part of one, may exceed it.
+    pub(crate) fn room(&mut self, link: LinkId, ready: usize) -> Option<usize> {
+        let sent = &self.links.get(&link)?.sent;
+        let by_limit = usize::try_from(sent.limit.saturating_sub(sent.handed)).unwrap_or(usize::MAX);
+        let by_line = self.up.budget().saturating_sub(self.under_way);
+        if by_limit > 0 && by_line == 0 {
+            self.up.note_used_up();
+            self.up.note_full();
+        }
+        if by_limit == 0
+            && let Some(flow) = self.links.get_mut(&link)
+        {
+            flow.sent.held = true;
+            // Several neighbours may each measure their part of this node's line.
+            if self.up.is_starting() {
+                self.up.note_full();
+            }
+        }
+        let share = (by_line / ready.max(1)).max(self.part(link).min(by_line));
+        Some(by_limit.min(share))
+    }
+
+    /// Returns the size from which on a message to this link goes in parts.
+    pub(crate) fn part(&self, link: LinkId) -> usize {
+        let Some(flow) = self.links.get(&link) else { return usize::MAX };
+        let window = usize::try_from(flow.sent.window()).unwrap_or(usize::MAX);
+        let part = self.up.budget().min(window) / PART_SHARE;
+        if part < MAX_SEGMENT { part.max(PART_LEAST) } else { usize::MAX }
+    }
+
+    /// Notes that the link was handed something paced.
+    pub(crate) fn handed(&mut self, link: LinkId, cost: usize, now: Instant) {
+        let Some(Flow { sent, .. }) = self.links.get_mut(&link) else { return };
+        if sent.handed == sent.confirmed {
+            sent.progress = now;
+        }
+        if self.under_way == 0 {
+            self.up.begin(now);
+        }
+        sent.handed += cost as u64;
+        sent.timed.get_or_insert((sent.handed, now));
+        if !sent.still {
+            self.under_way += cost;
+        }
+    }
+
+    /// Takes what the other side confirms. Returns whether it is more than before.
+    pub(crate) fn acknowledged(&mut self, link: LinkId, ack: Ack, now: Instant) -> Result<bool, Lie> {
+        let Some(flow) = self.links.get_mut(&link) else { return Ok(false) };
+        let Ack { read, limit, held } = ack;
+        let sent = &mut flow.sent;
+        if read > sent.handed {
+            return Err(Lie);
+        }
+        if held {
+            self.held_until = now + HELD_FOR;
+        }
+        sent.limit = limit;
+        if read <= sent.confirmed {
+            return Ok(false);
+        }
+        let more = usize::try_from(read - sent.confirmed).unwrap_or(usize::MAX);
+        if sent.still {
+            sent.still = false;
+            self.under_way += sent.under_way();
+        }
+        self.under_way -= more;
+        if std::mem::take(&mut sent.held) {
+            sent.held_for += now - sent.progress;
+        }
+        (sent.confirmed, sent.progress) = (read, now);
+        sent.rate.running += more as u64;
+        if let Some((from, at)) = sent.timed
+            && read >= from
+        {
+            flow.rtt = flow.rtt.min(now - at);
+            sent.timed = None;
+        }
+        self.up.moved(more, self.base, now);
+        self.measure(now);
+        Ok(true)
+    }
+
+    /// Returns for how long the link has confirmed nothing, if it was handed something.
+    pub(crate) fn waits(&self, link: LinkId, now: Instant) -> Option<Duration> {
+        let sent = &self.links.get(&link)?.sent;
+        (sent.under_way() > 0).then(|| now - sent.progress)
+    }
+
+    /// Starts to wait anew, because this node itself had stopped.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.links.values_mut().for_each(|flow| flow.sent.progress = now);
+    }
+
+    // Down.
+
+    /// Notes that something paced has arrived.
+    pub(crate) fn arrived(&mut self, link: LinkId, cost: usize, now: Instant) {
+        let Some(flow) = self.links.get_mut(&link) else { return };
+        flow.got.read += cost as u64;
+        flow.got.rate.running += cost as u64;
+        if flow.got.since.is_none() {
+            flow.got.since = Some(now);
+            let by = now + ACK_AFTER;
+            self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
+        }
+        if flow.got.read - flow.got.confirmed >= flow.ack_from() {
+            self.next_ack = Some(now);
+        }
+        if self.level < flow.demand() {
+            self.down.note_used_up();
+        }
+        self.down.moved(cost, self.base, now);
+        if now < self.held_until {
+            self.down.note_full();
+        }
+        self.measure(now);
+    }
+
+    /// Returns what is to be confirmed now.
+    pub(crate) fn take_acks(&mut self, now: Instant) -> Vec<(LinkId, Ack)> {
+        if self.next_ack.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let (mut acks, mut next) = (Vec::new(), None);
+        self.share(now);
+        let idle = self.idle_window();
+        for (link, flow) in &mut self.links {
+            let Some(since) = flow.got.since else { continue };
+            let at_once = flow.got.read == 0 || flow.got.tell_held;
+            let due = if at_once { since } else { since + ACK_AFTER };
+            if due > now && flow.got.read - flow.got.confirmed < flow.ack_from() {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+                continue;
+            }
+            let window = flow.demand().max(idle).min(self.level.max(idle));
+            let got = &mut flow.got;
+            (got.since, got.confirmed, got.limit) = (None, got.read, got.read + window);
+            let held = std::mem::take(&mut got.tell_held);
+            acks.push((*link, Ack { read: got.read, limit: got.limit, held }));
+        }
+        self.next_ack = next;
+        acks
+    }
+
+    /// Returns when something has to be confirmed, see [`Self::take_acks`].
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.next_ack
+    }
+
+    // Both.
+
+    /// Looks at the links' rates, a few times a second.
+    pub(crate) fn measure(&mut self, now: Instant) {
+        let elapsed = now - self.measured;
+        if elapsed < MEASURE {
+            return;
+        }
+        self.measured = now;
+        self.base = self.mean_rtt();
+        let idle = self.idle_window();
+        for flow in self.links.values_mut() {
+            let sent = &mut flow.sent;
+            let patience = STILL_AFTER.max(4 * flow.rtt);
+            if !sent.still && sent.under_way() > 0 && now - sent.progress > patience {
+                sent.still = true;
+                self.under_way -= sent.under_way();
+            }
+            sent.rate.roll();
+            flow.got.rate.roll();
+            if std::mem::take(&mut sent.held_for) >= elapsed.mul_f64(line::FULL_SHARE) {
+                flow.got.tell_held = true;
+                flow.got.since = Some(now);
+                self.next_ack = Some(now);
+            }
+            // A link that has become quiet gives back what it was granted.
+            let got = &mut flow.got;
+            if got.rate.bytes() == 0 && got.limit - got.read > 2 * idle && got.since.is_none() {
+                got.since = Some(now);
+                let by = now + ACK_AFTER;
+                self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
+            }
+        }
+    }
+
+    /// Shares the budget of the line among the links that bring much: none is granted more than the
+    /// level at which their windows use it up.
+    fn share(&mut self, now: Instant) {
+        let (at, budget) = self.shared;
+        if budget == self.down.budget() && now - at < SHARE_EVERY {
+            return;
+        }
+        self.shared = (now, self.down.budget());
+        let mut demands: Vec<_> = self.links.values().map(Flow::demand).collect();
+        demands.sort_unstable();
+        let mut left = self.down.budget() as u64;
+        let mut count = demands.len() as u64;
+        self.level = u64::MAX;
+        for demand in demands {
+            let share = left / count;
+            if demand > share {
+                self.level = share.max(PART_LEAST as u64);
+                return;
+            }
+            (left, count) = (left - demand, count - 1);
+        }
+    }
+
+    /// Returns the window of a link that brings little.
+    fn idle_window(&self) -> u64 {
+        if self.down.is_starting() {
+            return self.down.budget() as u64 / IDLE_SHARE;
+        }
+        let share = (self.down.budget() / self.links.len().max(1)) as u64;
+        share.min(FIRST).max(PART_LEAST as u64).max(share / IDLE_SHARE)
+    }
+
+    /// Returns the mean of the links' least round trips, weighted by what they carry.
+    fn mean_rtt(&self) -> Duration {
+        let weigh = |flow: &Flow| u128::from(flow.sent.rate.bytes() + flow.got.rate.bytes() + 1);
+        let total: u128 = self.links.values().map(weigh).sum();
+        let sum: u128 = self.links.values().map(|flow| weigh(flow) * flow.rtt.as_micros()).sum();
+        Duration::from_micros(u64::try_from(sum / total.max(1)).unwrap_or(u64::MAX))
+    }
+
+    /// See [`crate::Node::held`].
+    pub(crate) fn held(&self, held: &mut Vec<Held>) {
+        let amount = self.links.values().map(|flow| flow.sent.under_way()).max().unwrap_or(0);
+        // A message may exceed the budget.
+        let limit = line::MOST + 2 * MAX_SEGMENT;
+        held.push(Held { what: "bytes on their way to one link", amount, limit });
+    }
+}
+
+impl Flow {
+    /// Returns the window that fits what the link brings: twice its rate, in the time of a round
+    /// trip, or in a quarter of a second.
+    fn demand(&self) -> u64 {
+        let trips = u64::try_from(self.rtt.as_micros() / MEASURE.as_micros()).unwrap_or(u64::MAX) + 1;
+        FIRST.max(self.got.rate.bytes().saturating_mul(2 * trips))
+    }
+
+    /// Returns how much is confirmed by itself: what arrives in a sixteenth of a second, and a
+    /// quarter of what was granted at most.
+    fn ack_from(&self) -> u64 {
+        let granted = (self.got.limit - self.got.confirmed) / 4;
+        (self.got.rate.bytes() / 4).min(granted).max(ACK_LEAST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A node with a line of this rate and a queue without limit in front of it, whose neighbours
+    /// have fast lines. All links have data without end.
+    struct Fluid {
+        /// Bytes per second.
+        rate: u64,
+        /// One way without a queue.
+        delay: Duration,
+        /// Whether the data goes up this node's line, or down.
+        up: bool,
+        node: Flows,
+        peers: Vec<Flows>,
+        now: Instant,
+        /// When the line will have carried everything.
+        busy_until: Instant,
+        events: BTreeSet<(Instant, usize, Event)>,
+        number: usize,
+        carried: usize,
+        queues: Vec<Duration>,
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    enum Event {
+        Look,
+        Data { peer: usize, cost: usize },
+        Ack { peer: usize, to_node: bool, ack: Ack },
+    }
+
+    impl Fluid {
+        fn new(rate: u64, links: usize, base: Duration, up: bool) -> Self {
+            let now = Instant::ZERO;
+            let mut node = Flows::new(now);
+            let mut peers: Vec<_> = (0..links).map(|_| Flows::new(now)).collect();
+            for (ix, peer) in peers.iter_mut().enumerate() {
+                node.link_up(LinkId(ix as u64), base, now);
+                peer.link_up(LinkId(0), base, now);
+            }
+            let (events, queues) = (BTreeSet::from([(now, 0, Event::Look)]), Vec::new());
+            let (busy_until, delay) = (now, base / 2);
+            Self { rate, delay, up, node, peers, now, busy_until, events, number: 0, carried: 0, queues }
+        }
+
+        fn post(&mut self, at: Instant, event: Event) {
+            self.number += 1;
+            self.events.insert((at, self.number, event));
+        }
+
+        /// Sends what may be sent.
+        fn send(&mut self) {
+            loop {
+                let mut sent = false;
+                for ix in 0..self.peers.len() {
+                    let ix = (ix + self.number) % self.peers.len();
+                    let (flows, link, ready) = match self.up {
+                        true => (&mut self.node, LinkId(ix as u64), self.peers.len()),
+                        false => (&mut self.peers[ix], LinkId(0), 1),
+                    };
+                    if flows.room(link, ready) == Some(0) {
+                        continue;
+                    }
+                    let cost = 8 + flows.part(link).min(MAX_SEGMENT);
+                    flows.handed(link, cost, self.now);
+                    let takes = Duration::from_micros(cost as u64 * 1_000_000 / self.rate);
+                    let reaches = if self.up { self.now } else { self.now + self.delay };
+                    self.busy_until = self.busy_until.max(reaches) + takes;
+                    let at = if self.up { self.busy_until + self.delay } else { self.busy_until };
+                    self.post(at, Event::Data { peer: ix, cost });
+                    sent = true;
+                }
+                if !sent {
+                    return;
+                }
+            }
+        }
+
+        fn confirm(&mut self) {
+            let delay = self.delay;
+            for ix in 0..self.peers.len() {
+                for (_, ack) in self.peers[ix].take_acks(self.now) {
+                    self.post(self.now + delay, Event::Ack { peer: ix, to_node: true, ack });
+                }
+            }
+            for (link, ack) in self.node.take_acks(self.now) {
+                self.post(self.now + delay, Event::Ack { peer: link.0 as usize, to_node: false, ack });
+            }
+        }
+
+        /// Runs until then. Returns the part of the line's rate that was used, and the 99th
+        /// percentile of the queue, from `from` on.
+        fn run(&mut self, from: Duration, until: Duration) -> (f64, Duration) {
+            let (from, until) = (Instant::ZERO + from, Instant::ZERO + until);
+            while let Some((now, _, event)) = self.events.pop_first() {
+                if now >= until {
+                    break;
+                }
+                self.now = now;
+                match event {
+                    Event::Look => {
+                        if now >= from {
+                            let reaches = if self.up { now } else { now + self.delay };
+                            self.queues.push(self.busy_until - reaches);
+                        }
+                        self.post(now + Duration::from_millis(10), Event::Look);
+                    }
+                    Event::Data { peer, cost } => {
+                        if now >= from {
+                            self.carried += cost;
+                        }
+                        match self.up {
+                            true => self.peers[peer].arrived(LinkId(0), cost, now),
+                            false => self.node.arrived(LinkId(peer as u64), cost, now),
+                        }
+                    }
+                    Event::Ack { peer, to_node, ack } => {
+                        let (flows, link) = match to_node {
+                            false => (&mut self.peers[peer], LinkId(0)),
+                            true => (&mut self.node, LinkId(peer as u64)),
+                        };
+                        flows.acknowledged(link, ack, now).unwrap();
+                    }
+                }
+                self.confirm();
+                self.send();
+            }
+            self.queues.sort_unstable();
+            let share = self.carried as f64 / (self.rate as f64 * (until - from).as_secs_f64());
+            (share, self.queues[self.queues.len() * 99 / 100])
+        }
+    }
+
+    #[test]
+    fn a_line_is_filled_and_its_queue_stays_short_whatever_its_rate_and_the_number_of_links() {
+        let ms = Duration::from_millis;
+        let mut worst = Vec::new();
+        for up in [true, false] {
+            for kbits in [256, 1_000, 4_000, 20_000, 100_000] {
+                for links in 1..=5 {
+                    for base in [2, 40, 150] {
+                        let mut fluid = Fluid::new(kbits * 1000 / 8, links, ms(base), up);
+                        let (share, queue) = fluid.run(ms(8_000), ms(24_000));
+                        let most = ms(if kbits == 256 { 400 } else { 250 });
+                        if share < 0.9 || queue > most {
+                            worst.push((up, kbits, links, base, share, queue));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(worst.is_empty(), "{worst:#?}");
+    }
+
+    fn ack(read: u64, limit: u64) -> Ack {
+        Ack { read, limit, held: false }
+    }
+
+    #[test]
+    fn a_neighbour_that_confirms_what_was_never_sent_lies() {
+        let (mut flows, link, now) = (Flows::new(Instant::ZERO), LinkId(1), Instant::ZERO);
+        flows.link_up(link, Duration::ZERO, now);
+        flows.handed(link, 100, now);
+        assert_eq!(flows.acknowledged(link, ack(101, 1 << 20), now), Err(Lie));
+        assert_eq!(flows.acknowledged(link, ack(100, 1 << 20), now), Ok(true));
+        assert_eq!(flows.acknowledged(link, ack(100, 1 << 20), now), Ok(false), "it is nothing new");
+        assert_eq!(flows.acknowledged(LinkId(2), ack(1, 1), now), Ok(false), "it confirms nothing");
+    }
+
+    #[test]
+    fn a_link_goes_no_further_than_its_limit_and_all_links_no_further_than_the_line() {
+        let (mut flows, now) = (Flows::new(Instant::ZERO), Instant::ZERO);
+        let [a, b] = [1, 2].map(LinkId);
+        for link in [a, b] {
+            flows.link_up(link, Duration::ZERO, now);
+        }
+        assert_eq!(flows.room(a, 1), Some(FIRST as usize));
+        flows.handed(a, FIRST as usize, now);
+        assert_eq!(flows.room(a, 1), Some(0));
+        flows.acknowledged(a, ack(0, 1 << 20), now).unwrap();
+        flows.handed(a, flows.up.budget(), now);
+        assert_eq!(flows.room(b, 1), Some(0), "the line is full");
+        assert_eq!(flows.room(LinkId(3), 1), None, "it confirms nothing, and its window counts");
+    }
+
+    #[test]
+    fn what_stands_still_on_one_link_does_not_count_against_the_others() {
+        let mut flows = Flows::new(Instant::ZERO);
+        let [frozen, alive] = [1, 2].map(LinkId);
+        for link in [frozen, alive] {
+            flows.link_up(link, Duration::ZERO, Instant::ZERO);
+            flows.acknowledged(link, ack(0, 1 << 20), Instant::ZERO).unwrap();
+        }
+        let all = flows.up.budget();
+        flows.handed(frozen, all, Instant::ZERO);
+        assert_eq!(flows.room(alive, 1), Some(0));
+        let later = Instant::ZERO + STILL_AFTER + Duration::from_millis(1);
+        flows.measure(later);
+        assert_eq!(flows.room(alive, 1), Some(all));
+        assert_eq!(flows.waits(frozen, later), Some(later - Instant::ZERO), "and it is found");
+        flows.acknowledged(frozen, ack(all as u64 / 2, 1 << 20), later).unwrap();
+        assert_eq!(flows.under_way, all - all / 2, "it counts again");
+    }
+
+    #[test]
+    fn what_arrives_is_confirmed_soon_and_on_a_quiet_link_nothing_is() {
+        let (mut flows, link, now) = (Flows::new(Instant::ZERO), LinkId(1), Instant::ZERO);
+        flows.link_up(link, Duration::ZERO, now);
+        assert_eq!(flows.take_acks(now).len(), 1, "the first limit");
+        assert_eq!(flows.next_deadline(), None);
+        flows.arrived(link, 200, now);
+        assert_eq!(flows.take_acks(now), []);
+        let later = flows.next_deadline().unwrap();
+        assert_eq!(later, now + ACK_AFTER);
+        let [(_, first)] = flows.take_acks(later)[..] else { panic!("it is due") };
+        assert_eq!(first.read, 200);
+        flows.arrived(link, 2 * ACK_LEAST as usize, later);
+        let [(_, second)] = flows.take_acks(later)[..] else { panic!("it is much") };
+        assert_eq!(second.read, 200 + 2 * ACK_LEAST);
+        assert_eq!(flows.next_deadline(), None);
+    }
+}
