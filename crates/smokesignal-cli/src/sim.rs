@@ -148,6 +148,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_case_is_found_by_its_name() {
+        assert_eq!(case("slow-writer").map(|case| case.name), Ok("slow-writer"));
+        let error = case("slow").unwrap_err();
+        assert!(error.contains("slow-writer"), "{error}");
+    }
+
+    #[test]
     fn an_invariant_is_ignored_by_its_name_or_its_old_code() {
         assert_eq!(invariant("no-parent-cycle"), Ok(Invariant::NO_PARENT_CYCLE));
         assert_eq!(invariant("A7"), Ok(Invariant::NO_PARENT_CYCLE));

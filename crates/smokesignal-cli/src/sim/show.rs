@@ -132,5 +132,6 @@ mod tests {
     fn every_scenario_is_listed() {
         let list = list();
         assert!(SCENARIOS.iter().all(|scenario| list.contains(scenario.name)));
+        assert!(CASES.iter().all(|case| list.contains(case.name)));
     }
 }

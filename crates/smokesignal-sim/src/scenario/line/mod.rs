@@ -3,7 +3,7 @@
 //! Each case is an everyday situation with its own network. Its figures tell how much of a line
 //! carries messages, how late these are, and what is lost: links, messages that are reported as
 //! missed, and messages that are not even that. `docs/simulation.md` compares them with real
-//! processes. Most cases are played five times with different randomness.
+//! processes. Most cases are played nine times with different randomness.
 //!
 //! The cases are in `cases.rs`. `outcome.rs` plays them and judges what comes of it, and
 //! `measure.rs` makes figures of several runs.
@@ -16,7 +16,7 @@ use super::lab::Lab;
 use measure::Measure;
 
 /// How often a case is played, unless it is a large one.
-const RUNS: usize = 5;
+const RUNS: usize = 9;
 
 /// A situation, with a name.
 #[derive(Debug, Clone, Copy)]
