@@ -171,7 +171,7 @@ class Broadcast:
         if end:
             self._settle()
 
-    def _on_mark(self, link, side, writer, incarnation, have, floor, _first, next_message):
+    def _on_mark(self, link, side, writer, incarnation, have, floor, _first, _next):
         side.marks[writer] = (incarnation, have, floor)
         side.named.add(writer)
         stream = self.streams.get(writer)
@@ -179,7 +179,8 @@ class Broadcast:
             if self.settled:
                 stream = WriterStream(writer, incarnation, 0, 1)
             else:
-                stream = WriterStream(writer, incarnation, have, next_message or None)
+                # A large message may have begun before: that its first pieces are missing is not a gap.
+                stream = WriterStream(writer, incarnation, have, None)
             self._meet(stream, None)
         elif incarnation > stream.incarnation:
             # A claim; a segment of it is the proof.

@@ -46,6 +46,8 @@ class Life(Member):
             self.metrics = event
         elif event["event"] == "incompatible":
             self.errors.append("incompatible: %s" % event)
+        elif event["event"] == "error" and event["message"].startswith("seed "):
+            return  # It dialled one that is just being replaced.
         super()._on_event(event)
 
     def say(self, **command):
