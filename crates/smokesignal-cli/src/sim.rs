@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// How many seeds `swarm` tries
     #[arg(long, value_name = "N", default_value_t = 200)]
     seeds: u64,
+    /// Let all nodes offer the features with these bits, too, to try them before they are offered
+    #[arg(long, value_name = "BITS", default_value_t = 0)]
+    features: u64,
     /// Play only this case of `line`; --list shows the cases
     #[arg(long, value_name = "CASE", value_parser = case)]
     case: Option<Case>,
@@ -129,6 +132,7 @@ fn play(args: &Args, scenario: Scenario, trace: Option<Duration>) -> Report {
         nodes: args.nodes.map(|nodes| nodes as usize),
         seeds: args.seeds,
         case: args.case,
+        features: args.features,
         ignore: args.ignore.clone(),
         trace,
         progress: &mut progress,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smokesignal_proto::Config;
+use smokesignal_proto::{Config, Features};
 
 use crate::invariant::Invariant;
 use crate::net::Latency;
@@ -18,6 +18,8 @@ pub struct Setup {
     pub seeds: usize,
     /// Whether every node has a line, drawn as people have them.
     pub lines: bool,
+    /// The features that all nodes offer each other.
+    pub features: Features,
     /// The configuration of every node.
     pub config: Config,
     /// What may happen, and what must not.
@@ -54,6 +56,7 @@ impl Setup {
             latency: Latency::Wan,
             seeds: 1,
             lines: false,
+            features: Features::OURS,
             config: Config::default(),
             expect: Expect::default(),
             trace: None,

@@ -54,7 +54,8 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another_one() {
 fn a_late_seed_is_met_within_five_seconds_and_dialled_three_times_in_five_at_most() {
     let progress = &mut |_| {};
     let (nodes, ignore) = (Some(4), Vec::new());
-    let mut run = Run { rng_seed: 1, nodes, seeds: 0, case: None, ignore, trace: None, progress };
+    let mut run =
+        Run { rng_seed: 1, nodes, seeds: 0, case: None, features: 0, ignore, trace: None, progress };
     let report = Scenario::find("late-seed").unwrap().run(&mut run);
     assert_eq!(report.violations, []);
     let missed: Vec<_> = report.figures.iter().filter(|figure| figure.met == Some(false)).collect();

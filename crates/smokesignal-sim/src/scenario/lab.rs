@@ -72,6 +72,7 @@ impl<'a, 'b> Lab<'a, 'b> {
         Setup {
             expect: Expect { replay, ignore: self.run.ignore.clone(), ..expect },
             trace: self.run.trace,
+            features: self.run.offered(),
             ..Setup::new(mix(self.run.rng_seed ^ self.worlds << 32))
         }
     }
@@ -91,7 +92,8 @@ impl<'a, 'b> Lab<'a, 'b> {
     fn replay(&self) -> String {
         let nodes = self.run.nodes.map_or(String::new(), |nodes| format!(" --nodes {nodes}"));
         let case = self.run.case.map_or(String::new(), |case| format!(" --case {}", case.name));
-        format!("smokesignal sim {}{case} --rng-seed {}{nodes}", self.name, self.run.rng_seed)
+        let features = self.run.features_option();
+        format!("smokesignal sim {}{case} --rng-seed {}{nodes}{features}", self.name, self.run.rng_seed)
     }
 
     /// Creates a network in which all nodes have found their places.

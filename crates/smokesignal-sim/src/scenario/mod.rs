@@ -15,6 +15,8 @@ mod slow;
 mod swarm;
 mod traffic;
 
+use smokesignal_proto::Features;
+
 use crate::invariant::Invariant;
 use crate::report::Report;
 
@@ -33,12 +35,27 @@ pub struct Run<'a> {
     pub seeds: u64,
     /// The only case that `line` plays; `None` plays all.
     pub case: Option<Case>,
+    /// Bits of features that all nodes offer besides those that the program offers: to try one
+    /// before it is offered. Copies of segments that come in parts are not counted.
+    pub features: u64,
     /// Invariants whose violations do not stop a run.
     pub ignore: Vec<Invariant>,
     /// The virtual time of each world from which on all that happens is printed to stderr.
     pub trace: Option<std::time::Duration>,
     /// Called now and then with the progress of the run.
     pub progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Run<'_> {
+    /// Returns all features that the nodes offer.
+    fn offered(&self) -> Features {
+        Features::OURS | Features::from_bits(self.features)
+    }
+
+    /// Returns the option that repeats the choice of features.
+    fn features_option(&self) -> String {
+        if self.features == 0 { String::new() } else { format!(" --features {}", self.features) }
+    }
 }
 
 /// A question about the network, with a name.

@@ -201,6 +201,8 @@ pub(super) fn swarm(lab: &mut Lab<'_, '_>) {
         let mut draw = Draw::new(rng_seed, nodes);
         draw.setup.expect.ignore.clone_from(&lab.run.ignore);
         draw.setup.trace = lab.run.trace;
+        draw.setup.features = lab.run.offered();
+        draw.setup.expect.replay += &lab.run.features_option();
         (lab.run.progress)(Progress { what: format!("seed {rng_seed}"), steps: Some((done, count)) });
         let world = draw.play();
         deliveries += world.stats.deliveries;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use smokesignal_proto::{
-    Control, DialFailure, DialId, Features, LinkId, Message, NodeId, OtherEnd, Segment, Target, encode,
+    Control, DialFailure, DialId, LinkId, Message, NodeId, OtherEnd, Segment, Target, encode,
 };
 
 use super::World;
@@ -267,7 +267,7 @@ impl World {
 
     /// The other end of a connection, which runs the same program.
     fn other_end(&self, peer: usize) -> OtherEnd {
-        OtherEnd { id: self.cluster.id(peer), features: Features::OURS }
+        OtherEnd { id: self.cluster.id(peer), features: self.setup.features }
     }
 
     /// Tells the dialled node that it has a connection.
