@@ -236,8 +236,13 @@ impl Node {
             let is_new = self.streams.find(&mark.origin).is_none();
             let from = self.start_of(mark);
             let Some(ix) = self.stream(&mark.origin, from, now) else { continue };
-            let settled = self.settling.is_settled();
-            if let (true, false, ReadFrom::Last(keep)) = (is_new, settled, self.context.config.read_from) {
+            let starts_earlier = !is_new && self.starts_earlier(ix, mark);
+            if starts_earlier {
+                self.streams.rebase(ix, mark.floor - 1);
+                self.correct(ix);
+            }
+            let is_joining = starts_earlier || (is_new && !self.settling.is_settled());
+            if let (true, ReadFrom::Last(keep)) = (is_joining, self.context.config.read_from) {
                 self.streams.hold_back(ix, keep, mark.have, now);
             }
             let stream_have = self.streams.get(ix).have;
@@ -272,6 +277,14 @@ impl Node {
             // How the messages are numbered only their writer can say.
             ReadFrom::Last(_) | ReadFrom::Oldest => after(mark.floor - 1),
         }
+    }
+
+    /// Returns whether this neighbour retains more of a stream than the one that gave its start,
+    /// for a joiner that reads what was written before and has read nothing of it yet.
+    fn starts_earlier(&self, ix: StreamIx, mark: &Mark) -> bool {
+        let stream = self.streams.get(ix);
+        let reads_past = self.context.config.read_from != ReadFrom::Now;
+        reads_past && ix != OWN && !stream.proven && mark.floor <= mark.have.min(stream.have)
     }
 
     /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of
