@@ -184,15 +184,17 @@ fn gathered(
     world
 }
 
-/// Returns the depth of a writer's tree, and the most children that a node has in it.
+/// Returns the depth of a writer's tree, and the most children that a node has in it. Nodes that have
+/// changed their parents just now may be in no tree, or in a circle; they do not count.
 fn tree(world: &World, writer: usize) -> (usize, usize) {
     let nodes = world.cluster().len();
     let parents: Vec<_> = (0..nodes).map(|ix| world.parent_of(ix, writer)).collect();
     let mut children = vec![0; nodes];
     parents.iter().flatten().for_each(|parent| children[*parent] += 1);
     let depth = |ix: usize| {
-        std::iter::successors(Some(ix), |ix| parents[*ix].filter(|_| *ix != writer)).take(nodes).count() - 1
+        let mut way = std::iter::successors(Some(ix), |ix| parents[*ix]).take(nodes);
+        way.position(|ix| ix == writer)
     };
-    let depth = (0..nodes).map(depth).max().unwrap_or(0);
+    let depth = (0..nodes).filter_map(depth).max().unwrap_or(0);
     (depth, children.into_iter().max().unwrap_or(0))
 }
