@@ -184,8 +184,8 @@ fn gathered(
     world
 }
 
-/// Returns the depth of a writer's tree, and the most children that a node has in it. Nodes that have
-/// changed their parents just now may be in no tree, or in a circle; they do not count.
+/// Returns the depth of a writer's tree, and the most children that a node has in it. Nodes that
+/// have changed their parents just now may be in no tree, or in a circle; they do not count.
 fn tree(world: &World, writer: usize) -> (usize, usize) {
     let nodes = world.cluster().len();
     let parents: Vec<_> = (0..nodes).map(|ix| world.parent_of(ix, writer)).collect();
