@@ -26,6 +26,8 @@ pub(crate) struct Departure {
     /// neighbours that have.
     head: u64,
     readers: BTreeSet<NodeId>,
+    /// The last neighbour has left the network in good order, and there was none since.
+    deserted: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +85,15 @@ impl Departure {
     pub(crate) fn may_go(&mut self, now: Instant) -> bool {
         let Phase::Leaving { own_done, .. } = &mut self.phase else { return false };
         now - *own_done.get_or_insert(now) >= HAND_OVER
+    }
+
+    /// Notes whether the node has become alone because its last neighbour has left the network.
+    pub(crate) fn set_deserted(&mut self, deserted: bool) {
+        self.deserted = deserted;
+    }
+
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.deserted
     }
 
     /// A neighbour has read the own stream up to segment `have`, of `head`.

@@ -29,7 +29,7 @@ use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
 use crate::lookup::{Find, Lookups, Queries};
 use crate::membership::Membership;
-use crate::message::{Control, Message};
+use crate::message::{Control, DisconnectReason, Message};
 use crate::netsplit::{Netsplit, Report};
 use crate::output::{CloseReason, DialFailure, Entry, Fact, Full, Output};
 use crate::publish::Publisher;
@@ -192,10 +192,11 @@ impl Node {
         Ok(number)
     }
 
-    /// Returns whether the node has a peer, or may find one by itself: it has a seed, knows other
-    /// nodes, or is connected to one or dials it. Otherwise it has to be found.
+    /// Returns whether the node has a peer, or may soon find one by itself: it has a seed, knows
+    /// other nodes, or is connected to one or dials it. Otherwise it has to be found. A node whose
+    /// last neighbour has left the network in good order expects none: the others end, too.
     pub fn expects_peer(&self) -> bool {
-        self.membership.expects_peer()
+        !self.departure.is_deserted() && self.membership.expects_peer()
     }
 
     /// Ends the node's stream, waits until the neighbours have read it, says goodbye and closes;
@@ -412,6 +413,7 @@ impl Node {
                 let address = conn.record().and_then(|record| record.socket_addrs().next());
                 let confirms = self.membership.features(link).contains(Features::FLOW);
                 self.spread.link_up(cx, link, rtt, confirms);
+                self.departure.set_deserted(false);
                 if confirms {
                     self.flows.link_up(link, rtt, now);
                 }
@@ -427,6 +429,8 @@ impl Node {
                 self.flows.link_down(link);
                 self.joints.link_down(link);
                 self.netsplit.link_down(link);
+                let has_left = reason == CloseReason::EndedByPeer(DisconnectReason::Leaving);
+                self.departure.set_deserted(has_left && self.membership.degree() == 0);
                 if !self.settling.forget(link) {
                     self.out.push_back(Output::PeerDown { link, reason });
                 }

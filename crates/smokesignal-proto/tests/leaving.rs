@@ -105,6 +105,21 @@ fn a_node_that_knows_nobody_to_dial_does_not_wait_to_be_found() {
     assert_eq!(world.left.get(&1), Some(&Farewell { unsent: 1, ..Farewell::default() }));
 }
 
+/// A network that is shut down node after node does not wait for those that have gone.
+#[test]
+fn the_last_node_of_a_network_does_not_wait_for_others() {
+    let mut world = gathered(6, 3);
+    for ix in [0, 2] {
+        world.write(ix, "goodbye").unwrap();
+        leave(&mut world, ix);
+        world.run(SECOND);
+        world.kill(ix);
+    }
+    world.write(1, "to nobody").unwrap();
+    let (farewell, took) = leave(&mut world, 1);
+    assert_eq!((farewell.unsent, took), (1, Duration::ZERO));
+}
+
 /// A neighbour that takes nothing is lost after the ping timeout.
 #[test]
 fn a_frozen_neighbour_does_not_hold_up_a_leaving_node_for_its_patience() {

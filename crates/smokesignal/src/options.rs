@@ -238,7 +238,7 @@ impl NodeBuilder {
     /// its neighbours have read what it wrote. With a longer timeout it waits for a seed that comes
     /// up late and for readers that pause; with a shorter one it ends sooner, and reports more of
     /// what it wrote as not read. A node that has written nothing does not wait, nor does one that
-    /// is alone and knows nobody to dial.
+    /// is alone and knows nobody to dial, or whose last neighbour has left the network.
     pub fn leave_timeout(mut self, timeout: Duration) -> Self {
         self.leave_timeout = timeout;
         self

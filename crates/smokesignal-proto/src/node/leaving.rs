@@ -2,7 +2,8 @@
 //!
 //! A node that is alone with messages that nobody was handed behaves as before meanwhile: it looks
 //! for peers, and lets others in. As soon as it has a neighbour, or nothing is left to hand over,
-//! it makes no new links. One that knows nobody to dial does not wait to be found.
+//! it makes no new links. One that knows nobody to dial does not wait to be found,
+//! nor does one that the others have left.
 
 use super::Node;
 use crate::output::{Farewell, Output};
