@@ -488,8 +488,10 @@ impl Node {
         self.publish(now);
         let mut messages = Vec::new();
         let mut ready = self.spread.ready_links(&self.context.config);
-        let begin = ready.partition_point(|link| *link <= self.hand);
-        ready.rotate_left(begin);
+        if ready.len() > 1 {
+            let begin = ready.partition_point(|link| *link <= self.hand);
+            ready.rotate_left(begin);
+        }
         let count = ready.len();
         for link in ready {
             let room = self.flows.room(link, count);
@@ -511,6 +513,9 @@ impl Node {
 
     /// Confirms what has arrived, where it is time to.
     fn acknowledge(&mut self, now: Instant) {
+        if !self.flows.is_ack_due(now) {
+            return;
+        }
         for (link, Ack { read, limit, held }) in self.flows.take_acks(now) {
             self.send(link, Control::Ack { read, limit, held });
         }

@@ -344,11 +344,13 @@ impl Flows {
         self.measure(now);
     }
 
+    /// Returns whether it may be time to confirm something.
+    pub(crate) fn is_ack_due(&self, now: Instant) -> bool {
+        self.next_ack.is_some_and(|next| next <= now)
+    }
+
     /// Returns what is to be confirmed now.
     pub(crate) fn take_acks(&mut self, now: Instant) -> Vec<(LinkId, Ack)> {
-        if self.next_ack.is_none_or(|next| next > now) {
-            return Vec::new();
-        }
         let (mut acks, mut next) = (Vec::new(), None);
         self.share(now);
         let idle = self.idle_window();
