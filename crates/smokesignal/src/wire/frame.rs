@@ -364,7 +364,7 @@ mod tests {
         let message: Message = Control::Ping { degree: 3, child: None, subtree: 0, seeds: Vec::new() }.into();
         smokesignal_proto::encode(&message, &mut ping);
         assert_eq!(decoded(&raw(OPTIONAL_MESSAGE, &ping)).unwrap(), [Frame::Message(message)]);
-        for unknown in [&[0, 100][..], &[0, 0xff, 0x7f, 1, 2, 3], &[2], &[255, 0]] {
+        for unknown in [&[0, 100][..], &[0, 0xff, 0x7f, 1, 2, 3], &[3], &[255, 0]] {
             let payload = Bytes::copy_from_slice(unknown);
             let skipped = Frame::Skipped { kind: OPTIONAL_MESSAGE, payload };
             assert_eq!(decoded(&raw(OPTIONAL_MESSAGE, unknown)).unwrap(), [skipped], "{unknown:?}");
