@@ -564,7 +564,7 @@ def an_optional_frame_beyond_the_limit(stranger):
 def optional_messages_that_are_unknown(stranger):
     stranger.frame(OPTIONAL, b"\0" + varint(100) + b"anything")
     stranger.frame(OPTIONAL, b"\0" + varint(1 << 40))
-    stranger.frame(OPTIONAL, b"\2" + b"anything")
+    stranger.frame(OPTIONAL, b"\3" + b"anything")
 
 
 @checks
