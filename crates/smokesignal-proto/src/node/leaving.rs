@@ -2,8 +2,8 @@
 //!
 //! A node that is alone with messages that nobody was handed behaves as before meanwhile: it looks
 //! for peers, and lets others in. As soon as it has a neighbour, or nothing is left to hand over,
-//! it makes no new links. One that knows nobody to dial does not wait to be found,
-//! nor does one that the others have left.
+//! it makes no new links. One that knows nobody to dial does not wait to be found, nor does one
+//! that the others have left.
 
 use super::Node;
 use crate::output::{Farewell, Output};
@@ -14,18 +14,19 @@ impl Node {
     /// Leaves if nothing is left to wait for, or the node has waited long enough.
     pub(super) fn leave_when_done(&mut self, now: Instant) {
         let head = self.streams.get(OWN).have;
-        let farewell = self.farewell();
+        let (unsent, behind) = (self.unsent(), self.spread.own_unread(head).count());
         let is_alone = self.membership.degree() == 0;
         let overdue = self.departure.is_overdue(head + self.spread.own_progress(), now);
         // Messages that a first link took along when it broke cannot be handed over again.
         let handed = match is_alone {
-            true => farewell.unsent == 0 || !self.expects_peer(),
+            true => unsent == 0 || !self.expects_peer(),
             false => !self.publisher.is_waiting(),
         };
-        let own_done = handed && farewell.behind == 0;
+        let own_done = handed && behind == 0;
         let done = own_done && (self.spread.is_idle() || self.departure.may_go(now));
-        self.set_leaving(!is_alone || farewell.unsent == 0, now);
+        self.set_leaving(!is_alone || unsent == 0, now);
         if done || overdue {
+            let farewell = self.farewell();
             self.departure.leave();
             self.set_leaving(true, now);
             self.membership.say_goodbye_to_all(&mut self.context.at(now));
@@ -43,16 +44,21 @@ impl Node {
         }
     }
 
-    /// Returns what is known now of those who read the own stream.
+    /// Returns how many messages of the own stream were handed to nobody.
+    fn unsent(&self) -> u64 {
+        self.publisher.messages() + self.streams.get(OWN).messages_after(self.spread.own_handed())
+    }
+
+    /// Returns what is known now of those who read the own stream. It counts the messages that are
+    /// retained, so it is for the end only.
     fn farewell(&self) -> Farewell {
         let own = self.streams.get(OWN);
-        let unread: Vec<_> = self.spread.own_unread(own.have).collect();
-        let missing = unread.iter().map(|known| own.messages_after(*known)).max();
+        let unread = || self.spread.own_unread(own.have);
         Farewell {
             confirmed: self.departure.readers(own.have),
-            behind: unread.len(),
-            missing: missing.unwrap_or(0),
-            unsent: self.publisher.messages() + own.messages_after(self.spread.own_handed()),
+            behind: unread().count(),
+            missing: unread().min().map_or(0, |known| own.messages_after(known)),
+            unsent: self.unsent(),
         }
     }
 }

@@ -121,8 +121,8 @@ impl Dialing {
         }
     }
 
-    /// Notes a known node of another version. A request to dial a name is
-    /// answered with the error itself.
+    /// Notes a known node of another version. A request to dial a name is answered with the error
+    /// itself.
     fn note_incompatible(&self, name: Option<&str>, error: &ConnectError) {
         if let (None, ConnectError::NoCommonVersion { address, versions }) = (name, error)
             && let Ok(address) = address.parse::<SocketAddr>()
