@@ -1,0 +1,223 @@
+//! Flows over a fluid model of a line: what it carries, how long its queue is, what is confirmed.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// A node with a line of this rate and a queue without limit in front of it, whose neighbours
+/// have fast lines. All links have data without end.
+struct Fluid {
+    /// Bytes per second.
+    rate: u64,
+    /// One way without a queue.
+    delay: Duration,
+    /// Whether the data goes up this node's line, or down.
+    up: bool,
+    node: Flows,
+    peers: Vec<Flows>,
+    now: Instant,
+    /// When the line will have carried everything.
+    busy_until: Instant,
+    events: BTreeSet<(Instant, usize, Event)>,
+    number: usize,
+    carried: usize,
+    queues: Vec<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Look,
+    Data { peer: usize, cost: usize },
+    Ack { peer: usize, to_node: bool, ack: Ack },
+}
+
+impl Fluid {
+    fn new(rate: u64, links: usize, base: Duration, up: bool) -> Self {
+        let now = Instant::ZERO;
+        let mut node = Flows::new(now);
+        let mut peers: Vec<_> = (0..links).map(|_| Flows::new(now)).collect();
+        for (ix, peer) in peers.iter_mut().enumerate() {
+            node.link_up(LinkId(ix as u64), base, now);
+            peer.link_up(LinkId(0), base, now);
+        }
+        let (events, queues) = (BTreeSet::from([(now, 0, Event::Look)]), Vec::new());
+        let (busy_until, delay) = (now, base / 2);
+        Self { rate, delay, up, node, peers, now, busy_until, events, number: 0, carried: 0, queues }
+    }
+
+    fn post(&mut self, at: Instant, event: Event) {
+        self.number += 1;
+        self.events.insert((at, self.number, event));
+    }
+
+    /// Sends what may be sent.
+    fn send(&mut self) {
+        loop {
+            let mut sent = false;
+            for ix in 0..self.peers.len() {
+                let ix = (ix + self.number) % self.peers.len();
+                let (flows, link, ready) = match self.up {
+                    true => (&mut self.node, LinkId(ix as u64), self.peers.len()),
+                    false => (&mut self.peers[ix], LinkId(0), 1),
+                };
+                if flows.room(link, ready) == Some(0) {
+                    continue;
+                }
+                let cost = 8 + flows.part(link).min(MAX_SEGMENT);
+                flows.handed(link, cost, self.now);
+                let takes = Duration::from_micros(cost as u64 * 1_000_000 / self.rate);
+                let reaches = if self.up { self.now } else { self.now + self.delay };
+                self.busy_until = self.busy_until.max(reaches) + takes;
+                let at = if self.up { self.busy_until + self.delay } else { self.busy_until };
+                self.post(at, Event::Data { peer: ix, cost });
+                sent = true;
+            }
+            if !sent {
+                return;
+            }
+        }
+    }
+
+    fn confirm(&mut self) {
+        let delay = self.delay;
+        for ix in 0..self.peers.len() {
+            for (_, ack) in self.peers[ix].take_acks(self.now) {
+                self.post(self.now + delay, Event::Ack { peer: ix, to_node: true, ack });
+            }
+        }
+        for (link, ack) in self.node.take_acks(self.now) {
+            self.post(self.now + delay, Event::Ack { peer: link.0 as usize, to_node: false, ack });
+        }
+    }
+
+    /// Runs until then. Returns the part of the line's rate that was used, and the 99th
+    /// percentile of the queue, from `from` on.
+    fn run(&mut self, from: Duration, until: Duration) -> (f64, Duration) {
+        let (from, until) = (Instant::ZERO + from, Instant::ZERO + until);
+        while let Some((now, _, event)) = self.events.pop_first() {
+            if now >= until {
+                break;
+            }
+            self.now = now;
+            match event {
+                Event::Look => {
+                    if now >= from {
+                        let reaches = if self.up { now } else { now + self.delay };
+                        self.queues.push(self.busy_until - reaches);
+                    }
+                    self.post(now + Duration::from_millis(10), Event::Look);
+                }
+                Event::Data { peer, cost } => {
+                    if now >= from {
+                        self.carried += cost;
+                    }
+                    match self.up {
+                        true => self.peers[peer].arrived(LinkId(0), cost, now),
+                        false => self.node.arrived(LinkId(peer as u64), cost, now),
+                    }
+                }
+                Event::Ack { peer, to_node, ack } => {
+                    let (flows, link) = match to_node {
+                        false => (&mut self.peers[peer], LinkId(0)),
+                        true => (&mut self.node, LinkId(peer as u64)),
+                    };
+                    flows.acknowledged(link, ack, now).unwrap();
+                }
+            }
+            self.confirm();
+            self.send();
+        }
+        self.queues.sort_unstable();
+        let share = self.carried as f64 / (self.rate as f64 * (until - from).as_secs_f64());
+        (share, self.queues[self.queues.len() * 99 / 100])
+    }
+}
+
+#[test]
+fn a_line_is_filled_and_its_queue_stays_short_whatever_its_rate_and_the_number_of_links() {
+    let ms = Duration::from_millis;
+    let mut worst = Vec::new();
+    for up in [true, false] {
+        for kbits in [256, 1_000, 4_000, 20_000, 100_000] {
+            for links in 1..=5 {
+                for base in [2, 40, 150] {
+                    let mut fluid = Fluid::new(kbits * 1000 / 8, links, ms(base), up);
+                    let (share, queue) = fluid.run(ms(8_000), ms(24_000));
+                    let most = ms(if kbits == 256 { 400 } else { 250 });
+                    if share < 0.9 || queue > most {
+                        worst.push((up, kbits, links, base, share, queue));
+                    }
+                }
+            }
+        }
+    }
+    assert!(worst.is_empty(), "{worst:#?}");
+}
+
+fn ack(read: u64, limit: u64) -> Ack {
+    Ack { read, limit, held: false }
+}
+
+#[test]
+fn a_neighbour_that_confirms_what_was_never_sent_lies() {
+    let (mut flows, link, now) = (Flows::new(Instant::ZERO), LinkId(1), Instant::ZERO);
+    flows.link_up(link, Duration::ZERO, now);
+    flows.handed(link, 100, now);
+    assert_eq!(flows.acknowledged(link, ack(101, 1 << 20), now), Err(Lie));
+    assert_eq!(flows.acknowledged(link, ack(100, 1 << 20), now), Ok(true));
+    assert_eq!(flows.acknowledged(link, ack(100, 1 << 20), now), Ok(false), "it is nothing new");
+    assert_eq!(flows.acknowledged(LinkId(2), ack(1, 1), now), Ok(false), "it confirms nothing");
+}
+
+#[test]
+fn a_link_goes_no_further_than_its_limit_and_all_links_no_further_than_the_line() {
+    let (mut flows, now) = (Flows::new(Instant::ZERO), Instant::ZERO);
+    let [a, b] = [1, 2].map(LinkId);
+    for link in [a, b] {
+        flows.link_up(link, Duration::ZERO, now);
+    }
+    assert_eq!(flows.room(a, 1), Some(FIRST as usize));
+    flows.handed(a, FIRST as usize, now);
+    assert_eq!(flows.room(a, 1), Some(0));
+    flows.acknowledged(a, ack(0, 1 << 20), now).unwrap();
+    flows.handed(a, flows.up.budget(), now);
+    assert_eq!(flows.room(b, 1), Some(0), "the line is full");
+    assert_eq!(flows.room(LinkId(3), 1), None, "it confirms nothing, and its window counts");
+}
+
+#[test]
+fn what_stands_still_on_one_link_does_not_count_against_the_others() {
+    let mut flows = Flows::new(Instant::ZERO);
+    let [frozen, alive] = [1, 2].map(LinkId);
+    for link in [frozen, alive] {
+        flows.link_up(link, Duration::ZERO, Instant::ZERO);
+        flows.acknowledged(link, ack(0, 1 << 20), Instant::ZERO).unwrap();
+    }
+    let all = flows.up.budget();
+    flows.handed(frozen, all, Instant::ZERO);
+    assert_eq!(flows.room(alive, 1), Some(0));
+    let later = Instant::ZERO + STILL_AFTER + Duration::from_millis(1);
+    flows.measure(later);
+    assert_eq!(flows.room(alive, 1), Some(all));
+    assert_eq!(flows.waits(frozen, later), Some(later - Instant::ZERO), "and it is found");
+    flows.acknowledged(frozen, ack(all as u64 / 2, 1 << 20), later).unwrap();
+    assert_eq!(flows.under_way, all - all / 2, "it counts again");
+}
+
+#[test]
+fn what_arrives_is_confirmed_soon_and_on_a_quiet_link_nothing_is() {
+    let (mut flows, link, now) = (Flows::new(Instant::ZERO), LinkId(1), Instant::ZERO);
+    flows.link_up(link, Duration::ZERO, now);
+    assert_eq!(flows.take_acks(now).len(), 1, "the first limit");
+    assert_eq!(flows.next_deadline(), None);
+    flows.arrived(link, 200, now);
+    assert_eq!(flows.take_acks(now), []);
+    let later = flows.next_deadline().unwrap();
+    assert_eq!(later, now + ACK_AFTER);
+    let [(_, first)] = flows.take_acks(later)[..] else { panic!("it is due") };
+    assert_eq!(first.read, 200);
+    flows.arrived(link, 2 * ACK_LEAST as usize, later);
+    let [(_, second)] = flows.take_acks(later)[..] else { panic!("it is much") };
+    assert_eq!(second.read, 200 + 2 * ACK_LEAST);
+    assert_eq!(flows.next_deadline(), None);
+}
