@@ -190,6 +190,14 @@ declare namespace smokesignal {
      * two messages of `maxMessage` if that is more.
      */
     retention?: Retention | null | undefined
+    /**
+     * How many bytes per second the node sends at most, over all its connections together: what
+     * streams of others carry through it and TLS records count; the headers of TCP and IP, some 4 %,
+     * come on top. Connections that are busy get equal shares, and what keeps them alive goes
+     * first. At least 16000, and so much that 128 KiB leave in each `pingTimeout`: 43690 with that
+     * of 3000 ms. Default: no limit, which is also what `Infinity` means.
+     */
+    uploadLimit?: number | null | undefined
     /** The key pair, and with it the id. Default: a new one. Excludes `keyFile`. */
     identity?: Identity | null | undefined
     /**
@@ -258,6 +266,8 @@ declare namespace smokesignal {
     maxMessage: number
     /** How much is retained of what all nodes wrote. */
     retention: { bytes: number; age: number }
+    /** How many bytes per second the node sends at most. */
+    uploadLimit: number | undefined
     /** The identity that was given. */
     identity: Identity | undefined
     /** The file of the key pair. */

@@ -34,6 +34,9 @@ const RETENTION = { bytes: 64 * MIB, age: 60_000 }
 const LEAST_RETAINED = MIB
 /** The shortest age of `retention`, in ms. */
 const SHORTEST_AGE = 1000
+/** The lowest `uploadLimit`, in bytes per second: this, and two frames in each `pingTimeout`. */
+const LOWEST_UPLOAD_LIMIT = 16_000
+const LARGEST_FRAME = 64 * 1024
 /** The shortest `networkSecret`, in bytes. */
 const MIN_SECRET = 16
 /** Addresses that a node advertises at most. The library has the same limit. */
@@ -51,6 +54,7 @@ function readOptions(given = {}) {
   const address = host('address', given.address)
   const { minPeerNo, maxPeerNo } = peerCounts(given)
   const preset = presetName(given.preset)
+  const timeout = pingTimeout(given.pingTimeout, preset)
   const maxMessage = integer('maxMessage', given.maxMessage, 1, LARGEST_MAX_MESSAGE) ?? MAX_MESSAGE
   const options = {
     address,
@@ -59,12 +63,13 @@ function readOptions(given = {}) {
     port: isMissing(given.port) ? 0 : port('port', given.port, 0),
     seeds: seeds(given.seeds),
     preset,
-    pingTimeout: pingTimeout(given.pingTimeout, preset),
+    pingTimeout: timeout,
     leaveTimeout: integer('leaveTimeout', given.leaveTimeout, 0, LONGEST_LEAVE_TIMEOUT) ?? LEAVE_TIMEOUT,
     logger: logger(given.logger),
     advertise: advertise(given.advertise),
     maxMessage,
     retention: retention(given.retention, maxMessage),
+    uploadLimit: uploadLimit(given.uploadLimit, timeout),
     identity: identity(given.identity),
     keyFile: filePath('keyFile', given.keyFile),
     networkSecret: secret(given.networkSecret),
@@ -104,6 +109,7 @@ function forNative(options, logLevel) {
       leaveTimeout: options.leaveTimeout,
       maxMessage: options.maxMessage,
       retention: options.retention,
+      uploadLimit: options.uploadLimit,
       keyFile: options.keyFile,
       networkSecret: options.networkSecret,
       unsigned: options.unsigned,
@@ -244,6 +250,18 @@ function retention(value, maxMessage) {
     throw optionRange('retention', expected, new Described(`{ age: ${String(age)} }`))
   }
   return { bytes, age }
+}
+
+/** Returns a limit in bytes per second. The library has the same lowest one. */
+function uploadLimit(value, timeout) {
+  if (isMissing(value) || value === Infinity) return undefined
+  if (typeof value !== 'number') throw optionType('uploadLimit', 'a number of bytes per second', value)
+  const lowest = Math.max(LOWEST_UPLOAD_LIMIT, Math.floor((2 * LARGEST_FRAME * 1000) / timeout))
+  if (!Number.isSafeInteger(value) || value < lowest) {
+    const cure = `raise it, or "pingTimeout", which is ${timeout}`
+    throw optionRange('uploadLimit', `a whole number of bytes per second from ${lowest}; ${cure}`, value)
+  }
+  return value
 }
 
 function seeds(value) {

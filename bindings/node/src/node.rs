@@ -47,6 +47,8 @@ pub struct NativeOptions {
     pub max_message: Option<f64>,
     /// How much is retained of what all writers wrote.
     pub retention: NativeRetention,
+    /// The bytes per second that all connections together may send; `None` means no limit.
+    pub upload_limit: Option<f64>,
     /// The file of the key pair, which is created if there is none.
     pub key_file: Option<String>,
     /// The secret that all nodes of the network share.
@@ -331,6 +333,9 @@ fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
     }
     if let Some(bytes) = options.max_message {
         builder = builder.max_message(bytes as usize);
+    }
+    if let Some(limit) = options.upload_limit {
+        builder = builder.upload_limit(limit as u64);
     }
     if let Some(secret) = &options.network_secret {
         builder = builder.network_secret(secret.as_ref());

@@ -87,7 +87,8 @@ pub(crate) struct JoinArgs {
     pub(crate) verbose: u8,
 }
 
-/// What a node is tuned to: distances, and memory for those who have missed something.
+/// What a node is tuned to: distances, memory for those who have missed something, a share of the
+/// line.
 #[derive(Debug, Clone, Copy, clap::Args)]
 struct TuningArgs {
     /// Tune the node to the distances in the network; all nodes of a network need the same preset
@@ -104,6 +105,12 @@ struct TuningArgs {
     #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_RETENTION_AGE", default_value = "60s",
           value_parser = retention_age)]
     retention_age: Duration,
+    /// Send at most this many bytes per second, over all connections together, such as 500k or 2M
+    ///
+    /// k is 1000, M is 1000000. Streams of others that this node relays count, too. At least 43690
+    /// with a ping timeout of 3s, less with a longer one. Without this option there is no limit.
+    #[arg(long, value_name = "BYTES/S", env = "SMOKESIGNAL_UPLOAD_LIMIT", value_parser = bytes_per_second)]
+    upload_limit: Option<u64>,
 }
 
 /// The library's presets, as they are written on the command line.
@@ -191,6 +198,21 @@ fn retention_age(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses an upload limit. The library checks the least value, which depends on other options.
+fn bytes_per_second(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => Some(1),
+        // Decimal, as lines are sold.
+        "k" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        _ => None,
+    };
+    let limit = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit));
+    limit.ok_or_else(|| "write bytes per second, for example 500k or 2M".to_owned())
+}
+
 /// Parses a number of bytes, such as `64`, `1KiB`, `16MiB` or `2GiB`.
 pub(crate) fn bytes(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -222,6 +244,9 @@ impl JoinArgs {
             .unsigned_messages(self.signing.unsigned());
         if let Some(timeout) = self.ping_timeout {
             builder = builder.ping_timeout(timeout);
+        }
+        if let Some(limit) = self.tuning.upload_limit {
+            builder = builder.upload_limit(limit);
         }
         for seed in self.seeds.iter().filter(|seed| !seed.is_empty()) {
             builder = builder.seed(seed);
@@ -337,6 +362,17 @@ mod tests {
         assert_eq!(read_from("last:7"), Ok(ReadFrom::Last(7)));
         for bad in ["", "first", "last", "last:", "last:-1"] {
             assert!(read_from(bad).unwrap_err().contains("last:N"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_per_second_have_decimal_units() {
+        for (text, number) in [("50000", 50_000), ("500k", 500_000), ("2M", 2_000_000), ("1G", 1_000_000_000)]
+        {
+            assert_eq!(bytes_per_second(text), Ok(number));
+        }
+        for text in ["", "k", "500K", "1.5M", "-1", "500kB", "2MiB", "99999999999999999999"] {
+            assert!(bytes_per_second(text).unwrap_err().contains("500k"), "{text}");
         }
     }
 

@@ -74,6 +74,18 @@ pub enum BuildError {
     /// The age up to which messages are retained is below 1 s.
     #[error("retention age {0:?} is too short; use 1 s or more, 60 s is the default")]
     RetentionTooShort(std::time::Duration),
+    /// The upload limit is so low that neighbours would take the node for dead.
+    #[error(
+        "upload_limit of {limit} bytes per second is too low for ping_timeout {ping_timeout:?}; use {least} or more, raise ping_timeout, or leave it out for no limit"
+    )]
+    UploadLimitTooLow {
+        /// The bytes per second given.
+        limit: u64,
+        /// The fewest that are accepted.
+        least: u64,
+        /// The time after which a silent node counts as dead.
+        ping_timeout: std::time::Duration,
+    },
     /// The network secret is shorter than 16 bytes.
     #[error("the network secret has {0} bytes; use at least 16, better 32 random ones")]
     SecretTooShort(usize),

@@ -60,6 +60,7 @@ mod peers;
 mod stopped;
 mod stream;
 pub mod transport;
+mod upload;
 #[cfg(test)]
 mod vectors;
 mod version;

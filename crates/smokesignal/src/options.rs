@@ -14,6 +14,7 @@ use smokesignal_proto::{Config, MAX_ADDRESSES, ReadFrom};
 use crate::error::BuildError;
 use crate::identity::Identity;
 use crate::transport::{TcpTransport, Transport};
+use crate::upload;
 
 const MIB: usize = 1024 * 1024;
 /// Retained bytes at least: two messages of the largest size, or of this one. A writer may be 1 MiB
@@ -88,6 +89,7 @@ pub struct NodeBuilder {
     pub(crate) leave_timeout: Duration,
     pub(crate) max_message: usize,
     retention: Option<Retention>,
+    pub(crate) upload_limit: Option<u64>,
     pub(crate) identity: Option<Identity>,
     pub(crate) secret: Option<Secret>,
     pub(crate) unsigned_messages: bool,
@@ -129,6 +131,7 @@ impl Default for NodeBuilder {
             leave_timeout: Duration::from_secs(30),
             max_message: 16 * MIB,
             retention: None,
+            upload_limit: None,
             identity: None,
             secret: None,
             unsigned_messages: false,
@@ -272,6 +275,31 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets how many bytes per second the node sends at most, over all its connections together.
+    /// Default: no limit.
+    ///
+    /// Streams of others that this node relays count, and so do TLS records; handshakes do not, nor
+    /// do the headers of TCP and IP, which are some 4 % on top. Connections that are busy get equal
+    /// shares, and the small messages that keep links alive go first. The limit holds over seconds;
+    /// single tenths of a second may exceed it.
+    ///
+    /// With a lower limit this node's own messages, and those that it forwards, arrive later at
+    /// others; a neighbour to which it is too slow gets them over other links. The lowest limit
+    /// lets the largest frame, 64 KiB, leave in half the [`ping_timeout`](Self::ping_timeout): 43
+    /// 690 bytes per second with that of 3 s; 16 000 in any case.
+    ///
+    /// ```
+    /// use smokesignal::{BuildError, Node};
+    ///
+    /// assert!(Node::builder().upload_limit(500_000).build().is_ok());
+    /// let error = Node::builder().upload_limit(500).build().unwrap_err();
+    /// assert!(matches!(error, BuildError::UploadLimitTooLow { limit: 500, least: 43_690, .. }));
+    /// ```
+    pub fn upload_limit(mut self, bytes_per_second: u64) -> Self {
+        self.upload_limit = Some(bytes_per_second);
+        self
+    }
+
     /// Sets the node's key pair. Default: a new one, and thus a new id, for each node that is
     /// built.
     pub fn identity(mut self, identity: Identity) -> Self {
@@ -371,6 +399,7 @@ impl NodeBuilder {
             return Err(BuildError::BadMaxMessage(self.max_message));
         }
         self.check_retention()?;
+        self.check_upload_limit()?;
         if let Some(Secret(secret)) = self.secret.as_ref().filter(|Secret(secret)| secret.len() < 16) {
             return Err(BuildError::SecretTooShort(secret.len()));
         }
@@ -387,6 +416,15 @@ impl NodeBuilder {
             return Err(BuildError::RetentionTooShort(age));
         }
         Ok(())
+    }
+
+    fn check_upload_limit(&self) -> Result<(), BuildError> {
+        let ping_timeout = self.effective_ping_timeout();
+        let least = upload::least(ping_timeout);
+        match self.upload_limit {
+            Some(limit) if limit < least => Err(BuildError::UploadLimitTooLow { limit, least, ping_timeout }),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the ping timeout that was set, or that of the preset.
@@ -455,10 +493,17 @@ mod tests {
         );
         refused(Node::builder().max_message(1).retention(2 * MIB - 1, minute), &["2097151", "2097152"]);
         refused(Node::builder().retention(64 * MIB, Duration::from_millis(999)), &["999ms", "1 s or more"]);
+        refused(
+            Node::builder().upload_limit(43_689),
+            &["43689 bytes", "43690", "ping_timeout", "3s", "or leave it out"],
+        );
+        refused(Node::builder().upload_limit(100_000).preset(Preset::Lan), &["131072", "1s"]);
         refused(Node::builder().network_secret("short"), &["5 bytes", "at least 16"]);
         assert!(Node::builder().max_peers(usize::MAX).seed("host.example:1").build().is_ok());
         assert!(Node::builder().max_peers(1).min_peers(1).advertise("host.example:0").build().is_ok());
         assert!(Node::builder().max_message(1).retention(2 * MIB, Duration::from_secs(1)).build().is_ok());
+        assert!(Node::builder().upload_limit(43_690).build().is_ok());
+        assert!(Node::builder().upload_limit(u64::MAX).build().is_ok());
         assert!(Node::builder().retention(usize::MAX, Duration::MAX).build().is_ok());
     }
 

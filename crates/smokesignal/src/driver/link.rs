@@ -8,10 +8,15 @@
 //! A few small messages do not wake the task: [`LinkHandle::flush`] writes them from the driver if
 //! the connection takes them immediately. The writing half lives in the shared queue for that, and
 //! the task takes it out while it writes.
+//!
+//! The connections of a node with an upload limit write in another way: [`limited`].
+
+mod limited;
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -24,6 +29,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::lock::Lock;
 use crate::stream::mux::Mux;
 use crate::transport::Connection;
+use crate::upload::UploadLimit;
 use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPool};
 use crate::wire::frame::{self, Frame, FrameError};
 use crate::wire::writer::{FrameWriter, Progress};
@@ -75,6 +81,11 @@ struct Outgoing {
     /// What both ends understand beyond the version of the protocol.
     features: Features,
     queue: Lock<Queue>,
+    /// The limit that all connections of the node share. A relayed connection has none: its bytes
+    /// count where they leave, on the connection that carries them.
+    limit: Option<Arc<UploadLimit>>,
+    /// Whether it waits for its turn under that limit.
+    waits_for_turn: AtomicBool,
     progress: Arc<Progress>,
     /// The driver has dropped its end.
     closing: Notify,
@@ -128,11 +139,17 @@ impl LinkHandle {
         // immediately.
         let free = writer.as_mut().filter(|writer| writer.is_done() && !self.streams.is_relayed());
         let small = |messages: &[Message]| messages.iter().map(Message::cost).sum::<usize>() < DIRECT;
-        let Some(writer) = free.filter(|_| small(messages)) else {
+        let limit = self.out.limit.as_ref();
+        let direct = small(messages) && (limit.is_none() || limited::are_urgent(messages));
+        let Some(writer) = free.filter(|_| direct) else {
             self.streams.send_queue.wake.notify_one();
             return false;
         };
         writer.push(messages);
+        if limit.is_some_and(|limit| !limit.try_urgent(writer.left())) {
+            self.streams.send_queue.wake.notify_one();
+            return false;
+        }
         // If the write is pending or fails, the link's task meets the same condition and handles
         // it.
         match writer.poll_write(&mut Context::from_waker(Waker::noop())) {
@@ -145,9 +162,11 @@ impl LinkHandle {
     }
 
     /// Takes the cost of what was written since the last call, and the time of the last write. The
-    /// cost is 0 if the connection has taken only a part of what it was given.
+    /// cost is 0 if the connection has taken only a part of what it was given, or waits for its
+    /// turn under the node's upload limit.
     pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
-        let part = self.out.progress.take().map(|at| (0, at));
+        let waits = self.out.waits_for_turn.load(Ordering::Relaxed).then(Instant::now);
+        let part = self.out.progress.take().max(waits).map(|at| (0, at));
         self.out.queue.lock().sent.take().or(part)
     }
 
@@ -174,18 +193,32 @@ pub(crate) fn open(
     link: LinkId,
     connection: Connection,
     streams: Arc<Mux>,
+    limit: Option<Arc<UploadLimit>>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let Connection { reader, writer, features, .. } = connection;
     let progress = Arc::<Progress>::default();
     let queue = Queue { writer: Some(FrameWriter::new(writer, Arc::clone(&progress))), ..Queue::default() };
-    let out = Arc::new(Outgoing { features, queue: Lock::new(queue), progress, closing: Notify::new() });
+    let limit = limit.filter(|_| !streams.is_relayed());
+    let out = Arc::new(Outgoing {
+        features,
+        queue: Lock::new(queue),
+        limit,
+        waits_for_turn: AtomicBool::new(false),
+        progress,
+        closing: Notify::new(),
+    });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
     let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
         let guard = guard;
         let reading = read(link, reader, Arc::clone(&streams), reports.clone());
-        let writing = write(link, Arc::clone(&out), streams, reports.clone());
+        let writing = async {
+            match out.limit.as_ref().map(UploadLimit::share) {
+                None => write(link, &out, streams, reports.clone()).await,
+                Some(share) => limited::write(link, &out, share, streams, reports.clone()).await,
+            }
+        };
         // A closed link must not live on because the other side takes nothing.
         let overdue = async {
             out.closing.notified().await;
@@ -338,7 +371,7 @@ fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Batch, FrameError> {
 /// returns false.
 async fn write(
     link: LinkId,
-    out: Arc<Outgoing>,
+    out: &Outgoing,
     streams: Arc<Mux>,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> bool {
@@ -411,7 +444,7 @@ mod tests {
         let streams =
             Mux::new(LinkId(1), connection.peer, Side::Dialler, Path::Direct, SharedStreams::new(1 << 20));
         let (reports, mut reported) = mpsc::channel(64);
-        let (handle, run) = open(LinkId(1), connection, streams, reports);
+        let (handle, run) = open(LinkId(1), connection, streams, None, reports);
         tokio::spawn(run);
         tokio::spawn(async move { while reported.recv().await.is_some() {} });
         (handle, far)

@@ -20,6 +20,7 @@ use crate::peer::Peer;
 use crate::stream::handle::Path;
 use crate::stream::mux::{Mux, SharedStreams, Side};
 use crate::transport::Connection;
+use crate::upload::UploadLimit;
 
 /// Maximum number of reports that wait for the driver. Above it the links' readers wait.
 pub(super) const REPORTS: usize = 64;
@@ -36,6 +37,7 @@ pub(super) struct Links {
     /// The number of the latest connection.
     last: u64,
     streams: SharedStreams,
+    limit: Option<Arc<UploadLimit>>,
     tasks: JoinSet<()>,
     report_sender: mpsc::Sender<(LinkId, Report)>,
     reports: mpsc::Receiver<(LinkId, Report)>,
@@ -71,12 +73,14 @@ impl Link {
 }
 
 impl Links {
-    pub(super) fn new(streams: SharedStreams) -> Self {
+    /// Makes the desk. The connections together send at most `upload_limit` bytes per second.
+    pub(super) fn new(streams: SharedStreams, upload_limit: Option<u64>) -> Self {
         let (report_sender, reports) = mpsc::channel(REPORTS);
         Self {
             entries: BTreeMap::new(),
             last: 0,
             streams,
+            limit: upload_limit.map(UploadLimit::new),
             tasks: JoinSet::new(),
             report_sender,
             reports,
@@ -91,7 +95,8 @@ impl Links {
         let link = LinkId(self.last);
         let (id, remote) = (connection.peer, connection.remote);
         let streams = Mux::new(link, id, side, path, self.streams.clone());
-        let (handle, run) = link::open(link, connection, streams, self.report_sender.clone());
+        let (handle, run) =
+            link::open(link, connection, streams, self.limit.clone(), self.report_sender.clone());
         self.tasks.spawn(run.in_current_span());
         if self.every_write {
             handle.report_every_write();

@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) find_timeout: Duration,
     /// How long a relayed connection may be idle, if this is longer than 30 s.
     pub(crate) relay_idle: Duration,
+    /// The bytes per second that all connections together may send.
+    pub(crate) upload_limit: Option<u64>,
 }
 
 /// What the driver is woken for.
@@ -100,18 +102,18 @@ enum Wake {
 
 impl Driver {
     pub(crate) fn new(setup: Setup) -> Self {
-        let Setup { core, shared, endpoint, credentials, seeds, commands, find_timeout, relay_idle } = setup;
+        let Setup { core, shared, endpoint, credentials, seeds, commands, .. } = setup;
         shared.counters.reset();
         let incompatible = Arc::clone(credentials.incompatible());
-        let (relays, relay_requests) = Relays::new(credentials.clone(), relay_idle);
+        let (relays, relay_requests) = Relays::new(credentials.clone(), setup.relay_idle);
         Self {
             core,
             clock: Clock::start(),
-            links: Links::new(shared.streams.clone().with_relay_requests(relay_requests)),
+            links: Links::new(shared.streams.clone().with_relay_requests(relay_requests), setup.upload_limit),
             dialing: Dialing::new(Arc::clone(&endpoint), credentials, seeds),
             shared,
             endpoint,
-            requests: Requests::new(find_timeout),
+            requests: Requests::new(setup.find_timeout),
             relays,
             commands,
             incompatible,

@@ -260,7 +260,7 @@ mod tests {
         let (reports, mut reported) = mpsc::channel(64);
         let link = LinkId(number);
         let streams = Mux::new(link, connection.peer, side, Path::Relayed, acceptors.clone());
-        let (handle, run) = link::open(link, connection, Arc::clone(&streams), reports);
+        let (handle, run) = link::open(link, connection, Arc::clone(&streams), None, reports);
         tokio::spawn(run);
         // As the driver does it: who breaks the rules is dropped, and so is what is over.
         tokio::spawn(async move {

@@ -47,6 +47,7 @@ impl Node {
             commands,
             find_timeout,
             relay_idle: 2 * options.effective_ping_timeout(),
+            upload_limit: options.upload_limit,
         }))
     }
 

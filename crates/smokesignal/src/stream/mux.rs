@@ -276,6 +276,11 @@ impl Mux {
         }
     }
 
+    /// Returns whether a stream has a turn, or something was refused.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.send_queue.has_turns() || !self.state.lock().refusals.is_empty()
+    }
+
     /// Gives out what is to be sent now, up to about `limit` bytes of data: the streams take turns.
     pub(crate) fn take(&self, limit: usize) -> Vec<Frame> {
         let refusals = std::mem::take(&mut self.state.lock().refusals);

@@ -35,6 +35,11 @@ impl SendQueue {
         self.turns.lock().as_mut()?.pop_front()
     }
 
+    /// Returns whether a stream waits for its turn.
+    pub(crate) fn has_turns(&self) -> bool {
+        self.turns.lock().as_ref().is_some_and(|turns| !turns.is_empty())
+    }
+
     /// Drops all turns: nothing will be sent any more.
     pub(crate) fn close(&self) {
         let streams = self.turns.lock().take();

@@ -10,7 +10,7 @@ mod hello;
 pub(crate) mod incompatible;
 mod memory;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 
 use std::fmt;
 use std::future::Future;

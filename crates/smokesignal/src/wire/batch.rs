@@ -49,13 +49,25 @@ impl WriteBatch {
         });
     }
 
-    /// Writes the whole batch and empties it. While it is pending, the batch keeps what is left.
+    /// Returns the length of the batch in bytes, written or not.
+    pub(crate) fn len(&self) -> usize {
+        self.small.len() + self.large.iter().map(|(_, body)| body.len()).sum::<usize>()
+    }
+
+    /// Returns how many bytes of it the connection has taken.
+    pub(crate) const fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Writes the batch up to byte `end`, and empties it if that is its end. While it is pending,
+    /// the batch keeps what is left.
     pub(crate) fn poll_write(
         &mut self,
         writer: &mut (impl AsyncWrite + Unpin),
+        end: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut slices = self.slices();
+        let mut slices = self.slices(end);
         let mut left = &mut slices[..];
         let mut written = self.written;
         IoSlice::advance_slices(&mut left, written);
@@ -81,7 +93,9 @@ impl WriteBatch {
         };
         self.written = written;
         ready!(outcome)?;
-        self.clear();
+        if end == usize::MAX || written == self.len() {
+            self.clear();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -92,15 +106,23 @@ impl WriteBatch {
         self.written = 0;
     }
 
-    fn slices(&self) -> Vec<IoSlice<'_>> {
+    /// Returns the batch up to byte `end`.
+    fn slices<'a>(&'a self, end: usize) -> Vec<IoSlice<'a>> {
         let mut slices = Vec::with_capacity(2 * self.large.len() + 1);
-        let mut begin = 0;
-        for (end, body) in &self.large {
-            slices.extend([IoSlice::new(&self.small[begin..*end]), IoSlice::new(body)]);
-            begin = *end;
+        let (mut begin, mut room) = (0, end);
+        let mut push = |piece: &'a [u8]| {
+            let piece = &piece[..piece.len().min(room)];
+            room -= piece.len();
+            if !piece.is_empty() {
+                slices.push(IoSlice::new(piece));
+            }
+        };
+        for (at, body) in &self.large {
+            push(&self.small[begin..*at]);
+            push(body);
+            begin = *at;
         }
-        slices.push(IoSlice::new(&self.small[begin..]));
-        slices.retain(|slice| !slice.is_empty());
+        push(&self.small[begin..]);
         slices
     }
 }

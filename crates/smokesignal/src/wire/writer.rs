@@ -11,6 +11,7 @@
 //! longer than a connection may stand still.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -90,11 +91,14 @@ impl FrameWriter {
 
     /// Drains the queue into the batch and counts the cost of its messages.
     pub(crate) fn push(&mut self, messages: &mut Vec<Message>) {
-        for message in messages.drain(..) {
-            self.cost += message.cost();
-            self.batch.push(&Frame::Message(message));
-        }
+        messages.drain(..).for_each(|message| self.push_message(message));
         messages.shrink_to(KEPT);
+    }
+
+    /// Adds a message and counts its cost.
+    pub(crate) fn push_message(&mut self, message: Message) {
+        self.cost += message.cost();
+        self.batch.push(&Frame::Message(message));
     }
 
     /// Adds a stream's frame, whose cost is not counted: streams have credit of their own.
@@ -107,16 +111,33 @@ impl FrameWriter {
         self.batch.is_empty() && self.flushed
     }
 
+    /// Returns how many bytes of what was pushed the connection has not been handed.
+    pub(crate) fn left(&self) -> usize {
+        self.batch.len() - self.batch.written()
+    }
+
     /// Writes and flushes everything that was pushed, and returns its cost.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.poll_write_up_to(usize::MAX, cx)
+    }
+
+    /// Writes and flushes the next `size` bytes of what was pushed. Returns the cost of all of it
+    /// at its end, and 0 before.
+    pub(crate) async fn write_piece(&mut self, size: usize) -> io::Result<usize> {
+        let end = self.batch.written() + size;
+        poll_fn(|cx| self.poll_write_up_to(end, cx)).await
+    }
+
+    fn poll_write_up_to(&mut self, end: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.flushed = false;
         self.progress.wake_next(cx.waker());
         let waker = Waker::from(Arc::clone(&self.progress));
         let cx = &mut Context::from_waker(&waker);
-        ready!(self.batch.poll_write(&mut self.connection, cx))?;
+        ready!(self.batch.poll_write(&mut self.connection, end, cx))?;
         ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
         self.flushed = true;
-        Poll::Ready(Ok(std::mem::take(&mut self.cost)))
+        let cost = if self.batch.is_empty() { std::mem::take(&mut self.cost) } else { 0 };
+        Poll::Ready(Ok(cost))
     }
 
     /// Closes the connection in good order.

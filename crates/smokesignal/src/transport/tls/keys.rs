@@ -19,6 +19,12 @@ const TAG: usize = 16;
 pub(super) const OVERHEAD: usize = HEAD + 1 + TAG;
 /// Maximum number of bytes that one record carries (RFC 8446, section 5.1).
 pub(super) const RECORD_MAX: usize = 16 * 1024;
+
+/// Returns how long this many bytes are in records.
+pub(crate) const fn sealed_size(bytes: usize) -> usize {
+    bytes + OVERHEAD * bytes.div_ceil(RECORD_MAX)
+}
+
 /// Maximum number of bytes behind the header, for any cipher (section 5.2).
 const SEALED_MAX: usize = RECORD_MAX + 256;
 

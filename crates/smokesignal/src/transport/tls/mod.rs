@@ -12,7 +12,7 @@
 //! resumption and no early data: no received data can be a replay.
 
 mod handshake;
-mod keys;
+pub(crate) mod keys;
 mod reader;
 #[cfg(test)]
 mod record_tests;
