@@ -27,6 +27,7 @@ export type {
   Logger,
   MemoryNetworkOptions,
   Message,
+  LinkMetrics,
   Metrics,
   Netsplit,
   NetsplitResolved,

@@ -344,6 +344,32 @@ declare namespace smokesignal {
     messagesUnknown: number
     /** Counter: optional frames of peers of a later version that this one has skipped. */
     framesUnknown: number
+    /** Gauges: how fast each link carries and what waits for it, in the order of the peers' ids. */
+    links: LinkMetrics[]
+  }
+
+  /** How fast a link carries at the moment and what waits for it. All of it is gauges. */
+  export interface LinkMetrics {
+    /** The id of the peer. */
+    peer: string
+    /**
+     * Bytes per second sent to the peer, in the last second: messages, what is forwarded, and
+     * streams, without TLS records.
+     */
+    bytesSentPerSecond: number
+    /** Bytes per second received from the peer, likewise. */
+    bytesReceivedPerSecond: number
+    /**
+     * How long the peer took to answer when the link was made, in milliseconds. It is measured once
+     * and not renewed. `undefined` where no answer was seen.
+     */
+    roundTrip?: number | undefined
+    /**
+     * Bytes that wait in this process for the link: messages that were handed to it and not
+     * written, each with some 100 bytes beside its content, and data of streams. Messages that the
+     * node retains and has not handed to the link do not count, nor does the system's socket.
+     */
+    bytesUnsent: number
   }
 
   /** A message that another node sent to everyone. */
@@ -895,6 +921,8 @@ declare namespace smokesignal {
     readonly remoteAddress: string
     /** The port where the peer listens. */
     readonly remotePort: number
+    /** Returns how fast the link carries and what waits for it; `undefined` when it is closed. */
+    metrics(): LinkMetrics | undefined
     /**
      * Closes the link. Data that was written before is sent first, if that takes no longer than 5
      * s.

@@ -137,6 +137,11 @@ class Peer extends NativeDuplex {
     this._linkGone = false
   }
 
+  /** Returns the figures of the link, or `undefined` when it is closed. */
+  metrics() {
+    return (!this._linkGone && this[native].metrics()) || undefined
+  }
+
   /** Closes the link, after what was written before has left or `CLOSE_TIMEOUT` is over. */
   close() {
     if (this._closing || this._linkGone || this.destroyed) return

@@ -6,7 +6,7 @@ use std::time::Duration;
 use napi::Result;
 use napi::bindgen_prelude::{ClassInstance, Uint8Array};
 use napi_derive::napi;
-use smokesignal::{Metrics, Node, NodeBuilder, NodeId, NodeStream, Peer, Preset, ReadFrom};
+use smokesignal::{LinkMetrics, Metrics, Node, NodeBuilder, NodeId, NodeStream, Peer, Preset, ReadFrom};
 use tracing::Instrument as _;
 
 use crate::accept::Acceptor;
@@ -95,6 +95,30 @@ pub struct NativeMetrics {
     pub duplicates_received: f64,
     pub messages_unknown: f64,
     pub frames_unknown: f64,
+    pub links: Vec<NativeLinkMetrics>,
+}
+
+/// The library's [`LinkMetrics`].
+#[napi(object)]
+pub struct NativeLinkMetrics {
+    pub peer: String,
+    pub bytes_sent_per_second: f64,
+    pub bytes_received_per_second: f64,
+    /// The time in milliseconds.
+    pub round_trip: Option<f64>,
+    pub bytes_unsent: f64,
+}
+
+impl From<LinkMetrics> for NativeLinkMetrics {
+    fn from(metrics: LinkMetrics) -> Self {
+        Self {
+            peer: metrics.peer.to_string(),
+            bytes_sent_per_second: metrics.bytes_sent_per_second as f64,
+            bytes_received_per_second: metrics.bytes_received_per_second as f64,
+            round_trip: metrics.round_trip.map(|time| time.as_secs_f64() * 1000.0),
+            bytes_unsent: metrics.bytes_unsent as f64,
+        }
+    }
 }
 
 impl From<Metrics> for NativeMetrics {
@@ -113,6 +137,7 @@ impl From<Metrics> for NativeMetrics {
             duplicates_received: metrics.duplicates_received as f64,
             messages_unknown: metrics.messages_unknown as f64,
             frames_unknown: metrics.frames_unknown as f64,
+            links: metrics.links.into_iter().map(NativeLinkMetrics::from).collect(),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite as _;
 
 use crate::batch::{BatchBuilder, CLOSED, WAITS, contiguous};
 use crate::failure::Failure;
+use crate::node::NativeLinkMetrics;
 use crate::runtime::{self, poll_once};
 
 /// The library's stream.
@@ -55,6 +56,16 @@ impl Stream {
 
     fn new(id: String, kind: Kind, waker: Waker) -> Self {
         Self { kind, id, unread: None, unsent: None, failure: None, waker }
+    }
+
+    /// Returns the figures of the link to a peer; `None` for any other stream, and once this side
+    /// has closed it.
+    #[napi]
+    pub fn metrics(&self) -> Option<NativeLinkMetrics> {
+        match &self.kind {
+            Kind::Peer(peer) => Some(peer.metrics().into()),
+            Kind::Named(_) | Kind::Closed => None,
+        }
     }
 
     /// Fills `buffer` with chunks that have arrived, and `table` with their lengths.

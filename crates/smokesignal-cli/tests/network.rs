@@ -6,7 +6,7 @@ mod common;
 use common::{
     JsonNode, assert_in_order, assert_received, digest, free_port, refs, start_network, wait, wait_connected,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
 
@@ -257,10 +257,23 @@ fn peers_can_be_added_listed_and_closed() {
     b.wait_peer_added(&a.id);
     a.send(&json!({"cmd": "peers"}));
     let listed = a.wait_for("the list of peers", |transcript| transcript.first("peers").cloned());
-    assert_eq!(listed["peers"], json!([{"id": b.id, "address": "127.0.0.1", "port": b.port}]));
+    let peer = &listed["peers"][0];
+    assert_eq!(
+        (&peer["id"], &peer["address"], &peer["port"]),
+        (&json!(b.id), &json!("127.0.0.1"), &json!(b.port))
+    );
+    assert!(listed["peers"][1].is_null() && has_figures(peer), "{listed}");
     a.send(&json!({"cmd": "close_peer", "id": b.id}));
     b.wait_until("the end of the link", |transcript| transcript.first("peer_removed").is_some());
     a.wait_until("the end of the link", |transcript| transcript.first("peer_removed").is_some());
+}
+
+/// Whether a peer or a link has all figures of the link.
+fn has_figures(link: &Value) -> bool {
+    ["bytes_sent_per_second", "bytes_received_per_second", "bytes_unsent"]
+        .iter()
+        .all(|name| link[name].is_u64())
+        && link["round_trip_ms"].as_f64().is_some_and(|time| (0.001..5_000.0).contains(&time))
 }
 
 #[test]
@@ -280,6 +293,7 @@ fn metrics_count_the_messages_of_both_sides() {
         );
         assert_eq!((&metrics["peers"], &metrics["messages_waiting"]), (&json!(1), &json!(0)));
         assert!(metrics["bytes_retained"].as_u64().is_some_and(|bytes| bytes > 5), "{metrics}");
+        assert!(metrics["links"][0]["id"].is_string() && has_figures(&metrics["links"][0]), "{metrics}");
         assert!(metrics["bytes_unread"].is_u64() && metrics["duplicates_received"].is_u64(), "{metrics}");
     }
 }

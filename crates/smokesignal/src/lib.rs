@@ -34,6 +34,7 @@
 //! [`NodeStream::path`]: crate::NodeStream::path
 //! [`Peer`]: crate::Peer
 //! [`Peer::close`]: crate::Peer::close
+//! [`Peer::metrics`]: crate::Peer::metrics
 //! [`Peers`]: crate::Peers
 //! [`StreamErrorKind::Refused`]: crate::StreamErrorKind::Refused
 //! [`local_ip`]: crate::local_ip()
@@ -76,7 +77,7 @@ pub use error::{
 pub use event::{Event, Events};
 pub use identity::Identity;
 pub use local_ip::local_ip;
-pub use metrics::Metrics;
+pub use metrics::{LinkMetrics, Metrics};
 pub use node::Node;
 pub use options::{NodeBuilder, Preset};
 pub use peer::Peer;

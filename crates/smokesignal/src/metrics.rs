@@ -5,8 +5,12 @@
 //! somebody reads.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use smokesignal_proto::NodeId;
 
 use crate::broadcast::mailbox::Mailbox;
+use crate::peer::Peer;
 use crate::peers::Peers;
 
 /// What a node has counted, from [`Node::metrics`](crate::Node::metrics).
@@ -31,7 +35,7 @@ use crate::peers::Peers;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
     /// Gauge: nodes in the network, this one included; 0 while it is stopped. A few seconds old.
@@ -65,12 +69,56 @@ pub struct Metrics {
     /// by `messages_received`, it is the redundancy of the network: 0 where each message crosses
     /// each node's links once.
     pub duplicates_received: u64,
+    /// Gauges: how fast each link carries, and what waits for it; in the order of the neighbours'
+    /// ids.
+    pub links: Vec<LinkMetrics>,
     /// Counter: messages of other nodes of a kind that this version of the program does not know.
     /// It passes them on, and its application reads neither them nor a gap.
     pub messages_unknown: u64,
     /// Counter: optional frames of neighbours that this version of the program does not know and
     /// has skipped. Neighbours of a later version send them.
     pub frames_unknown: u64,
+}
+
+/// How fast a link carries at the moment, and what waits for it: from [`Metrics::links`] and
+/// [`Peer::metrics`](crate::Peer::metrics). All of it is gauges.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::time::Duration;
+/// # let network = smokesignal::transport::MemoryNetwork::new().latency(Duration::from_millis(10)..=Duration::from_millis(10));
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # let mut connected = bob.events();
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+/// for link in bob.metrics().links {
+///     assert_eq!((link.peer, link.bytes_unsent), (ann.id(), 0));
+///     assert_eq!(link.round_trip, Some(Duration::from_millis(20)));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkMetrics {
+    /// The neighbour.
+    pub peer: NodeId,
+    /// Bytes per second sent to it, in the last second: messages, what is forwarded, and streams,
+    /// without TLS records.
+    pub bytes_sent_per_second: u64,
+    /// Bytes per second received from it, likewise.
+    pub bytes_received_per_second: u64,
+    /// How long the neighbour took to answer when the link was made. It is measured once and not
+    /// renewed: what happens on the way later does not show. `None` where no answer was seen.
+    pub round_trip: Option<Duration>,
+    /// Bytes that wait in this process for the link: messages that were handed to it and not
+    /// written, each with some 100 bytes beside its content, and what streams have written.
+    /// Messages that the node retains and has not handed to the link do not count, nor do bytes in
+    /// the system's socket.
+    pub bytes_unsent: usize,
 }
 
 /// The atomics behind [`Metrics`], as far as the driver counts them.
@@ -159,6 +207,7 @@ impl Counters {
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
             messages_missed: self.messages_missed.load(Ordering::Relaxed),
             duplicates_received: self.duplicates_received.load(Ordering::Relaxed),
+            links: peers.list().iter().map(Peer::metrics).collect(),
             messages_unknown: self.messages_unknown.load(Ordering::Relaxed),
             frames_unknown: self.frames_unknown.load(Ordering::Relaxed),
         }

@@ -15,8 +15,10 @@ use tracing::Instrument as _;
 
 use crate::command::Command;
 use crate::error::StreamError;
+use crate::metrics::LinkMetrics;
 use crate::stream::handle::NodeStream;
 use crate::stream::mux::{Mux, NoStream};
+use crate::wire::traffic::Traffic;
 use smokesignal_proto::NodeId;
 
 /// Time that what was written before a close has to be sent: 5 s.
@@ -59,6 +61,7 @@ pub struct Peer(Arc<Inner>);
 struct Inner {
     address: SocketAddr,
     streams: Arc<Mux>,
+    traffic: Arc<Traffic>,
     stream: NodeStream,
     closed: watch::Receiver<bool>,
     commands: mpsc::WeakUnboundedSender<Command>,
@@ -66,13 +69,13 @@ struct Inner {
 
 impl Peer {
     pub(crate) fn new(
-        streams: Arc<Mux>,
+        (streams, traffic): (Arc<Mux>, Arc<Traffic>),
         address: SocketAddr,
         closed: watch::Receiver<bool>,
         commands: mpsc::WeakUnboundedSender<Command>,
     ) -> Self {
         let stream = streams.neighbour_stream();
-        Self(Arc::new(Inner { address, streams, stream, closed, commands }))
+        Self(Arc::new(Inner { address, streams, traffic, stream, closed, commands }))
     }
 
     /// Returns the neighbour's id.
@@ -83,6 +86,18 @@ impl Peer {
     /// Returns the address that the neighbour listens on.
     pub fn remote_addr(&self) -> SocketAddr {
         self.0.address
+    }
+
+    /// Returns how fast the link carries, and what waits for it.
+    pub fn metrics(&self) -> LinkMetrics {
+        let Inner { traffic, streams, .. } = &*self.0;
+        LinkMetrics {
+            peer: self.id(),
+            bytes_sent_per_second: traffic.sent.rate(),
+            bytes_received_per_second: traffic.received.rate(),
+            round_trip: traffic.round_trip.get().copied(),
+            bytes_unsent: traffic.unsent() + streams.unsent(),
+        }
     }
 
     /// Returns the stream to this neighbour. It ends with the link, not with its handles.

@@ -121,6 +121,39 @@ async fn streams_and_messages_share_the_limit_and_links_share_it_evenly() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_figures_of_a_link_show_its_rates_its_round_trip_and_what_waits_for_it() {
+    let rate = 500_000;
+    let (_network, hub, others) = star(rate, 1).await;
+    let other = &others[0];
+    let round_trip = Some(2 * MS_10);
+    let (here, there) = (hub.peers().get(&other.id()).unwrap(), other.peers().get(&hub.id()).unwrap());
+    assert_eq!((here.metrics().round_trip, there.metrics().round_trip), (round_trip, round_trip));
+    sleep(2 * SECOND).await;
+    let idle = here.metrics();
+    assert!(idle.bytes_sent_per_second < 1_000 && idle.bytes_unsent == 0, "{idle:?}");
+    write(hub.broadcast().sender(), 10_000);
+    sleep(5 * SECOND).await;
+    let (busy, reads) = (here.metrics(), there.metrics());
+    assert_eq!(hub.metrics().links, [busy]);
+    // One piece of 50 ms more or less.
+    let about = 470_000..=530_000;
+    assert!(about.contains(&busy.bytes_sent_per_second), "{busy:?}");
+    assert!(about.contains(&reads.bytes_received_per_second), "{reads:?}");
+    // The core hands a link what it takes in a second at most.
+    assert!((10_000..=200_000).contains(&busy.bytes_unsent), "{busy:?}");
+    let (stream, _end) = stream(&hub, other).await;
+    fill(stream);
+    sleep(SECOND).await;
+    let with_stream = here.metrics();
+    assert!(with_stream.bytes_unsent > busy.bytes_unsent, "{with_stream:?} after {busy:?}");
+    other.stop().await;
+    here.closed().await;
+    sleep(2 * SECOND).await;
+    assert_eq!(here.metrics().bytes_sent_per_second, 0);
+    assert_eq!(hub.metrics().links, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_a_node_relays_counts_once_and_fills_its_limit() {
     let rate = 500_000;
     let network = world();

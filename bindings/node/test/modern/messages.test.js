@@ -223,7 +223,13 @@ test('size counts the nodes of the network, and the metrics what has happened', 
   const nodes = await network(t, 3)
   await becomes(() => nodes.every((node) => node.size === 3 && node.peers.list.length === 2))
   const messages = nodes.slice(1).map((node) => node.messages())
-  assert.deepEqual(nodes[1].metrics(), {
+  const { links, ...counted } = nodes[1].metrics()
+  assert.deepEqual(links.map(({ peer }) => peer).sort(), nodes[1].peers.list.map(({ id }) => id).sort())
+  for (const link of links) {
+    assert.ok(link.roundTrip > 0 && link.roundTrip < 5000, `${link.roundTrip} ms`)
+    assert.ok(link.bytesSentPerSecond >= 0 && link.bytesReceivedPerSecond >= 0 && link.bytesUnsent >= 0)
+  }
+  assert.deepEqual(counted, {
     networkSize: 3,
     peers: 2,
     messagesWaiting: 0,
@@ -246,7 +252,11 @@ test('size counts the nodes of the network, and the metrics what has happened', 
   assert.deepEqual([messagesReceived, messagesMissed], [1, 0])
   assert.ok(bytesRetained > 3 && bytesUnread >= 0)
   assert.equal(nodes[0].size, 3)
+  const [peer] = nodes[2].peers.list
+  assert.equal(peer.metrics().peer, peer.id)
   await nodes[2].stop()
+  assert.equal(peer.metrics(), undefined)
+  assert.deepEqual(nodes[2].metrics().links, [])
   assert.equal(nodes[2].size, 0)
   await becomes(() => nodes[0].size === 2)
 })

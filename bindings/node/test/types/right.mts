@@ -14,7 +14,7 @@ import smokesignal, {
   NodeStream
 } from 'smokesignal-p2p'
 import * as everything from 'smokesignal-p2p'
-import type { Answer, End, ErrorCode, Gap, Message, Metrics, Options } from 'smokesignal-p2p'
+import type { Answer, End, ErrorCode, Gap, LinkMetrics, Message, Metrics, Options } from 'smokesignal-p2p'
 import type { Restarted, SmokesignalError, Stopped } from 'smokesignal-p2p'
 
 const least = createNode({ address: '127.0.0.1' })
@@ -87,6 +87,9 @@ node.id = 'ann'
 const listening: boolean = node.listening && node.connected
 const port: number = node.options.port + node.options.seeds.length
 const metrics: Metrics = node.metrics()
+const links: LinkMetrics[] = metrics.links
+const rates: number[] = links.map((link) => link.bytesSentPerSecond + link.bytesReceivedPerSecond)
+const roundTrip: number | undefined = node.peers.list[0]?.metrics()?.roundTrip
 const numbers: number = node.size + metrics.duplicatesReceived + node.options.retention.age
 node.logger.fatal(node.id, numbers, port, listening)
 const found: Peer | false = node.peerlist.inList('id') || node.peers.inList(node.peers.list[0]!)

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::wire::{Command, Emitter, JsonEvent, MetricsInfo, PeerInfo, quote};
+use super::wire::{Command, Emitter, JsonEvent, LinkInfo, MetricsInfo, quote};
 use crate::direct::{Direct, DirectMessage};
 use crate::input;
 use crate::lines::Line;
@@ -141,7 +141,7 @@ impl<'a> Commands<'a> {
                 Ok(())
             }
             Command::Peers => {
-                let peers = self.node.peers().list().iter().map(PeerInfo::of).collect();
+                let peers = self.node.peers().list().iter().map(LinkInfo::of).collect();
                 self.emitter.emit(&JsonEvent::Peers { peers, size: self.node.network_size() }).await;
                 Ok(())
             }

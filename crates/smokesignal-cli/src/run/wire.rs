@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
-use smokesignal::{Metrics, NodeId, Peer, Stopped, VersionMismatch, Versions};
+use smokesignal::{LinkMetrics, Metrics, NodeId, Peer, Stopped, VersionMismatch, Versions};
 
 use crate::output::Output;
 
@@ -108,7 +108,7 @@ pub(super) enum JsonEvent<'a> {
     /// The answer to the command `peers`.
     Peers {
         /// The present peers.
-        peers: Vec<PeerInfo>,
+        peers: Vec<LinkInfo>,
         /// Number of nodes in the whole network.
         size: usize,
     },
@@ -136,6 +136,58 @@ impl PeerInfo {
     pub(super) fn of(peer: &Peer) -> Self {
         let address = peer.remote_addr();
         Self { id: peer.id().to_string(), address: address.ip(), port: address.port() }
+    }
+}
+
+/// A peer, where it listens, and the link to it.
+#[derive(Debug, Serialize)]
+pub(super) struct LinkInfo {
+    #[serde(flatten)]
+    peer: PeerInfo,
+    #[serde(flatten)]
+    figures: LinkFigures,
+}
+
+impl LinkInfo {
+    /// Describes a peer and the link to it.
+    pub(super) fn of(peer: &Peer) -> Self {
+        Self { peer: PeerInfo::of(peer), figures: LinkFigures::of(&peer.metrics()) }
+    }
+}
+
+/// How fast a link carries and what waits for it, as [`LinkMetrics`] explains it.
+#[derive(Debug, Serialize)]
+struct LinkFigures {
+    bytes_sent_per_second: u64,
+    bytes_received_per_second: u64,
+    /// As it was when the link was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip_ms: Option<f64>,
+    bytes_unsent: usize,
+}
+
+impl LinkFigures {
+    fn of(metrics: &LinkMetrics) -> Self {
+        Self {
+            bytes_sent_per_second: metrics.bytes_sent_per_second,
+            bytes_received_per_second: metrics.bytes_received_per_second,
+            round_trip_ms: metrics.round_trip.map(|time| time.as_micros() as f64 / 1000.0),
+            bytes_unsent: metrics.bytes_unsent,
+        }
+    }
+}
+
+/// One of the links in the event `metrics`.
+#[derive(Debug, Serialize)]
+struct LinkMetricsInfo {
+    id: String,
+    #[serde(flatten)]
+    figures: LinkFigures,
+}
+
+impl LinkMetricsInfo {
+    fn of(metrics: &LinkMetrics) -> Self {
+        Self { id: metrics.peer.to_string(), figures: LinkFigures::of(metrics) }
     }
 }
 
@@ -178,6 +230,7 @@ pub(super) struct MetricsInfo {
     duplicates_received: u64,
     messages_unknown: u64,
     frames_unknown: u64,
+    links: Vec<LinkMetricsInfo>,
 }
 
 impl MetricsInfo {
@@ -197,6 +250,7 @@ impl MetricsInfo {
             duplicates_received: metrics.duplicates_received,
             messages_unknown: metrics.messages_unknown,
             frames_unknown: metrics.frames_unknown,
+            links: metrics.links.iter().map(LinkMetricsInfo::of).collect(),
         }
     }
 }

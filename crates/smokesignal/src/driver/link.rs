@@ -32,6 +32,7 @@ use crate::transport::Connection;
 use crate::upload::UploadLimit;
 use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPool};
 use crate::wire::frame::{self, Frame, FrameError};
+use crate::wire::traffic::Traffic;
 use crate::wire::writer::{FrameWriter, Progress};
 
 /// Maximum room for one read: half a pooled buffer, two full segments.
@@ -87,6 +88,7 @@ struct Outgoing {
     /// Whether it waits for its turn under that limit.
     waits_for_turn: AtomicBool,
     progress: Arc<Progress>,
+    traffic: Arc<Traffic>,
     /// The driver has dropped its end.
     closing: Notify,
 }
@@ -121,9 +123,15 @@ impl LinkHandle {
         self.out.features
     }
 
+    /// Returns what passes over the link.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.out.traffic
+    }
+
     /// Queues a message; it leaves with the next [`flush`](Self::flush). The core bounds what it
     /// hands out, see `Config::link_window`.
     pub(crate) fn send(&self, message: Message) {
+        self.out.traffic.queued(message.cost());
         self.out.queue.lock().messages.push(message);
     }
 
@@ -197,8 +205,9 @@ pub(crate) fn open(
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> (LinkHandle, impl Future<Output = ()> + Send + 'static) {
     let Connection { reader, writer, features, .. } = connection;
-    let progress = Arc::<Progress>::default();
-    let queue = Queue { writer: Some(FrameWriter::new(writer, Arc::clone(&progress))), ..Queue::default() };
+    let (progress, traffic) = (Arc::<Progress>::default(), Arc::<Traffic>::default());
+    let writer = FrameWriter::new(writer, Arc::clone(&progress), Arc::clone(&traffic));
+    let queue = Queue { writer: Some(writer), ..Queue::default() };
     let limit = limit.filter(|_| !streams.is_relayed());
     let out = Arc::new(Outgoing {
         features,
@@ -206,13 +215,14 @@ pub(crate) fn open(
         limit,
         waits_for_turn: AtomicBool::new(false),
         progress,
+        traffic,
         closing: Notify::new(),
     });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
     let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
         let guard = guard;
-        let reading = read(link, reader, Arc::clone(&streams), reports.clone());
+        let reading = read(link, reader, (Arc::clone(&streams), Arc::clone(&out.traffic)), reports.clone());
         let writing = async {
             match out.limit.as_ref().map(UploadLimit::share) {
                 None => write(link, &out, streams, reports.clone()).await,
@@ -281,7 +291,7 @@ impl Drop for CloseOnDrop {
 async fn read(
     link: LinkId,
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
-    streams: Arc<Mux>,
+    (streams, traffic): (Arc<Mux>, Arc<Traffic>),
     reports: mpsc::Sender<(LinkId, Report)>,
 ) {
     let (mut buffer, mut room) = (Buffer::default(), READ_LEAST);
@@ -290,7 +300,10 @@ async fn read(
         buffer.make_room(room, &streams.send_queue.buffers.large);
         match reader.read_buf(&mut buffer.bytes).await {
             // The next read is probably about as long as this one.
-            Ok(read @ 1..) => room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST),
+            Ok(read @ 1..) => {
+                room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST);
+                traffic.received.add(read);
+            }
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }

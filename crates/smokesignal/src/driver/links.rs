@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal_proto::{LinkId, Message, NodeId};
+use smokesignal_proto::{Control, LinkId, Message, NodeId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -29,6 +29,10 @@ pub(super) const REPORTS: usize = 64;
 const IDLE: Duration = Duration::from_secs(30);
 /// Interval between two looks for dropped streams that do not drain.
 const CHECK: Duration = Duration::from_secs(5);
+
+fn is_control(message: &Message, is_one: impl Fn(&Control) -> bool) -> bool {
+    matches!(message, Message::Control(control) if is_one(control))
+}
 
 /// All open connections.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub(super) struct Link {
     pub(super) remote: SocketAddr,
     pub(super) id: NodeId,
     pub(super) side: Side,
+    /// When this node asked to make it a link, or agreed to.
+    asked: Option<Instant>,
     /// While the connection is the link to a neighbour: its handle, and what closes it.
     pub(super) peer: Option<(Peer, watch::Sender<bool>)>,
     /// `None` while the network needs the connection for more than streams.
@@ -101,7 +107,8 @@ impl Links {
         if self.every_write {
             handle.report_every_write();
         }
-        self.entries.insert(link, Link { handle, remote, id, side, peer: None, stream_only: None });
+        self.entries
+            .insert(link, Link { handle, remote, id, side, asked: None, peer: None, stream_only: None });
         link
     }
 
@@ -123,9 +130,26 @@ impl Links {
     }
 
     /// Queues a message, which leaves with the next [`flush`](Self::flush).
-    pub(super) fn send(&self, link: LinkId, message: Message) {
-        if let Some(link) = self.entries.get(&link) {
+    pub(super) fn send(&mut self, link: LinkId, message: Message) {
+        if let Some(link) = self.entries.get_mut(&link) {
+            if is_control(&message, |control| {
+                matches!(control, Control::Neighbor { .. } | Control::Accept { .. })
+            }) {
+                link.asked = Some(Instant::now());
+            }
             link.handle.send(message);
+        }
+    }
+
+    /// Measures the round trip where the other side answers that the link stands.
+    pub(super) fn note_arrived(&mut self, link: LinkId, messages: &[Message]) {
+        let Some(entry) = self.entries.get_mut(&link) else { return };
+        let Some(asked) = entry.asked else { return };
+        let answers = |control: &Control| matches!(control, Control::Accept { .. } | Control::Active);
+        if messages.iter().any(|message| is_control(message, answers)) {
+            entry.asked = None;
+            // Fails for a connection that becomes a link again: its first round trip stays.
+            let _known = entry.handle.traffic().round_trip.set(asked.elapsed());
         }
     }
 

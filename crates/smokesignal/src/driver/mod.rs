@@ -230,6 +230,7 @@ impl Driver {
         };
         match report {
             Report::Messages(messages) => {
+                self.links.note_arrived(link, &messages);
                 self.core.handle_heard(link, now);
                 for message in messages {
                     self.core.handle_message(link, message, now);

@@ -77,7 +77,8 @@ impl Driver {
         let streams = Arc::clone(entry.streams());
         streams.set_link(true);
         let address = address.unwrap_or(entry.remote);
-        let peer = Peer::new(streams, address, watch, self.commands.sender());
+        let connection = (streams, Arc::clone(entry.handle.traffic()));
+        let peer = Peer::new(connection, address, watch, self.commands.sender());
         entry.peer = Some((peer.clone(), closed));
         tracing::info!(peer = ?id, %address, "peer added");
         self.shared.peer_added(peer);

@@ -82,6 +82,11 @@ impl Stream {
         Arc::new(Self { number, state: Lock::new(state), send_queue })
     }
 
+    /// Returns the bytes that were written and not sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.state.lock().send.unsent()
+    }
+
     pub(crate) const fn number(&self) -> u32 {
         self.number
     }

@@ -276,6 +276,13 @@ impl Mux {
         }
     }
 
+    /// Returns the bytes that wait in all streams.
+    pub(crate) fn unsent(&self) -> usize {
+        let streams = self.state.lock();
+        let sum = streams.streams.values().map(|stream| stream.unsent()).sum::<usize>();
+        sum + self.neighbour.unsent()
+    }
+
     /// Returns whether a stream has a turn, or something was refused.
     pub(crate) fn has_frames(&self) -> bool {
         self.send_queue.has_turns() || !self.state.lock().refusals.is_empty()

@@ -189,6 +189,10 @@ impl SendHalf {
         }
     }
 
+    pub(super) const fn unsent(&self) -> usize {
+        self.unsent
+    }
+
     /// Gives out what may be sent now, as frames that cost up to about `limit` bytes.
     pub(super) fn take(
         &mut self,

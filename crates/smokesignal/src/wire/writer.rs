@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::lock::Lock;
 use crate::wire::batch::WriteBatch;
 use crate::wire::frame::Frame;
+use crate::wire::traffic::Traffic;
 
 /// Capacity, in messages, that the message queue keeps from one write to the next: 1 KiB.
 const KEPT: usize = 64;
@@ -36,6 +37,7 @@ pub(crate) struct FrameWriter {
     cost: usize,
     flushed: bool,
     progress: Arc<Progress>,
+    traffic: Arc<Traffic>,
 }
 
 /// When a connection last took a part of a pending write. It stands between the connection and the
@@ -84,9 +86,13 @@ impl Wake for Progress {
 }
 
 impl FrameWriter {
-    /// Makes a writer that notes in `progress` how pending writes go on.
-    pub(crate) fn new(connection: Box<dyn AsyncWrite + Send + Unpin>, progress: Arc<Progress>) -> Self {
-        Self { connection, batch: WriteBatch::default(), cost: 0, flushed: true, progress }
+    /// Makes a writer that notes in `progress` how pending writes go on, and counts in `traffic`.
+    pub(crate) fn new(
+        connection: Box<dyn AsyncWrite + Send + Unpin>,
+        progress: Arc<Progress>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        Self { connection, batch: WriteBatch::default(), cost: 0, flushed: true, progress, traffic }
     }
 
     /// Drains the queue into the batch and counts the cost of its messages.
@@ -133,10 +139,17 @@ impl FrameWriter {
         self.progress.wake_next(cx.waker());
         let waker = Waker::from(Arc::clone(&self.progress));
         let cx = &mut Context::from_waker(&waker);
-        ready!(self.batch.poll_write(&mut self.connection, end, cx))?;
+        let (before, all) = (self.batch.written(), self.batch.len().min(end));
+        let written = self.batch.poll_write(&mut self.connection, end, cx);
+        let after = if written.is_ready() { all } else { self.batch.written() };
+        if after > before {
+            self.traffic.sent.add(after - before);
+        }
+        ready!(written)?;
         ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
         self.flushed = true;
         let cost = if self.batch.is_empty() { std::mem::take(&mut self.cost) } else { 0 };
+        self.traffic.written(cost);
         Poll::Ready(Ok(cost))
     }
 
