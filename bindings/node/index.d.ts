@@ -312,7 +312,7 @@ declare namespace smokesignal {
     bytesRetained: number
     /**
      * Gauge: bytes that wait for the reader that is farthest behind, 96 for each batch of
-     * consecutive messages included. `node.broadcast` is a reader even if nothing reads it, each
+     * consecutive messages included. `node.broadcast` is a reader once something reads it, each
      * `messages()` is one, and so is each adapter of socket.io. At 64 MiB, or at four messages of
      * `maxMessage` if that is more, a reader loses the oldest.
      */
@@ -990,7 +990,12 @@ declare namespace smokesignal {
    * The network as a duplex stream. One write is one message at everyone else, never split and
    * never merged with another. Own messages do not come back. `write` returns false while the links
    * are full. A message above `maxMessage` is the error `ERR_SMOKESIGNAL_TOO_LARGE`, and the stream
-   * goes on. `end()` ends writing only.
+   * goes on. `end()` ends writing only; the event `finish` comes when the peers have read what was
+   * written, or when nothing has moved for `leaveTimeout`.
+   *
+   * It reads from the moment at which something begins to read: a listener for `data` or
+   * `readable`, `pipe`, `resume`, `pause`, `read`, or a loop. A program that then stops to read loses the
+   * oldest messages, see `bytesUnread`. Listeners for `message` are readers of their own.
    *
    * @example
    * ```js

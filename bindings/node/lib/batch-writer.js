@@ -10,6 +10,7 @@
  * one turn of the event loop, so that a fast producer does not starve timers, sockets and readers.
  */
 const { guarded } = require('./guarded')
+const { operate } = require('./operation')
 const { coded } = require('./errors')
 const { Queue } = require('./queue')
 
@@ -119,10 +120,17 @@ class BatchWriter {
     else this.idleCallbacks.push(callback)
   }
 
-  /** Ends what the node writes, for its readers. Call it when nothing is left to hand over. */
-  end() {
+  /**
+   * Ends what the node writes. Call it when nothing is left to hand over. Resolves when the peers
+   * have read it, or when nothing has moved for `leaveTimeout`.
+   */
+  async finish() {
     this.ended = true
-    this.native.end()
+    try {
+      await operate((...to) => this.native.finish(...to))
+    } catch {
+      // The node was stopped: its stream has ended with it, and `stop` reports the readers.
+    }
   }
 
   /** Returns the bytes that native code has not taken yet. */

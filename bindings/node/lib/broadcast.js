@@ -3,9 +3,10 @@
  * `node.broadcast`: a Duplex to the whole network.
  *
  * Writes go through the node's BatchWriter, which `node.send` uses as well, so both keep the order
- * of the calls. Reads come from a native reader that the stream opens when it is made. The event
- * `message` has a reader of its own, which exists only while somebody listens: whether the stream
- * is read makes no difference to the event, and the other way round. Gaps are reported once, by the
+ * of the calls. Reads come from a native reader that the stream opens when somebody begins to read:
+ * without one, nothing is kept for it. The event `message` has a reader of its own, which exists
+ * only while somebody listens: whether the stream is read makes no difference to the event, and the
+ * other way round. Gaps are reported once, by the
  * stream where it is read and by the event's reader otherwise.
  */
 const { ChunkDuplex, MAX_PER_TURN } = require('./chunk-duplex')
@@ -23,15 +24,13 @@ class Broadcast extends ChunkDuplex {
   constructor(node, native, sink, limit) {
     super(limit)
     Object.defineProperty(this, 'node', { value: node })
-    const number = reserve()
-    const reader = native.reader(undefined, wakeQueue, number)
-    this._attach(number, new MessageReader(reader, () => node._dispatchEvents()), sink)
+    this._attach(reserve(), undefined, sink)
     this._native = native
     this._messages = undefined
   }
 
   on(event, listener) {
-    if (event === 'message') this._emitMessages()
+    this._listened(event)
     return super.on(event, listener)
   }
 
@@ -40,8 +39,37 @@ class Broadcast extends ChunkDuplex {
   }
 
   prependListener(event, listener) {
-    if (event === 'message') this._emitMessages()
+    this._listened(event)
     return super.prependListener(event, listener)
+  }
+
+  read(size) {
+    this._open()
+    return super.read(size)
+  }
+
+  resume() {
+    this._open()
+    return super.resume()
+  }
+
+  /** Pauses the stream, which keeps what arrives from now on for a later reader. */
+  pause() {
+    this._open()
+    return super.pause()
+  }
+
+  _listened(event) {
+    if (event === 'message') this._emitMessages()
+    if (event === 'data' || event === 'readable') this._open()
+  }
+
+  /** Reads what arrives from now on. Until somebody reads, nothing is kept for this stream. */
+  _open() {
+    if (this._source !== undefined || this.destroyed) return
+    const reader = this._native.reader(undefined, wakeQueue, this._number)
+    this._source = new MessageReader(reader, () => this.node._dispatchEvents())
+    if (this.node.listening) this._schedulePump()
   }
 
   /** Emits messages as events from now on, while somebody listens. */
@@ -71,16 +99,13 @@ class Broadcast extends ChunkDuplex {
   }
 
   _final(callback) {
-    this._sink.whenIdle(() => {
-      this._sink.end()
-      callback()
-    })
+    this._sink.whenIdle(() => void this._sink.finish().then(() => process.nextTick(callback)))
   }
 
   _destroy(error, callback) {
     unregister(this._number)
     this._messages?.close()
-    this._source.close()
+    this._source?.close()
     callback(error)
   }
 }

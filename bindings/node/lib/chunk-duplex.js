@@ -41,7 +41,7 @@ class ChunkDuplex extends Duplex {
    * Connects the stream with the native half.
    *
    * @param number the wakeup number of its reads, and of its writes where the sink is its own
-   * @param source the BatchReader that chunks come from
+   * @param source the BatchReader that chunks come from, or `undefined` until somebody reads
    * @param sink the BatchWriter that chunks go to
    */
   _attach(number, source, sink) {
@@ -136,6 +136,7 @@ class ChunkDuplex extends Duplex {
 
   /** Pushes the next chunk, or handles the end of the stream. Returns whether there was a chunk. */
   _pushNext() {
+    if (this._source === undefined) return false
     if (this._source.ready()) {
       this._pushChunk(this._source.next())
       return true

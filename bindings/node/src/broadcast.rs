@@ -17,7 +17,9 @@ use napi_derive::napi;
 use smokesignal::{Broadcast, BroadcastSender, Incoming, NodeId, SendError, TrySendError};
 
 use crate::batch::{BatchBuilder, CLOSED, WAITS, contiguous};
+use crate::operation::{Operation, Outcome};
 use crate::runtime::poll_once;
+use crate::wake_queue::WakeQueue;
 
 /// Flag of a batch: there are writers whose ids JavaScript has not fetched, see
 /// [`MessageReader::new_writers`].
@@ -183,12 +185,17 @@ impl MessageWriter {
         lengths.len() as u32
     }
 
-    /// Ends what the node writes. JavaScript calls it once nothing is held.
+    /// Ends what the node writes, and waits for its readers. JavaScript calls it once nothing is
+    /// held.
     #[napi]
-    pub fn end(&self) {
-        if let Err(error) = self.sender.end() {
+    pub fn finish(&self, wake_queue: &WakeQueue, number: u32) -> Operation {
+        let sender = self.sender.clone();
+        // Otherwise the next write might come first.
+        if let Err(error) = sender.end() {
             tracing::debug!(%error, "the stream has ended with the node");
         }
+        let finish = async move { sender.finish().await };
+        Operation::new(wake_queue.waker(number), finish, |_readers| Outcome::Done)
     }
 
     /// Tries to send the message that is held. Returns 0 if there is room for more, else the state.

@@ -2,6 +2,7 @@
 // these definitions come first and win here, and rustdoc checks them.
 //! [`Broadcast`]: crate::Broadcast
 //! [`Broadcast::end`]: crate::Broadcast::end
+//! [`Broadcast::finish`]: crate::Broadcast::finish
 //! [`Broadcast::send`]: crate::Broadcast::send
 //! [`Broadcast::try_send`]: crate::Broadcast::try_send
 //! [`Event::Connect`]: crate::Event::Connect

@@ -176,6 +176,11 @@ impl Counters {
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Returns whether any message was sent since the node was started.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.messages_sent.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn received(&self, messages: u64, bytes: u64) {
         self.messages_received.fetch_add(messages, Ordering::Relaxed);
         self.bytes_received.fetch_add(bytes, Ordering::Relaxed);

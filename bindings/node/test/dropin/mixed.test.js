@@ -76,6 +76,7 @@ test(
     const [peer] = node.peers.list
     assert.equal(peer.id, id)
     assert.equal(peer.remotePort, port)
+    node.broadcast.pause() // It is read later, from here on.
     const heard = once(node.broadcast, 'message')
     other.send({ cmd: 'broadcast', data: 'Grüße 🌍' })
     const [data, from] = await soon(heard)
@@ -87,6 +88,7 @@ test(
     const large = 'ü'.repeat(1_000_000)
     const whole = chunks(node.broadcast, 2)
     other.send({ cmd: 'broadcast', data: large })
+    node.broadcast.resume()
     const [first, second] = await whole
     assert.equal(first, 'Grüße 🌍')
     assert.ok(second === large, 'the large one is whole')

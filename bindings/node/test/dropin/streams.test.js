@@ -80,6 +80,7 @@ both('a writer may reuse its buffer after the callback of write', async (t, from
 })
 
 both('read() of a paused stream returns one message at a time', async (t, from, to, nodes) => {
+  assert.equal(to.read(), null) // It begins to read.
   const sent = Array.from({ length: 50 }, (_, i) => `message ${i}`)
   sent.forEach((text) => from.write(text))
   await arrived(nodes, from)
@@ -94,6 +95,7 @@ both('read() of a paused stream returns one message at a time', async (t, from, 
 both(
   'read(size) splits a message, and its rest comes before the next message',
   async (t, from, to, nodes) => {
+    assert.equal(to.read(), null) // It begins to read.
     from.write('abcdef')
     from.write('second')
     await arrived(nodes, from)
@@ -107,6 +109,7 @@ both(
 )
 
 both('a chunk that unshift puts back is read again by itself', async (t, from, to, nodes) => {
+  assert.equal(to.read(), null) // It begins to read.
   from.write('first')
   from.write('second')
   await arrived(nodes, from)
@@ -140,6 +143,7 @@ both('pause() within a listener holds the rest back, and resume() goes on', asyn
 })
 
 both('for await yields one message per step', async (t, from, to, nodes) => {
+  assert.equal(to.read(), null) // It begins to read.
   const sent = Array.from({ length: 30 }, (_, i) => `message ${i}`)
   sent.forEach((text) => from.write(text))
   await arrived(nodes, from)
@@ -168,6 +172,7 @@ both('setEncoding yields strings, and joins a character that two messages share'
 
 both('setEncoding works for a paused reader, too', async (t, from, to, nodes) => {
   to.setEncoding('utf8')
+  assert.equal(to.read(), null) // It begins to read.
   from.write('ä')
   from.write(Buffer.from('€').subarray(0, 1))
   from.write(Buffer.from('€').subarray(1))
@@ -213,6 +218,7 @@ both('nothing is delivered within a call of write, resume, on or read', async (t
     call()
     inside = false
   }
+  assert.equal(to.read(), null) // It begins to read.
   from.write('waiting')
   await arrived(nodes, from)
   during(() =>

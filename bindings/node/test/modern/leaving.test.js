@@ -7,7 +7,7 @@ const { once } = require('node:events')
 const { test } = require('node:test')
 const { createNode } = require('smokesignal-p2p')
 const { pair, seedsOf, soon, started } = require('../helpers')
-const { take } = require('./common')
+const { becomes, take } = require('./common')
 
 test('what is sent before the first peer is read before stop() resolves', async (t) => {
   const seed = await started(t)
@@ -69,6 +69,37 @@ test('a reader learns of the end of a writer and of its new start', async (t) =>
   const [restarted, again] = await take(messages, 2)
   assert.deepEqual(restarted, { from: a.id, restarted: true })
   assert.deepEqual([again.seq, String(again.data)], [1, 'again'])
+})
+
+test('finish comes when the peers have read what was written, and end() calls back then', async (t) => {
+  const { a, b } = await pair(t)
+  const count = 2000
+  for (let number = 0; number < count; number += 1) a.broadcast.write(Buffer.alloc(1000))
+  const finished = once(a.broadcast, 'finish')
+  await new Promise((resolve) => a.broadcast.end('the last one', resolve))
+  await soon(finished)
+  assert.equal(b.metrics().messagesReceived, count + 1)
+  assert.equal(a.broadcast.writableFinished, true)
+  b.broadcast.write('it still reads')
+  assert.equal(String((await soon(once(a.broadcast, 'data')))[0]), 'it still reads')
+})
+
+test('finish waits for a first peer, and stop() ends the wait', async (t) => {
+  const seeds = [{ address: '127.0.0.1', port: 1 }]
+  const alone = await started(t, { seeds, leaveTimeout: 300 })
+  let finished = false
+  alone.broadcast.on('finish', () => (finished = true))
+  alone.broadcast.end('nobody reads this')
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  assert.equal(finished, false)
+  assert.equal((await soon(alone.stop())).unsent, 1)
+  await becomes(() => finished)
+})
+
+test('a stream that nothing was written to finishes without a peer', async (t) => {
+  const alone = await started(t)
+  alone.broadcast.end()
+  await soon(once(alone.broadcast, 'finish'))
 })
 
 test('an end of another node leaves broadcast open for reading', async (t) => {

@@ -260,3 +260,34 @@ test('size counts the nodes of the network, and the metrics what has happened', 
   assert.equal(nodes[2].size, 0)
   await becomes(() => nodes[0].size === 2)
 })
+
+test('a program that listens for messages only keeps nothing for a stream that it does not read', async (t) => {
+  const { a, b } = await pair(t)
+  let read = 0
+  b.broadcast.on('message', () => (read += 1))
+  for (let number = 0; number < 100; number += 1) await a.send(Buffer.alloc(10_000))
+  await becomes(() => read === 100)
+  assert.equal(b.metrics().bytesUnread, 0)
+  // From here on it is read, however that is done.
+  const begin = [
+    (stream) => stream.on('data', () => {}),
+    (stream) => stream.on('readable', () => {}),
+    (stream) => stream.read(),
+    (stream) => stream.pause(),
+    (stream) => void stream[Symbol.asyncIterator]().next()
+  ]
+  for (const reads of begin) {
+    const { a, b } = await pair(t)
+    await a.send('before')
+    await becomes(() => b.metrics().messagesReceived === 1)
+    assert.equal(b.metrics().bytesUnread, 0)
+    const chunks = []
+    const { push } = b.broadcast
+    b.broadcast.push = (chunk) => chunks.push(String(chunk)) && push.call(b.broadcast, chunk)
+    reads(b.broadcast)
+    await a.send('after')
+    await becomes(() => chunks.length > 0 || b.metrics().bytesUnread > 0)
+    b.broadcast.read()
+    assert.deepEqual(chunks, ['after'])
+  }
+})

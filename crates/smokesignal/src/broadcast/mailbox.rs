@@ -10,13 +10,13 @@
 //! [delivers]: Mailbox::deliver
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use smokesignal_proto::{MessageKind, Messages, NodeId};
-use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::broadcast::envelope::{Outgoing, Question, split_channel};
 use crate::error::SendError;
@@ -256,6 +256,8 @@ pub(crate) struct Mailbox {
     pub(crate) written: Notify,
     /// Counts writes, see [`IN_A_ROW`].
     writes: AtomicU32,
+    /// Whether somebody waits for the end of the stream whom the driver does not know yet.
+    has_finishing: AtomicBool,
     max_message: usize,
     inbox_limit: usize,
 }
@@ -270,6 +272,8 @@ struct State {
     ended: bool,
     /// Writers of bytes that wait for room.
     writers: Vec<Waker>,
+    /// Callers that wait until the stream was read to its end.
+    finishing: Vec<oneshot::Sender<usize>>,
     /// Where the questions of other nodes go, while this node answers any.
     questions: Option<mpsc::Sender<Question>>,
 }
@@ -286,10 +290,11 @@ impl Mailbox {
         let room = Arc::new(Semaphore::new(OUTBOX));
         let (readers, writers) = (Vec::new(), Vec::new());
         let outbox = VecDeque::new();
-        let state = State { outbox, room, readers, ended: false, writers, questions: None };
+        let finishing = Vec::new();
+        let state = State { outbox, room, readers, ended: false, writers, finishing, questions: None };
         let inbox_limit = INBOX.max(LARGEST * (max_message + OVERHEAD));
-        let (written, writes) = (Notify::new(), AtomicU32::new(0));
-        Self { state: Lock::new(state), written, writes, max_message, inbox_limit }
+        let (written, writes, has_finishing) = (Notify::new(), AtomicU32::new(0), AtomicBool::new(false));
+        Self { state: Lock::new(state), written, writes, has_finishing, max_message, inbox_limit }
     }
 
     // The application's side.
@@ -335,6 +340,17 @@ impl Mailbox {
             state.writers.drain(..).for_each(Waker::wake);
         }
         Ok(())
+    }
+
+    /// Ends the application's messages, and waits until neighbours have read them, as the driver
+    /// decides it. Returns how many have.
+    pub(crate) async fn finish(&self) -> Result<usize, SendError> {
+        self.end()?;
+        let (waiter, finished) = oneshot::channel();
+        self.state.lock().finishing.push(waiter);
+        self.has_finishing.store(true, Ordering::Relaxed);
+        self.written.notify_one();
+        finished.await.map_err(|_| SendError::Closed)
     }
 
     pub(crate) fn check(&self, size: usize) -> Result<(), SendError> {
@@ -401,6 +417,14 @@ impl Mailbox {
     }
 
     // The driver's side.
+
+    /// Takes the callers that wait for the end of the stream since the last call.
+    pub(crate) fn take_finishing(&self) -> Vec<oneshot::Sender<usize>> {
+        match self.has_finishing.swap(false, Ordering::Relaxed) {
+            true => std::mem::take(&mut self.state.lock().finishing),
+            false => Vec::new(),
+        }
+    }
 
     /// Offers written messages to `take`, in order, until it returns false and leaves one in place.
     pub(crate) fn drain(&self, mut take: impl FnMut(&mut Outgoing) -> bool) {
@@ -520,6 +544,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         state.room.close();
         state.writers.drain(..).for_each(Waker::wake);
+        state.finishing.clear();
         let lost = state.outbox.iter().filter(|message| message.kind != MessageKind::End).count();
         state.outbox.clear();
         for reader in state.readers.iter().filter_map(Weak::upgrade) {

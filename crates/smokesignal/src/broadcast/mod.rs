@@ -101,6 +101,14 @@ impl Broadcast {
         self.sender.end()
     }
 
+    /// Ends this node's stream and waits until it was read, as [`BroadcastSender::finish`].
+    ///
+    /// # Errors
+    /// As [`BroadcastSender::finish`].
+    pub async fn finish(&self) -> Result<usize, SendError> {
+        self.sender.finish().await
+    }
+
     /// Returns the next message, gap, end or new start, and `None` once the node is stopped and
     /// everything is read. Cancel safe: nothing is lost if the future is dropped.
     pub async fn recv(&mut self) -> Option<Incoming> {
@@ -225,6 +233,40 @@ impl BroadcastSender {
         match &self.channel {
             None => self.mailbox.end(),
             Some(_) => Ok(()), // The application's other writes are not affected.
+        }
+    }
+
+    /// [Ends](Self::end) what this node writes, and waits until its neighbours have read all of it.
+    /// Returns how many have.
+    ///
+    /// As [`Node::stop`](crate::Node::stop), it waits for a first neighbour if there was none, and
+    /// for those that were there when the first of them was handed the end; it waits for as long as
+    /// something moves, and then for [`leave_timeout`](crate::NodeBuilder::leave_timeout). A count
+    /// below that of the neighbours means that this time has passed, or that neighbours have left.
+    /// It does not wait for those to whom neighbours pass it on. Before the node is started, the
+    /// wait begins with the start. If the future is dropped, the stream has ended all the same.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let network = smokesignal::transport::MemoryNetwork::new();
+    /// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+    /// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+    /// ann.start().await?;
+    /// bob.start().await?;
+    /// let network = bob.broadcast();
+    /// network.send("hello").await?;
+    /// assert_eq!(network.finish().await?, 1); // Ann has read it.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the node is stopped, also meanwhile: its result says who has read.
+    pub async fn finish(&self) -> Result<usize, SendError> {
+        match &self.channel {
+            None => self.mailbox.finish().await,
+            Some(_) => Ok(0),
         }
     }
 

@@ -11,11 +11,12 @@
 //! application, a dial that has ended, a new connection, a relayed one, or the core's timer. It
 //! never waits for one peer. What the outputs need is kept by a few desks, each with its own state:
 //! [`links`] the open connections, [`dial`] the outgoing ones, [`relay`] those through other nodes,
-//! [`requests`] what the application waits for, and [`shutdown`] how far the node is on its way to
-//! its end.
+//! [`requests`] what the application waits for, [`finishing`] who has read its stream to the end,
+//! and [`shutdown`] how far the node is on its way to its end.
 
 mod clock;
 pub(crate) mod dial;
+mod finishing;
 pub(crate) mod link;
 mod links;
 mod neighbours;
@@ -34,6 +35,7 @@ use tokio::time::{Instant, Sleep};
 
 use self::clock::Clock;
 use self::dial::{Dialing, Dialled};
+use self::finishing::Finishing;
 use self::link::Report;
 use self::links::{Links, REPORTS};
 use self::relay::{RelayEvent, Relays};
@@ -64,6 +66,7 @@ pub(crate) struct Driver {
     relays: Relays,
     commands: CommandInbox,
     incompatible: Arc<Incompatible>,
+    finishing: Finishing,
     phase: Phase,
 }
 
@@ -82,6 +85,8 @@ pub(crate) struct Setup {
     pub(crate) relay_idle: Duration,
     /// The bytes per second that all connections together may send.
     pub(crate) upload_limit: Option<u64>,
+    /// How long the end of the stream waits for readers where nothing moves.
+    pub(crate) leave_timeout: Duration,
 }
 
 /// What the driver is woken for.
@@ -117,6 +122,7 @@ impl Driver {
             relays,
             commands,
             incompatible,
+            finishing: Finishing::new(setup.leave_timeout),
             phase: Phase::Running,
         }
     }
@@ -133,6 +139,7 @@ impl Driver {
             if self.phase.has_left() {
                 return self.finish().await;
             }
+            self.check_finished();
             let deadline = self.clock.deadline(self.core.poll_timeout());
             if timer.deadline() != deadline {
                 timer.as_mut().reset(deadline);
@@ -334,7 +341,12 @@ impl Driver {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Send { link, message } => self.links.send(link, message),
+            Output::Send { link, message } => {
+                if let Some(segment) = finishing::end_of(&self.core.id(), &message) {
+                    self.end_handed(segment);
+                }
+                self.links.send(link, message);
+            }
             Output::Dial { dial, target, expect, timeout } => {
                 self.dialing.dial(dial, target, expect, timeout);
             }

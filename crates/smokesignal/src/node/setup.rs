@@ -48,6 +48,7 @@ impl Node {
             find_timeout,
             relay_idle: 2 * options.effective_ping_timeout(),
             upload_limit: options.upload_limit,
+            leave_timeout: options.leave_timeout,
         }))
     }
 

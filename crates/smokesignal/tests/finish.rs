@@ -1,0 +1,109 @@
+//! The end of a writer's stream, and the wait for those who read it, in virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{MS_10, SECOND, builder, connected, network_of, start};
+use smokesignal::SendError;
+use smokesignal::transport::MemoryNetwork;
+use tokio::time::{Instant, timeout};
+
+const MIB: usize = 1024 * 1024;
+
+fn world() -> MemoryNetwork {
+    MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_stream_was_read_by_all_neighbours_and_the_node_goes_on() {
+    let network = world().bandwidth(1_000_000);
+    let writer = start(builder(&network, 1, 2)).await;
+    let reader = start(builder(&network, 2, 1)).await;
+    connected(&writer).await;
+    connected(&reader).await;
+    let sent = 40;
+    for _ in 0..sent {
+        writer.broadcast().send(vec![7; MIB / 4]).await.unwrap();
+    }
+    assert!(reader.metrics().messages_received < sent);
+    assert_eq!(timeout(60 * SECOND, writer.broadcast().finish()).await.unwrap(), Ok(1));
+    assert_eq!(reader.metrics().messages_received, sent);
+    assert_eq!(writer.broadcast().send("more").await, Err(SendError::Ended));
+    // The node is there, and so is its answer.
+    assert_eq!(writer.broadcast().finish().await, Ok(1));
+    let mut inbox = writer.broadcast();
+    reader.broadcast().send("hello").await.unwrap();
+    assert!(timeout(SECOND, inbox.recv()).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_network_all_neighbours_have_read_a_finished_stream_whoever_brought_it() {
+    let (_network, nodes) = network_of(12, |builder| builder).await;
+    for writer in &nodes[..3] {
+        for number in 0..50 {
+            writer.broadcast().send(vec![number; 20_000]).await.unwrap();
+        }
+        let neighbours: Vec<_> = writer.peers().list().iter().map(smokesignal::Peer::id).collect();
+        let before: u64 = nodes.iter().map(|node| node.metrics().messages_received).sum();
+        let finished = timeout(60 * SECOND, writer.broadcast().finish()).await.unwrap();
+        assert_eq!(finished, Ok(neighbours.len()));
+        let after: u64 = nodes.iter().map(|node| node.metrics().messages_received).sum();
+        assert!(after > before);
+        let read = nodes.iter().filter(|node| neighbours.contains(&node.id()));
+        for node in read {
+            assert_eq!(node.metrics().messages_received % 50, 0, "{:?}", node.id());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finish_before_the_first_peer_waits_for_it_and_without_a_word_for_nobody() {
+    let network = world();
+    let writer = start(builder(&network, 1, 2)).await;
+    let silent = start(builder(&network, 3, 2)).await;
+    assert_eq!(timeout(SECOND, silent.broadcast().finish()).await.unwrap(), Ok(0));
+    writer.broadcast().send("early").await.unwrap();
+    let broadcast = writer.broadcast();
+    let finishing = tokio::spawn(async move { broadcast.finish().await });
+    tokio::time::sleep(5 * SECOND).await;
+    assert!(!finishing.is_finished());
+    let reader = start(builder(&network, 2, 1)).await;
+    let finished = timeout(60 * SECOND, finishing).await.unwrap().unwrap();
+    assert!(finished.unwrap() >= 1);
+    assert_eq!(reader.metrics().messages_received, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_reader_that_takes_nothing_is_over_after_the_leave_timeout() {
+    let network = world();
+    let leave_timeout = 2 * SECOND;
+    // A peer that is silent stays for long.
+    let patient =
+        |host, seed| builder(&network, host, seed).ping_timeout(600 * SECOND).leave_timeout(leave_timeout);
+    let writer = start(patient(1, 2)).await;
+    let reader = start(patient(2, 1)).await;
+    connected(&writer).await;
+    connected(&reader).await;
+    network.freeze(([10, 0, 0, 2], 8495).into());
+    writer.broadcast().send("unread").await.unwrap();
+    let asked = Instant::now();
+    assert_eq!(timeout(60 * SECOND, writer.broadcast().finish()).await.unwrap(), Ok(0));
+    let took = asked.elapsed();
+    assert!((leave_timeout..leave_timeout + 3 * SECOND).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_wait_and_says_itself_who_has_read() {
+    let network = world();
+    let alone = start(builder(&network, 1, 2).leave_timeout(Duration::from_millis(100))).await;
+    alone.broadcast().send("nobody reads this").await.unwrap();
+    let broadcast = alone.broadcast();
+    let finishing = tokio::spawn(async move { broadcast.finish().await });
+    tokio::task::yield_now().await;
+    assert_eq!(alone.stop().await.unsent, 1);
+    // Its own patience may have been over first.
+    assert!(matches!(finishing.await.unwrap(), Err(SendError::Closed) | Ok(0)));
+}
