@@ -15,6 +15,7 @@
 
 mod everyone;
 mod one;
+mod progress;
 mod whole;
 
 use std::io;
@@ -23,6 +24,7 @@ use smokesignal::{NodeId, Stopped};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
+use self::progress::Progress;
 use crate::direct;
 use crate::input;
 use crate::leave;
@@ -66,6 +68,11 @@ pub(crate) struct Args {
     /// The node whose end --until-end waits for
     #[arg(long, value_name = "ID", requires = "until_end")]
     from: Option<NodeId>,
+    /// Say on stderr how much was sent and received, and how fast
+    ///
+    /// On a terminal in one line, elsewhere with a line each second in which something has moved.
+    #[arg(long)]
+    progress: bool,
     #[command(flatten)]
     join: JoinArgs,
 }
@@ -90,7 +97,9 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     notice!("listening on {} as {}", options::listening(&node)?, node.id());
 
     let framing = if args.lines { Framing::Lines } else { Framing::Bytes };
-    let printer = Printer { framing, output: output.clone() };
+    let progress = Progress::default();
+    let shown = args.progress.then(|| progress.show());
+    let printer = Printer { framing, output: output.clone(), progress };
     let (printing, writing) = match direct {
         None if args.until_end => whole::start(broadcast, events, printer, args.from),
         None => everyone::start(broadcast, events, printer),
@@ -116,6 +125,9 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
         signals.or_exit(printing.finished()).await;
     }
     leave::flush(&output, exit, &mut signals).await;
+    if let Some(shown) = shown {
+        shown.finish();
+    }
     match to_be_read {
         0 => outcome,
         messages => read_by(messages, &stopped).and(outcome),
@@ -169,11 +181,13 @@ struct Sent {
 struct Printer {
     framing: Framing,
     output: Output,
+    progress: Progress,
 }
 
 impl Printer {
     /// Prints a message. Waits while the reader of stdout is slow.
     async fn print(&self, data: &[u8]) {
+        self.progress.received(data.len());
         // One piece per message, newline included, so that two printing tasks never mix lines.
         let mut text = Vec::with_capacity(data.len() + 1);
         text.extend_from_slice(data);

@@ -44,6 +44,27 @@ fn pipe_until_end_ends_with_the_whole_stream_and_the_writer_names_how_many_have_
 }
 
 #[test]
+fn pipe_progress_prints_lines_where_stderr_is_not_a_terminal_and_one_about_all_of_it() {
+    let port = free_port();
+    let reader = reader(&["--port", &port, "--progress"]);
+    reader.wait_id();
+    let seed = format!("127.0.0.1:{port}");
+    let mut writer = TextCommand::start(&["pipe", "--seed", &seed, "--progress", "--upload-limit", "500k"]);
+    writer.write(vec![7; 1_500_000]);
+    writer.close_stdin();
+    // More than a second passes at that limit.
+    let moves = |what| {
+        move |stderr: &str| {
+            stderr.lines().any(|line| line.contains(what) && line.ends_with("/s")).then_some(())
+        }
+    };
+    writer.wait_stderr("a line while it sends", moves("sent, "));
+    reader.wait_stderr("a line while it receives", moves("received, "));
+    assert_ends(writer, 0, &["1.50 MB sent, ", " s\n", "1 node has all of it"]);
+    assert_ends(reader, 0, &["1.50 MB received, "]);
+}
+
+#[test]
 fn pipe_until_end_fails_without_the_beginning_and_names_the_cure() {
     let seed = JsonNode::start(&[]);
     let address = seed.address();

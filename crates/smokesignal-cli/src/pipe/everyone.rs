@@ -9,7 +9,7 @@ use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Framing, PrintTask, Printer, Sent};
+use super::{PrintTask, Printer, Sent};
 use crate::options::print_warning;
 use crate::outcome::Failure;
 
@@ -19,7 +19,7 @@ pub(super) fn start(
     events: Events,
     printer: Printer,
 ) -> (PrintTask, JoinHandle<Result<Sent, Failure>>) {
-    let (sender, framing) = (broadcast.sender(), printer.framing);
+    let (sender, writer) = (broadcast.sender(), printer.clone());
     let (connected, first_peer) = oneshot::channel();
     tokio::spawn(watch(events, connected));
     let writing = tokio::spawn(async move {
@@ -27,7 +27,7 @@ pub(super) fn start(
             let text = "the node stopped before it was connected, and stdin was not sent";
             return Err(Failure::Failed(text.to_owned()));
         }
-        write(sender, framing).await
+        write(sender, writer).await
     });
     (PrintTask(tokio::spawn(print(broadcast, printer))), writing)
 }
@@ -57,13 +57,15 @@ async fn print(mut broadcast: Broadcast, printer: Printer) {
 }
 
 /// Broadcasts stdin, and its end. Waits while the network cannot take more.
-async fn write(sender: BroadcastSender, framing: Framing) -> Result<Sent, Failure> {
-    let mut input = framing.input();
+async fn write(sender: BroadcastSender, printer: Printer) -> Result<Sent, Failure> {
+    let mut input = printer.framing.input();
     let mut sent = Sent::default();
     while let Some(messages) = input.next(&mut sent).await? {
         for message in messages {
+            let size = message.len();
             sender.send(message).await.map_err(|error| Failure::Failed(error.to_string()))?;
             sent.messages += 1;
+            printer.progress.sent(size);
         }
     }
     if sent.messages > 0 {

@@ -99,8 +99,10 @@ async fn write(id: NodeId, node: Node, printer: Printer) -> Result<Sent, Failure
         let mut sent = Sent::default();
         while let Some(messages) = input.next(&mut sent).await? {
             for message in messages {
+                let size = message.len();
                 stream.send(message).await.map_err(|error| broken(id, &sent, &error))?;
                 sent.messages += 1;
+                printer.progress.sent(size);
             }
         }
         // Leaving the network now would lose what is still under way.
