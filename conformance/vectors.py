@@ -55,13 +55,14 @@ from wire import (
 
 FILE = Path(__file__).with_name("vectors.txt")
 SECRET = b"the secret of our network"
+CONFIRM = 2
 INCARNATION = 1_700_000_000_000
 WALK, TOKEN, LOOKUP = 300, 1 << 40, 1 << 41
 BODY = b"\5hello\0\2hi"
 
 KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
 ID, OTHER_ID = raw(KEY.public_key()), raw(OTHER_KEY.public_key())
-SEED = int.from_bytes(ID[:8], "big")
+SEED, OTHER_SEED = (int.from_bytes(node_id[:8], "big") for node_id in (ID, OTHER_ID))
 ADDRESS = int.from_bytes(blake3(b"127.0.0.1:8495").digest(length=8), "big")
 OPEN_NETWORK = bytes(32)
 LOOPBACK, LOOPBACK_V6 = bytes([127, 0, 0, 1]), bytes(15) + b"\1"
@@ -88,8 +89,8 @@ def ids_and_hello():
 
 
 def hello(secret, role):
-    """With a bit that means nothing, which the exporter chooses, and five bytes that mean nothing."""
-    return connection.hello(secret, role, Exporter, 1 << 48 + 5 + role[0], bytes(5))
+    """With *confirm*, a bit that means nothing, which the exporter chooses, and five such bytes."""
+    return connection.hello(secret, role, Exporter, CONFIRM | 1 << 48 + 5 + role[0], bytes(5))
 
 
 def stream_frames():
@@ -161,6 +162,8 @@ def control_messages():
         ("Sought", "Sought", [(ADDRESS, 300)]),
         ("Turn", "Turn", ADDRESS),
         ("Ack", "Ack", 70_000, 135_536, True),
+        ("Confirm", "Confirm", [(SEED, 1, 38, 40, 30, 20, 2, 1, 7, 32_768, OTHER_SEED)]),
+        ("Pace", "Pace", ID, 1, 37, True),
     ]
 
 

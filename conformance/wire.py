@@ -48,6 +48,7 @@ PRESENT, ABSENT, LOST, ELSEWHERE = range(4)
 MARK = ("i", "u", "u", "u", "u", "u")
 ASK = ("i", "u", "u", "?")
 REPORT = ("u", "?", "b", ("o", "u"), "u")
+CONFIRMATION = ("u",) * 11
 RECORDS = ("[", "R")
 LAYOUT = {
     "Join": ["R", "b"],
@@ -79,6 +80,8 @@ LAYOUT = {
     "Sought": [("[", ("u", "u"))],
     "Turn": ["u"],
     "Ack": ["u", "u", "?"],
+    "Confirm": [("[", CONFIRMATION)],
+    "Pace": ["i", "u", "u", "?"],
 }
 NAMES = list(LAYOUT)
 

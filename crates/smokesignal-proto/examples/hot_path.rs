@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smokesignal_proto::{
-    Config, DialFailure, Instant, Keypair, LinkId, Message, Node, Output, Target, decode, encode,
+    Config, DialFailure, Features, Instant, Keypair, LinkId, Message, Node, OtherEnd, Output, Target, decode,
+    encode,
 };
 
 const NODES: usize = 5;
@@ -73,7 +74,8 @@ impl World {
                             self.next_link += 2;
                             self.links.insert((from, here), (to, there));
                             self.links.insert((to, there), (from, here));
-                            let (id, other) = (self.nodes[from].id(), self.nodes[to].id());
+                            let [id, other] = [from, to]
+                                .map(|node| OtherEnd { id: self.nodes[node].id(), features: Features::OURS });
                             self.nodes[from].handle_connected(here, other, Some(dial), self.now);
                             self.nodes[to].handle_connected(there, id, None, self.now);
                         }

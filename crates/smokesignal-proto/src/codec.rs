@@ -33,7 +33,7 @@ const CONTROL: u8 = 0;
 const DATA: u8 = 1;
 const PART: u8 = 2;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 30 } else { 29 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 32 } else { 31 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -156,6 +156,7 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         | Control::ShuffleReply { records, .. } => ("records", records.len(), MAX_RECORDS),
         Control::Digest { marks, .. } => ("marks", marks.len(), MAX_MARKS),
         Control::Graft { asks } => ("asks", asks.len(), MAX_MARKS),
+        Control::Confirm { reports } => ("reports", reports.len(), MAX_MARKS),
         Control::Ping { seeds, .. } => ("seeds", seeds.len(), MAX_SEEDS),
         Control::Beacon { beat, .. } => ("seeds", beat.seeds.len(), MAX_SEEDS),
         Control::Sought { seeds } => ("seeds", seeds.len(), MAX_SEEDS),
@@ -236,7 +237,8 @@ mod tests {
     use super::*;
     use crate::id::Keypair;
     use crate::message::{
-        Ask, Beat, DigestEnd, DisconnectReason, Mark, Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
+        Ask, Beat, Confirmation, DigestEnd, DisconnectReason, Mark, Priority, SeedReport, SeedState,
+        SeedStatus, SoughtSeed,
     };
     use crate::record::Record;
 
@@ -249,6 +251,19 @@ mod tests {
         let id = NodeId::from_bytes([3; 32]);
         let mark =
             Mark { origin: id, incarnation: 1, have: 9, floor: 4, floor_message: 77, next_message: 90 };
+        let confirmation = Confirmation {
+            writer: u64::MAX,
+            incarnation: u64::MAX,
+            position: 1 << 40,
+            half: u64::MAX,
+            lowest: 1 << 39,
+            nodes: u32::MAX,
+            behind: 2,
+            gaps: 1,
+            missed: u64::MAX,
+            room: 32 * 1024,
+            slowest: 1 << 63,
+        };
         let report =
             SeedReport { seed: 1 << 63, present: false, unreachable: 2, other_size: Some(70_000), beat: 300 };
         let states =
@@ -305,6 +320,8 @@ mod tests {
             Control::Located { query: 1, record: record() }.into(),
             Control::Sought { seeds: vec![SoughtSeed { seed: u64::MAX, by: u32::MAX }; MAX_SEEDS] }.into(),
             Control::Turn { seed: 1 << 63 }.into(),
+            Control::Confirm { reports: vec![confirmation; MAX_MARKS] }.into(),
+            Control::Pace { origin: id, incarnation: 1, floor: 70_000, patient: true }.into(),
             segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]

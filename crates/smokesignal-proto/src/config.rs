@@ -27,6 +27,28 @@ pub enum ReadFrom {
     Oldest,
 }
 
+/// Whom a writer waits for.
+///
+/// ```
+/// use smokesignal_proto::{Config, Pace};
+///
+/// assert_eq!(Config::default().pace, Pace::Most);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// Waits for all readers that keep up. It waits half a second in ten for a minority that falls
+    /// behind. After that each of them gets what its line can carry, and a counted gap for what no
+    /// other node retains.
+    #[default]
+    Most,
+    /// Waits for the slowest reader that lives. Nothing is lost as long as it lives, and any member
+    /// of the network can hold up the writer.
+    All,
+    /// Waits for this node's own links only. A reader that falls behind by more than what is
+    /// retained reads a gap.
+    None,
+}
+
 /// The numbers a node runs by. [`Config::default`] is what the library ships; [`Config::lan`] and
 /// [`Config::internet`] differ from it where distance matters.
 ///
@@ -221,11 +243,20 @@ pub struct Config {
     /// costs a tenth of passing the data on. Up: fewer signatures at a high rate of small messages;
     /// they wait for longer where a burst has used up the signatures.
     pub sign_bytes: usize,
-    /// A link may hold up the node's writes for this long while all others wait; the debt is
-    /// forgiven at 5 % of passing time. Default 500 ms: a slow peer costs others 5 % at most. Up:
-    /// writers wait for longer for a neighbour with a hiccup; down: it falls behind sooner, and may
-    /// be given a gap.
+    /// Whom the node's own writes wait for. Default [`Pace::Most`]. [`Pace::All`]: no reader that
+    /// lives misses anything, and each can hold up the writer. [`Pace::None`]: the writer is never
+    /// held up by a reader; slow readers miss more.
+    pub pace: Pace,
+    /// A minority of the readers may hold up the node's writes for this long, with one budget for
+    /// all of them, refilled at 5 % of passing time. Default 500 ms: they cost the others 5 % at
+    /// most.
+    /// Up: readers survive longer pauses without a gap; the others wait for longer.
     pub slow_budget: Duration,
+    /// A node reports how far it is, and all behind it, after this long where much has arrived, or
+    /// nothing was reported for a while; and at least after the second one. Default 10 ms and 250
+    /// ms. Up: fewer reports; a writer needs a larger window for the same rate, and learns later
+    /// that all have read.
+    pub confirm_every: (Duration, Duration),
     /// Bytes retained of one writer; the oldest loses. Default 64 MiB, all there is: four messages
     /// of the largest size, and a reader that has to find another path may be that far behind.
     /// Where there are several writers the largest ring loses anyway. Down: less memory, more gaps.
@@ -236,10 +267,15 @@ pub struct Config {
     /// Retained no longer than this. Default 60 s. Down: less memory; who was away for longer gets
     /// a gap.
     pub ring_age: Duration,
-    /// Bytes of half-arrived large messages; the one begun first loses. Default 64 MiB. Up: more
-    /// large messages may arrive at the same time; more memory that writers which never finish can
-    /// hold.
+    /// Bytes of half-arrived large messages; the one begun first loses. Default 256 MiB, 16
+    /// messages of the largest size. Up: more memory that writers which never finish can hold.
+    /// Down: more gaps where many send large messages to a node that does not confirm positions.
     pub partial_total: usize,
+    /// A large message arrives at full speed while the half-arrived ones of writers with smaller
+    /// ids have fewer bytes than this; the others go on by 64 KiB at a time. Default 32 MiB, two
+    /// messages of the largest size. Up: more memory for half-arrived messages. Down: large
+    /// messages arrive one after another.
+    pub partial_room: usize,
     /// Writers known at the same time; the one silent for longest loses and leaves a tombstone.
     /// Default 16 384. Up: fewer writers have to be forgotten and met again; more memory (about 300
     /// bytes each, on each link as well).
@@ -339,11 +375,14 @@ impl Default for Config {
             sign_burst: 8,
             sign_every: ms(4),
             sign_bytes: 256 * KIB,
+            pace: Pace::Most,
             slow_budget: ms(500),
+            confirm_every: (ms(10), ms(250)),
             ring_bytes: 64 * MIB,
             ring_total: 64 * MIB,
             ring_age: s(60),
-            partial_total: 64 * MIB,
+            partial_total: 256 * MIB,
+            partial_room: 32 * MIB,
             max_streams: 16_384,
             max_tombstones: 65_536,
             graft_after: ms(150),

@@ -33,16 +33,19 @@ impl Features {
     /// [`Control::Ack`](crate::Control::Ack) and [`Message::Part`](crate::Message::Part). Not
     /// offered yet: it has to be measured on fast lines first.
     pub const FLOW: Self = Self(1);
+    /// Readers report to their parents how far they are, and a writer waits for them:
+    /// [`Control::Confirm`](crate::Control::Confirm) and [`Control::Pace`](crate::Control::Pace).
+    pub const CONFIRM: Self = Self(1 << 1);
     /// Stands for whatever the next version of this program adds: a test runs both side by side.
     #[cfg(smokesignal_next)]
     pub const NEXT: Self = Self(1 << 47);
 
     /// All features that this program understands.
     #[cfg(not(smokesignal_next))]
-    pub const OURS: Self = Self::NONE;
+    pub const OURS: Self = Self::CONFIRM;
     /// All features that this program understands.
     #[cfg(smokesignal_next)]
-    pub const OURS: Self = Self::NEXT;
+    pub const OURS: Self = Self(Self::CONFIRM.0 | Self::NEXT.0);
 
     /// Bits that never stand for a feature. Each node sets one of them in HELLO, another one in
     /// each connection, so that no node comes to rely on a bit that it does not know being 0 (as

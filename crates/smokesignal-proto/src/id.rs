@@ -38,6 +38,17 @@ impl NodeId {
         &self.0
     }
 
+    /// Returns the first 8 bytes as one number, the short name of a node on the wire.
+    ///
+    /// ```
+    /// use smokesignal_proto::NodeId;
+    ///
+    /// assert_eq!(NodeId::from_bytes([1; 32]).prefix(), 0x0101_0101_0101_0101);
+    /// ```
+    pub fn prefix(&self) -> u64 {
+        self.0.iter().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+    }
+
     /// The first 10 hex digits: enough for people to tell the nodes of one network apart.
     pub fn short(&self) -> String {
         self.to_string()[..10].to_owned()

@@ -64,14 +64,14 @@ mod varint;
 mod writer;
 
 pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
-pub use config::{Config, MAX_SEGMENT, ReadFrom};
+pub use config::{Config, MAX_SEGMENT, Pace, ReadFrom};
 pub use features::{Features, OtherEnd};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};
-pub use limits::{Held, StreamLink, StreamView};
+pub use limits::{Confirmed, Held, StreamLink, StreamView};
 pub use message::{
-    Ask, Beat, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark, Message, Part,
-    Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
+    Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark,
+    Message, Part, Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
 };
 pub use messages::Messages;
 pub use node::Node;

@@ -17,6 +17,26 @@ pub struct Held {
     pub limit: usize,
 }
 
+/// How far the readers of a node's own messages are, by their own reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Confirmed {
+    /// All messages up to this one were read by every node that is waited for.
+    pub message: u64,
+    /// Bytes that were written after it.
+    pub unconfirmed: usize,
+    /// Nodes that report, this one not included.
+    pub nodes: usize,
+    /// Those of them that are not waited for, because they fell too far behind.
+    pub behind: usize,
+    /// How many of the nodes have missed messages.
+    pub gaps: usize,
+    /// The most messages that one of them has missed.
+    pub missed: u64,
+    /// A node that has read least, among those that are waited for: the first 8 bytes of its id, as
+    /// one number. 0 if there is none.
+    pub slowest: u64,
+}
+
 /// What a node knows of one writer's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamView {

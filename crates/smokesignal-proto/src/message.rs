@@ -262,6 +262,25 @@ pub enum Control {
         /// had for the last quarter of a second.
         held: bool,
     },
+    /// "This far are the nodes that get these streams through me, I included." Sent to the
+    /// neighbour that the streams come from, as they get on. See `spread/confirm.rs`.
+    Confirm {
+        /// One for each stream, at most [`MAX_MARKS`].
+        reports: Vec<Confirmation>,
+    },
+    /// "I wait for no reader of this stream below this segment." From its writer, to every
+    /// neighbour that gets the stream from the sender.
+    Pace {
+        /// The writer of the stream.
+        origin: NodeId,
+        /// The incarnation of the stream.
+        incarnation: u64,
+        /// The writer waits for readers that have this segment.
+        floor: u64,
+        /// Whether the writer waits for every reader that lives: one whose link broke is given
+        /// longer to come back.
+        patient: bool,
+    },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
     #[cfg(smokesignal_next)]
@@ -269,6 +288,33 @@ pub enum Control {
         /// Anything.
         text: Vec<u8>,
     },
+}
+
+/// How far the readers of one stream are: a node, and all below it in the stream's tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// The first 8 bytes of the writer's id, as one number.
+    pub writer: u64,
+    /// The incarnation of the stream.
+    pub incarnation: u64,
+    /// The last segment that all of the nodes have, those behind excepted.
+    pub position: u64,
+    /// The last segment that half of the nodes have that are not behind.
+    pub half: u64,
+    /// The last segment that all of the nodes have, those behind included.
+    pub lowest: u64,
+    /// The number of nodes.
+    pub nodes: u32,
+    /// How many of them the writer does not wait for.
+    pub behind: u32,
+    /// How many of the nodes have missed messages of this incarnation.
+    pub gaps: u32,
+    /// The most messages that one of them has missed.
+    pub missed: u64,
+    /// How far ahead of `position` the writer may be, in KiB: the least that a node has room for.
+    pub room: u32,
+    /// The first 8 bytes of the id of the node that `position` is of.
+    pub slowest: u64,
 }
 
 /// One stream that is asked for.
@@ -472,6 +518,8 @@ impl Message {
         match control {
             Control::Digest { marks, .. } => 16 + 64 * marks.len(),
             Control::Graft { asks } => 16 + 48 * asks.len(),
+            Control::Confirm { reports } => 16 + 48 * reports.len(),
+            Control::Pace { .. } => 64,
             Control::Welcome { records }
             | Control::Refuse { records }
             | Control::Disconnect { records, .. }

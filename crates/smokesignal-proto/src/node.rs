@@ -76,7 +76,7 @@ impl Node {
             streams: Streams::new(me.id(), me.incarnation(), now),
             membership: Membership::new(me, config, now),
             netsplit: Netsplit::new(me, config, !rng_seed, now),
-            spread: Spread::new(now),
+            spread: Spread::new(config, now),
             flows: Flows::new(now),
             joints: Joints::default(),
             hand: LinkId(0),
@@ -216,6 +216,21 @@ impl Node {
         }
     }
 
+    /// Sets whether this node's program is behind with reading what was delivered. While it is, the
+    /// writers that wait for this node's program wait for it.
+    pub fn set_reader_behind(&mut self, behind: bool, now: Instant) {
+        self.spread.reader_behind(&self.context.at(now), &self.streams, behind);
+    }
+
+    /// Notes that this node's program lost messages of a writer after their delivery, because it
+    /// read too slowly. The writer learns of it as of any other gap.
+    pub fn note_missed(&mut self, from: &NodeId, missed: u64, now: Instant) {
+        if let Some(ix) = self.streams.find(from) {
+            self.streams.note_missed(ix, missed);
+            self.spread.grown(&self.context.at(now), ix, 0);
+        }
+    }
+
     // What happens in the world.
 
     /// A connection is up, and its other end has proved to be `peer`. `dial` is the node's own
@@ -310,7 +325,12 @@ impl Node {
         stalled.iter().for_each(|link| self.context.out.close(*link, CloseReason::Stalled));
         if now >= self.next_expiry {
             self.next_expiry = now + EXPIRY;
-            self.streams.expire(&mut self.context.at(now));
+            let cx = &mut self.context.at(now);
+            self.streams.count_sharers(cx);
+            self.spread.share_room(cx, &self.streams);
+            let (spread, mut needed) = (&self.spread, Vec::new());
+            needed.extend((0..self.streams.len()).map(|ix| spread.unconfirmed_from(cx, &self.streams, ix)));
+            self.streams.expire(cx, &needed);
             self.switch_incarnations(now);
             self.publisher.trim();
             self.out.shrink_to(2 * self.out.len());
@@ -348,6 +368,10 @@ impl Node {
         match control {
             Control::Digest { marks, end } => self.on_digest(link, &marks, end, now),
             Control::Graft { asks } => self.on_graft(link, &asks),
+            Control::Confirm { reports } => self.on_confirm(link, &reports, now),
+            Control::Pace { origin, incarnation, floor, patient } => {
+                self.on_pace(link, (&origin, incarnation), floor, patient, now);
+            }
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
             Control::Ack { read, limit, held } => {
                 if self.flows.acknowledged(link, Ack { read, limit, held }, now).is_err() {
@@ -411,10 +435,10 @@ impl Node {
                 let Some(conn) = self.membership.link(link) else { return };
                 let (peer, rtt) = (conn.peer(), conn.rtt());
                 let address = conn.record().and_then(|record| record.socket_addrs().next());
-                let confirms = self.membership.features(link).contains(Features::FLOW);
-                self.spread.link_up(cx, link, rtt, confirms);
+                let features = self.membership.features(link);
+                self.spread.link_up(cx, link, rtt, features);
                 self.departure.set_deserted(false);
-                if confirms {
+                if features.contains(Features::FLOW) {
                     self.flows.link_up(link, rtt, now);
                 }
                 self.netsplit.link_up(cx, link);
@@ -486,6 +510,11 @@ impl Node {
     fn fill_links(&mut self, now: Instant) {
         self.acknowledge(now);
         self.publish(now);
+        if self.spread.has_confirmations(now) {
+            let reports = self.spread.confirmations(&self.context.at(now), &self.streams);
+            reports.into_iter().for_each(|(link, control)| self.send(link, control));
+            self.perform_all(now);
+        }
         let mut messages = Vec::new();
         let mut ready = self.spread.ready_links(&self.context.config);
         if ready.len() > 1 {

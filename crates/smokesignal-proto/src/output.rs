@@ -163,9 +163,9 @@ pub enum Output {
 /// What a node that has left knows of those who read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Farewell {
-    /// Neighbours, former ones included, that have read all that it wrote.
+    /// Nodes that are known to have read all that it wrote.
     pub confirmed: usize,
-    /// Neighbours that are not known to have.
+    /// Nodes that are not known to have.
     pub behind: usize,
     /// Messages that the one that is farthest behind may lack, as far as is known.
     pub missing: u64,

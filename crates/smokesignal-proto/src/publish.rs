@@ -64,6 +64,11 @@ impl Publisher {
         ready + self.writer.messages() as u64 - ends as u64 - u64::from(is_end)
     }
 
+    /// Returns the number of the last message that is completely part of the own stream.
+    pub(crate) fn published(&self) -> u64 {
+        self.ready.front().map_or(self.writer.packed(), |segment| segment.first_message - 1)
+    }
+
     /// Returns when to call [`Publisher::next`] again, if something waits for a signature.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.sign_at

@@ -58,10 +58,11 @@ impl Ring {
         freed
     }
 
-    /// Drops what is older than `age`.
-    pub(crate) fn expire(&mut self, now: Instant, age: Duration) -> usize {
+    /// Drops what is older than `age`, up to the first segment that is still needed.
+    pub(crate) fn expire(&mut self, now: Instant, age: Duration, needed: u64) -> usize {
         let mut freed = 0;
-        while self.entries.front().is_some_and(|entry| now - entry.pushed > age) {
+        let over = |entry: &Entry| now - entry.pushed > age && entry.segment.seq < needed;
+        while self.entries.front().is_some_and(over) {
             freed += self.pop();
         }
         // A busy hour's table is not kept for a quiet one.

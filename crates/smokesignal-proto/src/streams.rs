@@ -79,6 +79,8 @@ pub(crate) struct Stream {
     pub(crate) newer: Option<(u64, Instant)>,
     /// The end was the last that the application got.
     ended: bool,
+    /// Messages of this incarnation that were lost to the application.
+    pub(crate) missed: u64,
 }
 
 /// A large message of which the beginning has arrived.
@@ -144,6 +146,8 @@ struct Backlog {
     bytes: usize,
 }
 
+/// A writer that was silent for this long needs no share of what is retained.
+const ACTIVE: Duration = Duration::from_secs(10);
 impl Backlog {
     fn push(&mut self, seq: u64, kind: MessageKind, data: Bytes) {
         self.messages += u64::from(kind != MessageKind::End);
@@ -183,6 +187,7 @@ impl Stream {
             touched: now,
             newer,
             ended: false,
+            missed: 0,
         }
     }
 
@@ -227,6 +232,8 @@ pub(crate) struct Streams {
     index: BTreeMap<NodeId, StreamIx>,
     ring_total: usize,
     partial_total: usize,
+    /// Writers of which much is retained, since they were last counted.
+    sharers: usize,
     /// Streams with a half-arrived message.
     partials: BTreeSet<StreamIx>,
     tombstones: BTreeMap<NodeId, Tombstone>,
@@ -235,6 +242,12 @@ pub(crate) struct Streams {
     burials: u64,
     /// Where the search for a loser goes on.
     hand: usize,
+}
+
+/// Returns of how many bytes on a writer needs a share of what a node retains. Writers of less,
+/// however many they are, leave the shares of the others as they are.
+fn needs_share(config: &Config) -> usize {
+    config.ring_total / 128
 }
 
 /// Streams compared when one has to go.
@@ -250,6 +263,7 @@ impl Streams {
             index: BTreeMap::from([(own, OWN)]),
             ring_total: 0,
             partial_total: 0,
+            sharers: 0,
             partials: BTreeSet::new(),
             tombstones: BTreeMap::new(),
             tombstone_order: VecDeque::new(),
@@ -292,6 +306,27 @@ impl Streams {
     /// Returns the place of the writer's stream.
     pub(crate) fn find(&self, origin: &NodeId) -> Option<StreamIx> {
         self.index.get(origin).copied()
+    }
+
+    /// Returns the place of the stream of the writer whose id has this [prefix](NodeId::prefix).
+    pub(crate) fn find_prefix(&self, prefix: u64) -> Option<StreamIx> {
+        let mut lowest = [0; 32];
+        lowest[..8].copy_from_slice(&prefix.to_be_bytes());
+        let (id, ix) = self.index.range(NodeId::from_bytes(lowest)..).next()?;
+        (id.prefix() == prefix).then_some(*ix)
+    }
+
+    /// Returns how many writers need a share of what this node retains.
+    pub(crate) fn sharers(&self) -> usize {
+        self.sharers
+    }
+
+    /// Counts them anew; those that were silent for 10 s need none any more.
+    pub(crate) fn count_sharers(&mut self, cx: &Cx<'_>) {
+        let shares = |stream: &&Stream| {
+            cx.now - stream.touched < ACTIVE && stream.ring.bytes() >= needs_share(cx.config)
+        };
+        self.sharers = self.list.iter().filter(shares).count();
     }
 
     /// Makes room for a new writer's stream, read from after segment `have`. `next_message` is
@@ -390,7 +425,12 @@ impl Streams {
             Output::Deliver { kind: MessageKind::Application, .. } => stream.ended = false,
             _ => {}
         }
-        let Some(backlog) = &mut stream.backlog else { return cx.out.push(output) };
+        let Some(backlog) = &mut stream.backlog else {
+            if let Output::Gap { missed, .. } = output {
+                stream.missed = stream.missed.saturating_add(missed);
+            }
+            return cx.out.push(output);
+        };
         // A gap from before this node joined is not a loss to it.
         let Output::Deliver { seq, kind, messages, .. } = output else { return };
         for (seq, data) in (seq..).zip(messages) {
@@ -458,7 +498,9 @@ impl Streams {
         while stream.ring.bytes() > config.ring_bytes {
             stream.ring.pop();
         }
-        self.ring_total = self.ring_total + self.list[ix].ring.bytes() - before;
+        let after = self.list[ix].ring.bytes();
+        self.sharers += usize::from((before..after).contains(&needs_share(config).saturating_sub(1)));
+        self.ring_total = self.ring_total + after - before;
         // A sixteenth at a time, because each time costs a look at all streams.
         let goal = config.ring_total - config.ring_total / 16;
         if self.ring_total > config.ring_total {
@@ -529,6 +571,22 @@ impl Streams {
         if messages > 0 {
             cx.out.push(Output::Unknown { from, kind, messages });
         }
+    }
+
+    /// Returns the streams with a half-arrived message.
+    pub(crate) fn half_arrived(&self) -> impl ExactSizeIterator<Item = StreamIx> {
+        self.partials.iter().copied()
+    }
+
+    /// Returns whether the half-arrived message of this stream has to wait for those of writers
+    /// with smaller ids. All readers choose by the same order: if two of them let different
+    /// messages arrive first, neither message might ever arrive at both.
+    pub(crate) fn waits_its_turn(&self, ix: StreamIx, config: &Config) -> bool {
+        let stream = &self.list[ix];
+        let others = self.partials.iter().map(|other| &self.list[*other]);
+        let before = others.filter(|other| other.origin < stream.origin);
+        let bytes = before.filter_map(|other| other.partial.as_ref()).map(|partial| partial.bytes);
+        stream.partial.is_some() && bytes.sum::<usize>() >= config.partial_room
     }
 
     /// Half-arrived messages of others that were begun longest ago lose: one that takes that long
@@ -602,11 +660,19 @@ impl Streams {
         stream.have = floor - 1;
     }
 
+    /// Notes that the application lost messages of this writer after their delivery.
+    pub(crate) fn note_missed(&mut self, ix: StreamIx, missed: u64) {
+        let stream = &mut self.list[ix];
+        stream.missed = stream.missed.saturating_add(missed);
+    }
+
     /// Frees what is too old. A message that began long ago and never ended is a gap.
-    pub(crate) fn expire(&mut self, cx: &mut Cx<'_>) {
+    /// Segments from the number in `needed` on, one for each stream, are kept whatever their age.
+    pub(crate) fn expire(&mut self, cx: &mut Cx<'_>, needed: &[u64]) {
         for ix in 0..self.list.len() {
             let stream = &mut self.list[ix];
-            self.ring_total -= stream.ring.expire(cx.now, cx.config.ring_age);
+            let needed = needed.get(ix).copied().unwrap_or(u64::MAX);
+            self.ring_total -= stream.ring.expire(cx.now, cx.config.ring_age, needed);
             if cx.now - stream.touched > cx.config.ring_age {
                 self.report_partial(cx, ix);
             }

@@ -240,7 +240,7 @@ fn a_skip_leaves_out_no_more_than_it_must() {
 #[test]
 fn unfinished_messages_make_way_for_others() {
     let mut bench = Bench::new(&[2, 3]);
-    for writer in 20..24 {
+    for writer in 20..36 {
         (1..=256).for_each(|seq| bench.part(2, writer, seq, false));
         bench.drain(None);
     }

@@ -9,8 +9,9 @@ mod vectors;
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Address, Ask, Beat, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message, MessageKind, Part,
-    Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, SoughtSeed, decode, encode,
+    Address, Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message,
+    MessageKind, Part, Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, SoughtSeed,
+    decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -114,11 +115,26 @@ fn digests() -> Vec<(&'static str, Control)> {
     let (origin, incarnation) = (keypair().id(), INCARNATION);
     let mark = Mark { origin, incarnation: 1, have: 9, floor: 4, floor_message: 6, next_message: 12 };
     let ask = Ask { origin, incarnation, from: 5, or_later: false };
+    let confirmation = Confirmation {
+        writer: origin.prefix(),
+        incarnation: 1,
+        position: 38,
+        half: 40,
+        lowest: 30,
+        nodes: 20,
+        behind: 2,
+        gaps: 1,
+        missed: 7,
+        room: 32_768,
+        slowest: other_keypair().id().prefix(),
+    };
     vec![
         ("Digest", Control::Digest { marks: vec![mark], end: Some(DigestEnd { settled: true }) }),
         ("Digest: without an end", Control::Digest { marks: vec![mark], end: None }),
         ("Graft", Control::Graft { asks: vec![ask] }),
         ("Prune", Control::Prune { origin, incarnation }),
+        ("Confirm", Control::Confirm { reports: vec![confirmation] }),
+        ("Pace", Control::Pace { origin, incarnation: 1, floor: 37, patient: true }),
     ]
 }
 

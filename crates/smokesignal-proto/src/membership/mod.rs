@@ -307,6 +307,8 @@ impl Membership {
             Control::Digest { .. }
             | Control::Graft { .. }
             | Control::Prune { .. }
+            | Control::Confirm { .. }
+            | Control::Pace { .. }
             | Control::Beacon { .. }
             | Control::Probe
             | Control::Sought { .. }

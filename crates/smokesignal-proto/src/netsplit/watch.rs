@@ -44,13 +44,8 @@ impl SeedFact {
     fn report(&self) -> SeedReport {
         let Self { present, unreachable, other_size, .. } = *self;
         let unreachable = unreachable.min(FAILURES);
-        SeedReport { seed: key(&self.id), present, unreachable, other_size, beat: 0 }
+        SeedReport { seed: self.id.prefix(), present, unreachable, other_size, beat: 0 }
     }
-}
-
-/// Returns a node's short name in beats and reports.
-pub(super) fn key(id: &NodeId) -> u64 {
-    id.as_bytes().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 #[derive(Debug, Default)]
@@ -80,11 +75,11 @@ struct Ongoing {
 
 impl Watch {
     pub(super) fn learn(&mut self, facts: Vec<SeedFact>, beat: u64) {
-        let ours = |seed: &u64| facts.iter().any(|fact| key(&fact.id) == *seed);
+        let ours = |seed: &u64| facts.iter().any(|fact| fact.id.prefix() == *seed);
         self.seen.retain(|seed, _| ours(seed));
         self.dates.retain(|seed, _| ours(seed));
         for fact in &facts {
-            let date = self.dates.entry(key(&fact.id)).or_insert((fact.seen, beat));
+            let date = self.dates.entry(fact.id.prefix()).or_insert((fact.seen, beat));
             if date.0 != fact.seen {
                 *date = (fact.seen, beat);
             }
@@ -104,7 +99,7 @@ impl Watch {
     ) -> Vec<SeedReport> {
         let mut all: BTreeMap<u64, SeedReport> = BTreeMap::new();
         let own = self.facts.iter().map(|fact| {
-            let date = self.dates.get(&key(&fact.id)).map_or(0, |(_, beat)| *beat);
+            let date = self.dates.get(&fact.id.prefix()).map_or(0, |(_, beat)| *beat);
             SeedReport { beat: date, ..fact.report() }
         });
         let old = |report: &SeedReport| beat.beat.abs_diff(report.beat) > NEWS;
@@ -120,11 +115,11 @@ impl Watch {
                 merged.beat = merged.beat.max(report.beat);
             }
         }
-        let me = key(&me);
+        let me = me.prefix();
         if beat.seeds.iter().any(|status| status.seed == me) || all.contains_key(&me) {
             all.insert(me, SeedReport { seed: me, present: true, unreachable: 0, other_size: None, beat: 0 });
         }
-        let own = |seed| seed == me || self.facts.iter().any(|fact| key(&fact.id) == seed);
+        let own = |seed| seed == me || self.facts.iter().any(|fact| fact.id.prefix() == seed);
         let mut all: Vec<_> = all.into_values().collect();
         all.sort_by_key(|report| (!own(report.seed), state(beat, report.seed).is_none(), report.seed));
         all.truncate(MAX_SEEDS);
@@ -158,7 +153,7 @@ impl Watch {
     }
 
     pub(super) fn is_present(&self, beat: &Beat, seed: &NodeId) -> bool {
-        state(beat, key(seed)) == Some(SeedState::Present)
+        state(beat, seed.prefix()) == Some(SeedState::Present)
     }
 
     /// Returns whether the seed has been absent for long enough. One that was present a moment ago
@@ -181,7 +176,7 @@ impl Watch {
         }
         let mut lost = Vec::new();
         for fact in &self.facts {
-            let seed = key(&fact.id);
+            let seed = fact.id.prefix();
             match state(beat, seed) {
                 Some(SeedState::Present) => drop(self.seen.insert(seed, now)),
                 Some(SeedState::Lost) if self.is_missed(seed, now, config) => lost.push((fact.id, None)),
@@ -210,8 +205,9 @@ impl Watch {
             return Some(Output::NetsplitResolved { duration, size });
         }
         let (seed, other_size) = *lost.first()?;
-        let (since, size_before) = (self.seen[&key(&seed)], self.largest.1);
-        self.split = Some(Ongoing { seeds: lost.iter().map(|(id, _)| key(id)).collect(), since, back: None });
+        let (since, size_before) = (self.seen[&seed.prefix()], self.largest.1);
+        self.split =
+            Some(Ongoing { seeds: lost.iter().map(|(id, _)| id.prefix()).collect(), since, back: None });
         Some(Output::Netsplit { seed, size, size_before, other_size })
     }
 }

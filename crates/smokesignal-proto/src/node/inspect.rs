@@ -2,10 +2,32 @@
 
 use super::Node;
 use crate::id::NodeId;
-use crate::limits::{Held, StreamView};
+use crate::limits::{Confirmed, Held, StreamView};
 use crate::record::Record;
+use crate::streams::OWN;
+use crate::time::Instant;
 
 impl Node {
+    /// Returns how far the readers of this node's messages are.
+    pub fn confirmed(&mut self, now: Instant) -> Confirmed {
+        let summary = self.spread.readers(&self.context.at(now), &self.streams);
+        let own = self.streams.get(OWN);
+        let position = self.spread.own_position();
+        let message = if position >= own.have {
+            self.publisher.published()
+        } else {
+            own.ring.get(position).map_or(0, |last| last.first_message + last.messages_ended() - 1)
+        };
+        let unconfirmed = own.ring.bytes_after(position) + self.publisher.bytes();
+        let mut confirmed = Confirmed { message, unconfirmed, ..Confirmed::default() };
+        if let Some(summary) = summary {
+            (confirmed.nodes, confirmed.behind) = (summary.nodes as usize, summary.behind as usize);
+            (confirmed.gaps, confirmed.missed) = (summary.gaps as usize, summary.missed);
+            confirmed.slowest = summary.slowest;
+        }
+        confirmed
+    }
+
     /// Returns everything that has a limit, with that limit. `amount <= limit` holds between any
     /// two calls.
     pub fn held(&self) -> Vec<Held> {

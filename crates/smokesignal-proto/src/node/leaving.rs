@@ -6,6 +6,7 @@
 //! that the others have left.
 
 use super::Node;
+use crate::config::Pace;
 use crate::output::{Farewell, Output};
 use crate::streams::OWN;
 use crate::time::Instant;
@@ -14,7 +15,7 @@ impl Node {
     /// Leaves if nothing is left to wait for, or the node has waited long enough.
     pub(super) fn leave_when_done(&mut self, now: Instant) {
         let head = self.streams.get(OWN).have;
-        let (unsent, behind) = (self.unsent(), self.spread.own_unread(head).count());
+        let unsent = self.unsent();
         let is_alone = self.membership.degree() == 0;
         let overdue = self.departure.is_overdue(head + self.spread.own_progress(), now);
         // Messages that a first link took along when it broke cannot be handed over again.
@@ -22,11 +23,11 @@ impl Node {
             true => unsent == 0 || !self.expects_peer(),
             false => !self.publisher.is_waiting(),
         };
-        let own_done = handed && behind == 0;
+        let own_done = handed && self.is_read(now);
         let done = own_done && (self.spread.is_idle() || self.departure.may_go(now));
         self.set_leaving(!is_alone || unsent == 0, now);
         if done || overdue {
-            let farewell = self.farewell();
+            let farewell = self.farewell(now);
             self.departure.leave();
             self.set_leaving(true, now);
             self.membership.say_goodbye_to_all(&mut self.context.at(now));
@@ -49,16 +50,34 @@ impl Node {
         self.publisher.messages() + self.streams.get(OWN).messages_after(self.spread.own_handed())
     }
 
+    /// Returns whether all that the own stream waits for have read it: all readers that keep up, or
+    /// the neighbours, if nobody reports how far others are.
+    fn is_read(&mut self, now: Instant) -> bool {
+        let head = self.streams.get(OWN).have;
+        match self.spread.readers(&self.context.at(now), &self.streams) {
+            Some(readers) if self.context.config.pace != Pace::None => readers.position >= head,
+            _ => self.spread.own_unread(head).next().is_none(),
+        }
+    }
+
     /// Returns what is known now of those who read the own stream. It counts the messages that are
     /// retained, so it is for the end only.
-    fn farewell(&self) -> Farewell {
+    fn farewell(&mut self, now: Instant) -> Farewell {
+        let readers = self.spread.readers(&self.context.at(now), &self.streams);
         let own = self.streams.get(OWN);
         let unread = || self.spread.own_unread(own.have);
-        Farewell {
-            confirmed: self.departure.readers(own.have),
+        let near = self.departure.readers(own.have);
+        let mut farewell = Farewell {
+            confirmed: near,
             behind: unread().count(),
             missing: unread().min().map_or(0, |known| own.messages_after(known)),
             unsent: self.unsent(),
+        };
+        if let Some(readers) = readers {
+            let (have, lack) = readers.have_read(own.have);
+            (farewell.confirmed, farewell.behind) = (near.max(have), farewell.behind.max(lack));
+            farewell.missing = farewell.missing.max(own.messages_after(readers.lowest)).max(readers.missed);
         }
+        farewell
     }
 }

@@ -8,7 +8,7 @@ use super::Node;
 use crate::config::ReadFrom;
 use crate::id::NodeId;
 use crate::ids::LinkId;
-use crate::message::{Ask, Control, DigestEnd, Mark, Part};
+use crate::message::{Ask, Confirmation, Control, DigestEnd, Mark, Part};
 use crate::output::{CloseReason, Output};
 use crate::segment::{MessageKind, Segment};
 use crate::spread::{Advice, Repair};
@@ -89,9 +89,15 @@ impl Node {
             self.streams.skip(ix, segment.seq);
         }
         let cx = &mut self.context.at(now);
+        let half_arrived = self.streams.half_arrived().len();
         match self.streams.accept(cx, ix, segment) {
             Verdict::New => {
+                if self.streams.half_arrived().len() < half_arrived {
+                    self.spread.offer_again(cx, self.streams.half_arrived());
+                }
+                self.spread.share_room(cx, &self.streams);
                 let advice = self.spread.received(cx, link, ix, segment.seq);
+                self.spread.grown(cx, ix, segment.body.len());
                 self.spread.fan_out(cx, ix, segment.seq, Some(link));
                 self.follow(advice, link, ix);
                 if segment.message_kind == MessageKind::End {
@@ -248,6 +254,11 @@ impl Node {
             let stream_have = self.streams.get(ix).have;
             self.spread.mark(&self.context.at(now), (link, ix), mark, stream_have);
             self.want(ix, now);
+            let is_writer = self.membership.peer(link) == Some(mark.origin);
+            if is_writer && stream_have >= mark.have && end.is_none() {
+                let answer = self.spread.answer_to_writer(&self.context.at(now), &self.streams, ix);
+                self.send(link, answer);
+            }
         }
         if !asks.is_empty() {
             self.send(link, Control::Graft { asks });
@@ -323,6 +334,33 @@ impl Node {
             let oldest = if ask.or_later { stream.floor() } else { 1 };
             let from = ask.from.max(oldest).min(stream.have + 1);
             self.spread.graft(link, ix, from, ask.or_later);
+        }
+    }
+
+    pub(super) fn on_confirm(&mut self, link: LinkId, reports: &[Confirmation], now: Instant) {
+        if !self.membership.is_active(link) {
+            return;
+        }
+        for report in reports {
+            let Some(ix) = self.streams.find_prefix(report.writer) else { continue };
+            if self.streams.get(ix).incarnation == report.incarnation {
+                self.spread.confirmed(&self.context.at(now), (link, ix), report, &self.streams);
+            }
+        }
+    }
+
+    pub(super) fn on_pace(
+        &mut self,
+        link: LinkId,
+        (origin, incarnation): (&NodeId, u64),
+        floor: u64,
+        patient: bool,
+        now: Instant,
+    ) {
+        let Some(ix) = self.streams.find(origin).filter(|ix| *ix != OWN) else { return };
+        let stream = self.streams.get(ix);
+        if stream.incarnation == incarnation {
+            self.spread.floor_raised(&self.context.at(now), (link, ix), floor, patient, stream.have);
         }
     }
 

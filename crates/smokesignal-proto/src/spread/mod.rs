@@ -15,6 +15,8 @@
 //! mark on. Later digests tell lazy neighbours that this node may be ahead.
 //! `docs/design/broadcast.md` has an example.
 
+mod confirm;
+mod pace;
 mod pump;
 mod repair;
 mod window;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::context::Cx;
+use crate::features::Features;
 use crate::flow::parts::Cut;
 use crate::ids::LinkId;
 use crate::limits::{Held, StreamLink};
@@ -31,6 +34,8 @@ use crate::message::{Mark, Message};
 use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 
+use confirm::Confirms;
+use pace::Pacer;
 pub(crate) use pump::Room;
 pub(crate) use repair::Repair;
 use repair::Want;
@@ -42,7 +47,7 @@ const PRUNED_AGAIN: Duration = Duration::from_secs(1);
 const MAX_FAILED_CLAIMS: u8 = 3;
 
 /// The links' cursors, and each stream's parent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Spread {
     links: BTreeMap<LinkId, Link>,
     parents: Vec<Parentage>,
@@ -57,12 +62,13 @@ pub(crate) struct Spread {
     /// The last time that no neighbour had delivered what it claims to have of some stream, and one
     /// of those neighbours.
     unserved: Option<(Instant, LinkId)>,
-    /// When the node last checked whether its own stream may grow.
-    write_checked: Instant,
     /// The last segment of the node's own stream that was handed to some link.
     own_handed: u64,
     /// How far the own stream has moved over all links together, see [`Spread::own_progress`].
     own_progress: u64,
+    /// How far the readers of each stream are, and what follows for the node's own.
+    confirms: Confirms,
+    pace: Pacer,
 }
 
 /// The source of a stream.
@@ -84,6 +90,8 @@ struct Link {
     /// Whether the neighbour confirms what it reads; then `flow/` bounds what is under way, and not
     /// the window.
     confirms: bool,
+    /// Whether the neighbour reports how far its readers are, see `confirm.rs`.
+    reports: bool,
     window: Window,
     progress: Instant,
     /// Messages that wait for their turn on a slow line, with the streams that they are of.
@@ -107,10 +115,6 @@ struct Link {
     own_from: u64,
     /// How far the own stream has moved over this link.
     own_progress: u64,
-    /// How long the node's writes waited for this link while another one had taken everything.
-    debt: Duration,
-    /// Whether that was too long: writes do not wait for the link until it has caught up.
-    laggard: bool,
 }
 
 /// The state of one stream on one link. `push`, `sent` and `deficit` are about what this node sends
@@ -149,12 +153,17 @@ pub(crate) struct Advice {
 impl Link {
     fn stream(&mut self, ix: StreamIx) -> &mut LinkStream {
         while self.streams.len() <= ix {
-            // A stream that this node's first digest has yet to name is lazy until then. One that
-            // it meets later is in no digest, so its first segment goes to all neighbours.
-            let covered = self.digest_next.is_some_and(|next| self.streams.len() >= next);
-            self.streams.push(LinkStream { push: !covered, ..LinkStream::default() });
+            let push = self.begins_eager(self.streams.len());
+            self.streams.push(LinkStream { push, ..LinkStream::default() });
         }
         &mut self.streams[ix]
+    }
+
+    /// Returns whether a stream that is new begins eager on this link. One that the first digest of
+    /// either side has yet to name is lazy until then. One that comes later is in no digest, so its
+    /// first segment goes to all neighbours.
+    fn begins_eager(&self, ix: StreamIx) -> bool {
+        self.ended && self.digest_next.is_none_or(|next| ix < next)
     }
 
     fn make_ready(&mut self, ix: StreamIx) {
@@ -175,15 +184,30 @@ impl Link {
 }
 
 impl Spread {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { write_checked: now, ..Self::default() }
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            parents: Vec::new(),
+            wants: BTreeMap::new(),
+            parentless: VecDeque::new(),
+            next_repair: Instant::ZERO,
+            next_want: None,
+            hand: 0,
+            unserved: None,
+            own_handed: 0,
+            own_progress: 0,
+            confirms: Confirms::new(config),
+            pace: Pacer::new(config, now),
+        }
     }
 
-    pub(crate) fn link_up(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration, confirms: bool) {
+    /// Takes a link that is new, and whose two ends have these features in common.
+    pub(crate) fn link_up(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration, features: Features) {
         let state = Link {
             rtt,
             unsent: 0,
-            confirms,
+            confirms: features.contains(Features::FLOW),
+            reports: features.contains(Features::CONFIRM),
             window: Window::new(cx.now, cx.config),
             progress: cx.now,
             queue: VecDeque::new(),
@@ -198,15 +222,15 @@ impl Spread {
             own_told: 0,
             own_from: 0,
             own_progress: 0,
-            debt: Duration::ZERO,
-            laggard: false,
         };
         self.links.insert(link, state);
     }
 
     /// Removes the link. Streams that came over it look for another parent immediately.
     pub(crate) fn link_down(&mut self, cx: &Cx<'_>, link: LinkId) {
-        self.links.remove(&link);
+        if let Some(state) = self.links.remove(&link) {
+            self.children_lost(cx, link, state.rtt);
+        }
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
             want.at = cx.now;
             self.next_want = Some(cx.now);
@@ -222,14 +246,15 @@ impl Spread {
     /// Resets everything about the stream at this index, which is another one now.
     pub(crate) fn forget_stream(&mut self, ix: StreamIx) {
         self.wants.remove(&ix);
+        self.confirms.forget(ix);
         if let Some(tree) = self.parents.get_mut(ix) {
             *tree = Parentage { seeking: tree.seeking, ..Parentage::default() };
         }
         for link in self.links.values_mut() {
+            let push = link.begins_eager(ix);
             if let Some(column) = link.streams.get_mut(ix) {
-                let covered = link.digest_next.is_some_and(|next| ix >= next);
                 let LinkStream { in_ready, dirty, .. } = *column;
-                *column = LinkStream { push: !covered, in_ready, dirty, ..LinkStream::default() };
+                *column = LinkStream { push, in_ready, dirty, ..LinkStream::default() };
             }
         }
     }
@@ -241,7 +266,11 @@ impl Spread {
             Held { what, amount, limit }
         };
         let window = config.link_window + config.control_window;
+        let (children, untold) = self.confirms.counts();
+        let columns = config.max_streams * self.links.len().max(1);
         held.extend([
+            Held { what: "children that report", amount: children, limit: columns },
+            Held { what: "children that wait for a floor", amount: untold, limit: columns },
             most("bytes handed to one link", window, |link| link.unsent),
             most("streams ready for one link", config.max_streams, |link| link.ready.len()),
             most("streams to be named to one link", config.max_streams, |link| link.dirty.len()),
@@ -319,6 +348,7 @@ impl Spread {
         if let Some(state) = self.links.get_mut(&link) {
             state.stream(ix).pruned = false;
         }
+        self.parent_chosen(cx, ix);
     }
 
     /// Handles a useless segment from this link. Returns whether to send a prune.
@@ -405,6 +435,7 @@ impl Spread {
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
             state.recall(ix);
             state.make_ready(ix);
+            self.child_begins(link, ix, from - 1);
         }
     }
 
@@ -420,6 +451,7 @@ impl Spread {
             }
             state.recall(ix);
         }
+        self.child_ends(cx, link, ix);
     }
 
     /// Offers the new segments of the stream to all links.

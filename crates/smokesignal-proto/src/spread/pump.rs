@@ -1,15 +1,14 @@
 //! Filling the links, and back-pressure on the node's own writes.
 //!
 //! A link with room in its window gets its first digest, then segments of its ready streams in
-//! turns of 16 KiB. The node's own stream may grow while no eager neighbour is too far behind in
-//! it. The time for which one neighbour alone holds up the writer is a debt, forgiven at 5 % of
-//! real time; above a limit that neighbour no longer counts until it has caught up.
+//! turns of 16 KiB. The node's own stream may grow while some link takes it, and while its readers
+//! keep up, see `pace.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Link, Spread};
-use crate::config::Config;
+use crate::config::{Config, Pace};
 use crate::context::Cx;
 use crate::flow::parts::Cut;
 use crate::ids::LinkId;
@@ -78,6 +77,8 @@ impl Spread {
         out: &mut Vec<Message>,
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
+        // One that reports nothing counts by what it was sent.
+        self.pace.dirty |= !state.reports;
         if state.unsent == 0 {
             state.progress = cx.now;
             state.window.begins(cx.now);
@@ -146,46 +147,37 @@ impl Spread {
         columns.filter(|column| column.push).all(|column| column.sent.max(column.peer_have) >= have)
     }
 
-    /// Returns whether the node's own stream may grow: some link takes it, and no link that counts
-    /// is too far behind. Lazy links do not count, unless all are lazy because the neighbours get
-    /// the stream from each other. Lazy neighbours do not report how far they are; one that got a
-    /// digest and requests nothing is taken to have everything. A link that holds up the writer for
-    /// longer than its budget, while another one has taken everything, does not count until it has
-    /// caught up.
+    /// Returns whether the node's own stream may grow: some link takes it, and the readers are not
+    /// too far behind. Lazy links do not count, unless all are lazy because the neighbours get the
+    /// stream from each other.
     pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
-        let elapsed = cx.now - self.write_checked;
-        self.write_checked = cx.now;
-        if !is_waiting {
+        let waited = self.pace.stop_waiting(cx.now);
+        if !is_waiting || self.unhanded(streams).is_none_or(|bytes| bytes >= cx.config.write_window) {
             return false;
         }
-        let own = streams.get(OWN);
-        let mut lags = Vec::new();
+        match cx.config.pace {
+            Pace::None => self.own_links_have_room(cx, streams, waited),
+            Pace::Most | Pace::All => self.window_has_room(cx, streams, waited),
+        }
+    }
+
+    /// Returns how much of the node's own stream was handed to no link yet; `None` if there is no
+    /// link that could take it.
+    fn unhanded(&self, streams: &Streams) -> Option<usize> {
+        let (mut eager, mut lazy) = (None, None);
         // Not before a neighbour's first digest: it may know a later incarnation of this node.
-        let told = |link: &Link| link.digest_next.is_none() && link.ended;
-        let pushes = |link: &Link| link.streams.get(OWN).is_none_or(|column| column.push);
-        let some_push = self.links.values().any(|link| told(link) && pushes(link));
-        for (id, link) in self.links.iter().filter(|(_, link)| told(link) && (pushes(link) || !some_push)) {
-            let seen = link.streams.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
-            let seen = if pushes(link) { seen } else { seen.max(link.own_told) };
-            lags.push((*id, own.ring.bytes_after(seen)));
-        }
-        let blocks = |lag: usize| lag >= cx.config.write_window;
-        let others_wait = lags.iter().any(|(_, lag)| *lag == 0);
-        let mut blocked = false;
-        for (id, lag) in &lags {
-            let Some(link) = self.links.get_mut(id) else { continue };
-            link.debt = link.debt.saturating_sub(elapsed / 20);
-            if blocks(*lag) && others_wait {
-                link.debt += elapsed;
-            }
-            link.laggard = if link.laggard {
-                *lag > cx.config.write_window / 2
+        for link in self.links.values().filter(|link| link.digest_next.is_none() && link.ended) {
+            let column = link.streams.get(OWN);
+            let seen = column.map_or(0, |column| column.sent.max(column.peer_have));
+            if column.is_none_or(|column| column.push) {
+                eager = eager.max(Some(seen));
             } else {
-                link.debt > cx.config.slow_budget
-            };
-            blocked |= blocks(*lag) && !link.laggard;
+                // One that reports nothing, got a digest and requests nothing is taken to have
+                // everything.
+                lazy = lazy.max(Some(if link.reports { seen } else { seen.max(link.own_told) }));
+            }
         }
-        !lags.is_empty() && !blocked
+        eager.or(lazy).map(|seen| streams.get(OWN).ring.bytes_after(seen))
     }
 
     /// Returns whether the links have nothing more to send.

@@ -134,7 +134,8 @@ impl Spread {
         let wants = self.next_want.map(|at| at.max(self.next_repair));
         let parentless = (!self.parentless.is_empty()).then_some(self.next_repair);
         let digests = self.links.values().filter_map(|link| link.digest_at);
-        wants.into_iter().chain(parentless).chain(digests).min()
+        let readers = [self.confirms.next_deadline(), self.pace.next_deadline()];
+        wants.into_iter().chain(parentless).chain(digests).chain(readers.into_iter().flatten()).min()
     }
 
     /// Returns the requests that are due. `lonely` says that this node has too few peers, so that
@@ -329,6 +330,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::context::Context;
+    use crate::features::Features;
     use crate::id::Keypair;
     use crate::message::Mark;
     use crate::streams::Position;
@@ -343,9 +345,9 @@ mod tests {
         let mut streams = Streams::new(own, 1, now);
         let ix = streams.admit(&context.at(now), origin, Position::beginning(1)).unwrap();
         let mark = Mark { origin, incarnation: 1, have: 5, floor: 1, floor_message: 1, next_message: 6 };
-        let mut spread = Spread::new(now);
+        let mut spread = Spread::new(&context.config, now);
         let claim = |spread: &mut Spread, cx: &Cx<'_>, link| {
-            spread.link_up(cx, link, Duration::from_millis(20), false);
+            spread.link_up(cx, link, Duration::from_millis(20), Features::NONE);
             spread.mark(cx, (link, ix), &mark, 0);
             spread.digest_ended(link, &streams);
             spread.want(cx, ix, 0);
@@ -354,6 +356,7 @@ mod tests {
             let mut asked = Vec::new();
             while let Some(at) = spread.next_deadline().filter(|at| *at <= until) {
                 now = now.max(at);
+                spread.confirmations(&context.at(now), &streams);
                 let repairs = spread.repairs(&context.at(now), &streams, false);
                 asked.extend(repairs.iter().map(|repair| repair.link));
             }

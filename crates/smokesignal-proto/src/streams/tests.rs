@@ -220,12 +220,12 @@ fn a_half_message_whose_rest_never_comes_is_a_gap_while_another_writer_is_held_b
     let other = bench.hold_back_another();
     bench.feed_to(other, whole(10, 7, &["held back"]));
     let at = |millis: u64| Instant::from_micros(millis * 1000);
-    bench.streams.expire(&mut bench.context.at(at(1000)));
+    bench.streams.expire(&mut bench.context.at(at(1000)), &[]);
     assert_eq!(bench.outputs(), [], "it may still come");
-    bench.streams.expire(&mut bench.context.at(at(1001)));
+    bench.streams.expire(&mut bench.context.at(at(1001)), &[]);
     assert_eq!(bench.outputs(), [Output::Gap { from: WRITER, missed: 1 }]);
     assert_eq!(bench.streams.partial_total, 0);
-    bench.streams.expire(&mut bench.context.at(at(2000)));
+    bench.streams.expire(&mut bench.context.at(at(2000)), &[]);
     assert_eq!(bench.deliveries(), ["7:held back"], "that writer's time is over, too");
     bench.feed(whole(2, 2, &["next"]));
     assert_eq!(bench.deliveries(), ["2:next"]);

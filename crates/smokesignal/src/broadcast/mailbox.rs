@@ -10,7 +10,7 @@
 //! [delivers]: Mailbox::deliver
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -33,6 +33,11 @@ const IN_A_ROW: u32 = 1024;
 const LARGEST: usize = 4;
 /// Limit of an inbox in bytes, unless [`LARGEST`] messages need more.
 const INBOX: usize = 64 * 1024 * 1024;
+/// A handle that is read, and has this much to read, is behind, and the writers wait for it. This
+/// and what they may write until they learn of it are less than [`INBOX`].
+const BEHIND: usize = 8 * 1024 * 1024;
+/// A handle that was behind has caught up once less than this is left.
+const CAUGHT_UP: usize = BEHIND / 2;
 /// Bytes that a queued message counts beyond its payload.
 const OVERHEAD: usize = 96;
 
@@ -154,12 +159,25 @@ impl Batch {
 pub(crate) struct Reader {
     channel: Option<Arc<str>>,
     inbox: Lock<Inbox>,
+    shared: Arc<Shared>,
+}
+
+/// What readers share with the driver.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Number of readers that are behind.
+    behind: AtomicUsize,
+    /// Wakes the driver: something was written, or a reader has caught up.
+    wake: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inbox {
     queue: VecDeque<Batch>,
     bytes: usize,
+    /// Whether anybody has ever read from the handle. One that is never read holds up nobody.
+    is_read: bool,
+    is_behind: bool,
     /// What was dropped from the front of the queue, by writer. It is older than all that is
     /// queued.
     dropped: BTreeMap<NodeId, Dropped>,
@@ -203,7 +221,7 @@ impl Reader {
     /// Takes the next batch, and `None` once the node is stopped and everything is read.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         let mut inbox = self.inbox.lock();
-        if let Some(batch) = inbox.pop() {
+        if let Some(batch) = self.take_from(&mut inbox) {
             return Poll::Ready(Some(batch));
         }
         if inbox.ended {
@@ -215,7 +233,32 @@ impl Reader {
 
     /// Takes the next batch if there is one already.
     pub(crate) fn try_take(&self) -> Option<Batch> {
-        self.inbox.lock().pop()
+        self.take_from(&mut self.inbox.lock())
+    }
+
+    fn take_from(&self, inbox: &mut Inbox) -> Option<Batch> {
+        inbox.is_read = true;
+        let batch = inbox.pop();
+        if inbox.bytes < CAUGHT_UP && std::mem::take(&mut inbox.is_behind) {
+            self.shared.catch_up();
+        }
+        batch
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.inbox.lock().is_behind {
+            self.shared.catch_up();
+        }
+    }
+}
+
+impl Shared {
+    fn catch_up(&self) {
+        if self.behind.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -234,7 +277,9 @@ impl Inbox {
     }
 
     /// Queues a batch. Above the limit the oldest batches are dropped and counted.
-    fn push(&mut self, batch: Batch, limit: usize) {
+    /// Adds a batch, and drops the oldest ones above the limit. `lost` gets those that the program
+    /// would have read.
+    fn push(&mut self, batch: Batch, limit: usize, lost: &mut Vec<(NodeId, u64)>) {
         self.bytes += batch.size();
         self.queue.push_back(batch);
         while self.bytes > limit
@@ -242,7 +287,12 @@ impl Inbox {
         {
             self.bytes -= oldest.size();
             if let Some(from) = oldest.writer() {
-                self.dropped.entry(from).or_default().add(&oldest);
+                let dropped = self.dropped.entry(from).or_default();
+                let before = dropped.missed;
+                dropped.add(&oldest);
+                if self.is_read && matches!(oldest, Batch::Messages { .. }) {
+                    lost.push((from, dropped.missed - before));
+                }
             }
         }
     }
@@ -252,8 +302,7 @@ impl Inbox {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     state: Lock<State>,
-    /// Notified when something was written.
-    pub(crate) written: Notify,
+    shared: Arc<Shared>,
     /// Counts writes, see [`IN_A_ROW`].
     writes: AtomicU32,
     /// Whether somebody waits for the end of the stream whom the driver does not know yet.
@@ -293,8 +342,8 @@ impl Mailbox {
         let finishing = Vec::new();
         let state = State { outbox, room, readers, ended: false, writers, finishing, questions: None };
         let inbox_limit = INBOX.max(LARGEST * (max_message + OVERHEAD));
-        let (written, writes, has_finishing) = (Notify::new(), AtomicU32::new(0), AtomicBool::new(false));
-        Self { state: Lock::new(state), written, writes, has_finishing, max_message, inbox_limit }
+        let (shared, writes, has_finishing) = (Arc::default(), AtomicU32::new(0), AtomicBool::new(false));
+        Self { state: Lock::new(state), shared, writes, has_finishing, max_message, inbox_limit }
     }
 
     // The application's side.
@@ -305,7 +354,7 @@ impl Mailbox {
 
     /// Adds an inbox for a handle that reads this channel.
     pub(crate) fn add_reader(&self, channel: Option<Arc<str>>) -> Arc<Reader> {
-        let reader = Arc::new(Reader { channel, inbox: Lock::default() });
+        let reader = Arc::new(Reader { channel, inbox: Lock::default(), shared: Arc::clone(&self.shared) });
         let mut state = self.state.lock();
         state.readers.retain(|reader| reader.strong_count() > 0);
         state.readers.push(Arc::downgrade(&reader));
@@ -349,7 +398,7 @@ impl Mailbox {
         let (waiter, finished) = oneshot::channel();
         self.state.lock().finishing.push(waiter);
         self.has_finishing.store(true, Ordering::Relaxed);
-        self.written.notify_one();
+        self.wake();
         finished.await.map_err(|_| SendError::Closed)
     }
 
@@ -392,7 +441,7 @@ impl Mailbox {
     fn queue(&self, state: &mut State, message: Outgoing) {
         // With something queued the driver is notified already, or waits for its links.
         if state.outbox.is_empty() {
-            self.written.notify_one();
+            self.wake();
         }
         state.outbox.push_back(message);
     }
@@ -424,6 +473,21 @@ impl Mailbox {
             true => std::mem::take(&mut self.state.lock().finishing),
             false => Vec::new(),
         }
+    }
+
+    /// Wakes the driver.
+    pub(crate) fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits until something was written, or a reader that was behind has caught up. Cancel safe.
+    pub(crate) async fn changed(&self) {
+        self.shared.wake.notified().await;
+    }
+
+    /// Returns whether some handle has more to read than a reader that keeps up has.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.shared.behind.load(Ordering::Relaxed) > 0
     }
 
     /// Offers written messages to `take`, in order, until it returns false and leaves one in place.
@@ -504,19 +568,26 @@ impl Mailbox {
         }
     }
 
-    /// Hands batches to every reader that they are for.
-    pub(crate) fn deliver(&self, batches: &[Batch]) {
+    /// Hands batches to every reader that they are for. Returns how many messages, by writer, were
+    /// dropped from the inboxes of readers that are too slow.
+    pub(crate) fn deliver(&self, batches: &[Batch]) -> Vec<(NodeId, u64)> {
+        let mut lost = Vec::new();
         let readers: Vec<_> = self.state.lock().readers.iter().filter_map(Weak::upgrade).collect();
         for reader in readers {
             let mut inbox = reader.inbox.lock();
             let mut waker = None;
             for batch in batches.iter().filter(|batch| batch.is_for(reader.channel.as_deref())) {
-                inbox.push(batch.clone(), self.inbox_limit);
+                inbox.push(batch.clone(), self.inbox_limit, &mut lost);
                 waker = waker.or_else(|| inbox.waker.take());
+            }
+            if inbox.is_read && !inbox.is_behind && inbox.bytes >= BEHIND {
+                inbox.is_behind = true;
+                self.shared.behind.fetch_add(1, Ordering::Relaxed);
             }
             drop(inbox);
             waker.into_iter().for_each(Waker::wake);
         }
+        lost
     }
 
     /// Opens the mailbox when the node starts, also after a stop: handles made before work on.

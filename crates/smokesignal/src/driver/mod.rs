@@ -101,7 +101,7 @@ enum Wake {
     Incompatible(IpAddr, VersionMismatch),
     /// A report of a link, or `None` when a link's task has ended.
     Report(Option<(LinkId, Report)>),
-    /// The application has written something.
+    /// The application has written something, or has caught up with reading.
     Written,
 }
 
@@ -135,6 +135,7 @@ impl Driver {
         let mut reports_first = false;
         loop {
             self.note_sent();
+            self.core.set_reader_behind(self.shared.mailbox.is_behind(), self.clock.now());
             self.write();
             if self.phase.has_left() {
                 return self.finish().await;
@@ -176,7 +177,7 @@ impl Driver {
                 Some(connection) = self.endpoint.accept(), if accepts => Wake::Accepted(connection),
                 event = self.relays.next() => Wake::Relay(event),
                 (address, versions) = self.incompatible.next() => Wake::Incompatible(address, versions),
-                () = self.shared.mailbox.written.notified() => Wake::Written,
+                () = self.shared.mailbox.changed() => Wake::Written,
             }
         };
         if reports_first {
@@ -276,7 +277,7 @@ impl Driver {
                 return;
             }
         }
-        self.shared.mailbox.written.notify_one();
+        self.shared.mailbox.wake();
     }
 
     /// Hands the core what the application wrote, as far as the core has room for it.
@@ -335,7 +336,9 @@ impl Driver {
         // Counted first: a reader that is woken may look at the metrics.
         self.shared.count(&self.core);
         if !batches.is_empty() {
-            self.shared.mailbox.deliver(&batches);
+            for (from, missed) in self.shared.mailbox.deliver(&batches) {
+                self.core.note_missed(&from, missed, now);
+            }
         }
     }
 

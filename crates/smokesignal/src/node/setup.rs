@@ -82,7 +82,8 @@ impl Node {
             ring_age: age,
             ..options.preset.config().with_ping_timeout(options.effective_ping_timeout())
         };
-        config.partial_total = config.partial_total.max(4 * options.max_message);
+        config.partial_total = config.partial_total.max(16 * options.max_message);
+        config.partial_room = config.partial_room.max(2 * options.max_message);
         let secret = options.secret.as_ref().map(|Secret(secret)| &secret[..]);
         config.network = network_id(secret, options.unsigned_messages);
         config

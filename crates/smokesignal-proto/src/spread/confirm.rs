@@ -1,0 +1,586 @@
+//! Confirmed positions: how far the readers of each stream are, reported back along its tree.
+//!
+//! A node that gets a stream from a parent reports to it, for itself and all nodes below it, the
+//! last segment that all of them have, the last one that half of them have, and how many they are
+//! (as JGroups' MFC and Aeron's flow control strategies do for a flat group). Each node combines
+//! the reports of its children with its own position, so that a writer gets one report from each of
+//! its neighbours, however large the network is. Positions are segment numbers, and the last report
+//! counts, even where it is lower: a report that is lost with its link costs nothing.
+//!
+//! A child is a neighbour that requested the stream here, or that reports on it, while segments are
+//! sent to it. The parent is never a child, or two nodes would wait for each other. A child whose
+//! link breaks counts for a moment longer, as a *ghost*, until it has found another parent. A child
+//! that is new here does not pull back what was reported before: it is *excused* until it has
+//! caught up. A writer may also publish a floor: readers below it are *behind*, and their positions
+//! do not count until they are above it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Spread;
+use crate::config::{Config, Pace};
+use crate::context::Cx;
+use crate::ids::LinkId;
+use crate::message::{Confirmation, Control, MAX_MARKS};
+use crate::streams::{OWN, Stream, StreamIx, Streams};
+use crate::time::Instant;
+
+/// Progress in bytes that is reported after the shorter of the two waits, see
+/// [`Config::confirm_every`]. A report has about 50 bytes, so reports are 1 % of what is received.
+const MUCH: usize = 5 * 1024;
+/// A node offers each writer at least this many KiB, one segment.
+const LEAST_ROOM: u32 = 64;
+/// A child whose link broke counts for four round trips, within these limits: the time in which it
+/// finds another parent.
+const GHOST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// The same while the writer waits for everyone.
+const PATIENT_GHOST: Duration = Duration::from_secs(10);
+
+/// How far a part of a stream's tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// The last segment that all nodes in it have, those behind excepted.
+    pub(crate) position: u64,
+    /// The last segment that half of the nodes have that are not behind.
+    pub(crate) half: u64,
+    /// The last segment that all nodes in it have, those behind included.
+    pub(crate) lowest: u64,
+    /// The number of nodes, and how many of them are behind.
+    pub(crate) nodes: u32,
+    pub(crate) behind: u32,
+    /// How many of them have missed messages, and the most that one of them has.
+    pub(crate) gaps: u32,
+    pub(crate) missed: u64,
+    /// How far ahead of `position` the writer may be, in KiB: the least that any node has room for.
+    pub(crate) room: u32,
+    /// The first bytes of the id of the node that `position` is of.
+    pub(crate) slowest: u64,
+}
+
+impl Summary {
+    /// Returns the summary of one node that has everything up to this segment.
+    const fn single(position: u64, room: u32, slowest: u64) -> Self {
+        let (half, lowest, nodes, behind, gaps, missed) = (position, position, 1, 0, 0, 0);
+        Self { position, half, lowest, nodes, behind, gaps, missed, room, slowest }
+    }
+
+    /// Returns how many nodes are known to have everything up to segment `head`, and how many are
+    /// not.
+    pub(crate) fn have_read(&self, head: u64) -> (usize, usize) {
+        // One that has missed something may be behind, too.
+        let waited_for = self.nodes.saturating_sub(self.behind.max(self.gaps));
+        let have = match () {
+            () if self.position >= head => waited_for,
+            () if self.half >= head => waited_for.div_ceil(2),
+            () => 0,
+        };
+        (have as usize, (self.nodes - have) as usize)
+    }
+}
+
+/// The reports on all streams.
+#[derive(Debug, Default)]
+pub(super) struct Confirms {
+    tallies: Vec<Tally>,
+    children: BTreeMap<(StreamIx, LinkId), Child>,
+    /// Streams with progress to report, and when the first report is due; never too late.
+    dirty: Vec<StreamIx>,
+    next: Option<Instant>,
+    /// Children that have yet to learn the floor of a stream.
+    untold: BTreeSet<(LinkId, StreamIx)>,
+    /// Whether this node's own program is behind with reading.
+    reader_behind: bool,
+    /// What this node offers each writer, in KiB, and among how many of them it shares.
+    room: u32,
+    sharers: usize,
+}
+
+/// What is known of one stream beside its children.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    /// Readers below this segment are behind.
+    floor: u64,
+    /// Whether the writer waits for every live reader.
+    patient: bool,
+    /// Where this node's program was when it fell behind.
+    read: u64,
+    /// The last report, and when it was sent.
+    told: Option<Summary>,
+    told_at: Instant,
+    is_dirty: bool,
+    due: Instant,
+    /// Bytes of progress since the last report.
+    progress: usize,
+    ghost: Option<Ghost>,
+}
+
+/// The position of a child that is gone, which counts until then.
+#[derive(Debug, Clone, Copy)]
+struct Ghost {
+    position: u64,
+    until: Instant,
+    slowest: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Child {
+    report: Summary,
+    /// What this node had reported when the child came: below that the child is behind.
+    excused: u64,
+}
+
+impl Child {
+    /// Returns the report as it counts: nodes below the floor are behind. A child that has not
+    /// heard of the floor yet may report a position below it for all of its nodes.
+    fn counted(&self, tally: &Tally, have: u64) -> Summary {
+        let floor = tally.floor.max(self.excused).min(have);
+        let Summary { position, half, nodes, behind, .. } = self.report;
+        let behind = match () {
+            () if position >= floor => behind,
+            () if half >= floor && nodes > 1 => behind.max(1).min(nodes - 1),
+            () => nodes,
+        };
+        let least = if behind < nodes { floor } else { 0 };
+        let (position, half) = (position.clamp(least, have), half.clamp(least, have));
+        Summary { position, half, behind, ..self.report }
+    }
+}
+
+impl Confirms {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut confirms = Self::default();
+        confirms.tally(OWN).patient = config.pace == Pace::All;
+        (confirms.room, confirms.sharers) = (u32::MAX, 0);
+        confirms
+    }
+
+    fn tally(&mut self, ix: StreamIx) -> &mut Tally {
+        if self.tallies.len() <= ix {
+            self.tallies.resize(ix + 1, Tally::default());
+        }
+        &mut self.tallies[ix]
+    }
+
+    /// Schedules a report on the stream, in which this much has been received or confirmed.
+    pub(super) fn progressed(&mut self, cx: &Cx<'_>, ix: StreamIx, bytes: usize) {
+        let tally = self.tally(ix);
+        tally.progress += bytes;
+        let (least, most) = cx.config.confirm_every;
+        let quiet = tally.told_at + most <= cx.now;
+        // Reports on the first progress after a quiet time are soon, those on much of it as well,
+        // and those on a trickle seldom.
+        let due = match () {
+            () if tally.progress >= MUCH => tally.told_at + least,
+            () if quiet => cx.now + least,
+            () => tally.told_at + most,
+        };
+        if !std::mem::replace(&mut tally.is_dirty, true) {
+            tally.due = due;
+            self.dirty.push(ix);
+        } else if due < tally.due {
+            tally.due = due;
+        } else {
+            return;
+        }
+        self.next = Some(self.next.map_or(due, |next| next.min(due)));
+    }
+
+    pub(super) fn forget(&mut self, ix: StreamIx) {
+        if let Some(tally) = self.tallies.get_mut(ix) {
+            let Tally { is_dirty, due, .. } = *tally;
+            let patient = ix == OWN && tally.patient;
+            *tally = Tally { is_dirty, due, patient, ..Tally::default() };
+        }
+        let links: Vec<_> = self.children.range((ix, LinkId(0))..).map(|(key, _)| *key).collect();
+        for key in links.iter().take_while(|key| key.0 == ix) {
+            self.children.remove(key);
+        }
+    }
+
+    /// Returns when there is something to report, or a ghost is over.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.untold.is_empty() { self.next } else { Some(Instant::ZERO) }
+    }
+
+    /// See [`crate::Node::held`].
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.children.len(), self.untold.len())
+    }
+}
+
+impl Spread {
+    /// Returns how far the nodes below this one are in a stream of which this one has everything up
+    /// to `have`; itself included, unless it is the writer. `None` if there is nobody.
+    pub(crate) fn summary(&self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx) -> Option<Summary> {
+        let have = streams.get(ix).have;
+        let tally = self.confirms.tallies.get(ix).copied().unwrap_or_default();
+        let mut parts: Vec<Summary> = Vec::new();
+        if ix != OWN {
+            parts.push(self.own_part(cx, &tally, (streams, ix)));
+        }
+        let parent = self.parent(ix);
+        for (id, link) in self.links.iter().filter(|(id, _)| Some(**id) != parent) {
+            let Some(column) = link.streams.get(ix).filter(|column| column.push) else { continue };
+            if let Some(child) = self.confirms.children.get(&(ix, *id)) {
+                parts.push(child.counted(&tally, have));
+            } else if !link.reports {
+                // It reports nothing: what was sent to it counts.
+                let position = column.sent.max(column.peer_have).min(have);
+                parts.push(Summary::single(position, u32::MAX, 0));
+            }
+        }
+        let ghost = tally.ghost.filter(|ghost| ghost.until > cx.now);
+        combine(&parts, ghost.map(|ghost| (ghost.position.clamp(tally.floor.min(have), have), ghost.slowest)))
+    }
+
+    /// Returns this node's own part in a stream of somebody else.
+    fn own_part(&self, cx: &Cx<'_>, tally: &Tally, (streams, ix): (&Streams, StreamIx)) -> Summary {
+        let Stream { have, missed, .. } = *streams.get(ix);
+        let read = if self.confirms.reader_behind { tally.read.min(have) } else { have };
+        let behind = u32::from(read < tally.floor.min(have));
+        let gaps = u32::from(missed > 0);
+        let room = if streams.waits_its_turn(ix, cx.config) { LEAST_ROOM } else { self.confirms.room };
+        Summary { behind, gaps, missed, ..Summary::single(read, room, cx.me.id().prefix()) }
+    }
+
+    /// Schedules reports on streams for which this node offers another room than before.
+    pub(crate) fn offer_again(&mut self, cx: &Cx<'_>, streams: impl Iterator<Item = StreamIx>) {
+        streams.for_each(|ix| self.confirms.progressed(cx, ix, MUCH));
+    }
+
+    /// Notes that the stream has grown here by a segment of this size.
+    pub(crate) fn grown(&mut self, cx: &Cx<'_>, ix: StreamIx, bytes: usize) {
+        self.confirms.progressed(cx, ix, bytes);
+    }
+
+    /// Notes whether this node's program is behind with reading what has arrived. While it is, its
+    /// position stands still in all streams.
+    pub(crate) fn reader_behind(&mut self, cx: &Cx<'_>, streams: &Streams, behind: bool) {
+        if std::mem::replace(&mut self.confirms.reader_behind, behind) == behind {
+            return;
+        }
+        for ix in 1..streams.len() {
+            if behind {
+                self.confirms.tally(ix).read = streams.get(ix).have;
+            } else if self.confirms.tally(ix).read < streams.get(ix).have {
+                self.confirms.progressed(cx, ix, MUCH);
+            }
+        }
+    }
+
+    /// Sets what this node offers each writer. Half of what it retains is for segments that are not
+    /// confirmed; the other half covers what they write while a report travels. The number of
+    /// writers counts as the next power of two, so that few of them who come and go change nothing.
+    pub(crate) fn share_room(&mut self, cx: &Cx<'_>, streams: &Streams) {
+        let writers = streams.sharers().max(1).next_power_of_two();
+        if writers == self.confirms.sharers {
+            return;
+        }
+        let is_less = writers > self.confirms.sharers;
+        self.confirms.sharers = writers;
+        let share = cx.config.ring_total.min(cx.config.ring_bytes) / 2 / writers;
+        self.confirms.room = u32::try_from(share / 1024).unwrap_or(u32::MAX).max(LEAST_ROOM);
+        if is_less {
+            self.offer_again(cx, 1..streams.len());
+        }
+    }
+
+    pub(super) fn own_room(&self) -> u32 {
+        self.confirms.room
+    }
+
+    /// Takes a child's report on a stream.
+    pub(crate) fn confirmed(
+        &mut self,
+        cx: &Cx<'_>,
+        (link, ix): (LinkId, StreamIx),
+        report: &Confirmation,
+        streams: &Streams,
+    ) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let have = streams.get(ix).have;
+        let Confirmation { position, half, lowest, nodes, behind, gaps, missed, room, slowest, .. } = *report;
+        let (position, nodes) = (position.min(have), nodes.max(1));
+        let report = Summary {
+            position,
+            half: half.clamp(position, have),
+            lowest: lowest.min(position),
+            nodes,
+            behind: behind.min(nodes),
+            gaps: gaps.min(nodes),
+            missed,
+            room,
+            slowest,
+        };
+        let column = state.stream(ix);
+        column.peer_have = column.peer_have.max(if nodes == 1 { position } else { 0 });
+        let child = self.child(ix, link, report);
+        let before = std::mem::replace(&mut child.report, report).position;
+        let ring = &streams.get(ix).ring;
+        let bytes = ring.bytes_after(before).saturating_sub(ring.bytes_after(position));
+        self.pace.dirty |= ix == OWN;
+        if ix != OWN {
+            self.confirms.progressed(cx, ix, bytes);
+        }
+    }
+
+    /// Returns the child; a new one is excused for what is missing to it now.
+    fn child(&mut self, ix: StreamIx, link: LinkId, first: Summary) -> &mut Child {
+        let Tally { floor, patient, told, .. } = *self.confirms.tally(ix);
+        let told = if ix == OWN { self.pace.position } else { told.map_or(0, |told| told.position) };
+        self.confirms.children.entry((ix, link)).or_insert_with(|| {
+            if floor > 0 || patient {
+                self.confirms.untold.insert((link, ix));
+            }
+            Child { report: first, excused: if patient { 0 } else { told } }
+        })
+    }
+
+    /// Notes that the neighbour requests the stream here, and has everything up to `position`.
+    pub(super) fn child_begins(&mut self, link: LinkId, ix: StreamIx, position: u64) {
+        if self.links.get(&link).is_some_and(|link| link.reports) {
+            let first = Summary::single(position, u32::MAX, 0);
+            self.child(ix, link, first).report.position = position;
+            self.pace.dirty |= ix == OWN;
+        }
+    }
+
+    /// Notes that the neighbour gets the stream from another one.
+    pub(super) fn child_ends(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
+        if self.confirms.children.remove(&(ix, link)).is_some() {
+            self.pace.dirty |= ix == OWN;
+            self.confirms.progressed(cx, ix, 0);
+        }
+    }
+
+    /// Notes that the link is gone: its children become ghosts.
+    pub(super) fn children_lost(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration) {
+        let gone: Vec<_> = self.confirms.children.keys().filter(|key| key.1 == link).copied().collect();
+        self.confirms.untold.retain(|(child, _)| *child != link);
+        for key in gone {
+            let Some(child) = self.confirms.children.remove(&key) else { continue };
+            let tally = self.confirms.tally(key.0);
+            let lasts = if tally.patient { PATIENT_GHOST } else { (4 * rtt).clamp(GHOST.0, GHOST.1) };
+            let position = child.report.position.max(child.excused);
+            let (mut ghost, until) =
+                (Ghost { position, until: cx.now, slowest: child.report.slowest }, cx.now + lasts);
+            if let Some(other) = tally.ghost.filter(|other| other.until > cx.now && other.position < position)
+            {
+                ghost = other;
+            }
+            ghost.until = until.max(ghost.until);
+            tally.ghost = Some(ghost);
+            self.confirms.next = Some(self.confirms.next.map_or(until, |next| next.min(until)));
+            self.pace.dirty |= key.0 == OWN;
+        }
+    }
+
+    /// Takes the floor that the parent has passed on. It holds as far as this node is.
+    pub(crate) fn floor_raised(
+        &mut self,
+        cx: &Cx<'_>,
+        (link, ix): (LinkId, StreamIx),
+        floor: u64,
+        patient: bool,
+        have: u64,
+    ) {
+        if self.parent(ix) == Some(link) {
+            self.raise_floor(cx, ix, floor.min(have), patient);
+        }
+    }
+
+    pub(super) fn raise_floor(&mut self, cx: &Cx<'_>, ix: StreamIx, floor: u64, patient: bool) {
+        let tally = self.confirms.tally(ix);
+        if floor <= tally.floor && patient == tally.patient {
+            return;
+        }
+        (tally.floor, tally.patient) = (tally.floor.max(floor), patient);
+        let children = self.confirms.children.range((ix, LinkId(0))..).take_while(|(key, _)| key.0 == ix);
+        let untold: Vec<_> = children.map(|(key, _)| (key.1, ix)).collect();
+        self.confirms.untold.extend(untold);
+        self.pace.dirty |= ix == OWN;
+        self.confirms.progressed(cx, ix, MUCH);
+    }
+
+    /// Schedules a report to a parent that is new.
+    pub(super) fn parent_chosen(&mut self, cx: &Cx<'_>, ix: StreamIx) {
+        let tally = self.confirms.tally(ix);
+        (tally.told, tally.told_at) = (None, Instant::ZERO);
+        self.confirms.progressed(cx, ix, MUCH);
+    }
+
+    /// Returns whether there is something to report.
+    pub(crate) fn has_confirmations(&self, now: Instant) -> bool {
+        !self.confirms.untold.is_empty() || self.confirms.next.is_some_and(|next| next <= now)
+    }
+
+    /// Returns the reports and floors that are due.
+    pub(crate) fn confirmations(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
+        let mut due = self.floors(streams);
+        if self.confirms.next.is_none_or(|next| next > cx.now) {
+            return due;
+        }
+        let ghosts = self.end_ghosts(cx);
+        let mut next = ghosts;
+        let mut reports: BTreeMap<LinkId, Vec<Confirmation>> = BTreeMap::new();
+        for ix in std::mem::take(&mut self.confirms.dirty) {
+            let tally = self.confirms.tally(ix);
+            if tally.due > cx.now {
+                next = Some(next.map_or(tally.due, |next| next.min(tally.due)));
+                self.confirms.dirty.push(ix);
+                continue;
+            }
+            tally.is_dirty = false;
+            if let Some((parent, report)) = self.report(cx, streams, ix) {
+                reports.entry(parent).or_default().push(report);
+            }
+        }
+        self.confirms.next = next;
+        for (link, reports) in reports {
+            let parts = reports.chunks(MAX_MARKS);
+            due.extend(parts.map(|part| (link, Control::Confirm { reports: part.to_vec() })));
+        }
+        due
+    }
+
+    /// Returns the report to the stream's parent, unless the last one was the same.
+    fn report(&mut self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx) -> Option<(LinkId, Confirmation)> {
+        let parent = self.parent(ix).filter(|_| ix != OWN && ix < streams.len())?;
+        if !self.links.get(&parent).is_some_and(|link| link.reports) {
+            return None;
+        }
+        let summary = self.summary(cx, streams, ix)?;
+        let tally = self.confirms.tally(ix);
+        tally.progress = 0;
+        if tally.told.replace(summary) == Some(summary) {
+            return None;
+        }
+        tally.told_at = cx.now;
+        Some((parent, confirmation(streams, ix, &summary)))
+    }
+
+    /// Returns what this node alone has of the stream, for its writer: in answer to a digest, by
+    /// which the writer asks a neighbour that gets the stream from others.
+    pub(crate) fn answer_to_writer(&self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx) -> Control {
+        let tally = self.confirms.tallies.get(ix).copied().unwrap_or_default();
+        let own = self.own_part(cx, &tally, (streams, ix));
+        Control::Confirm { reports: vec![confirmation(streams, ix, &own)] }
+    }
+
+    fn floors(&mut self, streams: &Streams) -> Vec<(LinkId, Control)> {
+        let untold = std::mem::take(&mut self.confirms.untold);
+        let known = untold.into_iter().filter(|(_, ix)| *ix < streams.len());
+        known
+            .map(|(link, ix)| {
+                let Tally { floor, patient, .. } = *self.confirms.tally(ix);
+                let stream = streams.get(ix);
+                let (origin, incarnation) = (stream.origin, stream.incarnation);
+                (link, Control::Pace { origin, incarnation, floor, patient })
+            })
+            .collect()
+    }
+
+    /// Drops ghosts whose time is over, and returns when the next one is.
+    fn end_ghosts(&mut self, cx: &Cx<'_>) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut over = Vec::new();
+        for (ix, tally) in self.confirms.tallies.iter_mut().enumerate() {
+            let Some(ghost) = tally.ghost else { continue };
+            if ghost.until <= cx.now {
+                tally.ghost = None;
+                over.push(ix);
+            } else {
+                next = Some(next.map_or(ghost.until, |next| next.min(ghost.until)));
+            }
+        }
+        for ix in over {
+            self.pace.dirty |= ix == OWN;
+            self.confirms.progressed(cx, ix, MUCH);
+        }
+        next
+    }
+
+    /// Returns the first segment of the stream that some reader may still request. Ordinary age
+    /// does not remove it.
+    pub(crate) fn unconfirmed_from(&self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx) -> u64 {
+        self.summary(cx, streams, ix).map_or(u64::MAX, |summary| summary.position + 1)
+    }
+}
+
+fn confirmation(streams: &Streams, ix: StreamIx, summary: &Summary) -> Confirmation {
+    let stream = streams.get(ix);
+    let Summary { position, half, lowest, nodes, behind, gaps, missed, room, slowest } = *summary;
+    let (writer, incarnation) = (stream.origin.prefix(), stream.incarnation);
+    Confirmation { writer, incarnation, position, half, lowest, nodes, behind, gaps, missed, room, slowest }
+}
+
+/// Combines the reports of a node's children, its own part and a ghost.
+fn combine(parts: &[Summary], ghost: Option<(u64, u64)>) -> Option<Summary> {
+    // The writer does not wait for those behind, unless nobody else is left.
+    let all_behind = parts.iter().all(|part| part.behind == part.nodes);
+    let counts = |part: &&Summary| all_behind || part.behind < part.nodes;
+    let positions = parts.iter().filter(counts).map(|part| (part.position, part.slowest));
+    let least = positions.chain(ghost).min()?;
+    let sum = |of: fn(&Summary) -> u32| parts.iter().map(of).fold(0, u32::saturating_add);
+    let (nodes, behind) = (sum(|part| part.nodes), sum(|part| part.behind));
+    let room = parts.iter().map(|part| part.room).min().unwrap_or(u32::MAX);
+    // The weighted median of the nodes that are not behind, or of all if all are.
+    let weight = |part: &Summary| if behind < nodes { part.nodes - part.behind } else { part.nodes };
+    let mut halves: Vec<_> = parts.iter().map(|part| (part.half, u64::from(weight(part)))).collect();
+    halves.sort_unstable_by(|a, b| b.cmp(a));
+    let (total, mut seen) = (halves.iter().map(|half| half.1).sum::<u64>(), 0);
+    let half = halves.iter().find(|(_, weight)| {
+        seen += weight;
+        2 * seen >= total
+    });
+    let half = half.map_or(least.0, |half| half.0).max(least.0);
+    let lowest = parts.iter().map(|part| part.lowest).min().unwrap_or(least.0).min(least.0);
+    let (gaps, missed) = (sum(|part| part.gaps), parts.iter().map(|part| part.missed).max().unwrap_or(0));
+    let (position, slowest) = least;
+    Some(Summary { position, half, lowest, nodes, behind, gaps, missed, room, slowest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(position: u64, half: u64, nodes: u32, behind: u32) -> Summary {
+        Summary { half, nodes, behind, ..Summary::single(position, 100, position) }
+    }
+
+    /// The example of `docs/design/broadcast.md`: D has E with 38 and F with 30 below it.
+    #[test]
+    fn reports_of_children_combine_to_the_least_and_the_median() {
+        let d = combine(&[part(38, 38, 1, 0), part(38, 38, 1, 0), part(30, 30, 1, 0)], None).unwrap();
+        assert_eq!((d.position, d.half, d.nodes, d.slowest), (30, 38, 3, 30));
+        let b = combine(&[part(38, 38, 1, 0), part(38, 38, 1, 0), d], None).unwrap();
+        assert_eq!((b.position, b.half, b.nodes), (30, 38, 5));
+    }
+
+    #[test]
+    fn nodes_behind_do_not_count_for_the_median() {
+        let all = combine(&[part(50, 50, 19, 19), part(90, 90, 1, 0)], None).unwrap();
+        assert_eq!((all.half, all.nodes, all.behind), (90, 20, 19));
+    }
+
+    #[test]
+    fn a_ghost_holds_the_position_and_is_no_node() {
+        let all = combine(&[part(50, 50, 1, 0)], Some((20, 7))).unwrap();
+        assert_eq!((all.position, all.nodes, all.slowest), (20, 1, 7));
+        assert_eq!(combine(&[], None), None);
+    }
+
+    #[test]
+    fn readers_below_the_floor_are_behind_and_do_not_count() {
+        let child = Child { report: part(10, 40, 5, 0), excused: 0 };
+        let tally = Tally { floor: 30, ..Tally::default() };
+        let counted = child.counted(&tally, 100);
+        assert_eq!((counted.position, counted.half, counted.behind), (30, 40, 1));
+        let slow = Child { report: part(10, 20, 5, 0), excused: 0 };
+        assert_eq!((slow.counted(&tally, 100).behind, slow.counted(&tally, 5).position), (5, 5));
+        let all = combine(&[slow.counted(&tally, 100), part(60, 70, 2, 0)], None).unwrap();
+        assert_eq!((all.position, all.half, all.nodes, all.behind), (60, 70, 7, 5));
+        let alone = combine(&[slow.counted(&tally, 100)], None).unwrap();
+        assert_eq!((alone.position, alone.behind), (10, 5), "a writer is never without any reader");
+    }
+}

@@ -1,0 +1,222 @@
+//! How far a writer may be ahead of its readers.
+//!
+//! The writer's window is two seconds of what its readers confirm, at least 1 MiB, and never more
+//! than the room that each node on its tree offers. While the window is full the writer waits. With
+//! [`Pace::Most`] it has one budget for waiting on a minority: half a second, refilled at 5 % of
+//! passing time, one for all of them. Where it is spent, the writer raises the floor of its
+//! stream: readers below it are behind, and it does not wait for them until they have caught up. A
+//! writer that is faster than the network itself is slowed to the pace of the faster half, and
+//! nobody falls behind because of that.
+
+use std::time::Duration;
+
+use super::Spread;
+use super::confirm::Summary;
+use crate::config::{Config, Pace};
+use crate::context::Cx;
+use crate::ring::Ring;
+use crate::streams::{OWN, Streams};
+use crate::time::Instant;
+
+/// The time of confirmed progress that the window holds.
+const AHEAD: Duration = Duration::from_secs(2);
+/// The window is at least this large, unless a reader offers less room.
+const LEAST: usize = 1024 * 1024;
+/// More than any reader has room for.
+const MOST: usize = 1 << 30;
+/// Progress is measured over this time.
+const SAMPLE: Duration = Duration::from_millis(250);
+/// A budget below this is spent.
+const WORTH_WAITING: Duration = Duration::from_millis(10);
+/// A writer that waits looks again after this long at least.
+const LOOK: Duration = Duration::from_millis(500);
+/// Readers that have confirmed nothing for this long stand still.
+const STILL: Duration = Duration::from_secs(2);
+
+/// The writer's account of its readers.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    /// Whether a report has arrived since the last look.
+    pub(super) dirty: bool,
+    /// The segment up to which the stream is confirmed.
+    pub(super) position: u64,
+    summary: Option<Summary>,
+    /// When the position moved last.
+    moved: Instant,
+    window: Window,
+    /// What is left for waiting on a minority, and when it was last refilled.
+    budget: Duration,
+    refilled: Instant,
+    /// When the writer was last found waiting for its readers.
+    blocked: Option<Instant>,
+    /// When to look again although nothing arrives.
+    look_at: Option<Instant>,
+}
+
+impl Pacer {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            dirty: false,
+            position: 0,
+            summary: None,
+            moved: now,
+            window: Window::new(),
+            budget: config.slow_budget,
+            refilled: now,
+            blocked: None,
+            look_at: None,
+        }
+    }
+
+    /// Ends the wait for now, and returns how long the writer has waited for a minority.
+    pub(super) fn stop_waiting(&mut self, now: Instant) -> Duration {
+        self.look_at = None;
+        self.blocked.take().map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// Begins to wait, until a report arrives, or it is time to look again.
+    fn wait(&mut self, now: Instant, for_minority: bool) {
+        self.blocked = for_minority.then_some(now);
+        let look = if for_minority { self.budget } else { STILL };
+        self.look_at = Some(now + look.clamp(WORTH_WAITING, LOOK));
+    }
+
+    /// Refills the budget for waiting with 5 % of the time that passed, takes the time from it for
+    /// which the writer waited, and returns whether it may wait on.
+    fn may_wait(&mut self, cx: &Cx<'_>, waited: Duration) -> bool {
+        let passed = cx.now - std::mem::replace(&mut self.refilled, cx.now);
+        self.budget = (self.budget + passed / 20).min(cx.config.slow_budget).saturating_sub(waited);
+        self.budget >= WORTH_WAITING
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+}
+
+/// The bytes that the writer may be ahead of its readers: a window that doubles with each report
+/// while it is full, until the rate at which full windows are confirmed is known.
+#[derive(Debug)]
+struct Window {
+    bytes: usize,
+    /// Since when the window was full at each look, and the bytes confirmed since.
+    full_since: Option<Instant>,
+    confirmed: usize,
+}
+
+impl Window {
+    const fn new() -> Self {
+        Self { bytes: LEAST, full_since: None, confirmed: 0 }
+    }
+
+    /// Notes that the readers have confirmed more.
+    fn confirmed(&mut self, now: Instant, bytes: usize) {
+        let Some(since) = self.full_since else { return };
+        self.confirmed += bytes;
+        let elapsed = now - since;
+        if elapsed >= SAMPLE {
+            let ahead = self.confirmed as u128 * AHEAD.as_micros() / elapsed.as_micros();
+            self.bytes = usize::try_from(ahead).unwrap_or(usize::MAX).clamp(LEAST, MOST);
+            (self.full_since, self.confirmed) = (Some(now), 0);
+        } else {
+            self.bytes = (2 * self.bytes).min(MOST);
+        }
+    }
+
+    /// Notes whether the writer has to wait.
+    fn look(&mut self, now: Instant, full: bool) {
+        if !full {
+            (self.full_since, self.confirmed) = (None, 0);
+        } else if self.full_since.is_none() {
+            self.full_since = Some(now);
+        }
+    }
+}
+
+impl Spread {
+    /// Returns the segment up to which the node's own stream is confirmed.
+    pub(crate) fn own_position(&self) -> u64 {
+        self.pace.position
+    }
+
+    /// Returns how far the readers of the node's own stream are.
+    pub(crate) fn readers(&mut self, cx: &Cx<'_>, streams: &Streams) -> Option<Summary> {
+        // Neighbours that report nothing count by what this node has sent them, which changes all
+        // the time.
+        let silent = self.links.values().any(|link| !link.reports);
+        if std::mem::take(&mut self.pace.dirty) || silent {
+            let own = streams.get(OWN);
+            self.pace.summary = self.summary(cx, streams, OWN);
+            let position = self.pace.summary.map_or(self.pace.position, |summary| summary.position);
+            if position != self.pace.position {
+                let bytes =
+                    own.ring.bytes_after(self.pace.position).saturating_sub(own.ring.bytes_after(position));
+                self.pace.window.confirmed(cx.now, bytes);
+                (self.pace.position, self.pace.moved) = (position, cx.now);
+            }
+        }
+        self.pace.summary
+    }
+
+    /// Returns whether the window has room for more of the node's own stream.
+    pub(super) fn window_has_room(&mut self, cx: &Cx<'_>, streams: &Streams, waited: Duration) -> bool {
+        let summary = self.readers(cx, streams);
+        let ring = &streams.get(OWN).ring;
+        let window = self.window(summary);
+        let unconfirmed = ring.bytes_after(self.pace.position);
+        // It is full where a report let the writer on a moment ago, too.
+        self.pace.window.look(cx.now, unconfirmed >= window / 2);
+        if unconfirmed < window {
+            return true;
+        }
+        let half = summary.map_or(self.pace.position, |summary| summary.half);
+        let is_still = cx.now - self.pace.moved >= STILL;
+        let lags = unconfirmed - ring.bytes_after(half) >= window / 4;
+        let for_minority = cx.config.pace == Pace::Most && (is_still || lags);
+        if for_minority && !self.pace.may_wait(cx, waited) {
+            let floor = match lags {
+                true => segment_before(ring, self.pace.position, half, window / 8),
+                false => self.pace.position + 1,
+            };
+            self.raise_floor(cx, OWN, floor, false);
+            self.readers(cx, streams);
+            if ring.bytes_after(self.pace.position) < window {
+                return true;
+            }
+        }
+        self.pace.wait(cx.now, for_minority);
+        false
+    }
+
+    /// The same where the writer waits for its own links only.
+    pub(super) fn own_links_have_room(&mut self, cx: &Cx<'_>, streams: &Streams, waited: Duration) -> bool {
+        let ring = &streams.get(OWN).ring;
+        let columns = self.links.values().filter_map(|link| link.streams.get(OWN));
+        let sent = columns.filter(|column| column.push).map(|column| column.sent.max(column.peer_have));
+        if sent.min().is_none_or(|sent| ring.bytes_after(sent) < cx.config.write_window)
+            || !self.pace.may_wait(cx, waited)
+        {
+            return true;
+        }
+        self.pace.wait(cx.now, true);
+        false
+    }
+
+    /// Returns the bytes that may be unconfirmed.
+    fn window(&self, summary: Option<Summary>) -> usize {
+        let room = summary.map_or(u32::MAX, |summary| summary.room).min(self.own_room());
+        self.pace.window.bytes.min(1024 * room as usize)
+    }
+}
+
+/// Returns the last segment from `from` on, not beyond `half`, after which at least `bytes` more
+/// than after `half` follow.
+fn segment_before(ring: &Ring, from: u64, half: u64, bytes: usize) -> u64 {
+    let (mut low, mut high) = (from, half);
+    let goal = ring.bytes_after(half) + bytes;
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if ring.bytes_after(middle) >= goal { low = middle } else { high = middle - 1 }
+    }
+    low.max(from + 1)
+}
