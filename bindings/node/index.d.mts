@@ -33,6 +33,7 @@ export type {
   NetsplitResolved,
   NodeEvents,
   Options,
+  Pace,
   PeerlistEvents,
   Preset,
   ReadFrom,

@@ -129,6 +129,21 @@ declare namespace smokesignal {
     age?: number | null | undefined
   }
 
+  /**
+   * The readers that a node waits for when it writes.
+   *
+   * `'most'`: those that keep up. Slow or frozen readers cost the writer half a second, and 5 % of
+   * the time after that, all of them together; they get what their lines carry, and a counted gap
+   * for the rest.
+   *
+   * `'all'`: every reader that lives. Nothing is lost, and any member of the network can hold up
+   * the writer. For files and replication.
+   *
+   * `'none'`: this node's own links alone. A reader that is behind by more than others retain reads
+   * a gap.
+   */
+  export type Pace = 'most' | 'all' | 'none'
+
   /** Options of `createNode`. `undefined` and `null` mean the default. */
   export interface Options {
     /**
@@ -190,6 +205,8 @@ declare namespace smokesignal {
      * two messages of `maxMessage` if that is more.
      */
     retention?: Retention | null | undefined
+    /** The readers that this node waits for when it writes. Default `'most'`. */
+    pace?: Pace | null | undefined
     /**
      * How many bytes per second the node sends at most, over all its connections together: what
      * streams of others carry through it and TLS records count; the headers of TCP and IP, some 4 %,
@@ -266,6 +283,8 @@ declare namespace smokesignal {
     maxMessage: number
     /** How much is retained of what all nodes wrote. */
     retention: { bytes: number; age: number }
+    /** The readers that this node waits for when it writes. */
+    pace: Pace
     /** How many bytes per second the node sends at most. */
     uploadLimit: number | undefined
     /** The identity that was given. */

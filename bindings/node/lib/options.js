@@ -22,6 +22,8 @@ const MIN_PEERS = 3
 const MAX_PEERS = 5
 /** `pingTimeout` of each preset, in ms. The library has the same, and other times of the presets. */
 const PING_TIMEOUT = { default: 3000, lan: 1000, internet: 6000 }
+/** The readers that writes wait for; the first is the default. */
+const PACES = ['most', 'all', 'none']
 /** Bounds of `pingTimeout`, in ms. */
 const SHORTEST_PING_TIMEOUT = 100
 const LONGEST_PING_TIMEOUT = 3_600_000
@@ -53,7 +55,7 @@ function readOptions(given = {}) {
   }
   const address = host('address', given.address)
   const { minPeerNo, maxPeerNo } = peerCounts(given)
-  const preset = presetName(given.preset)
+  const preset = oneOf('preset', given.preset, Object.keys(PING_TIMEOUT))
   const timeout = pingTimeout(given.pingTimeout, preset)
   const maxMessage = integer('maxMessage', given.maxMessage, 1, LARGEST_MAX_MESSAGE) ?? MAX_MESSAGE
   const options = {
@@ -69,6 +71,7 @@ function readOptions(given = {}) {
     advertise: advertise(given.advertise),
     maxMessage,
     retention: retention(given.retention, maxMessage),
+    pace: oneOf('pace', given.pace, PACES),
     uploadLimit: uploadLimit(given.uploadLimit, timeout),
     identity: identity(given.identity),
     keyFile: filePath('keyFile', given.keyFile),
@@ -109,6 +112,7 @@ function forNative(options, logLevel) {
       leaveTimeout: options.leaveTimeout,
       maxMessage: options.maxMessage,
       retention: options.retention,
+      pace: options.pace,
       uploadLimit: options.uploadLimit,
       keyFile: options.keyFile,
       networkSecret: options.networkSecret,
@@ -213,12 +217,12 @@ function integer(name, value, least, most) {
   return value
 }
 
-function presetName(value) {
-  if (isMissing(value)) return 'default'
-  const names = Object.keys(PING_TIMEOUT)
-  const expected = names.map((name) => `'${name}'`).join(', ')
-  if (typeof value !== 'string') throw optionType('preset', `one of ${expected}`, value)
-  if (!names.includes(value)) throw optionRange('preset', `one of ${expected}`, value)
+/** Returns one of the names, of which the first is the default. */
+function oneOf(option, value, names) {
+  if (isMissing(value)) return names[0]
+  const expected = `one of ${names.map((name) => `'${name}'`).join(', ')}`
+  if (typeof value !== 'string') throw optionType(option, expected, value)
+  if (!names.includes(value)) throw optionRange(option, expected, value)
   return value
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use napi::Result;
 use napi::bindgen_prelude::{ClassInstance, Uint8Array};
 use napi_derive::napi;
-use smokesignal::{LinkMetrics, Metrics, Node, NodeBuilder, NodeId, NodeStream, Peer, Preset, ReadFrom};
+use smokesignal::{
+    LinkMetrics, Metrics, Node, NodeBuilder, NodeId, NodeStream, Pace, Peer, Preset, ReadFrom,
+};
 use tracing::Instrument as _;
 
 use crate::accept::Acceptor;
@@ -47,6 +49,8 @@ pub struct NativeOptions {
     pub max_message: Option<f64>,
     /// How much is retained of what all writers wrote.
     pub retention: NativeRetention,
+    /// The readers that writes wait for: `all`, `none`, or anything else for the default.
+    pub pace: String,
     /// The bytes per second that all connections together may send; `None` means no limit.
     pub upload_limit: Option<f64>,
     /// The file of the key pair, which is created if there is none.
@@ -343,6 +347,11 @@ fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
             "lan" => Preset::Lan,
             "internet" => Preset::Internet,
             _ => Preset::Default,
+        })
+        .pace(match options.pace.as_str() {
+            "all" => Pace::All,
+            "none" => Pace::None,
+            _ => Pace::Most,
         })
         .ping_timeout(milliseconds(options.ping_timeout))
         .leave_timeout(milliseconds(options.leave_timeout))

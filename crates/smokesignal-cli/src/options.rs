@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use smokesignal::{Event, Identity, Node, Preset, ReadFrom};
+use smokesignal::{Event, Identity, Node, Pace, Preset, ReadFrom};
 
 use crate::log;
 use crate::outcome::Failure;
@@ -111,6 +111,32 @@ struct TuningArgs {
     /// with a ping timeout of 3s, less with a longer one. Without this option there is no limit.
     #[arg(long, value_name = "BYTES/S", env = "SMOKESIGNAL_UPLOAD_LIMIT", value_parser = bytes_per_second)]
     upload_limit: Option<u64>,
+    /// Choose the readers that this node waits for when it sends
+    #[arg(long, value_name = "PACE", env = "SMOKESIGNAL_PACE", default_value = "most", value_enum)]
+    pace: PaceName,
+}
+
+/// The library's paces, as they are written on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum PaceName {
+    /// Waits for those that keep up. Slow ones cost half a second, and 5 % of the time after that,
+    /// and miss what they cannot take.
+    Most,
+    /// Waits for every reader that lives, so that nothing is lost; any of them can hold this node
+    /// up.
+    All,
+    /// Waits for no reader, only for this node's own links; slow readers miss more.
+    None,
+}
+
+impl From<PaceName> for Pace {
+    fn from(name: PaceName) -> Self {
+        match name {
+            PaceName::Most => Self::Most,
+            PaceName::All => Self::All,
+            PaceName::None => Self::None,
+        }
+    }
 }
 
 /// The library's presets, as they are written on the command line.
@@ -238,6 +264,7 @@ impl JoinArgs {
             .max_peers(self.max_peers)
             .preset(self.tuning.preset.into())
             .retention(self.tuning.retention, self.tuning.retention_age)
+            .pace(self.tuning.pace.into())
             .leave_timeout(self.leave_timeout)
             .read_from(self.read_from)
             .max_message(MAX_MESSAGE)

@@ -66,6 +66,7 @@ fn the_error_names_the_value_of_a_wrong_option() {
     assert_refused(&["run", "--json", "--preset", "moon"], 2, &["moon", "lan", "internet"]);
     assert_refused(&["run", "--json", "--retention", "31MiB"], 2, &["31MiB", "32MiB or more"]);
     assert_refused(&["run", "--json", "--retention-age", "0.5s"], 2, &["0.5s", "1s or more"]);
+    assert_refused(&["run", "--json", "--pace", "some"], 2, &["some", "most", "all", "none"]);
     assert_refused(&["run", "--json", "--upload-limit", "fast"], 2, &["fast", "500k"]);
     assert_refused(&["run", "--json", "--upload-limit", "1k"], 2, &["upload_limit of 1000", "43690 or more"]);
     assert_refused(&["shout"], 2, &["shout"]);

@@ -83,7 +83,7 @@ pub use node::Node;
 pub use options::{NodeBuilder, Preset};
 pub use peer::Peer;
 pub use peers::Peers;
-pub use smokesignal_proto::{NodeId, ParseNodeIdError, ReadFrom};
+pub use smokesignal_proto::{NodeId, Pace, ParseNodeIdError, ReadFrom};
 pub use stopped::Stopped;
 pub use stream::accept::Acceptor;
 pub use stream::handle::{NodeStream, Path};

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal_proto::{Config, MAX_ADDRESSES, ReadFrom};
+use smokesignal_proto::{Config, MAX_ADDRESSES, Pace, ReadFrom};
 
 use crate::error::BuildError;
 use crate::identity::Identity;
@@ -90,6 +90,7 @@ pub struct NodeBuilder {
     pub(crate) max_message: usize,
     retention: Option<Retention>,
     pub(crate) upload_limit: Option<u64>,
+    pub(crate) pace: Pace,
     pub(crate) identity: Option<Identity>,
     pub(crate) secret: Option<Secret>,
     pub(crate) unsigned_messages: bool,
@@ -132,6 +133,7 @@ impl Default for NodeBuilder {
             max_message: 16 * MIB,
             retention: None,
             upload_limit: None,
+            pace: Pace::Most,
             identity: None,
             secret: None,
             unsigned_messages: false,
@@ -297,6 +299,25 @@ impl NodeBuilder {
     /// ```
     pub fn upload_limit(mut self, bytes_per_second: u64) -> Self {
         self.upload_limit = Some(bytes_per_second);
+        self
+    }
+
+    /// Sets which readers this node's own writes wait for. Default: [`Pace::Most`].
+    ///
+    /// | | `Pace::Most` | `Pace::All` | `Pace::None` |
+    /// | --- | --- | --- | --- |
+    /// | a write waits for | the readers that keep up | every reader that lives | this node's own links |
+    /// | one slow or frozen reader costs the writer | half a second, and 5 % of the time after that, all such readers together | all but the pace of that reader | nothing |
+    /// | that reader gets | as much as its line carries, and a counted gap for the rest | every message | a gap once it is behind by more than others retain |
+    ///
+    /// With `All`, any member of the network can hold up this writer: use it for files and
+    /// replication, in networks whose members are known. A reader that is silent for the
+    /// [`ping_timeout`](Self::ping_timeout), or cut off, has left, and gets a gap if it returns.
+    /// With `None` a fast writer loses more at slow readers. Each writer chooses for itself. A
+    /// reader keeps up while its program is less than 8 MiB behind; a handle that was never read
+    /// holds up nobody.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
         self
     }
 

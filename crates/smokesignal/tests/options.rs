@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{MS_10, SECOND, builder, connected, network_of, start};
 use smokesignal::transport::MemoryNetwork;
-use smokesignal::{Event, Incoming, Node, NodeBuilder, Preset, ReadFrom};
+use smokesignal::{Event, Incoming, Node, NodeBuilder, Pace, Preset, ReadFrom};
 use tokio::time::{Instant, sleep, timeout};
 
 const MIB: usize = 1024 * 1024;
@@ -129,4 +129,41 @@ async fn a_silent_peer_is_dropped_after_the_time_of_the_preset_unless_another_on
     dropped_after(6, |builder| builder.preset(Preset::Internet)).await;
     dropped_after(2, |builder| builder.preset(Preset::Lan).ping_timeout(2 * SECOND)).await;
     dropped_after(2, |builder| builder.ping_timeout(2 * SECOND).preset(Preset::Lan)).await;
+}
+
+/// Writes 160 MiB to a reader that begins to read and then pauses for a minute. Returns how much
+/// was written in that minute, and how many messages the reader misses in the end, in messages of 1
+/// MiB.
+async fn paused_reader(pace: Pace) -> (u64, u64) {
+    let (_network, one, two) = pair(|builder| builder.pace(pace)).await;
+    let (writer, mut reader) = (one.broadcast().sender(), two.broadcast());
+    writer.send(vec![0; MIB]).await.unwrap();
+    assert!(matches!(reader.recv().await, Some(Incoming::Message { .. })));
+    let writing = tokio::spawn(async move {
+        for _ in 0..160 {
+            writer.send(vec![0; MIB]).await.unwrap();
+        }
+        writer.end().unwrap();
+    });
+    sleep(60 * SECOND).await;
+    let written = one.metrics().messages_sent - 1;
+    let (mut read, mut missed) = (0, 0);
+    loop {
+        match timeout(60 * SECOND, reader.recv()).await.unwrap().unwrap() {
+            Incoming::Message { .. } => read += 1,
+            Incoming::Gap { missed: more, .. } => missed += more,
+            _ => break,
+        }
+    }
+    writing.await.unwrap();
+    assert_eq!(read + missed, 160, "with {pace:?}");
+    (written, missed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_pace_all_a_writer_waits_for_a_reader_that_pauses_and_with_none_it_does_not() {
+    let (written, missed) = paused_reader(Pace::All).await;
+    assert!(written < 100 && missed == 0, "{written} MiB were written, {missed} are missing");
+    let (written, missed) = paused_reader(Pace::None).await;
+    assert!(written == 160 && missed > 0, "{written} MiB were written, {missed} are missing");
 }

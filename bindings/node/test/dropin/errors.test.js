@@ -50,6 +50,7 @@ const BAD = [
   [{ ...ADDRESS, advertise: 'x' }, RangeError, /"advertise".*HOST:PORT/],
   [{ ...ADDRESS, preset: 'moon' }, RangeError, /"preset".*'lan'/],
   [{ ...ADDRESS, retention: { bytes: 1 } }, RangeError, /"retention".*33554432.*bytes: 1/],
+  [{ ...ADDRESS, pace: 'some' }, RangeError, /"pace".*'all'/],
   [{ ...ADDRESS, uploadLimit: 1000 }, RangeError, /"uploadLimit".*43690.*"pingTimeout".*1000/],
   [{ ...ADDRESS, uploadLimit: 1e5, preset: 'lan' }, RangeError, /"uploadLimit".*131072/],
   [{ ...ADDRESS, maxMessage: 0 }, RangeError, /"maxMessage".*from 1/],

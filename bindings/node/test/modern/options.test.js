@@ -48,6 +48,7 @@ const wrong = {
       { age: '60s' }
     ]
   },
+  pace: { TypeError: [5, {}, true], RangeError: ['', 'ALL', 'some', 'toString'] },
   uploadLimit: { TypeError: ['500k', {}, true], RangeError: [0, -1, 43_689, 100_000.5, NaN] },
   identity: { TypeError: [{}, 'ann', identity.id] },
   keyFile: { TypeError: [5, '', {}] },
@@ -143,6 +144,7 @@ const defaults = {
   advertise: [],
   maxMessage: 16 * 1024 * 1024,
   retention: { bytes: 64 * 1024 * 1024, age: 60_000 },
+  pace: 'most',
   uploadLimit: undefined,
   identity: undefined,
   keyFile: undefined,
@@ -212,6 +214,8 @@ test('right values of all options are kept', () => {
     { address, retention: { bytes: 2 ** 25, age: 1000 } },
     { address, retention: { bytes: Number.MAX_SAFE_INTEGER, age: Infinity } },
     { address, maxMessage: 1, retention: { bytes: 2 ** 21, age: 1000 } },
+    { address, pace: 'all' },
+    { address, pace: 'none' },
     { address, uploadLimit: 43_690 },
     { address, uploadLimit: 16_000, pingTimeout: 3_600_000 },
     { address, readFrom: 'oldest' },

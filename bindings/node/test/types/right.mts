@@ -33,6 +33,7 @@ const options: Options = {
   maxMessage: 1024,
   preset: 'lan',
   retention: { bytes: 4_000_000, age: 30_000 },
+  pace: 'all',
   uploadLimit: 500_000,
   networkSecret: Buffer.alloc(32),
   readFrom: { last: 5 },

@@ -28,6 +28,8 @@ createNode({ address: '127.0.0.1', unsigned: 'yes' })
 createNode({ address: '127.0.0.1', preset: 'moon' })
 // @ts-expect-error It has to be an object.
 createNode({ address: '127.0.0.1', retention: 60_000 })
+// @ts-expect-error It has to be one of three values.
+createNode({ address: '127.0.0.1', pace: 'some' })
 // @ts-expect-error It has to be a number.
 createNode({ address: '127.0.0.1', uploadLimit: '500k' })
 // @ts-expect-error It has to be bytes.

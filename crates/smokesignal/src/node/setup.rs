@@ -75,6 +75,7 @@ impl Node {
             max_message: options.max_message + MAX_ENVELOPE,
             signed: !options.unsigned_messages,
             read_from: options.read_from,
+            pace: options.pace,
             reorder: options.prefer_near_peers,
             dial_for_streams: !options.relay_only,
             ring_bytes: bytes,
