@@ -43,6 +43,7 @@ mod flow;
 mod hash_tree;
 mod id;
 mod ids;
+mod lag;
 mod limits;
 mod lookup;
 mod membership;
@@ -68,6 +69,7 @@ pub use config::{Config, MAX_SEGMENT, Pace, ReadFrom};
 pub use features::{Features, OtherEnd};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};
+pub use lag::Lag;
 pub use limits::{Confirmed, Held, StreamLink, StreamView};
 pub use message::{
     Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark,

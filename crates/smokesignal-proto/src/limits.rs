@@ -5,6 +5,7 @@
 //! nothing here can change a node.
 
 use crate::ids::LinkId;
+use crate::lag::Lag;
 
 /// A collection that a node keeps, its size, and the limit of that size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct StreamView {
     pub floor: u64,
     /// Whether a signed segment of this incarnation has been verified.
     pub proven: bool,
+    /// What the node lacks of the stream, by what its neighbours report.
+    pub lag: Option<Lag>,
     /// The link that the stream comes over.
     pub parent: Option<LinkId>,
     /// One entry for each link that has said something about the stream.

@@ -27,6 +27,7 @@ use crate::flow::parts::Joints;
 use crate::flow::{Ack, Flows};
 use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
+use crate::lag::Lags;
 use crate::lookup::{Find, Lookups, Queries};
 use crate::membership::Membership;
 use crate::message::{Control, DisconnectReason, Message};
@@ -55,6 +56,7 @@ pub struct Node {
     joints: Joints,
     /// The link that was handed something last, so that all have their turns.
     hand: LinkId,
+    lags: Lags,
     lookups: Lookups,
     queries: Queries,
     publisher: Publisher,
@@ -80,6 +82,7 @@ impl Node {
             flows: Flows::new(now),
             joints: Joints::default(),
             hand: LinkId(0),
+            lags: Lags::default(),
             lookups: Lookups::default(),
             queries: Queries::default(),
             publisher: Publisher::default(),
@@ -337,6 +340,7 @@ impl Node {
         }
         self.settle_in_time(now);
         self.repair(now);
+        self.report_lags(now);
         // Last, because each neighbour gets a ping with the new number of links: that must not hold
         // up a repair.
         for link in stalled {
@@ -357,8 +361,9 @@ impl Node {
 
     /// Returns when to call [`Node::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Instant {
+        let flows = self.flows.next_deadline();
         let others =
-            [self.spread.next_deadline(), self.publisher.next_deadline(), self.flows.next_deadline()];
+            [self.spread.next_deadline(), self.publisher.next_deadline(), flows, self.lags.next_deadline()];
         others.into_iter().flatten().fold(self.membership.next_tick(), Instant::min)
     }
 

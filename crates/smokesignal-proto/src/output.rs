@@ -156,6 +156,21 @@ pub enum Output {
         /// The writer.
         from: NodeId,
     },
+    /// This node has been more than a second behind in a writer's stream, by what its neighbours
+    /// report.
+    Lagging {
+        /// The writer.
+        from: NodeId,
+        /// Messages that it lacks.
+        messages: u64,
+        /// Their size in bytes, an estimate.
+        bytes: u64,
+    },
+    /// The node is less than 200 ms behind again.
+    CaughtUp {
+        /// The writer.
+        from: NodeId,
+    },
     /// The node has left: nothing more will come.
     Left(Farewell),
 }

@@ -191,6 +191,11 @@ impl Stream {
         }
     }
 
+    /// Returns the number of the next message, if it is known.
+    pub(crate) const fn next_message(&self) -> Option<u64> {
+        self.next_message
+    }
+
     /// The oldest segment that can be given to others.
     pub(crate) fn floor(&self) -> u64 {
         self.ring.front().map_or(self.have + 1, |segment| segment.seq)

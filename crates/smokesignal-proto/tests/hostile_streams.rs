@@ -213,6 +213,32 @@ fn a_joiner_reads_the_backlog_whatever_a_mark_says_about_its_numbers() {
     }
 }
 
+/// Its neighbour has much more than it sends; then it sends everything.
+#[test]
+fn a_node_that_falls_behind_reports_it_once_and_that_it_has_caught_up() {
+    let mut bench = Bench::new(&[2]);
+    (1..=5).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
+    let mut outputs = bench.drain(None);
+    for seq in 6..=9 {
+        bench.marks(2, vec![Mark { next_message: 106, ..mark(9, 1, 105, 1, 1) }]);
+        outputs.extend(bench.pass(1, &[2]));
+        bench.tell(2, tiny(9, 1, seq));
+    }
+    let lag = bench.node.stream_of(&key(9).id()).unwrap().lag.unwrap();
+    assert_eq!((lag.since, lag.messages), (Instant::ZERO, 96));
+    (10..=105).for_each(|seq| bench.tell(2, tiny(9, 1, seq)));
+    outputs.extend(bench.pass(1, &[2]));
+    let from = key(9).id();
+    outputs.retain(|output| matches!(output, Output::Lagging { .. } | Output::CaughtUp { .. }));
+    let [Output::Lagging { from: slow, messages: 100, bytes }, Output::CaughtUp { from: ready }] =
+        outputs[..]
+    else {
+        panic!("{outputs:?}");
+    };
+    assert!(slow == from && ready == from && bytes > 0, "{outputs:?}");
+    assert_eq!(bench.node.stream_of(&from).unwrap().lag, None);
+}
+
 /// A keeper that was asked to skip may not go beyond what others retain.
 #[test]
 fn a_skip_leaves_out_no_more_than_it_must() {

@@ -46,6 +46,7 @@ impl Node {
         self.lookups.held(&mut held);
         self.queries.held(config, &mut held);
         self.departure.held(&mut held);
+        held.push(Held { what: "streams behind", amount: self.lags.len(), limit: config.max_streams });
         held
     }
 
@@ -58,6 +59,7 @@ impl Node {
             have: stream.have,
             floor: stream.floor(),
             proven: stream.proven,
+            lag: self.lags.of(ix, stream),
             parent: self.spread.parent(ix),
             links: self.spread.views(ix),
         })

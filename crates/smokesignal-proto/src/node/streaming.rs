@@ -8,6 +8,7 @@ use super::Node;
 use crate::config::ReadFrom;
 use crate::id::NodeId;
 use crate::ids::LinkId;
+use crate::lag::{Change, Lag};
 use crate::message::{Ask, Confirmation, Control, DigestEnd, Mark, Part};
 use crate::output::{CloseReason, Output};
 use crate::segment::{MessageKind, Segment};
@@ -98,6 +99,7 @@ impl Node {
                 self.spread.share_room(cx, &self.streams);
                 let advice = self.spread.received(cx, link, ix, segment.seq);
                 self.spread.grown(cx, ix, segment.body.len());
+                self.lags.arrived(ix, segment.seq);
                 self.spread.fan_out(cx, ix, segment.seq, Some(link));
                 self.follow(advice, link, ix);
                 if segment.message_kind == MessageKind::End {
@@ -161,14 +163,14 @@ impl Node {
         let cx = &self.context.at(now);
         let Some(ix) = self.streams.find(origin) else {
             let ix = self.streams.admit(cx, *origin, from)?;
-            self.spread.forget_stream(ix);
+            self.forget_stream(ix);
             return Some(ix);
         };
         let (incarnation, stream) = (from.incarnation, self.streams.get(ix));
         if incarnation != stream.incarnation && !stream.proven {
             // The other one was only a neighbour's claim.
             self.streams.replace(ix, from, now);
-            self.spread.forget_stream(ix);
+            self.forget_stream(ix);
         } else if incarnation > stream.incarnation {
             let (newest, since) = stream.newer.unwrap_or((incarnation, now));
             self.streams.set_newer(ix, Some((newest.max(incarnation), since)));
@@ -199,9 +201,14 @@ impl Node {
         }
     }
 
+    fn forget_stream(&mut self, ix: StreamIx) {
+        self.spread.forget_stream(ix);
+        self.lags.forget(ix);
+    }
+
     fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
         self.streams.restart(&mut self.context.at(now), ix, incarnation);
-        self.spread.forget_stream(ix);
+        self.forget_stream(ix);
         // Neighbours may have sent what could not be taken yet: all begin again, and the slower
         // ones are pruned.
         let origin = self.streams.get(ix).origin;
@@ -254,6 +261,10 @@ impl Node {
             let stream_have = self.streams.get(ix).have;
             self.spread.mark(&self.context.at(now), (link, ix), mark, stream_have);
             self.want(ix, now);
+            // Claims that this neighbour did not keep, are void.
+            if self.spread.behind_by(ix, stream_have) > 0 {
+                self.lags.claimed(ix, mark, stream_have, now);
+            }
             let is_writer = self.membership.peer(link) == Some(mark.origin);
             if is_writer && stream_have >= mark.have && end.is_none() {
                 let answer = self.spread.answer_to_writer(&self.context.at(now), &self.streams, ix);
@@ -334,6 +345,21 @@ impl Node {
             let oldest = if ask.or_later { stream.floor() } else { 1 };
             let from = ask.from.max(oldest).min(stream.have + 1);
             self.spread.graft(link, ix, from, ask.or_later);
+        }
+    }
+
+    /// Reports the streams in which this node has fallen behind, or has caught up.
+    pub(super) fn report_lags(&mut self, now: Instant) {
+        for change in self.lags.changes(now) {
+            let (Change::Lags(ix) | Change::CaughtUp(ix)) = change;
+            let stream = self.streams.get(ix);
+            let from = stream.origin;
+            match self.lags.of(ix, stream) {
+                Some(Lag { messages, bytes, .. }) if change == Change::Lags(ix) => {
+                    self.context.out.push(Output::Lagging { from, messages, bytes });
+                }
+                _ => self.context.out.push(Output::CaughtUp { from }),
+            }
         }
     }
 

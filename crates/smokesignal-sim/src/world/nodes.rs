@@ -129,7 +129,10 @@ impl World {
                 self.kernel.record(Mark::Closed, ix as u64, link.0);
                 self.demote(ix, link);
             }
-            Output::Deliver { kind: MessageKind::End, .. } | Output::Restarted { .. } => {}
+            Output::Deliver { kind: MessageKind::End, .. }
+            | Output::Restarted { .. }
+            | Output::Lagging { .. }
+            | Output::CaughtUp { .. } => {}
             Output::Deliver { from, seq, messages, .. } => {
                 for (seq, data) in (seq..).zip(messages) {
                     self.kernel.record(Mark::Delivered, ix as u64, mix(seq) ^ data.len() as u64);

@@ -366,6 +366,10 @@ impl Driver {
             }
             Output::NetsplitResolved { duration, size } => self.shared.netsplit_resolved(duration, size),
             Output::Left(farewell) => self.left(farewell),
+            Output::Lagging { from, messages, bytes } => {
+                tracing::info!(?from, messages, bytes, "this node is behind in a stream");
+            }
+            Output::CaughtUp { from } => tracing::info!(?from, "this node has caught up"),
             // Collected by `perform_all`.
             Output::Deliver { .. }
             | Output::Gap { .. }
