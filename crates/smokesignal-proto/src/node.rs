@@ -230,7 +230,7 @@ impl Node {
     pub fn note_missed(&mut self, from: &NodeId, missed: u64, now: Instant) {
         if let Some(ix) = self.streams.find(from) {
             self.streams.note_missed(ix, missed);
-            self.spread.grown(&self.context.at(now), ix, 0);
+            self.spread.report_again(&self.context.at(now), std::iter::once(ix));
         }
     }
 
@@ -454,7 +454,7 @@ impl Node {
                 self.reached(link, &peer);
             }
             Fact::Down(link, reason) => {
-                self.spread.link_down(cx, link);
+                self.spread.link_down(cx, &self.streams, link);
                 self.flows.link_down(link);
                 self.joints.link_down(link);
                 self.netsplit.link_down(link);

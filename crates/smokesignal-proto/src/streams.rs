@@ -191,6 +191,11 @@ impl Stream {
         }
     }
 
+    /// Returns whether the last segment is an end of the stream.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.ring.get(self.have).is_some_and(|last| last.message_kind == MessageKind::End)
+    }
+
     /// Returns the number of the next message, if it is known.
     pub(crate) const fn next_message(&self) -> Option<u64> {
         self.next_message

@@ -133,6 +133,30 @@ fn a_frozen_neighbour_does_not_hold_up_a_leaving_node_for_its_patience() {
     assert!(farewell.confirmed > 0 && took < SECOND * 5, "{took:?}");
 }
 
+/// Readers that leave at the end of a stream, as `pipe --until-end` does, take their part of the
+/// tree with them. The writer counts all of them.
+#[test]
+fn readers_that_leave_after_the_end_count_for_the_writer() {
+    for seed in 0..10 {
+        let mut world = gathered(seed, 20);
+        for number in 0..30_u8 {
+            world.write(4, vec![number; 20_000]).unwrap();
+            world.run(Duration::from_millis(5));
+        }
+        world.with(4, Node::leave);
+        let mut leaving = std::collections::BTreeSet::from([4]);
+        while leaving.len() < 20 {
+            world.run(Duration::from_millis(1));
+            let ended: Vec<_> = world.told_ends.iter().map(|(reader, _)| *reader).collect();
+            for reader in ended.into_iter().filter(|reader| leaving.insert(*reader)) {
+                world.with(reader, Node::leave);
+            }
+        }
+        world.until("left", SECOND * 10, |world| world.left.contains_key(&4));
+        assert_eq!(world.left[&4], Farewell { confirmed: 19, ..Farewell::default() }, "seed {seed}");
+    }
+}
+
 #[test]
 fn readers_are_told_the_end_of_a_stream_once_and_after_its_messages() {
     for seed in 0..5 {
@@ -149,7 +173,7 @@ fn readers_are_told_the_end_of_a_stream_once_and_after_its_messages() {
         // The end is there already; a question after it does not begin a new stream.
         world.with(5, |node, _| node.broadcast_as(MessageKind::Query, "12345678?".into())).unwrap();
         let (farewell, _) = leave(&mut world, 5);
-        assert!(farewell.confirmed > 0 && farewell.behind == 0);
+        assert!(farewell.confirmed > 0 && farewell.behind == 0, "{farewell:?}");
         world.run(SECOND);
         assert_eq!(world.told_ends.len(), 11);
         assert_eq!(world.gaps, []);

@@ -24,7 +24,7 @@ impl Node {
             false => !self.publisher.is_waiting(),
         };
         let own_done = handed && self.is_read(now);
-        let done = own_done && (self.spread.is_idle() || self.departure.may_go(now));
+        let done = own_done && (self.is_handed_over(now) || self.departure.may_go(now));
         self.set_leaving(!is_alone || unsent == 0, now);
         if done || overdue {
             let farewell = self.farewell(now);
@@ -60,24 +60,31 @@ impl Node {
         }
     }
 
+    /// Returns whether nothing more would come of waiting: no reader is behind, and what this node
+    /// passes on for others has arrived.
+    fn is_handed_over(&mut self, now: Instant) -> bool {
+        let cx = &self.context.at(now);
+        let some_behind = self.spread.readers(cx, &self.streams).is_some_and(|readers| readers.behind > 0);
+        !some_behind && self.spread.is_idle() && self.spread.ends_are_confirmed(cx, &self.streams)
+    }
+
     /// Returns what is known now of those who read the own stream. It counts the messages that are
     /// retained, so it is for the end only.
     fn farewell(&mut self, now: Instant) -> Farewell {
         let readers = self.spread.readers(&self.context.at(now), &self.streams);
         let own = self.streams.get(OWN);
+        let (near, unsent) = (self.departure.readers(own.have), self.unsent());
+        if let Some(readers) = readers.filter(|readers| readers.nodes > 0) {
+            let (have, behind) = readers.have_read(own.have);
+            let missing = own.messages_after(readers.lowest).max(readers.missed);
+            return Farewell { confirmed: near.max(have), behind, missing, unsent };
+        }
         let unread = || self.spread.own_unread(own.have);
-        let near = self.departure.readers(own.have);
-        let mut farewell = Farewell {
+        Farewell {
             confirmed: near,
             behind: unread().count(),
             missing: unread().min().map_or(0, |known| own.messages_after(known)),
-            unsent: self.unsent(),
-        };
-        if let Some(readers) = readers {
-            let (have, lack) = readers.have_read(own.have);
-            (farewell.confirmed, farewell.behind) = (near.max(have), farewell.behind.max(lack));
-            farewell.missing = farewell.missing.max(own.messages_after(readers.lowest)).max(readers.missed);
+            unsent,
         }
-        farewell
     }
 }

@@ -94,11 +94,11 @@ impl Node {
         match self.streams.accept(cx, ix, segment) {
             Verdict::New => {
                 if self.streams.half_arrived().len() < half_arrived {
-                    self.spread.offer_again(cx, self.streams.half_arrived());
+                    self.spread.report_again(cx, self.streams.half_arrived());
                 }
                 self.spread.share_room(cx, &self.streams);
                 let advice = self.spread.received(cx, link, ix, segment.seq);
-                self.spread.grown(cx, ix, segment.body.len());
+                self.spread.grown(cx, ix, segment);
                 self.lags.arrived(ix, segment.seq);
                 self.spread.fan_out(cx, ix, segment.seq, Some(link));
                 self.follow(advice, link, ix);

@@ -22,6 +22,7 @@ use crate::config::{Config, Pace};
 use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::message::{Confirmation, Control, MAX_MARKS};
+use crate::segment::{MessageKind, Segment};
 use crate::streams::{OWN, Stream, StreamIx, Streams};
 use crate::time::Instant;
 
@@ -112,6 +113,8 @@ struct Tally {
     /// Bytes of progress since the last report.
     progress: usize,
     ghost: Option<Ghost>,
+    /// Nodes that have gone, and had read the stream to its end.
+    done: Option<Summary>,
 }
 
 /// The position of a child that is gone, which counts until then.
@@ -142,7 +145,8 @@ impl Child {
         };
         let least = if behind < nodes { floor } else { 0 };
         let (position, half) = (position.clamp(least, have), half.clamp(least, have));
-        Summary { position, half, behind, ..self.report }
+        let lowest = self.report.lowest.min(have);
+        Summary { position, half, lowest, behind, ..self.report }
     }
 }
 
@@ -229,6 +233,7 @@ impl Spread {
                 parts.push(Summary::single(position, u32::MAX, 0));
             }
         }
+        parts.extend(tally.done.filter(|done| done.position == have));
         let ghost = tally.ghost.filter(|ghost| ghost.until > cx.now);
         combine(&parts, ghost.map(|ghost| (ghost.position.clamp(tally.floor.min(have), have), ghost.slowest)))
     }
@@ -243,14 +248,15 @@ impl Spread {
         Summary { behind, gaps, missed, ..Summary::single(read, room, cx.me.id().prefix()) }
     }
 
-    /// Schedules reports on streams for which this node offers another room than before.
-    pub(crate) fn offer_again(&mut self, cx: &Cx<'_>, streams: impl Iterator<Item = StreamIx>) {
+    /// Schedules reports on streams of which something else than the position has changed.
+    pub(crate) fn report_again(&mut self, cx: &Cx<'_>, streams: impl Iterator<Item = StreamIx>) {
         streams.for_each(|ix| self.confirms.progressed(cx, ix, MUCH));
     }
 
     /// Notes that the stream has grown here by a segment of this size.
-    pub(crate) fn grown(&mut self, cx: &Cx<'_>, ix: StreamIx, bytes: usize) {
-        self.confirms.progressed(cx, ix, bytes);
+    pub(crate) fn grown(&mut self, cx: &Cx<'_>, ix: StreamIx, segment: &Segment) {
+        let ends = segment.message_kind == MessageKind::End;
+        self.confirms.progressed(cx, ix, if ends { MUCH } else { segment.body.len() });
     }
 
     /// Notes whether this node's program is behind with reading what has arrived. While it is, its
@@ -281,7 +287,7 @@ impl Spread {
         let share = cx.config.ring_total.min(cx.config.ring_bytes) / 2 / writers;
         self.confirms.room = u32::try_from(share / 1024).unwrap_or(u32::MAX).max(LEAST_ROOM);
         if is_less {
-            self.offer_again(cx, 1..streams.len());
+            self.report_again(cx, 1..streams.len());
         }
     }
 
@@ -300,10 +306,12 @@ impl Spread {
         let Some(state) = self.links.get_mut(&link) else { return };
         let have = streams.get(ix).have;
         let Confirmation { position, half, lowest, nodes, behind, gaps, missed, room, slowest, .. } = *report;
-        let (position, nodes) = (position.min(have), nodes.max(1));
+        let nodes = nodes.max(1);
+        // A child may be ahead, by another parent, and report only once: its report counts as far
+        // as this node is itself.
         let report = Summary {
             position,
-            half: half.clamp(position, have),
+            half: half.max(position),
             lowest: lowest.min(position),
             nodes,
             behind: behind.min(nodes),
@@ -313,13 +321,14 @@ impl Spread {
             slowest,
         };
         let column = state.stream(ix);
-        column.peer_have = column.peer_have.max(if nodes == 1 { position } else { 0 });
+        column.peer_have = column.peer_have.max(if nodes == 1 { position.min(have) } else { 0 });
         let child = self.child(ix, link, report);
         let before = std::mem::replace(&mut child.report, report).position;
         let ring = &streams.get(ix).ring;
         let bytes = ring.bytes_after(before).saturating_sub(ring.bytes_after(position));
         self.pace.dirty |= ix == OWN;
         if ix != OWN {
+            let bytes = if streams.get(ix).is_at_end() { MUCH } else { bytes };
             self.confirms.progressed(cx, ix, bytes);
         }
     }
@@ -353,13 +362,21 @@ impl Spread {
         }
     }
 
-    /// Notes that the link is gone: its children become ghosts.
-    pub(super) fn children_lost(&mut self, cx: &Cx<'_>, link: LinkId, rtt: Duration) {
+    /// Notes that the link is gone: its children become ghosts, unless they had read everything up
+    /// to the stream's end.
+    pub(super) fn children_lost(&mut self, cx: &Cx<'_>, streams: &Streams, link: LinkId, rtt: Duration) {
         let gone: Vec<_> = self.confirms.children.keys().filter(|key| key.1 == link).copied().collect();
         self.confirms.untold.retain(|(child, _)| *child != link);
         for key in gone {
             let Some(child) = self.confirms.children.remove(&key) else { continue };
-            let tally = self.confirms.tally(key.0);
+            let (stream, tally) = (streams.get(key.0), self.confirms.tally(key.0));
+            self.pace.dirty |= key.0 == OWN;
+            if stream.is_at_end() && child.report.position >= stream.have {
+                let before = tally.done.filter(|done| done.position == stream.have);
+                let parts: Vec<_> = before.into_iter().chain([child.report]).collect();
+                tally.done = combine(&parts, None).map(|done| Summary { position: stream.have, ..done });
+                continue;
+            }
             let lasts = if tally.patient { PATIENT_GHOST } else { (4 * rtt).clamp(GHOST.0, GHOST.1) };
             let position = child.report.position.max(child.excused);
             let (mut ghost, until) =
@@ -371,8 +388,19 @@ impl Spread {
             ghost.until = until.max(ghost.until);
             tally.ghost = Some(ghost);
             self.confirms.next = Some(self.confirms.next.map_or(until, |next| next.min(until)));
-            self.pace.dirty |= key.0 == OWN;
         }
+    }
+
+    /// Returns whether all nodes below this one have read the streams that have ended, and their
+    /// writers will learn of it.
+    pub(crate) fn ends_are_confirmed(&self, cx: &Cx<'_>, streams: &Streams) -> bool {
+        let ended = (1..streams.len()).filter(|ix| streams.get(*ix).is_at_end());
+        ended.filter_map(|ix| Some((ix, self.summary(cx, streams, ix)?))).all(|(ix, summary)| {
+            let reports =
+                self.parent(ix).and_then(|parent| self.links.get(&parent)).is_some_and(|link| link.reports);
+            let told = self.confirms.tallies.get(ix).and_then(|tally| tally.told);
+            summary.position >= streams.get(ix).have && (!reports || told == Some(summary))
+        })
     }
 
     /// Takes the floor that the parent has passed on. It holds as far as this node is.

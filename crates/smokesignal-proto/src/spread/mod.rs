@@ -227,9 +227,9 @@ impl Spread {
     }
 
     /// Removes the link. Streams that came over it look for another parent immediately.
-    pub(crate) fn link_down(&mut self, cx: &Cx<'_>, link: LinkId) {
+    pub(crate) fn link_down(&mut self, cx: &Cx<'_>, streams: &Streams, link: LinkId) {
         if let Some(state) = self.links.remove(&link) {
-            self.children_lost(cx, link, state.rtt);
+            self.children_lost(cx, streams, link, state.rtt);
         }
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
             want.at = cx.now;

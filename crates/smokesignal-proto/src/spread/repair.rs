@@ -177,8 +177,8 @@ impl Spread {
     /// node does not push it to, then the one that has most of it, then the nearest.
     fn find_parent(&mut self, cx: &Cx<'_>, ix: StreamIx, streams: &Streams) -> Option<Repair> {
         let stream = (ix < streams.len()).then(|| streams.get(ix))?;
-        // A stream that has been silent for long finds its parent by its next segment.
-        if self.parent(ix).is_some() || stream.ring.front().is_none() {
+        // A stream that has ended, or has been silent for long, finds a parent by its next segment.
+        if self.parent(ix).is_some() || stream.ring.front().is_none() || stream.is_at_end() {
             return None;
         }
         let columns = self.links.iter().filter_map(|(id, link)| Some((*id, link, link.streams.get(ix)?)));

@@ -330,7 +330,11 @@ impl World {
                 self.splits.push((ix, self.now, split));
             }
             Output::Reached { request, outcome } => self.reached.push((ix, request, outcome)),
-            Output::PeerDown { .. } | Output::StreamOnly { .. } | Output::Unknown { .. } => {}
+            Output::PeerDown { .. }
+            | Output::StreamOnly { .. }
+            | Output::Lagging { .. }
+            | Output::CaughtUp { .. }
+            | Output::Unknown { .. } => {}
         }
     }
 
