@@ -141,14 +141,20 @@ impl Traffic {
     /// Lets these nodes write. Their first messages are spread over one period.
     pub(crate) fn begin(&mut self, kernel: &mut Kernel, nodes: Vec<usize>, workload: Workload) {
         for node in nodes {
-            let number = self.writers.len() as u32;
-            self.numbers[node] = Some(number);
-            self.writers.push(Writer { node, written: 0, written_at: 0 });
+            let number = self.add_writer(node);
             let first = kernel.rng().between(0, (1e6 / workload.per_second) as u64);
             kernel.schedule_in(first, Event::Write(number));
         }
         self.ends_at = kernel.now() + micros(workload.lasts);
         self.workload = Some(workload);
+    }
+
+    /// Makes a node a writer that has not written yet. Returns its number.
+    pub(crate) fn add_writer(&mut self, node: usize) -> u32 {
+        let number = self.writers.len() as u32;
+        self.numbers[node] = Some(number);
+        self.writers.push(Writer { node, written: 0, written_at: 0 });
+        number
     }
 
     /// Lets each writer write one more message, of this size.

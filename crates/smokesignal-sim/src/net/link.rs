@@ -61,6 +61,8 @@ pub(super) struct Direction {
     pub(super) withheld: VecDeque<usize>,
     /// Parcels that cannot pass a cut for now, in order, with its hop counts.
     pub(super) stuck: VecDeque<(Parcel, u8)>,
+    /// The parts of a segment that have arrived so far.
+    pub(super) joined: Vec<u8>,
     /// What lies before the lines, where there are any. The fields above, but for `latest` and
     /// `stuck`, are of no use then.
     pub(super) pipe: Option<Box<Pipe>>,

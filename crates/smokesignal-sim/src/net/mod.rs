@@ -22,8 +22,9 @@ mod relay;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use smokesignal_proto::{DialFailure, DialId, LinkId};
+use smokesignal_proto::{DialFailure, DialId, LinkId, Message, Part, Segment, decode};
 
 use crate::kernel::{Event, Kernel};
 pub(crate) use flow::{Overdue, Shake, Step};
@@ -287,6 +288,19 @@ impl Net {
     /// Returns the id under which nodes know the connection in this slot.
     pub(crate) fn id(&self, slot: u32) -> LinkId {
         self.links.id(slot)
+    }
+
+    /// Adds a part that has arrived at a node. Returns the segment that it completes.
+    pub(crate) fn join(&mut self, ix: usize, id: LinkId, part: &Part) -> Option<Arc<Segment>> {
+        let link = self.links.get_mut(self.links.slot(id)?);
+        let side = link.side_of(ix);
+        let joined = &mut link.directions[1 - side].joined;
+        joined.extend_from_slice(&part.piece);
+        let whole = part.last.then(|| std::mem::take(joined))?;
+        match decode(whole.into()) {
+            Ok(Message::Data(segment)) => Some(segment),
+            _ => None,
+        }
     }
 
     /// Returns the other end of a node's connection, or `None` if the connection is gone.

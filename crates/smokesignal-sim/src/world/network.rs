@@ -295,7 +295,7 @@ impl World {
         let word = kind ^ (message.cost() as u64) << 8;
         self.kernel.record(Mark::MessageArrived, to as u64, word);
         self.kernel.print(to, || format!("<- {:?} {}", self.net.other_end(to, id), brief(&message)));
-        self.count(to, hops, &message);
+        self.count(to, id, hops, &message);
         if self.cluster.behaviour(to).is_some_and(|behaviour| behaviour.ignores(&message)) {
             return;
         }
@@ -303,16 +303,19 @@ impl World {
     }
 
     /// Counts a message that arrived, by its kind.
-    fn count(&mut self, to: usize, hops: u8, message: &Message) {
+    fn count(&mut self, to: usize, id: LinkId, hops: u8, message: &Message) {
         let kinds = &mut self.stats.kinds;
         let control = match message {
             Message::Data(segment) => {
                 kinds.data += 1;
                 return self.count_copy(to, hops, segment);
             }
-            Message::Part(_) => {
+            Message::Part(part) => {
                 kinds.data += 1;
-                return;
+                let Some(segment) = self.net.join(to, id, part) else { return };
+                let from = self.net.other_end(to, id);
+                let hops = from.map_or(u8::MAX, |from| self.hops_at(from, &segment));
+                return self.count_copy(to, hops, &segment);
             }
             Message::Control(control) => control,
         };

@@ -1,9 +1,10 @@
 //! The checks see what is wrong: each test reports to a real world something that must not happen.
 
-use smokesignal_proto::{CloseReason, DisconnectReason, NodeId};
+use smokesignal_proto::{CloseReason, DisconnectReason, Features, NodeId};
 
 use super::*;
 use crate::invariant::Invariant;
+use crate::net::Line;
 use crate::setup::Expect;
 use crate::workload::{Head, Workload};
 
@@ -158,4 +159,30 @@ fn what_a_hostile_node_sees_stops_nothing() {
     let (_, reader) = writer_and_reader(&world);
     world.cluster.set_hostile(reader, crate::hostile::Behaviour::Lie);
     assert_eq!(deliver(&mut world, &[(5, 5), (5, 5)]), None);
+}
+
+#[test]
+fn a_segment_that_arrives_in_parts_counts_as_one_copy() {
+    let mut world = World::new(Setup { features: Features::FLOW, ..Setup::new(1) });
+    world.join(2, 1000.0);
+    (0..2).for_each(|ix| world.set_line(ix, Line::symmetric(1_000_000, Duration::from_millis(400))));
+    world.run(Duration::from_secs(15));
+    world.measure();
+    let lasts = Duration::from_secs(5);
+    world.write(Workload { writers: 1, per_second: 20.0, size: 16_000, lasts });
+    world.run(Duration::from_secs(60));
+    assert_eq!((world.stats.deliveries, world.stats.missed), (world.written(), 0));
+    let (copies, firsts, arrived) = (world.stats.copies, world.stats.firsts, world.stats.kinds.data);
+    assert_eq!((copies, world.stats.hops.total()), (firsts, firsts), "two nodes have one way");
+    assert!(arrived > 2 * copies, "{arrived} messages brought {copies} segments");
+}
+
+#[test]
+fn a_single_message_is_written_once() {
+    let mut world = World::new(Setup::new(1));
+    world.join(2, 1000.0);
+    world.run(Duration::from_secs(5));
+    world.write_once(1, 100);
+    world.run(Duration::from_secs(5));
+    assert_eq!((world.written(), world.stats.deliveries), (1, 1));
 }

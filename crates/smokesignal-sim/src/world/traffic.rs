@@ -22,6 +22,12 @@ impl World {
         self.traffic.begin(&mut self.kernel, nodes, workload);
     }
 
+    /// Lets a node write a single message, of this size.
+    pub(crate) fn write_once(&mut self, node: usize, size: usize) {
+        self.traffic.add_writer(node);
+        self.write_once_more(size);
+    }
+
     /// Lets each writer write one more message, of this size.
     pub(crate) fn write_once_more(&mut self, size: usize) {
         self.traffic.write_once_more(&mut self.kernel, size);

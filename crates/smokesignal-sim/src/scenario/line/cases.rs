@@ -135,8 +135,7 @@ fn spread(lab: &mut Lab<'_, '_>, round_trip: Duration) -> Vec<Measure> {
     let mut world = gathered(lab, nodes, Latency::Even { micros }, |_| Some(line));
     world.measure();
     world.count_by_node();
-    world.write_from(vec![WRITER], workload(1.0, SIZE, Duration::ZERO));
-    world.write_once_more(SIZE);
+    world.write_once(WRITER, SIZE);
     let readers: Vec<_> = (0..nodes).filter(|ix| *ix != WRITER).collect();
     let all = (readers.len() * SIZE) as u64;
     let step = Duration::from_millis(5);
