@@ -6,8 +6,9 @@
 //! small, goes out immediately and passes between the parts of a segment.
 //!
 //! - **Up.** The bytes that all links together were handed and have not confirmed stay within the
-//!   budget of a [`Line`]. A link that has confirmed nothing for a while has left the line: its
-//!   bytes wait in its own buffers, and do not count against the others.
+//!   budget of a [`Line`]. A link that has confirmed nothing for a while has left the line, and one
+//!   that others have overtaken: its bytes wait in its own buffers, and do not count against the
+//!   others.
 //! - **Down.** The windows that this node grants (limit less bytes read) stay within the budget of
 //!   another [`Line`]. A link that brings much is granted as much as it brings in half a second, up
 //!   to an even share; one that brings little can begin with a small window.
@@ -48,6 +49,9 @@ const ACK_AFTER: Duration = Duration::from_millis(100);
 /// A link that has confirmed nothing for this long, or for four round trips, stands still. 500 ms:
 /// as long as one slow neighbour may hold up the others.
 const STILL_AFTER: Duration = Duration::from_millis(500);
+/// A link has left the line, too, when what was handed to another one this much later has been
+/// confirmed; the link's round trip comes on top. 150 ms: [`ACK_AFTER`], and the way.
+const OVERTAKEN_AFTER: Duration = Duration::from_millis(150);
 /// A neighbour that was held up by its limit counts as held up for this long, in which it sends
 /// word again if it still is. 400 ms: an interval of [`MEASURE`], and the way.
 const HELD_FOR: Duration = Duration::from_millis(400);
@@ -55,8 +59,11 @@ const HELD_FOR: Duration = Duration::from_millis(400);
 /// may have thousands of links.
 const SHARE_EVERY: Duration = Duration::from_millis(5);
 /// The windows of quiet links come to half of the line's budget together, so that they can begin
-/// without a round trip; while nothing is known of the line, each comes to half of it.
+/// without a round trip.
 const IDLE_SHARE: u64 = 2;
+/// While nothing is known of the line, the window of a quiet link is this share of the budget: at
+/// first 32 KiB, a second of 256 kbit/s, so that a burst of small messages takes few round trips.
+const START_SHARE: u64 = 2;
 
 /// The flow over all links whose other ends confirm what they read.
 #[derive(Debug)]
@@ -66,6 +73,12 @@ pub(crate) struct Flows {
     links: BTreeMap<LinkId, Flow>,
     /// The bytes that all links that do not stand still were handed and have not confirmed.
     under_way: usize,
+    /// The last time at which something was handed to a link that has been confirmed.
+    newest: Instant,
+    /// When some link last confirmed something new.
+    confirmed: Instant,
+    /// When this node last looked for links that were overtaken.
+    compared: Instant,
     /// The round trip without a queue, of all links.
     base: Duration,
     /// Until when a limit of this node counts as holding up a neighbour.
@@ -85,6 +98,8 @@ pub(crate) struct Flows {
 struct Flow {
     /// The least round trip seen.
     rtt: Duration,
+    /// How many intervals of [`MEASURE`] it takes, rounded up.
+    trips: u64,
     sent: Sent,
     got: Got,
 }
@@ -171,6 +186,9 @@ impl Flows {
             down: Line::new(now),
             links: BTreeMap::new(),
             under_way: 0,
+            newest: now,
+            confirmed: now,
+            compared: now,
             base: Duration::ZERO,
             held_until: now,
             level: FIRST,
@@ -205,7 +223,7 @@ impl Flows {
             rate: Rate::default(),
             tell_held: false,
         };
-        self.links.insert(link, Flow { rtt, sent, got });
+        self.links.insert(link, Flow { rtt, trips: trips(rtt), sent, got });
         self.next_ack = Some(now);
     }
 
@@ -230,6 +248,9 @@ impl Flows {
         let sent = &self.links.get(&link)?.sent;
         let by_limit = usize::try_from(sent.limit.saturating_sub(sent.handed)).unwrap_or(usize::MAX);
         let by_line = self.up.budget().saturating_sub(self.under_way);
+        if 0 < by_limit && by_limit.saturating_mul(ready) <= by_line {
+            return Some(by_limit);
+        }
         if by_limit > 0 && by_line == 0 {
             self.up.note_used_up();
             self.up.note_full();
@@ -251,6 +272,9 @@ impl Flows {
     pub(crate) fn part(&self, link: LinkId) -> usize {
         let Some(flow) = self.links.get(&link) else { return usize::MAX };
         let window = usize::try_from(flow.sent.window()).unwrap_or(usize::MAX);
+        if self.up.is_starting() && window >= MAX_SEGMENT {
+            return usize::MAX; // Nothing shows that either end has a slow line.
+        }
         let part = self.up.budget().min(window) / PART_SHARE;
         if part < MAX_SEGMENT { part.max(PART_LEAST) } else { usize::MAX }
     }
@@ -295,17 +319,36 @@ impl Flows {
         if std::mem::take(&mut sent.held) {
             sent.held_for += now - sent.progress;
         }
-        (sent.confirmed, sent.progress) = (read, now);
+        (sent.confirmed, sent.progress, self.confirmed) = (read, now, now);
         sent.rate.running += more as u64;
         if let Some((from, at)) = sent.timed
             && read >= from
         {
-            flow.rtt = flow.rtt.min(now - at);
+            if now - at < flow.rtt {
+                (flow.rtt, flow.trips) = (now - at, trips(now - at));
+            }
             sent.timed = None;
+            self.newest = self.newest.max(at);
         }
+        self.leave_out_overtaken(now);
         self.up.moved(more, self.base, now);
         self.measure(now);
         Ok(true)
+    }
+
+    /// Finds the links that others have overtaken: it is not the line that holds them up.
+    fn leave_out_overtaken(&mut self, now: Instant) {
+        if now - self.compared < SHARE_EVERY {
+            return;
+        }
+        self.compared = now;
+        for flow in self.links.values_mut().filter(|flow| !flow.sent.still) {
+            let patience = OVERTAKEN_AFTER + flow.rtt;
+            if flow.sent.timed.is_some_and(|(_, at)| at + patience < self.newest) {
+                flow.sent.still = true;
+                self.under_way -= flow.sent.under_way();
+            }
+        }
     }
 
     /// Returns for how long the link has confirmed nothing, if it was handed something.
@@ -323,6 +366,7 @@ impl Flows {
 
     /// Notes that something paced has arrived.
     pub(crate) fn arrived(&mut self, link: LinkId, cost: usize, now: Instant) {
+        let growth = self.down.growth();
         let Some(flow) = self.links.get_mut(&link) else { return };
         flow.got.read += cost as u64;
         flow.got.rate.running += cost as u64;
@@ -334,7 +378,7 @@ impl Flows {
         if flow.got.read - flow.got.confirmed >= flow.ack_from() {
             self.next_ack = Some(now);
         }
-        if self.level < flow.demand() {
+        if self.level < flow.demand(growth) {
             self.down.note_used_up();
         }
         self.down.moved(cost, self.base, now);
@@ -353,7 +397,7 @@ impl Flows {
     pub(crate) fn take_acks(&mut self, now: Instant) -> Vec<(LinkId, Ack)> {
         let (mut acks, mut next) = (Vec::new(), None);
         self.share(now);
-        let idle = self.idle_window();
+        let (idle, growth) = (self.idle_window(), self.down.growth());
         for (link, flow) in &mut self.links {
             let Some(since) = flow.got.since else { continue };
             let at_once = flow.got.read == 0 || flow.got.tell_held;
@@ -362,7 +406,7 @@ impl Flows {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
                 continue;
             }
-            let window = flow.demand().max(idle).min(self.level.max(idle));
+            let window = flow.demand(growth).max(idle).min(self.level.max(idle));
             let got = &mut flow.got;
             (got.since, got.confirmed, got.limit) = (None, got.read, got.read + window);
             let held = std::mem::take(&mut got.tell_held);
@@ -391,7 +435,11 @@ impl Flows {
         for flow in self.links.values_mut() {
             let sent = &mut flow.sent;
             let patience = STILL_AFTER.max(4 * flow.rtt);
-            if !sent.still && sent.under_way() > 0 && now - sent.progress > patience {
+            // What others were handed before may be all that keeps it waiting: the queue of a slow
+            // line is first in, first out.
+            let is_next =
+                now - self.confirmed > patience || sent.timed.is_some_and(|(_, at)| at < self.newest);
+            if !sent.still && sent.under_way() > 0 && now - sent.progress > patience && is_next {
                 sent.still = true;
                 self.under_way -= sent.under_way();
             }
@@ -420,7 +468,7 @@ impl Flows {
             return;
         }
         self.shared = (now, self.down.budget());
-        let mut demands: Vec<_> = self.links.values().map(Flow::demand).collect();
+        let mut demands: Vec<_> = self.links.values().map(|flow| flow.demand(self.down.growth())).collect();
         demands.sort_unstable();
         let mut left = self.down.budget() as u64;
         let mut count = demands.len() as u64;
@@ -438,7 +486,7 @@ impl Flows {
     /// Returns the window of a link that brings little.
     fn idle_window(&self) -> u64 {
         if self.down.is_starting() {
-            return self.down.budget() as u64 / IDLE_SHARE;
+            return self.down.budget() as u64 / START_SHARE;
         }
         let share = (self.down.budget() / self.links.len().max(1)) as u64;
         share.min(FIRST).max(PART_LEAST as u64).max(share / IDLE_SHARE)
@@ -462,11 +510,10 @@ impl Flows {
 }
 
 impl Flow {
-    /// Returns the window that fits what the link brings: twice its rate, in the time of a round
-    /// trip, or in a quarter of a second.
-    fn demand(&self) -> u64 {
-        let trips = u64::try_from(self.rtt.as_micros() / MEASURE.as_micros()).unwrap_or(u64::MAX) + 1;
-        FIRST.max(self.got.rate.bytes().saturating_mul(2 * trips))
+    /// Returns the window that fits what the link brings: its rate, which may grow by this factor,
+    /// in the time of a round trip, or in a quarter of a second.
+    fn demand(&self, growth: u64) -> u64 {
+        FIRST.max(self.got.rate.bytes().saturating_mul(growth * self.trips))
     }
 
     /// Returns how much is confirmed by itself: what arrives in a sixteenth of a second, and a
@@ -475,6 +522,11 @@ impl Flow {
         let granted = (self.got.limit - self.got.confirmed) / 4;
         (self.got.rate.bytes() / 4).min(granted).max(ACK_LEAST)
     }
+}
+
+/// Returns how many intervals of [`MEASURE`] a round trip takes, rounded up.
+fn trips(rtt: Duration) -> u64 {
+    u64::try_from(rtt.as_micros() / MEASURE.as_micros()).unwrap_or(u64::from(u32::MAX)) + 1
 }
 
 #[cfg(test)]

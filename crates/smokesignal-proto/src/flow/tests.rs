@@ -221,3 +221,58 @@ fn what_arrives_is_confirmed_soon_and_on_a_quiet_link_nothing_is() {
     assert_eq!(second.read, 200 + 2 * ACK_LEAST);
     assert_eq!(flows.next_deadline(), None);
 }
+
+#[test]
+fn what_waits_behind_the_bytes_of_others_does_not_stand_still() {
+    let mut flows = Flows::new(Instant::ZERO);
+    let [first, second] = [1, 2].map(LinkId);
+    for link in [first, second] {
+        flows.link_up(link, Duration::ZERO, Instant::ZERO);
+        flows.acknowledged(link, ack(0, 1 << 20), Instant::ZERO).unwrap();
+    }
+    let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+    flows.handed(first, 1000, at(0));
+    flows.handed(first, 1000, at(0));
+    flows.handed(second, 1000, at(1));
+    flows.acknowledged(first, ack(1000, 1 << 20), at(600)).unwrap();
+    assert_eq!(flows.under_way, 2000, "the line is slow, and the first link was handed more before");
+    flows.acknowledged(first, ack(2000, 1 << 20), at(1200)).unwrap();
+    assert_eq!(flows.under_way, 1000, "the second link is next");
+    flows.measure(at(1800));
+    assert_eq!(flows.under_way, 0, "nothing came for too long");
+}
+
+#[test]
+fn what_others_have_overtaken_does_not_count_against_them() {
+    let mut flows = Flows::new(Instant::ZERO);
+    let [slow, fast] = [1, 2].map(LinkId);
+    for link in [slow, fast] {
+        flows.link_up(link, Duration::ZERO, Instant::ZERO);
+        flows.acknowledged(link, ack(0, 1 << 20), Instant::ZERO).unwrap();
+    }
+    flows.handed(slow, 1000, Instant::ZERO);
+    let mut read = 0;
+    let mut confirm = |flows: &mut Flows, at: Duration| {
+        let now = Instant::ZERO + at;
+        flows.handed(fast, 100, now);
+        read += 100;
+        flows.acknowledged(fast, ack(read, 1 << 20), now).unwrap();
+        flows.under_way
+    };
+    assert_eq!(confirm(&mut flows, OVERTAKEN_AFTER), 1000, "its confirmation may be on its way");
+    let later = OVERTAKEN_AFTER + Duration::from_millis(10);
+    assert_eq!(confirm(&mut flows, later), 0, "it has left the line: others were sent later");
+    flows.acknowledged(slow, ack(400, 1 << 20), Instant::ZERO + later).unwrap();
+    assert_eq!(flows.under_way, 600, "it counts again");
+}
+
+#[test]
+fn segments_stay_whole_until_a_line_is_known_to_be_slow() {
+    let (mut flows, link, now) = (Flows::new(Instant::ZERO), LinkId(1), Instant::ZERO);
+    flows.link_up(link, Duration::ZERO, now);
+    assert_eq!(flows.part(link), PART_LEAST, "nothing is known of the other side's line");
+    flows.acknowledged(link, ack(0, MAX_SEGMENT as u64), now).unwrap();
+    assert_eq!(flows.part(link), usize::MAX);
+    flows.acknowledged(link, ack(0, 16 * 1024), now).unwrap();
+    assert_eq!(flows.part(link), PART_LEAST, "the other side has a slow line");
+}
