@@ -749,6 +749,20 @@ declare namespace smokesignal {
      * ```
      */
     send(data: Data, options?: Abortable): Promise<void>
+    /**
+     * Sends one message to everyone, after those that wait for room, and waits until all nodes that
+     * this one waits for have it, see the option `pace`. Resolves to how many that are. They report
+     * it themselves, so the number does not prove it. It waits for a first reader, and has no deadline:
+     * use a signal. A message that was taken is not taken back.
+     *
+     * Rejects as `send`, and with `ERR_SMOKESIGNAL_NOT_RUNNING` if the node is stopped meanwhile.
+     *
+     * @example
+     * ```js
+     * const nodes = await node.sendConfirmed('a new configuration', { signal: AbortSignal.timeout(60_000) })
+     * ```
+     */
+    sendConfirmed(data: Data, options?: Abortable): Promise<number>
 
     /**
      * Returns an async iterator over everything that others send from now on: messages, and in

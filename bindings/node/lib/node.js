@@ -321,6 +321,24 @@ class Node extends EventEmitter {
     })
   }
 
+  /**
+   * Sends one message to everyone, after those that wait for room. Resolves to the number of nodes
+   * that have it, when all that this node waits for have.
+   */
+  sendConfirmed(data, options) {
+    const { signal } = options ?? {}
+    return new Promise((resolve, reject) => {
+      throwIfAborted(signal)
+      const chunk = toBytes('data', data)
+      const limit = this.options.maxMessage
+      if (chunk.length > limit) throw tooLarge(chunk.length, limit)
+      if (this.#wasStopped) throw notRunning()
+      if (this.#writer.ended) throw ended()
+      const send = () => operate((...to) => this.#writer.native.sendConfirmed(chunk, ...to), { signal })
+      this.#writer.whenIdle(() => send().then(({ operation }) => resolve(operation.takeCount()), reject))
+    })
+  }
+
   /** Returns an async iterator over all messages, gaps, ends and new starts from now on. */
   messages(options) {
     const { signal } = options ?? {}

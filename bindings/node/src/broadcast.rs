@@ -198,6 +198,14 @@ impl MessageWriter {
         Operation::new(wake_queue.waker(number), finish, |_readers| Outcome::Done)
     }
 
+    /// Writes a message and waits for its readers. JavaScript calls it once nothing is held.
+    #[napi]
+    pub fn send_confirmed(&self, data: &[u8], wake_queue: &WakeQueue, number: u32) -> Operation {
+        let (sender, data) = (self.sender.clone(), Bytes::copy_from_slice(data));
+        let send = async move { sender.send_confirmed(data).await };
+        Operation::new(wake_queue.waker(number), send, Outcome::Count)
+    }
+
     /// Tries to send the message that is held. Returns 0 if there is room for more, else the state.
     #[napi]
     pub fn resume_write(&mut self) -> u32 {

@@ -22,6 +22,8 @@ pub(crate) enum Outcome {
     Stream(Box<Stream>),
     Answers(Answers),
     Stopped(Stopped),
+    /// A number of nodes.
+    Count(usize),
 }
 
 /// The readers of what a node wrote, when it has stopped. The library's `Stopped` explains it.
@@ -96,6 +98,15 @@ impl Operation {
     pub fn take_answers(&mut self) -> Option<Answers> {
         match self.outcome.take() {
             Some(Ok(Outcome::Answers(answers))) => Some(answers),
+            _ => None,
+        }
+    }
+
+    /// Returns the number that the operation has produced, once.
+    #[napi]
+    pub fn take_count(&mut self) -> Option<f64> {
+        match self.outcome.take() {
+            Some(Ok(Outcome::Count(count))) => Some(count as f64),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@
 //! [`Broadcast::end`]: crate::Broadcast::end
 //! [`Broadcast::finish`]: crate::Broadcast::finish
 //! [`Broadcast::send`]: crate::Broadcast::send
+//! [`Broadcast::send_confirmed`]: crate::Broadcast::send_confirmed
 //! [`Broadcast::try_send`]: crate::Broadcast::try_send
 //! [`Event::Connect`]: crate::Event::Connect
 //! [`Event::Disconnect`]: crate::Event::Disconnect

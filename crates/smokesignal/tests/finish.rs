@@ -7,8 +7,8 @@ mod common;
 use std::time::Duration;
 
 use common::{MS_10, SECOND, builder, connected, network_of, start};
-use smokesignal::SendError;
 use smokesignal::transport::MemoryNetwork;
+use smokesignal::{Node, SendError};
 use tokio::time::{Instant, timeout};
 
 const MIB: usize = 1024 * 1024;
@@ -106,4 +106,43 @@ async fn a_stop_ends_the_wait_and_says_itself_who_has_read() {
     assert_eq!(alone.stop().await.unsent, 1);
     // Its own patience may have been over first.
     assert!(matches!(finishing.await.unwrap(), Err(SendError::Closed) | Ok(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_message_was_read_by_every_node_of_the_network() {
+    let (_network, nodes) = network_of(12, |builder| builder).await;
+    let mut inboxes: Vec<_> = nodes[1..].iter().map(Node::broadcast).collect();
+    let broadcast = nodes[0].broadcast();
+    for size in [1, 1_000, MIB] {
+        let sent = timeout(60 * SECOND, broadcast.send_confirmed(vec![7; size])).await.unwrap();
+        assert_eq!(sent, Ok(11), "{size} bytes");
+        for inbox in &mut inboxes {
+            assert!(inbox.try_recv().is_some(), "{size} bytes");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_confirmed_by_the_first_reader_to_come_and_a_stop_ends_the_wait() {
+    let network = world();
+    let writer = start(builder(&network, 1, 2)).await;
+    let sender = writer.broadcast().sender();
+    let early = tokio::spawn({
+        let sender = sender.clone();
+        async move { sender.send_confirmed("early").await }
+    });
+    tokio::time::sleep(5 * SECOND).await;
+    assert!(!early.is_finished());
+    let reader = start(builder(&network, 2, 1)).await;
+    assert_eq!(timeout(60 * SECOND, early).await.unwrap().unwrap(), Ok(1));
+    // A dropped future takes nothing back.
+    let dropped = timeout(Duration::ZERO, sender.send_confirmed("dropped")).await;
+    assert!(dropped.is_err());
+    assert_eq!(sender.send_confirmed("late").await, Ok(1));
+    assert_eq!(reader.metrics().messages_received, 3);
+    reader.stop().await;
+    let unread = tokio::spawn(async move { sender.send_confirmed("unread").await });
+    tokio::time::sleep(SECOND).await;
+    writer.stop_within(Duration::ZERO).await;
+    assert_eq!(unread.await.unwrap(), Err(SendError::Closed));
 }

@@ -291,3 +291,25 @@ test('a program that listens for messages only keeps nothing for a stream that i
     assert.deepEqual(chunks, ['after'])
   }
 })
+
+test('sendConfirmed resolves to how many nodes have the message', async (t) => {
+  const nodes = await network(t, 3)
+  await becomes(() => nodes.every((node) => node.size === 3))
+  const messages = nodes.slice(1).map((node) => node.messages())
+  nodes[0].send('before')
+  assert.equal(await soon(nodes[0].sendConfirmed('confirmed')), 2)
+  for (const reader of messages) {
+    const [before, confirmed] = await take(reader, 2)
+    assert.deepEqual([String(before.data), String(confirmed.data)], ['before', 'confirmed'])
+  }
+  const alone = await started(t)
+  await assert.rejects(alone.sendConfirmed('x', { signal: AbortSignal.timeout(20) }), {
+    code: 'ABORT_ERR'
+  })
+  const waiting = assert.rejects(alone.sendConfirmed('y'), { code: 'ERR_SMOKESIGNAL_NOT_RUNNING' })
+  alone.stop()
+  await soon(waiting)
+  await assert.rejects(nodes[0].sendConfirmed(Buffer.alloc(2 ** 24 + 1)), {
+    code: 'ERR_SMOKESIGNAL_TOO_LARGE'
+  })
+})

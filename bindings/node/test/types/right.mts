@@ -88,6 +88,7 @@ node.id = 'ann'
 const listening: boolean = node.listening && node.connected
 const port: number = node.options.port + node.options.seeds.length
 const metrics: Metrics = node.metrics()
+const confirmed: number = await node.sendConfirmed('text', { signal: AbortSignal.timeout(1000) })
 const links: LinkMetrics[] = metrics.links
 const rates: number[] = links.map((link) => link.bytesSentPerSecond + link.bytesReceivedPerSecond)
 const roundTrip: number | undefined = node.peers.list[0]?.metrics()?.roundTrip

@@ -6,6 +6,7 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use smokesignal_proto::{MessageKind, NodeId};
+use tokio::sync::oneshot;
 
 /// Maximum length of a channel's name, in bytes.
 pub(crate) const MAX_CHANNEL: usize = MessageKind::MAX_CHANNEL;
@@ -17,23 +18,25 @@ pub(crate) const MAX_ENVELOPE: usize = MessageKind::MAX_HEAD;
 pub(crate) struct Outgoing {
     pub(crate) kind: MessageKind,
     pub(crate) data: Bytes,
+    /// Where it is reported how many nodes have read it.
+    pub(crate) confirm: Option<oneshot::Sender<usize>>,
 }
 
 impl Outgoing {
     /// A message of the application.
     pub(crate) const fn message(data: Bytes) -> Self {
-        Self { kind: MessageKind::Application, data }
+        Self { kind: MessageKind::Application, data, confirm: None }
     }
 
     /// A message on a channel, whose name has at most [`MAX_CHANNEL`] bytes.
     pub(crate) fn on_channel(channel: &str, data: &[u8]) -> Self {
         let data = [&[channel.len() as u8], channel.as_bytes(), data].concat().into();
-        Self { kind: MessageKind::Channel, data }
+        Self { kind: MessageKind::Channel, data, confirm: None }
     }
 
     /// The end of the application's messages.
     pub(crate) const fn end() -> Self {
-        Self { kind: MessageKind::End, data: Bytes::new() }
+        Self { kind: MessageKind::End, data: Bytes::new(), confirm: None }
     }
 
     /// A question.
@@ -41,7 +44,7 @@ impl Outgoing {
         let mut data = BytesMut::with_capacity(8 + question.len());
         data.put_u64(number);
         data.put_slice(question);
-        Self { kind: MessageKind::Query, data: data.freeze() }
+        Self { kind: MessageKind::Query, data: data.freeze(), confirm: None }
     }
 }
 
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn a_question_is_read_as_it_was_asked() {
         let from = NodeId::from_bytes([1; 32]);
-        let Outgoing { kind, data } = Outgoing::question(7, b"who is there?");
+        let Outgoing { kind, data, .. } = Outgoing::question(7, b"who is there?");
         assert_eq!(kind, MessageKind::Query);
         let Question { number, data, .. } = Question::read(from, data).unwrap();
         assert_eq!((number, &data[..]), (7, &b"who is there?"[..]));

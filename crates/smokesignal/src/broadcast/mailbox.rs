@@ -700,7 +700,7 @@ mod tests {
             Outgoing::on_channel("one", b"a"),
             Outgoing::on_channel("two", b"b"),
         ];
-        for (seq, Outgoing { kind, data }) in (1..).zip(written) {
+        for (seq, Outgoing { kind, data, .. }) in (1..).zip(written) {
             mailbox.sort((from, seq), kind, Messages::one(data), &mut batches);
         }
         batches.push(Batch::Gap { from, missed: 7 });

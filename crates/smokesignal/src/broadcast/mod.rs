@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::mailbox::{Batch, Incoming, Mailbox, Reader, Refused};
@@ -91,6 +92,14 @@ impl Broadcast {
     /// [`TrySendError::Full`] gives the message back; the others are those of [`send`](Self::send).
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
         self.sender.try_send(data)
+    }
+
+    /// Writes one message and waits until it was read, as [`BroadcastSender::send_confirmed`].
+    ///
+    /// # Errors
+    /// As [`BroadcastSender::send_confirmed`].
+    pub async fn send_confirmed(&self, data: impl Into<Bytes>) -> Result<usize, SendError> {
+        self.sender.send_confirmed(data).await
     }
 
     /// Ends this node's stream, as [`BroadcastSender::end`].
@@ -204,6 +213,38 @@ impl BroadcastSender {
     pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let data = data.into();
         self.mailbox.send(data.len(), self.enclose(data)).await
+    }
+
+    /// Writes one message, and waits until all nodes that this writer waits for have it: see
+    /// [`pace`](crate::NodeBuilder::pace). Returns how many that are.
+    ///
+    /// A node has a message when it has read it and its program is less than 8 MiB behind; a
+    /// program that reads nothing does not count against it. The nodes report it themselves, and
+    /// their neighbours pass it on, so the number does not prove it. It waits for a first reader,
+    /// and has no deadline. If the future is dropped, the message is not taken back.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let network = smokesignal::transport::MemoryNetwork::new();
+    /// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+    /// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+    /// ann.start().await?;
+    /// bob.start().await?;
+    /// assert_eq!(bob.broadcast().send_confirmed("hello").await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors As [`Broadcast::send`], and [`SendError::Closed`] if the node is stopped before the
+    /// message is confirmed: its [result](crate::Node::stop) says what was read.
+    pub async fn send_confirmed(&self, data: impl Into<Bytes>) -> Result<usize, SendError> {
+        let data = data.into();
+        let (confirm, confirmed) = oneshot::channel();
+        let size = data.len();
+        let message = Outgoing { confirm: Some(confirm), ..self.enclose(data) };
+        self.mailbox.send(size, message).await?;
+        confirmed.await.map_err(|_| SendError::Closed)
     }
 
     /// Writes one message, as [`Broadcast::try_send`].

@@ -14,6 +14,18 @@ use tokio::time::Instant;
 
 use super::Driver;
 
+/// The time in which nodes that have not reported yet do so. 1 s: four of their longest intervals.
+const REPORTS_COME: Duration = Duration::from_secs(1);
+
+/// A message whose readers somebody waits for.
+#[derive(Debug)]
+pub(super) struct Confirming {
+    pub(super) number: u64,
+    pub(super) waiter: oneshot::Sender<usize>,
+    /// When it was read by all that have reported.
+    pub(super) read_at: Option<Instant>,
+}
+
 /// The application's calls that wait, and what is known of the neighbours.
 #[derive(Debug)]
 pub(super) struct Finishing {
@@ -79,6 +91,29 @@ impl Driver {
         for waiter in self.finishing.waiters.drain(..) {
             if waiter.send(count).is_err() {
                 tracing::debug!("nobody waits for the end of the stream any more");
+            }
+        }
+    }
+
+    /// Answers those who wait for the readers of a message that was read by all that the writer
+    /// waits for. Without any reader they go on waiting. While fewer nodes report than the network
+    /// has, as when the tree of the stream is new, they wait a moment longer.
+    pub(super) fn check_confirmed(&mut self) {
+        self.confirming.retain(|message| !message.waiter.is_closed());
+        if self.confirming.is_empty() {
+            return;
+        }
+        let confirmed = self.core.confirmed(self.clock.now());
+        let readers = confirmed.nodes.saturating_sub(confirmed.behind);
+        let is_whole = confirmed.nodes + 1 >= self.core.network_size() as usize;
+        while readers > 0
+            && let Some(first) = self.confirming.front_mut()
+            && first.number <= confirmed.message
+            && (is_whole || first.read_at.get_or_insert_with(Instant::now).elapsed() >= REPORTS_COME)
+            && let Some(first) = self.confirming.pop_front()
+        {
+            if first.waiter.send(readers).is_err() {
+                tracing::debug!("nobody waits for the message any more");
             }
         }
     }

@@ -25,6 +25,7 @@ mod requests;
 mod shared;
 mod shutdown;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use tokio::time::{Instant, Sleep};
 
 use self::clock::Clock;
 use self::dial::{Dialing, Dialled};
-use self::finishing::Finishing;
+use self::finishing::{Confirming, Finishing};
 use self::link::Report;
 use self::links::{Links, REPORTS};
 use self::relay::{RelayEvent, Relays};
@@ -67,6 +68,8 @@ pub(crate) struct Driver {
     commands: CommandInbox,
     incompatible: Arc<Incompatible>,
     finishing: Finishing,
+    /// Messages that somebody waits for until they were read, in order.
+    confirming: VecDeque<Confirming>,
     phase: Phase,
 }
 
@@ -123,6 +126,7 @@ impl Driver {
             commands,
             incompatible,
             finishing: Finishing::new(setup.leave_timeout),
+            confirming: VecDeque::new(),
             phase: Phase::Running,
         }
     }
@@ -141,6 +145,7 @@ impl Driver {
                 return self.finish().await;
             }
             self.check_finished();
+            self.check_confirmed();
             let deadline = self.clock.deadline(self.core.poll_timeout());
             if timer.deadline() != deadline {
                 timer.as_mut().reset(deadline);
@@ -284,14 +289,19 @@ impl Driver {
     fn take_written(&mut self) {
         let core = &mut self.core;
         let (mut messages, mut bytes) = (0, 0);
-        self.shared.mailbox.drain(|Outgoing { kind, data }| {
+        let confirming = &mut self.confirming;
+        self.shared.mailbox.drain(|Outgoing { kind, data, confirm }| {
             let size = data.len();
             if !core.can_write(size) {
                 return false;
             }
             match core.broadcast_as(*kind, std::mem::take(data)) {
                 Ok(_) if *kind == MessageKind::End => {}
-                Ok(_) => (messages, bytes) = (messages + 1, bytes + size as u64),
+                Ok(number) => {
+                    (messages, bytes) = (messages + 1, bytes + size as u64);
+                    let confirm = confirm.take();
+                    confirming.extend(confirm.map(|waiter| Confirming { number, waiter, read_at: None }));
+                }
                 Err(_) => tracing::error!("the core refused a message that it had room for"),
             }
             true
