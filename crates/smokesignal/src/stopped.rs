@@ -6,9 +6,9 @@ use smokesignal_proto::Farewell;
 
 /// Who has read what a node wrote, from [`Node::stop`](crate::Node::stop).
 ///
-/// The figures are those of the node's neighbours, which answer the end of its stream; what they
-/// pass on to others they do not wait for. A neighbour that has a gap counts as one that has
-/// read. All are 0 where the node has written nothing, or was stopped already.
+/// The figures are those of all readers, which report how far they are; of the neighbours alone
+/// where these report nothing. A node that has a gap counts as one that has read. All are 0 where
+/// the node has written nothing, or was stopped already.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
