@@ -65,6 +65,16 @@ impl Summary {
         Self { position, half, lowest, nodes, behind, gaps, missed, room, slowest }
     }
 
+    /// Returns what a child reports, as far as it can be: it is a node at least, and takes a segment
+    /// at a time. It may be ahead of this node, by another parent, and report only once, so its
+    /// positions count as far as this node is itself.
+    fn of(report: &Confirmation) -> Self {
+        let Confirmation { position, half, lowest, nodes, behind, gaps, missed, room, slowest, .. } = *report;
+        let (nodes, half, lowest) = (nodes.max(1), half.max(position), lowest.min(position));
+        let (behind, gaps, room) = (behind.min(nodes), gaps.min(nodes), room.max(LEAST_ROOM));
+        Self { position, half, lowest, nodes, behind, gaps, missed, room, slowest }
+    }
+
     /// Returns how many nodes are known to have everything up to segment `head`, and how many are
     /// not.
     pub(crate) fn have_read(&self, head: u64) -> (usize, usize) {
@@ -305,21 +315,8 @@ impl Spread {
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let have = streams.get(ix).have;
-        let Confirmation { position, half, lowest, nodes, behind, gaps, missed, room, slowest, .. } = *report;
-        let nodes = nodes.max(1);
-        // A child may be ahead, by another parent, and report only once: its report counts as far
-        // as this node is itself.
-        let report = Summary {
-            position,
-            half: half.max(position),
-            lowest: lowest.min(position),
-            nodes,
-            behind: behind.min(nodes),
-            gaps: gaps.min(nodes),
-            missed,
-            room,
-            slowest,
-        };
+        let report = Summary::of(report);
+        let Summary { position, nodes, .. } = report;
         let column = state.stream(ix);
         column.peer_have = column.peer_have.max(if nodes == 1 { position.min(have) } else { 0 });
         let child = self.child(ix, link, report);
@@ -551,7 +548,7 @@ fn combine(parts: &[Summary], ghost: Option<(u64, u64)>) -> Option<Summary> {
     let least = positions.chain(ghost).min()?;
     let sum = |of: fn(&Summary) -> u32| parts.iter().map(of).fold(0, u32::saturating_add);
     let (nodes, behind) = (sum(|part| part.nodes), sum(|part| part.behind));
-    let room = parts.iter().map(|part| part.room).min().unwrap_or(u32::MAX);
+    let room = parts.iter().filter(counts).map(|part| part.room).min().unwrap_or(u32::MAX);
     // The weighted median of the nodes that are not behind, or of all if all are.
     let weight = |part: &Summary| if behind < nodes { part.nodes - part.behind } else { part.nodes };
     let mut halves: Vec<_> = parts.iter().map(|part| (part.half, u64::from(weight(part)))).collect();
@@ -583,6 +580,33 @@ mod tests {
         assert_eq!((d.position, d.half, d.nodes, d.slowest), (30, 38, 3, 30));
         let b = combine(&[part(38, 38, 1, 0), part(38, 38, 1, 0), d], None).unwrap();
         assert_eq!((b.position, b.half, b.nodes), (30, 38, 5));
+    }
+
+    #[test]
+    fn a_report_of_nonsense_counts_as_far_as_it_can_be() {
+        let report = Confirmation {
+            writer: 1,
+            incarnation: 1,
+            position: 7,
+            half: 3,
+            lowest: 9,
+            nodes: 0,
+            behind: 5,
+            gaps: 5,
+            missed: u64::MAX,
+            room: 0,
+            slowest: 0,
+        };
+        let Summary { half, lowest, nodes, behind, gaps, room, .. } = Summary::of(&report);
+        assert_eq!((half, lowest, nodes, behind, gaps, room), (7, 7, 1, 1, 1, LEAST_ROOM));
+    }
+
+    /// One that has fallen behind may offer little; the others do not go at its pace.
+    #[test]
+    fn the_room_of_nodes_behind_does_not_count() {
+        let slow = Summary { room: 64, ..part(5, 5, 1, 1) };
+        assert_eq!(combine(&[slow, part(9, 9, 1, 0)], None).map(|all| all.room), Some(100));
+        assert_eq!(combine(&[slow], None).map(|all| all.room), Some(64));
     }
 
     #[test]
