@@ -450,16 +450,18 @@ declare namespace smokesignal {
     end?: undefined
   }
 
-  /** The readers of what a node wrote, as far as its neighbours say. */
+  /** The readers of what a node wrote, as far as other nodes report. */
   export interface Stopped {
     /** Nodes that have read everything, those that have left meanwhile included. */
     confirmed: number
-    /** Nodes that were connected at the end and are not known to have read everything. */
+    /** Nodes that are not known to have read everything, or have missed something. */
     behind: number
     /** Messages that the one that is farthest behind may lack, as far as this node knows. */
     missing: number
     /** Messages that were taken and handed to no other node: they are lost. */
     unsent: number
+    /** Whether the node gave up, because nothing had moved for its `leaveTimeout`. */
+    timedOut: boolean
   }
 
   /** An answer to `node.ask`. */
@@ -698,8 +700,8 @@ declare namespace smokesignal {
      *
      * @example
      * ```js
-     * const { behind, unsent } = await node.stop()
-     * if (behind > 0 || unsent > 0) process.exitCode = 1
+     * const { timedOut, unsent } = await node.stop()
+     * if (timedOut || unsent > 0) process.exitCode = 1
      * ```
      */
     stop(options?: Abortable): Promise<Stopped>

@@ -31,7 +31,7 @@ const { respond } = require('./responder')
 const { tooLarge } = require('./chunk-duplex')
 
 /** The result of `stop` where nothing was written, or the node did not run. */
-const NOTHING_WRITTEN = { confirmed: 0, behind: 0, missing: 0, unsent: 0 }
+const NOTHING_WRITTEN = { confirmed: 0, behind: 0, missing: 0, unsent: 0, timedOut: false }
 /** How long `ask` collects answers by default, in ms. */
 const ASK_TIMEOUT = 5000
 /** Bytes of `send` that may wait for room. Further ones are refused with `ERR_SMOKESIGNAL_BUSY`. */

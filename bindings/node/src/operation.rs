@@ -37,6 +37,8 @@ pub struct NativeStopped {
     pub missing: f64,
     /// Messages that reached no other node.
     pub unsent: f64,
+    /// Whether the node gave up.
+    pub timed_out: bool,
 }
 
 /// The future of an operation, which has converted its result.
@@ -120,6 +122,7 @@ impl Operation {
                 behind: stopped.behind as f64,
                 missing: stopped.missing as f64,
                 unsent: stopped.unsent as f64,
+                timed_out: stopped.timed_out,
             }),
             _ => None,
         }

@@ -186,6 +186,9 @@ pub struct Farewell {
     pub missing: u64,
     /// Messages that were accepted and could be handed to no neighbour.
     pub unsent: u64,
+    /// Whether nothing had moved for the node's patience, while readers that it waits for lacked
+    /// something, or there was nobody.
+    pub timed_out: bool,
 }
 
 /// Why a dial produced no connection.

@@ -91,7 +91,7 @@ fn without_anybody_a_node_leaves_after_its_patience_and_says_what_was_lost() {
         world.write(1, message).unwrap();
     }
     let (farewell, took) = leave(&mut world, 1);
-    assert_eq!(farewell, Farewell { unsent: 2, ..Farewell::default() });
+    assert_eq!(farewell, Farewell { unsent: 2, timed_out: true, ..Farewell::default() });
     assert!(took >= SECOND * 30 && took < SECOND * 31, "{took:?}");
 }
 

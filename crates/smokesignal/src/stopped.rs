@@ -30,25 +30,29 @@ use smokesignal_proto::Farewell;
 pub struct Stopped {
     /// Nodes that have read everything, those that have left meanwhile included.
     pub confirmed: usize,
-    /// Nodes that were connected at the end and are not known to have read everything.
+    /// Nodes that are not known to have read everything, or have missed something.
     pub behind: usize,
     /// Messages that the one that is farthest behind may lack, as far as this node knows: at most
     /// those that it still retained.
     pub missing: u64,
     /// Messages that were accepted and handed to no other node: they are lost.
     pub unsent: u64,
+    /// Whether the node gave up, because nothing had moved for its
+    /// [`leave_timeout`](crate::NodeBuilder::leave_timeout).
+    pub timed_out: bool,
 }
 
 impl Stopped {
-    /// Returns whether every message was handed over, and every node that was connected at the end
-    /// has read all of them.
+    /// Returns whether every message was handed over, and every node for which this one waits, by its
+    /// [`pace`](crate::NodeBuilder::pace), has read all of them. With [`Pace::Most`](crate::Pace)
+    /// others may be [behind](Self::behind).
     pub const fn is_complete(&self) -> bool {
-        self.behind == 0 && self.unsent == 0
+        !self.timed_out && self.unsent == 0
     }
 
     pub(crate) fn new(farewell: Farewell, waiting: usize) -> Self {
-        let Farewell { confirmed, behind, missing, unsent } = farewell;
-        Self { confirmed, behind, missing, unsent: unsent + waiting as u64 }
+        let Farewell { confirmed, behind, missing, unsent, timed_out } = farewell;
+        Self { confirmed, behind, missing, unsent: unsent + waiting as u64, timed_out }
     }
 }
 

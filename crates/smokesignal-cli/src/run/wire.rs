@@ -262,13 +262,14 @@ pub(super) struct StoppedInfo {
     behind: usize,
     missing: u64,
     unsent: u64,
+    timed_out: bool,
 }
 
 impl StoppedInfo {
     /// Copies the figures of a node that has left.
     pub(super) fn of(stopped: &Stopped) -> Self {
-        let Stopped { confirmed, behind, missing, unsent, .. } = *stopped;
-        Self { confirmed, behind, missing, unsent }
+        let Stopped { confirmed, behind, missing, unsent, timed_out, .. } = *stopped;
+        Self { confirmed, behind, missing, unsent, timed_out }
     }
 }
 
@@ -474,8 +475,14 @@ mod tests {
                 format!(r#"{{"event":"restarted","from":"{from}"}}"#),
             ),
             (
-                JsonEvent::Stopped(StoppedInfo { confirmed: 2, behind: 1, missing: 7, unsent: 0 }),
-                r#"{"event":"stopped","confirmed":2,"behind":1,"missing":7,"unsent":0}"#.to_owned(),
+                JsonEvent::Stopped(StoppedInfo {
+                    confirmed: 2,
+                    behind: 1,
+                    missing: 7,
+                    unsent: 0,
+                    timed_out: true,
+                }),
+                r#"{"event":"stopped","confirmed":2,"behind":1,"missing":7,"unsent":0,"timed_out":true}"#.to_owned(),
             ),
             (
                 JsonEvent::incompatible(

@@ -17,7 +17,10 @@ impl Node {
         let head = self.streams.get(OWN).have;
         let unsent = self.unsent();
         let is_alone = self.membership.degree() == 0;
-        let overdue = self.departure.is_overdue(head + self.spread.own_progress(), now);
+        let overdue = {
+            let so_far = head + self.spread.own_position() + self.spread.own_progress();
+            self.departure.is_overdue(so_far, now)
+        };
         // Messages that a first link took along when it broke cannot be handed over again.
         let handed = match is_alone {
             true => unsent == 0 || !self.expects_peer(),
@@ -27,7 +30,7 @@ impl Node {
         let done = own_done && (self.is_handed_over(now) || self.departure.may_go(now));
         self.set_leaving(!is_alone || unsent == 0, now);
         if done || overdue {
-            let farewell = self.farewell(now);
+            let farewell = Farewell { timed_out: !done, ..self.farewell(now) };
             self.departure.leave();
             self.set_leaving(true, now);
             self.membership.say_goodbye_to_all(&mut self.context.at(now));
@@ -77,7 +80,7 @@ impl Node {
         if let Some(readers) = readers.filter(|readers| readers.nodes > 0) {
             let (have, behind) = readers.have_read(own.have);
             let missing = own.messages_after(readers.lowest).max(readers.missed);
-            return Farewell { confirmed: near.max(have), behind, missing, unsent };
+            return Farewell { confirmed: near.max(have), behind, missing, unsent, timed_out: false };
         }
         let unread = || self.spread.own_unread(own.have);
         Farewell {
@@ -85,6 +88,7 @@ impl Node {
             behind: unread().count(),
             missing: unread().min().map_or(0, |known| own.messages_after(known)),
             unsent,
+            timed_out: false,
         }
     }
 }
