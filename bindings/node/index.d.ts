@@ -523,6 +523,16 @@ declare namespace smokesignal {
     upgrade: 'this' | 'other'
   }
 
+  /** The event `lagging`: this node is more than a second behind in what another node writes. */
+  export interface Lagging {
+    /** The id of the writer. */
+    from: string
+    /** Messages that are missing here. */
+    messages: number
+    /** Their size in bytes, an estimate. */
+    bytes: number
+  }
+
   /** The events of a node, and the arguments of their listeners. */
   export interface NodeEvents {
     /**
@@ -542,6 +552,10 @@ declare namespace smokesignal {
     'seed unreachable': [unreachable: SeedUnreachable]
     /** A node of another version cannot connect to this one. */
     incompatible: [incompatible: Incompatible]
+    /** This node is more than a second behind in what another one writes. */
+    lagging: [lagging: Lagging]
+    /** It is less than 200 ms behind again. */
+    'caught up': [caughtUp: { from: string }]
     /** `start()` has failed, and nobody awaits its promise. */
     error: [error: SmokesignalError]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]

@@ -60,6 +60,12 @@ class NodeEvents {
         guarded(() => node.logger.warn(`A node at ${address} cannot connect: ${text}`))
         return guarded(() => node.emit('incompatible', { address, ours, theirs, upgrade }))
       }
+      case 'lagging': {
+        const { id: from, messages, bytes } = event
+        return guarded(() => node.emit('lagging', { from, messages, bytes }))
+      }
+      case 'caught up':
+        return guarded(() => node.emit('caught up', { from: event.id }))
       case 'missed': {
         const text = `${event.missed} events were dropped: the event loop was blocked for too long`
         guarded(() => node.logger.warn(text))

@@ -16,9 +16,9 @@ use crate::wake_queue::WakeQueue;
 #[derive(Default)]
 pub struct NativeEvent {
     /// One of `connect`, `disconnect`, `added`, `removed`, `unreachable`, `incompatible`,
-    /// `netsplit`, `resolved` and `missed`.
+    /// `netsplit`, `resolved`, `lagging`, `caught up` and `missed`.
     pub name: String,
-    /// The id of the peer, or of the seed that was lost.
+    /// The id of the peer, of the seed that was lost, or of a writer.
     pub id: Option<String>,
     /// `HOST:PORT` of a seed that cannot be reached.
     pub seed: Option<String>,
@@ -30,6 +30,9 @@ pub struct NativeEvent {
     pub other_size: Option<u32>,
     /// How long the netsplit lasted, in milliseconds.
     pub duration: Option<f64>,
+    /// How many messages this node lacks, and their size in bytes.
+    pub messages: Option<f64>,
+    pub bytes: Option<f64>,
     /// How many events were dropped.
     pub missed: Option<f64>,
     /// Why the seed cannot be reached.
@@ -141,6 +144,13 @@ impl NativeEvents {
                 size: count(size),
                 ..named("resolved")
             },
+            Event::Lagging { from, messages, bytes } => NativeEvent {
+                id: Some(from.to_string()),
+                messages: Some(messages as f64),
+                bytes: Some(bytes as f64),
+                ..named("lagging")
+            },
+            Event::CaughtUp { from } => NativeEvent { id: Some(from.to_string()), ..named("caught up") },
             Event::Missed(missed) => NativeEvent { missed: Some(missed as f64), ..named("missed") },
             _ => return None,
         })

@@ -301,6 +301,10 @@ pub(crate) fn print_warning(event: &Event) {
         Event::Incompatible { address, versions } => {
             notice!("a node at {address} cannot connect: {versions}");
         }
+        Event::Lagging { from, messages, bytes } => {
+            notice!("this node is {messages} messages of {from} behind, about {bytes} bytes");
+        }
+        Event::CaughtUp { from } => notice!("this node has caught up with {from}"),
         Event::Missed(count) => notice!("{}", events_missed(*count)),
         Event::Netsplit { size, size_before, .. } => {
             notice!("netsplit: only {size} of {size_before} nodes are left on this side");

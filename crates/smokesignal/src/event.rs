@@ -97,6 +97,22 @@ pub enum Event {
         /// Nodes in the network now, as far as they have been counted.
         size: usize,
     },
+    /// This node is more than a second behind in what a node writes, as its neighbours report. Once
+    /// for each time; [`CaughtUp`](Self::CaughtUp) or, if the writer starts again,
+    /// [`Incoming::Restarted`](crate::Incoming) ends it.
+    Lagging {
+        /// The node that writes.
+        from: NodeId,
+        /// Messages that are missing here.
+        messages: u64,
+        /// Their size in bytes, an estimate.
+        bytes: u64,
+    },
+    /// This node is less than 200 ms behind again.
+    CaughtUp {
+        /// The node that writes.
+        from: NodeId,
+    },
     /// This subscriber was too slow: this number of events, the oldest ones, were dropped here.
     Missed(u64),
 }

@@ -43,9 +43,9 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Returns whether every message was handed over, and every node for which this one waits, by its
-    /// [`pace`](crate::NodeBuilder::pace), has read all of them. With [`Pace::Most`](crate::Pace)
-    /// others may be [behind](Self::behind).
+    /// Returns whether every message was handed over, and every node for which this one waits, by
+    /// its [`pace`](crate::NodeBuilder::pace), has read all of them. With
+    /// [`Pace::Most`](crate::Pace) others may be [behind](Self::behind).
     pub const fn is_complete(&self) -> bool {
         !self.timed_out && self.unsent == 0
     }

@@ -69,6 +69,8 @@ node.on('netsplit', ({ seed, size, sizeBefore, otherSize }) => [
 ])
 node.on('netsplit resolved', ({ duration, size }) => duration * size)
 node.on('seed unreachable', ({ seed, error }) => `${seed}: ${error.code}`)
+node.on('lagging', ({ from, messages, bytes }) => console.log(from, messages + bytes))
+node.on('caught up', ({ from }) => console.log(from))
 node.on('incompatible', ({ address, ours, theirs, upgrade }) =>
   upgrade === 'this' ? `${address}: ${theirs.oldest} to ${theirs.newest}` : ours.newest - ours.oldest
 )

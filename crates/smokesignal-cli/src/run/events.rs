@@ -42,6 +42,10 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
             let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             emitter.emit(&JsonEvent::NetsplitResolved { duration_ms, size }).await;
         }
+        Event::Lagging { from, messages, bytes } => {
+            emitter.emit(&JsonEvent::Lagging { from: from.to_string(), messages, bytes }).await;
+        }
+        Event::CaughtUp { from } => emitter.emit(&JsonEvent::CaughtUp { from: from.to_string() }).await,
         Event::Missed(count) => emitter.error(events_missed(count)).await,
         other => tracing::debug!(?other, "this event has no JSON form"),
     }

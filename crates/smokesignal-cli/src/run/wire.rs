@@ -67,6 +67,20 @@ pub(super) enum JsonEvent<'a> {
         /// The id of the writer.
         from: String,
     },
+    /// This node is more than a second behind in what a node writes.
+    Lagging {
+        /// The id of the writer.
+        from: String,
+        /// Messages that are missing here.
+        messages: u64,
+        /// Their size in bytes, an estimate.
+        bytes: u64,
+    },
+    /// This node has caught up with what a node writes.
+    CaughtUp {
+        /// The id of the writer.
+        from: String,
+    },
     /// A direct message has arrived.
     Direct {
         /// The id of the sender.
@@ -494,6 +508,11 @@ mod tests {
                 ),
                 r#"{"event":"incompatible","address":"127.0.0.1","ours":{"oldest":1,"newest":1},"theirs":{"oldest":2,"newest":3},"upgrade":"this"}"#.to_owned(),
             ),
+            (
+                JsonEvent::Lagging { from: from.clone(), messages: 7, bytes: 700 },
+                format!(r#"{{"event":"lagging","from":"{from}","messages":7,"bytes":700}}"#),
+            ),
+            (JsonEvent::CaughtUp { from: from.clone() }, format!(r#"{{"event":"caught_up","from":"{from}"}}"#)),
             (
                 JsonEvent::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },
                 format!(r#"{{"event":"netsplit","seed":"{from}","size":4,"size_before":9}}"#),

@@ -65,9 +65,9 @@ impl Summary {
         Self { position, half, lowest, nodes, behind, gaps, missed, room, slowest }
     }
 
-    /// Returns what a child reports, as far as it can be: it is a node at least, and takes a segment
-    /// at a time. It may be ahead of this node, by another parent, and report only once, so its
-    /// positions count as far as this node is itself.
+    /// Returns what a child reports, as far as it can be: it is a node at least, and takes a
+    /// segment at a time. It may be ahead of this node, by another parent, and report only once, so
+    /// its positions count as far as this node is itself.
     fn of(report: &Confirmation) -> Self {
         let Confirmation { position, half, lowest, nodes, behind, gaps, missed, room, slowest, .. } = *report;
         let (nodes, half, lowest) = (nodes.max(1), half.max(position), lowest.min(position));

@@ -376,10 +376,8 @@ impl Driver {
             }
             Output::NetsplitResolved { duration, size } => self.shared.netsplit_resolved(duration, size),
             Output::Left(farewell) => self.left(farewell),
-            Output::Lagging { from, messages, bytes } => {
-                tracing::info!(?from, messages, bytes, "this node is behind in a stream");
-            }
-            Output::CaughtUp { from } => tracing::info!(?from, "this node has caught up"),
+            Output::Lagging { from, messages, bytes } => self.shared.lagging(from, messages, bytes),
+            Output::CaughtUp { from } => self.shared.caught_up(from),
             // Collected by `perform_all`.
             Output::Deliver { .. }
             | Output::Gap { .. }

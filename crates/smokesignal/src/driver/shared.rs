@@ -52,6 +52,16 @@ impl Shared {
         self.events.emit(&Event::Incompatible { address, versions });
     }
 
+    pub(super) fn lagging(&self, from: NodeId, messages: u64, bytes: u64) {
+        tracing::info!(?from, messages, bytes, "this node is behind in a stream");
+        self.events.emit(&Event::Lagging { from, messages, bytes });
+    }
+
+    pub(super) fn caught_up(&self, from: NodeId) {
+        tracing::info!(?from, "this node has caught up in a stream");
+        self.events.emit(&Event::CaughtUp { from });
+    }
+
     pub(super) fn netsplit(&self, seed: NodeId, size: u32, size_before: u32, other_size: Option<u32>) {
         tracing::warn!(?seed, size, size_before, ?other_size, "netsplit");
         let (size, size_before) = (size as usize, size_before as usize);
