@@ -239,6 +239,54 @@ fn a_node_that_falls_behind_reports_it_once_and_that_it_has_caught_up() {
     assert_eq!(bench.node.stream_of(&from).unwrap().lag, None);
 }
 
+/// Its only neighbour gets the stream from another node, and is not as far when it is asked first.
+#[test]
+fn a_writer_without_any_child_asks_its_neighbours_until_they_have_read() {
+    let mut bench = Bench::new(&[]);
+    let peer = OtherEnd { id: key(2).id(), features: Features::CONFIRM };
+    bench.link_to(2, peer, Vec::new());
+    bench.drain(None);
+    let (me, incarnation) = (key(1).id(), 1);
+    bench.node.broadcast("the first".into()).unwrap();
+    bench.drain(None);
+    bench.tell(2, Control::Prune { origin: me, incarnation });
+    while bench.node.can_write(100_000) {
+        bench.node.broadcast(vec![0; 100_000].into()).unwrap();
+        bench.drain(None);
+    }
+    let digests = |outputs: &[Output]| {
+        let is_digest = |output: &&Output| {
+            matches!(output, Output::Send { message: Message::Control(control), .. }
+                if matches!(&**control, Control::Digest { end: None, marks } if marks[0].origin == me))
+        };
+        outputs.iter().filter(is_digest).count()
+    };
+    for second in 0..3 {
+        let count = digests(&bench.pass(1, &[2]));
+        assert!((1..=10).contains(&count), "{count} digests in second {second}");
+    }
+    let have = |bench: &Bench| bench.node.stream_of(&me).unwrap().have;
+    let position = have(&bench);
+    let (half, lowest, writer) = (position, position, me.prefix());
+    let (nodes, behind, gaps, missed, room, slowest) = (1, 0, 0, 0, 1024, 0);
+    let report = Confirmation {
+        writer,
+        incarnation,
+        position,
+        half,
+        lowest,
+        nodes,
+        behind,
+        gaps,
+        missed,
+        room,
+        slowest,
+    };
+    bench.tell(2, Control::Confirm { reports: vec![report] });
+    bench.drain(None);
+    assert!(have(&bench) > position, "the writer goes on");
+}
+
 /// A keeper that was asked to skip may not go beyond what others retain.
 #[test]
 fn a_skip_leaves_out_no_more_than_it_must() {

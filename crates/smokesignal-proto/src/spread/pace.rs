@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::Spread;
 use super::confirm::Summary;
+use super::{Link, Spread};
 use crate::config::{Config, Pace};
 use crate::context::Cx;
 use crate::ring::Ring;
@@ -147,7 +147,7 @@ impl Spread {
         if std::mem::take(&mut self.pace.dirty) || silent {
             let own = streams.get(OWN);
             self.pace.summary = self.summary(cx, streams, OWN);
-            let position = self.pace.summary.map_or(self.pace.position, |summary| summary.position);
+            let position = self.pace.summary.map_or_else(|| self.without_children(), |all| all.position);
             if position != self.pace.position {
                 let bytes =
                     own.ring.bytes_after(self.pace.position).saturating_sub(own.ring.bytes_after(position));
@@ -156,6 +156,14 @@ impl Spread {
             }
         }
         self.pace.summary
+    }
+
+    /// Returns how far the readers are where all neighbours get the stream from each other: as far
+    /// as each of them is, by its answer to a digest.
+    fn without_children(&self) -> u64 {
+        let links = self.links.values().filter(|link| link.ended);
+        let known = links.map(|link| link.streams.get(OWN).map_or(0, |column| column.peer_have));
+        self.pace.position.max(known.min().unwrap_or(0))
     }
 
     /// Returns whether the window has room for more of the node's own stream.
@@ -202,10 +210,20 @@ impl Spread {
         false
     }
 
+    /// Waits for neighbours that all get the stream from each other: none of them reports by itself,
+    /// so this node sends them digests, which they answer.
+    pub(super) fn ask_lazy_neighbours(&mut self, cx: &Cx<'_>) {
+        let is_eager = |link: &Link| link.streams.get(OWN).is_none_or(|column| column.push);
+        if !self.links.values().any(is_eager) {
+            self.links.values_mut().for_each(|link| link.make_dirty(cx, OWN));
+            self.pace.wait(cx.now, false);
+        }
+    }
+
     /// Returns the bytes that may be unconfirmed.
     fn window(&self, summary: Option<Summary>) -> usize {
         let room = summary.map_or(u32::MAX, |summary| summary.room).min(self.own_room());
-        self.pace.window.bytes.min(1024 * room as usize)
+        self.pace.window.bytes.min((room as usize).saturating_mul(1024))
     }
 }
 

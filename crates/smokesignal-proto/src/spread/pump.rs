@@ -152,13 +152,19 @@ impl Spread {
     /// stream from each other.
     pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
         let waited = self.pace.stop_waiting(cx.now);
-        if !is_waiting || self.unhanded(streams).is_none_or(|bytes| bytes >= cx.config.write_window) {
+        if !is_waiting {
             return false;
         }
-        match cx.config.pace {
-            Pace::None => self.own_links_have_room(cx, streams, waited),
-            Pace::Most | Pace::All => self.window_has_room(cx, streams, waited),
+        let Some(unhanded) = self.unhanded(streams) else { return false };
+        let may_write = unhanded < cx.config.write_window
+            && match cx.config.pace {
+                Pace::None => self.own_links_have_room(cx, streams, waited),
+                Pace::Most | Pace::All => self.window_has_room(cx, streams, waited),
+            };
+        if !may_write {
+            self.ask_lazy_neighbours(cx);
         }
+        may_write
     }
 
     /// Returns how much of the node's own stream was handed to no link yet; `None` if there is no

@@ -35,8 +35,12 @@ impl Bench {
 
     /// Makes neighbour `n` a link, with a first digest of these marks.
     pub fn link(&mut self, n: u16, marks: Vec<Mark>) {
-        let (link, peer) = (LinkId(n.into()), key(n).id());
-        self.node.handle_connected(link, peer, None, self.now);
+        self.link_to(n, key(n).id(), marks);
+    }
+
+    /// The same, with the features that the other end offers.
+    pub fn link_to(&mut self, n: u16, peer: impl Into<OtherEnd>, marks: Vec<Mark>) {
+        self.node.handle_connected(LinkId(n.into()), peer, None, self.now);
         let (record, priority) = (record(n), Priority::Need);
         self.tell(n, Control::Neighbor { record, incarnation: 1, priority, token: None });
         self.tell(n, Control::Active);
