@@ -210,8 +210,8 @@ impl Spread {
         false
     }
 
-    /// Waits for neighbours that all get the stream from each other: none of them reports by itself,
-    /// so this node sends them digests, which they answer.
+    /// Waits for neighbours that all get the stream from each other: none of them reports by
+    /// itself, so this node sends them digests, which they answer.
     pub(super) fn ask_lazy_neighbours(&mut self, cx: &Cx<'_>) {
         let is_eager = |link: &Link| link.streams.get(OWN).is_none_or(|column| column.push);
         if !self.links.values().any(is_eager) {
