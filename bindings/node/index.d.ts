@@ -336,6 +336,20 @@ declare namespace smokesignal {
      * `maxMessage` if that is more, a reader loses the oldest.
      */
     bytesUnread: number
+    /** Gauge: nodes that report how far they have read what this node writes. */
+    readers: number
+    /** Gauge: those of them that its writes do not wait for, because they fell too far behind. */
+    readersBehind: number
+    /**
+     * Gauge: bytes that this node has written and that not all readers have confirmed, those behind
+     * excepted.
+     */
+    bytesUnconfirmed: number
+    /**
+     * The first 16 digits of the id of the node that has read least, while anything is not
+     * confirmed.
+     */
+    slowestReader?: string
     /** Counter: messages that this node has sent to everyone, questions included. */
     messagesSent: number
     /** Counter: bytes of these messages. */

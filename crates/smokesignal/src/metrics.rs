@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smokesignal_proto::NodeId;
+use smokesignal_proto::{Confirmed, NodeId};
 
 use crate::broadcast::mailbox::Mailbox;
 use crate::peer::Peer;
@@ -53,6 +53,16 @@ pub struct Metrics {
     /// behind, 96 for each batch of consecutive messages included. At 64 MiB, or at four messages
     /// of the largest size if that is more, the handle loses the oldest.
     pub bytes_unread: usize,
+    /// Gauge: nodes that report how far they have read what this node writes.
+    pub readers: usize,
+    /// Gauge: those of them that its writes do not wait for, because they fell too far behind.
+    pub readers_behind: usize,
+    /// Gauge: bytes that this node has written and that not all readers have confirmed, those
+    /// behind excepted.
+    pub bytes_unconfirmed: usize,
+    /// The first 16 digits of the id of the node that has read least, while anything is not
+    /// confirmed: the one that a full [`Broadcast::send`](crate::Broadcast::send) waits for.
+    pub slowest_reader: Option<String>,
     /// Counter: broadcast messages that this node has sent, [questions](crate::Node::ask) included.
     pub messages_sent: u64,
     /// Counter: bytes of these messages.
@@ -126,6 +136,10 @@ pub struct LinkMetrics {
 pub(crate) struct Counters {
     network_size: AtomicUsize,
     bytes_retained: AtomicUsize,
+    readers: AtomicUsize,
+    readers_behind: AtomicUsize,
+    bytes_unconfirmed: AtomicUsize,
+    slowest_reader: AtomicU64,
     messages_sent: AtomicU64,
     bytes_sent: AtomicU64,
     messages_received: AtomicU64,
@@ -141,6 +155,7 @@ impl Counters {
     pub(crate) fn reset(&self) {
         self.set_network_size(0);
         self.set_bytes_retained(0);
+        self.set_confirmed(&Confirmed::default());
         for counter in [
             &self.messages_sent,
             &self.bytes_sent,
@@ -165,6 +180,13 @@ impl Counters {
 
     pub(crate) fn set_bytes_retained(&self, bytes: usize) {
         self.bytes_retained.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_confirmed(&self, confirmed: &Confirmed) {
+        self.readers.store(confirmed.nodes, Ordering::Relaxed);
+        self.readers_behind.store(confirmed.behind, Ordering::Relaxed);
+        self.bytes_unconfirmed.store(confirmed.unconfirmed, Ordering::Relaxed);
+        self.slowest_reader.store(confirmed.slowest, Ordering::Relaxed);
     }
 
     pub(crate) fn set_duplicates_received(&self, messages: u64) {
@@ -200,12 +222,18 @@ impl Counters {
 
     /// Returns the counters, and the gauges that the list of peers and the mailbox know.
     pub(crate) fn read(&self, peers: &Peers, mailbox: &Mailbox) -> Metrics {
+        let bytes_unconfirmed = self.bytes_unconfirmed.load(Ordering::Relaxed);
+        let slowest = self.slowest_reader.load(Ordering::Relaxed);
         Metrics {
             network_size: self.network_size(),
             peers: peers.len(),
             messages_waiting: mailbox.waiting(),
             bytes_retained: self.bytes_retained.load(Ordering::Relaxed),
             bytes_unread: mailbox.unread(),
+            readers: self.readers.load(Ordering::Relaxed),
+            readers_behind: self.readers_behind.load(Ordering::Relaxed),
+            bytes_unconfirmed,
+            slowest_reader: (bytes_unconfirmed > 0 && slowest > 0).then(|| format!("{slowest:016x}")),
             messages_sent: self.messages_sent.load(Ordering::Relaxed),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
             messages_received: self.messages_received.load(Ordering::Relaxed),

@@ -146,7 +146,13 @@ async fn paused_reader(pace: Pace) -> (u64, u64) {
         writer.end().unwrap();
     });
     sleep(60 * SECOND).await;
-    let written = one.metrics().messages_sent - 1;
+    let metrics = one.metrics();
+    let written = metrics.messages_sent - 1;
+    if pace == Pace::All {
+        assert_eq!((metrics.readers, metrics.readers_behind), (1, 0));
+        assert!(metrics.bytes_unconfirmed > MIB, "{metrics:?}");
+        assert!(metrics.slowest_reader.is_some_and(|slowest| two.id().to_string().starts_with(&slowest)));
+    }
     let (mut read, mut missed) = (0, 0);
     loop {
         match timeout(60 * SECOND, reader.recv()).await.unwrap().unwrap() {

@@ -223,7 +223,8 @@ test('size counts the nodes of the network, and the metrics what has happened', 
   const nodes = await network(t, 3)
   await becomes(() => nodes.every((node) => node.size === 3 && node.peers.list.length === 2))
   const messages = nodes.slice(1).map((node) => node.messages())
-  const { links, ...counted } = nodes[1].metrics()
+  const { links, slowestReader, ...counted } = nodes[1].metrics()
+  assert.ok(slowestReader == null)
   assert.deepEqual(links.map(({ peer }) => peer).sort(), nodes[1].peers.list.map(({ id }) => id).sort())
   for (const link of links) {
     assert.ok(link.roundTrip > 0 && link.roundTrip < 5000, `${link.roundTrip} ms`)
@@ -235,6 +236,9 @@ test('size counts the nodes of the network, and the metrics what has happened', 
     messagesWaiting: 0,
     bytesRetained: 0,
     bytesUnread: 0,
+    readers: 0,
+    readersBehind: 0,
+    bytesUnconfirmed: 0,
     messagesSent: 0,
     bytesSent: 0,
     messagesReceived: 0,

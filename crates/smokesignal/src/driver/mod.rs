@@ -344,7 +344,7 @@ impl Driver {
             }
         }
         // Counted first: a reader that is woken may look at the metrics.
-        self.shared.count(&self.core);
+        self.shared.count(&mut self.core, now);
         if !batches.is_empty() {
             for (from, missed) in self.shared.mailbox.deliver(&batches) {
                 self.core.note_missed(&from, missed, now);

@@ -26,7 +26,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Copies the core's figures to where the application's handles read them.
-    pub(super) fn count(&self, core: &proto::Node) {
+    pub(super) fn count(&self, core: &mut proto::Node, now: proto::Instant) {
+        self.counters.set_confirmed(&core.confirmed(now));
         self.counters.set_network_size(core.network_size() as usize);
         self.counters.set_duplicates_received(core.duplicates_received());
         self.counters.set_bytes_retained(core.bytes_retained());

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use smokesignal_proto::Farewell;
+use smokesignal_proto::{Confirmed, Farewell};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -117,6 +117,7 @@ impl Driver {
         self.wait_for_links(|| false).await;
         self.shared.counters.set_network_size(0);
         self.shared.counters.set_bytes_retained(0);
+        self.shared.counters.set_confirmed(&Confirmed::default());
         let waiting = self.shared.mailbox.close();
         let farewell = match &self.phase {
             Phase::Left { farewell, .. } => *farewell,
