@@ -104,7 +104,8 @@ fn what_is_sent_before_the_first_peer_arrives_although_stop_follows() {
         assert_eq!(
             stopped,
             Some(json!({
-                "event": "stopped", "confirmed": 1, "behind": 0, "missing": 0, "unsent": 0
+                "event": "stopped", "confirmed": 1, "behind": 0, "missing": 0, "unsent": 0,
+                "timed_out": false
             }))
         );
     }

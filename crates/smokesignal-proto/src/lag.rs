@@ -87,6 +87,14 @@ impl Lags {
         }
     }
 
+    /// Drops what neighbours have claimed and do not keep.
+    pub(crate) fn drop_void(&mut self, now: Instant, is_void: impl Fn(StreamIx) -> bool) {
+        if self.next.is_some_and(|next| next <= now) {
+            let void = self.behind.iter_mut().filter(|(ix, _)| is_void(**ix));
+            void.for_each(|(_, behind)| behind.claims.clear());
+        }
+    }
+
     /// Another stream is in this place now.
     pub(crate) fn forget(&mut self, ix: StreamIx) {
         self.behind.remove(&ix);

@@ -330,6 +330,9 @@ impl Node {
             self.next_expiry = now + EXPIRY;
             let cx = &mut self.context.at(now);
             self.streams.count_sharers(cx);
+            if self.streams.choose_turns(cx) {
+                self.spread.report_again(cx, self.streams.half_arrived());
+            }
             self.spread.share_room(cx, &self.streams);
             let (spread, mut needed) = (&self.spread, Vec::new());
             needed.extend((0..self.streams.len()).map(|ix| spread.unconfirmed_from(cx, &self.streams, ix)));

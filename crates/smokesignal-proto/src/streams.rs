@@ -246,6 +246,9 @@ pub(crate) struct Streams {
     sharers: usize,
     /// Streams with a half-arrived message.
     partials: BTreeSet<StreamIx>,
+    /// The half-arrived messages of writers with ids from here on wait, and when that was chosen.
+    waiting_from: Option<NodeId>,
+    turns_chosen: Instant,
     tombstones: BTreeMap<NodeId, Tombstone>,
     /// In the order of burial; an entry whose number is not the tombstone's own is stale.
     tombstone_order: VecDeque<(NodeId, u64)>,
@@ -253,6 +256,11 @@ pub(crate) struct Streams {
     /// Where the search for a loser goes on.
     hand: usize,
 }
+
+/// A node chooses which of many large messages arrive first this often at most.
+const TURNS: Duration = Duration::from_millis(50);
+/// A writer that has sent nothing of its large message for this long holds up no other one.
+const HALFWAY: Duration = Duration::from_secs(5);
 
 /// Returns of how many bytes on a writer needs a share of what a node retains. Writers of less,
 /// however many they are, leave the shares of the others as they are.
@@ -275,6 +283,8 @@ impl Streams {
             partial_total: 0,
             sharers: 0,
             partials: BTreeSet::new(),
+            waiting_from: None,
+            turns_chosen: now,
             tombstones: BTreeMap::new(),
             tombstone_order: VecDeque::new(),
             burials: 0,
@@ -584,19 +594,42 @@ impl Streams {
     }
 
     /// Returns the streams with a half-arrived message.
-    pub(crate) fn half_arrived(&self) -> impl ExactSizeIterator<Item = StreamIx> {
+    pub(crate) fn half_arrived(&self) -> impl Iterator<Item = StreamIx> {
         self.partials.iter().copied()
     }
 
     /// Returns whether the half-arrived message of this stream has to wait for those of writers
-    /// with smaller ids. All readers choose by the same order: if two of them let different
-    /// messages arrive first, neither message might ever arrive at both.
-    pub(crate) fn waits_its_turn(&self, ix: StreamIx, config: &Config) -> bool {
+    /// with smaller ids.
+    pub(crate) fn waits_its_turn(&self, ix: StreamIx) -> bool {
         let stream = &self.list[ix];
-        let others = self.partials.iter().map(|other| &self.list[*other]);
-        let before = others.filter(|other| other.origin < stream.origin);
-        let bytes = before.filter_map(|other| other.partial.as_ref()).map(|partial| partial.bytes);
-        stream.partial.is_some() && bytes.sum::<usize>() >= config.partial_room
+        stream.partial.is_some() && self.waiting_from.is_some_and(|from| stream.origin >= from)
+    }
+
+    /// Chooses the half-arrived messages that have to wait. All readers choose by the same order:
+    /// if two of them let different messages arrive first, neither message might ever arrive at
+    /// both. Writers that have stopped halfway take no part. Returns whether the choice is another
+    /// one than before.
+    pub(crate) fn choose_turns(&mut self, cx: &Cx<'_>) -> bool {
+        if self.partial_total < cx.config.partial_room {
+            return self.waiting_from.take().is_some();
+        }
+        if cx.now < self.turns_chosen + TURNS {
+            return false;
+        }
+        self.turns_chosen = cx.now;
+        let streams = self.partials.iter().map(|ix| &self.list[*ix]);
+        let moving = streams.filter(|stream| cx.now - stream.touched < HALFWAY);
+        let mut moving: Vec<_> =
+            moving.filter_map(|it| Some((it.origin, it.partial.as_ref()?.bytes))).collect();
+        moving.sort_unstable();
+        let mut before = 0;
+        let first_waiting = moving.iter().find(|(_, bytes)| {
+            let waits = before >= cx.config.partial_room;
+            before += bytes;
+            waits
+        });
+        let waiting_from = first_waiting.map(|(origin, _)| *origin);
+        std::mem::replace(&mut self.waiting_from, waiting_from) != waiting_from
     }
 
     /// Half-arrived messages of others that were begun longest ago lose: one that takes that long

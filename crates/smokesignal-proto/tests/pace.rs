@@ -114,6 +114,15 @@ fn one_reader_that_stops_costs_the_others_half_a_second_and_no_message() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
+/// Nobody reads: that is not worth waiting for, and a gap says what the readers have missed.
+#[test]
+fn a_writer_whose_readers_all_stop_goes_on() {
+    let mut world = gathered(8, 2, &small(Pace::Most));
+    set_behind(&mut world, 1, true);
+    let accepted = write_for(&mut world, 0, 20_000, SECOND * 10);
+    assert!(accepted * 20_000 > 8 * MIB, "{accepted} messages of 20 kB");
+}
+
 /// Each reader stops once, for a second, one after another. The writer has one budget, and not one
 /// for each of them.
 #[test]

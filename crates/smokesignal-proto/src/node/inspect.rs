@@ -16,7 +16,7 @@ impl Node {
         let message = if position >= own.have {
             self.publisher.published()
         } else {
-            own.ring.get(position).map_or(0, |last| last.first_message + last.messages_ended() - 1)
+            own.ring.get(position + 1).map_or(0, |next| next.first_message - 1)
         };
         let unconfirmed = own.ring.bytes_after(position) + self.publisher.bytes();
         let mut confirmed = Confirmed { message, unconfirmed, ..Confirmed::default() };

@@ -8,6 +8,7 @@
 use super::Node;
 use crate::config::Pace;
 use crate::output::{Farewell, Output};
+use crate::spread::Summary;
 use crate::streams::OWN;
 use crate::time::Instant;
 
@@ -58,7 +59,9 @@ impl Node {
     fn is_read(&mut self, now: Instant) -> bool {
         let head = self.streams.get(OWN).have;
         match self.spread.readers(&self.context.at(now), &self.streams) {
-            Some(readers) if self.context.config.pace != Pace::None => readers.position >= head,
+            Some(readers) if self.context.config.pace != Pace::None => {
+                readers.position >= head && self.spread.children_report(head)
+            }
             _ => self.spread.own_unread(head).next().is_none(),
         }
     }
@@ -66,9 +69,12 @@ impl Node {
     /// Returns whether nothing more would come of waiting: no reader is behind, and what this node
     /// passes on for others has arrived.
     fn is_handed_over(&mut self, now: Instant) -> bool {
+        // In the first moments of a stream not all nodes below have reported.
+        let others = self.network_size().saturating_sub(1);
         let cx = &self.context.at(now);
-        let some_behind = self.spread.readers(cx, &self.streams).is_some_and(|readers| readers.behind > 0);
-        !some_behind && self.spread.is_idle() && self.spread.ends_are_confirmed(cx, &self.streams)
+        let lacks = |readers: Summary| readers.behind > 0 || readers.nodes < others;
+        let some_lack = self.spread.readers(cx, &self.streams).is_some_and(lacks);
+        !some_lack && self.spread.is_idle() && self.spread.ends_are_confirmed(cx, &self.streams)
     }
 
     /// Returns what is known now of those who read the own stream. It counts the messages that are

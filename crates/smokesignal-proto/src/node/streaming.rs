@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Node;
 use crate::config::ReadFrom;
+use crate::features::Features;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::lag::{Change, Lag};
@@ -90,10 +91,9 @@ impl Node {
             self.streams.skip(ix, segment.seq);
         }
         let cx = &mut self.context.at(now);
-        let half_arrived = self.streams.half_arrived().len();
         match self.streams.accept(cx, ix, segment) {
             Verdict::New => {
-                if self.streams.half_arrived().len() < half_arrived {
+                if self.streams.choose_turns(cx) {
                     self.spread.report_again(cx, self.streams.half_arrived());
                 }
                 self.spread.share_room(cx, &self.streams);
@@ -265,7 +265,8 @@ impl Node {
             if self.spread.behind_by(ix, stream_have) > 0 {
                 self.lags.claimed(ix, mark, stream_have, now);
             }
-            let is_writer = self.membership.peer(link) == Some(mark.origin);
+            let is_writer = self.membership.peer(link) == Some(mark.origin)
+                && self.membership.features(link).contains(Features::CONFIRM);
             if is_writer && stream_have >= mark.have && end.is_none() {
                 let answer = self.spread.answer_to_writer(&self.context.at(now), &self.streams, ix);
                 self.send(link, answer);
@@ -350,6 +351,8 @@ impl Node {
 
     /// Reports the streams in which this node has fallen behind, or has caught up.
     pub(super) fn report_lags(&mut self, now: Instant) {
+        let (spread, streams) = (&self.spread, &self.streams);
+        self.lags.drop_void(now, |ix| spread.behind_by(ix, streams.get(ix).have) == 0);
         for change in self.lags.changes(now) {
             let (Change::Lags(ix) | Change::CaughtUp(ix)) = change;
             let stream = self.streams.get(ix);

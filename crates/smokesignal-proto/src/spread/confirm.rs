@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Spread;
+use super::{Link, Spread};
 use crate::config::{Config, Pace};
 use crate::context::Cx;
 use crate::ids::LinkId;
@@ -29,6 +29,8 @@ use crate::time::Instant;
 /// Progress in bytes that is reported after the shorter of the two waits, see
 /// [`Config::confirm_every`]. A report has about 50 bytes, so reports are 1 % of what is received.
 const MUCH: usize = 5 * 1024;
+/// Floors sent together; more of them wait for 10 ms.
+const MAX_FLOORS: usize = 256;
 /// A node offers each writer at least this many KiB, one segment.
 const LEAST_ROOM: u32 = 64;
 /// A child whose link broke counts for four round trips, within these limits: the time in which it
@@ -99,6 +101,9 @@ pub(super) struct Confirms {
     next: Option<Instant>,
     /// Children that have yet to learn the floor of a stream.
     untold: BTreeSet<(LinkId, StreamIx)>,
+    floors_at: Instant,
+    /// Streams with a ghost.
+    ghosts: BTreeSet<StreamIx>,
     /// Whether this node's own program is behind with reading.
     reader_behind: bool,
     /// What this node offers each writer, in KiB, and among how many of them it shares.
@@ -213,7 +218,8 @@ impl Confirms {
 
     /// Returns when there is something to report, or a ghost is over.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        if self.untold.is_empty() { self.next } else { Some(Instant::ZERO) }
+        let floors = (!self.untold.is_empty()).then_some(self.floors_at);
+        self.next.into_iter().chain(floors).min()
     }
 
     /// See [`crate::Node::held`].
@@ -254,7 +260,7 @@ impl Spread {
         let read = if self.confirms.reader_behind { tally.read.min(have) } else { have };
         let behind = u32::from(read < tally.floor.min(have));
         let gaps = u32::from(missed > 0);
-        let room = if streams.waits_its_turn(ix, cx.config) { LEAST_ROOM } else { self.confirms.room };
+        let room = if streams.waits_its_turn(ix) { LEAST_ROOM } else { self.confirms.room };
         Summary { behind, gaps, missed, ..Summary::single(read, room, cx.me.id().prefix()) }
     }
 
@@ -371,7 +377,11 @@ impl Spread {
             if stream.is_at_end() && child.report.position >= stream.have {
                 let before = tally.done.filter(|done| done.position == stream.have);
                 let parts: Vec<_> = before.into_iter().chain([child.report]).collect();
-                tally.done = combine(&parts, None).map(|done| Summary { position: stream.have, ..done });
+                // Those behind are counted where they find another parent.
+                tally.done = combine(&parts, None).map(|done| {
+                    let nodes = done.nodes - done.behind;
+                    Summary { position: stream.have, lowest: stream.have, nodes, behind: 0, ..done }
+                });
                 continue;
             }
             let lasts = if tally.patient { PATIENT_GHOST } else { (4 * rtt).clamp(GHOST.0, GHOST.1) };
@@ -384,8 +394,19 @@ impl Spread {
             }
             ghost.until = until.max(ghost.until);
             tally.ghost = Some(ghost);
+            self.confirms.ghosts.insert(key.0);
             self.confirms.next = Some(self.confirms.next.map_or(until, |next| next.min(until)));
         }
+    }
+
+    /// Returns whether each neighbour that this node sends its own stream to has reported on it, or
+    /// is known to have everything up to `head`.
+    pub(crate) fn children_report(&self, head: u64) -> bool {
+        let is_child = |link: &Link| link.streams.get(OWN).is_some_and(|column| column.push);
+        let mut silent = self.links.iter().filter(|(id, link)| {
+            link.reports && is_child(link) && !self.confirms.children.contains_key(&(OWN, **id))
+        });
+        silent.all(|(_, link)| link.knows_own() >= head)
     }
 
     /// Returns whether all nodes below this one have read the streams that have ended, and their
@@ -409,7 +430,7 @@ impl Spread {
         patient: bool,
         have: u64,
     ) {
-        if self.parent(ix) == Some(link) {
+        if self.parent(ix).is_none_or(|parent| parent == link) {
             self.raise_floor(cx, ix, floor.min(have), patient);
         }
     }
@@ -420,9 +441,13 @@ impl Spread {
             return;
         }
         (tally.floor, tally.patient) = (tally.floor.max(floor), patient);
-        let children = self.confirms.children.range((ix, LinkId(0))..).take_while(|(key, _)| key.0 == ix);
-        let untold: Vec<_> = children.map(|(key, _)| (key.1, ix)).collect();
-        self.confirms.untold.extend(untold);
+        let Confirms { children, untold, .. } = &mut self.confirms;
+        for (key, child) in children.range_mut((ix, LinkId(0))..).take_while(|(key, _)| key.0 == ix) {
+            untold.insert((key.1, ix));
+            if patient {
+                child.excused = 0;
+            }
+        }
         self.pace.dirty |= ix == OWN;
         self.confirms.progressed(cx, ix, MUCH);
     }
@@ -436,21 +461,27 @@ impl Spread {
 
     /// Returns whether there is something to report.
     pub(crate) fn has_confirmations(&self, now: Instant) -> bool {
-        !self.confirms.untold.is_empty() || self.confirms.next.is_some_and(|next| next <= now)
+        let has_floors = !self.confirms.untold.is_empty() && self.confirms.floors_at <= now;
+        has_floors || self.confirms.next.is_some_and(|next| next <= now)
     }
 
     /// Returns the reports and floors that are due.
     pub(crate) fn confirmations(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
-        let mut due = self.floors(streams);
+        let mut due = self.floors(cx, streams);
         if self.confirms.next.is_none_or(|next| next > cx.now) {
             return due;
         }
-        let ghosts = self.end_ghosts(cx);
-        let mut next = ghosts;
+        let mut next = self.end_ghosts(cx);
         let mut reports: BTreeMap<LinkId, Vec<Confirmation>> = BTreeMap::new();
         for ix in std::mem::take(&mut self.confirms.dirty) {
+            let is_full = self.parent(ix).is_some_and(|parent| {
+                self.is_filled(cx, parent) || reports.get(&parent).is_some_and(|some| some.len() >= MAX_MARKS)
+            });
             let tally = self.confirms.tally(ix);
-            if tally.due > cx.now {
+            if tally.due > cx.now || is_full {
+                if is_full {
+                    tally.due = tally.due.max(cx.now + cx.config.confirm_every.0);
+                }
                 next = Some(next.map_or(tally.due, |next| next.min(tally.due)));
                 self.confirms.dirty.push(ix);
                 continue;
@@ -461,11 +492,16 @@ impl Spread {
             }
         }
         self.confirms.next = next;
-        for (link, reports) in reports {
-            let parts = reports.chunks(MAX_MARKS);
-            due.extend(parts.map(|part| (link, Control::Confirm { reports: part.to_vec() })));
-        }
+        due.extend(reports.into_iter().map(|(link, reports)| (link, Control::Confirm { reports })));
         due
+    }
+
+    /// Returns whether many control messages wait for the link. Reports and floors wait then, too:
+    /// too many of them would close it.
+    fn is_filled(&self, cx: &Cx<'_>, link: LinkId) -> bool {
+        self.links
+            .get(&link)
+            .is_some_and(|link| link.unsent >= cx.config.link_window + cx.config.control_window / 2)
     }
 
     /// Returns the report to the stream's parent, unless the last one was the same.
@@ -476,12 +512,9 @@ impl Spread {
         }
         let summary = self.summary(cx, streams, ix)?;
         let tally = self.confirms.tally(ix);
-        tally.progress = 0;
-        if tally.told.replace(summary) == Some(summary) {
-            return None;
-        }
-        tally.told_at = cx.now;
-        Some((parent, confirmation(streams, ix, &summary)))
+        (tally.progress, tally.told_at) = (0, cx.now);
+        let is_new = tally.told.replace(summary) != Some(summary);
+        is_new.then(|| (parent, confirmation(streams, ix, &summary)))
     }
 
     /// Returns what this node alone has of the stream, for its writer: in answer to a digest, by
@@ -492,33 +525,37 @@ impl Spread {
         Control::Confirm { reports: vec![confirmation(streams, ix, &own)] }
     }
 
-    fn floors(&mut self, streams: &Streams) -> Vec<(LinkId, Control)> {
-        let untold = std::mem::take(&mut self.confirms.untold);
-        let known = untold.into_iter().filter(|(_, ix)| *ix < streams.len());
-        known
-            .map(|(link, ix)| {
-                let Tally { floor, patient, .. } = *self.confirms.tally(ix);
-                let stream = streams.get(ix);
+    /// Returns the floors that children have yet to learn, some at a time.
+    fn floors(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
+        if self.confirms.untold.is_empty() || self.confirms.floors_at > cx.now {
+            return Vec::new();
+        }
+        self.confirms.floors_at = cx.now + cx.config.confirm_every.0;
+        let open = self.confirms.untold.iter().filter(|(link, _)| !self.is_filled(cx, *link));
+        let next: Vec<_> = open.take(MAX_FLOORS).copied().collect();
+        let mut floors = Vec::with_capacity(next.len());
+        for (link, ix) in next {
+            self.confirms.untold.remove(&(link, ix));
+            if ix < streams.len() {
+                let (stream, Tally { floor, patient, .. }) = (streams.get(ix), *self.confirms.tally(ix));
                 let (origin, incarnation) = (stream.origin, stream.incarnation);
-                (link, Control::Pace { origin, incarnation, floor, patient })
-            })
-            .collect()
+                floors.push((link, Control::Pace { origin, incarnation, floor, patient }));
+            }
+        }
+        floors
     }
 
     /// Drops ghosts whose time is over, and returns when the next one is.
     fn end_ghosts(&mut self, cx: &Cx<'_>) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        let mut over = Vec::new();
-        for (ix, tally) in self.confirms.tallies.iter_mut().enumerate() {
-            let Some(ghost) = tally.ghost else { continue };
-            if ghost.until <= cx.now {
-                tally.ghost = None;
-                over.push(ix);
-            } else {
-                next = Some(next.map_or(ghost.until, |next| next.min(ghost.until)));
-            }
-        }
+        let until = |confirms: &Confirms, ix: StreamIx| {
+            confirms.tallies.get(ix).and_then(|tally| tally.ghost).map_or(Instant::ZERO, |ghost| ghost.until)
+        };
+        let (over, left): (BTreeSet<_>, BTreeSet<_>) =
+            self.confirms.ghosts.iter().partition(|ix| until(&self.confirms, **ix) <= cx.now);
+        let next = left.iter().map(|ix| until(&self.confirms, *ix)).min();
+        self.confirms.ghosts = left;
         for ix in over {
+            self.confirms.tally(ix).ghost = None;
             self.pace.dirty |= ix == OWN;
             self.confirms.progressed(cx, ix, MUCH);
         }

@@ -35,6 +35,7 @@ use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 
 use confirm::Confirms;
+pub(crate) use confirm::Summary;
 use pace::Pacer;
 pub(crate) use pump::Room;
 pub(crate) use repair::Repair;
@@ -229,6 +230,7 @@ impl Spread {
     /// Removes the link. Streams that came over it look for another parent immediately.
     pub(crate) fn link_down(&mut self, cx: &Cx<'_>, streams: &Streams, link: LinkId) {
         if let Some(state) = self.links.remove(&link) {
+            self.pace.dirty = true;
             self.children_lost(cx, streams, link, state.rtt);
         }
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
@@ -371,6 +373,7 @@ impl Spread {
     pub(crate) fn mark(&mut self, cx: &Cx<'_>, (link, ix): (LinkId, StreamIx), mark: &Mark, have: u64) {
         let is_parentless = ix != OWN && self.parentage(ix).parent.is_none();
         let Some(state) = self.links.get_mut(&link) else { return };
+        self.pace.dirty |= ix == OWN;
         let first = !state.ended;
         state.begun = true;
         state.stream(ix).peer_floor = mark.floor;
@@ -408,6 +411,7 @@ impl Spread {
     /// from where this node's digest said.
     pub(crate) fn digest_ended(&mut self, link: LinkId, streams: &Streams) {
         let Some(state) = self.links.get_mut(&link) else { return };
+        self.pace.dirty = true;
         state.ended = true;
         for ix in 0..state.digest_next.unwrap_or(streams.len()) {
             let column = state.stream(ix);

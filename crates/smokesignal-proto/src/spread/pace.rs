@@ -68,17 +68,20 @@ impl Pacer {
         }
     }
 
-    /// Ends the wait for now, and returns how long the writer has waited for a minority.
-    pub(super) fn stop_waiting(&mut self, now: Instant) -> Duration {
+    /// Ends the wait for now, and takes from the budget how long the writer has waited for a
+    /// minority, whatever ends the wait.
+    pub(super) fn stop_waiting(&mut self, cx: &Cx<'_>) {
         self.look_at = None;
-        self.blocked.take().map_or(Duration::ZERO, |since| now - since)
+        if let Some(since) = self.blocked.take() {
+            self.may_wait(cx, cx.now - since);
+        }
     }
 
     /// Begins to wait, until a report arrives, or it is time to look again.
     fn wait(&mut self, now: Instant, for_minority: bool) {
         self.blocked = for_minority.then_some(now);
-        let look = if for_minority { self.budget } else { STILL };
-        self.look_at = Some(now + look.clamp(WORTH_WAITING, LOOK));
+        let can_end = for_minority && self.budget >= WORTH_WAITING;
+        self.look_at = Some(now + if can_end { self.budget.min(LOOK) } else { LOOK });
     }
 
     /// Refills the budget for waiting with 5 % of the time that passed, takes the time from it for
@@ -162,12 +165,12 @@ impl Spread {
     /// as each of them is, by its answer to a digest.
     fn without_children(&self) -> u64 {
         let links = self.links.values().filter(|link| link.ended);
-        let known = links.map(|link| link.streams.get(OWN).map_or(0, |column| column.peer_have));
+        let known = links.map(Link::knows_own);
         self.pace.position.max(known.min().unwrap_or(0))
     }
 
     /// Returns whether the window has room for more of the node's own stream.
-    pub(super) fn window_has_room(&mut self, cx: &Cx<'_>, streams: &Streams, waited: Duration) -> bool {
+    pub(super) fn window_has_room(&mut self, cx: &Cx<'_>, streams: &Streams) -> bool {
         let summary = self.readers(cx, streams);
         let ring = &streams.get(OWN).ring;
         let window = self.window(summary);
@@ -181,14 +184,16 @@ impl Spread {
         let is_still = cx.now - self.pace.moved >= STILL;
         let lags = unconfirmed - ring.bytes_after(half) >= window / 4;
         let for_minority = cx.config.pace == Pace::Most && (is_still || lags);
-        if for_minority && !self.pace.may_wait(cx, waited) {
+        if for_minority && !self.pace.may_wait(cx, Duration::ZERO) {
             let floor = match lags {
                 true => segment_before(ring, self.pace.position, half, window / 8),
                 false => self.pace.position + 1,
             };
             self.raise_floor(cx, OWN, floor, false);
             self.readers(cx, streams);
-            if ring.bytes_after(self.pace.position) < window {
+            // Nobody reads: that is not worth waiting for, either.
+            let nobody = is_still && self.pace.summary.is_some_and(|all| all.behind == all.nodes);
+            if nobody || ring.bytes_after(self.pace.position) < window {
                 return true;
             }
         }
@@ -197,12 +202,12 @@ impl Spread {
     }
 
     /// The same where the writer waits for its own links only.
-    pub(super) fn own_links_have_room(&mut self, cx: &Cx<'_>, streams: &Streams, waited: Duration) -> bool {
+    pub(super) fn own_links_have_room(&mut self, cx: &Cx<'_>, streams: &Streams) -> bool {
         let ring = &streams.get(OWN).ring;
         let columns = self.links.values().filter_map(|link| link.streams.get(OWN));
         let sent = columns.filter(|column| column.push).map(|column| column.sent.max(column.peer_have));
         if sent.min().is_none_or(|sent| ring.bytes_after(sent) < cx.config.write_window)
-            || !self.pace.may_wait(cx, waited)
+            || !self.pace.may_wait(cx, Duration::ZERO)
         {
             return true;
         }
@@ -216,7 +221,9 @@ impl Spread {
         let is_eager = |link: &Link| link.streams.get(OWN).is_none_or(|column| column.push);
         if !self.links.values().any(is_eager) {
             self.links.values_mut().for_each(|link| link.make_dirty(cx, OWN));
-            self.pace.wait(cx.now, false);
+            if self.pace.look_at.is_none() {
+                self.pace.wait(cx.now, false);
+            }
         }
     }
 
@@ -237,4 +244,33 @@ fn segment_before(ring: &Ring, from: u64, half: u64, bytes: usize) -> u64 {
         if ring.bytes_after(middle) >= goal { low = middle } else { high = middle - 1 }
     }
     low.max(from + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+    use crate::id::Keypair;
+
+    /// A report may let the writer on after each wait, from a reader that is slow and never stands
+    /// still: the waits count all the same.
+    #[test]
+    fn a_wait_for_a_minority_is_taken_from_the_budget_whatever_ends_it() {
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let mut context = Context::new(Keypair::from_seed(&[1; 32]), Config::default(), 1);
+        let mut pacer = Pacer::new(&Config::default(), at(0));
+        let mut waits = 0;
+        while pacer.budget >= WORTH_WAITING {
+            let now = at(20 * waits);
+            pacer.wait(now, true);
+            assert!(pacer.next_deadline().is_some_and(|look| look > now));
+            pacer.stop_waiting(&context.at(now + Duration::from_millis(20)));
+            waits += 1;
+        }
+        assert!((25..30).contains(&waits), "{waits} waits of 20 ms");
+        pacer.wait(at(1000), false);
+        pacer.stop_waiting(&context.at(at(2000)));
+        assert!(pacer.budget < WORTH_WAITING, "a wait for the network costs nothing");
+        assert!(pacer.may_wait(&context.at(at(2000)), Duration::ZERO), "and 5 % of the time comes back");
+    }
 }

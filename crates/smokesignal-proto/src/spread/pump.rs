@@ -151,15 +151,15 @@ impl Spread {
     /// too far behind. Lazy links do not count, unless all are lazy because the neighbours get the
     /// stream from each other.
     pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
-        let waited = self.pace.stop_waiting(cx.now);
+        self.pace.stop_waiting(cx);
         if !is_waiting {
             return false;
         }
         let Some(unhanded) = self.unhanded(streams) else { return false };
         let may_write = unhanded < cx.config.write_window
             && match cx.config.pace {
-                Pace::None => self.own_links_have_room(cx, streams, waited),
-                Pace::Most | Pace::All => self.window_has_room(cx, streams, waited),
+                Pace::None => self.own_links_have_room(cx, streams),
+                Pace::Most | Pace::All => self.window_has_room(cx, streams),
             };
         if !may_write {
             self.ask_lazy_neighbours(cx);
@@ -194,11 +194,7 @@ impl Spread {
     /// Returns, for each neighbour that is not known to have the node's own stream up to segment
     /// `head`, how far it is known to be.
     pub(crate) fn own_unread(&self, head: u64) -> impl Iterator<Item = u64> {
-        let known = |link: &Link| {
-            let column = link.streams.get(OWN);
-            column.map_or(0, |column| column.peer_have).max(link.own_from)
-        };
-        self.links.values().map(known).filter(move |known| *known < head)
+        self.links.values().map(Link::knows_own).filter(move |known| *known < head)
     }
 
     /// Returns the last segment of the node's own stream that was handed to some link, lost ones
@@ -237,6 +233,11 @@ impl Room {
 impl Link {
     fn window(&self, config: &Config) -> usize {
         if self.confirms { config.link_window } else { self.window.bytes() }
+    }
+
+    /// Returns how far the neighbour is known to be in the node's own stream.
+    pub(super) fn knows_own(&self) -> u64 {
+        self.streams.get(OWN).map_or(0, |column| column.peer_have).max(self.own_from)
     }
 
     /// Takes the stream's messages back from the queue: they are not wanted any more, or from
