@@ -224,8 +224,9 @@ pub struct Config {
     /// KiB. Up: a slow link survives a burst of joins or lookups; a neighbour that does not read
     /// holds more memory.
     pub control_window: usize,
-    /// Bytes an own write may be ahead of the slowest of the node's links. Default 1 MiB. Up: a
-    /// writer waits less for slow neighbours; they are farther behind, and may be given a gap.
+    /// Bytes of the node's own stream that no link was handed yet; with [`Pace::None`], bytes that
+    /// it may be ahead of the slowest of its links. Default 1 MiB. Up: a writer waits less for its
+    /// links, and more waits inside the node.
     pub write_window: usize,
     /// Bytes accepted from the application and not yet sent. Default 1 MiB, and always one message.
     /// Up: an application may run further ahead of the network; more memory, and what was accepted

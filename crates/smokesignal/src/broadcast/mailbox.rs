@@ -276,9 +276,8 @@ impl Inbox {
         Some(batch)
     }
 
-    /// Queues a batch. Above the limit the oldest batches are dropped and counted.
-    /// Adds a batch, and drops the oldest ones above the limit. `lost` gets those that the program
-    /// would have read.
+    /// Queues a batch, and drops and counts the oldest ones above the limit. `lost` gets those that
+    /// the program would have read.
     fn push(&mut self, batch: Batch, limit: usize, lost: &mut Vec<(NodeId, u64)>) {
         self.bytes += batch.size();
         self.queue.push_back(batch);
