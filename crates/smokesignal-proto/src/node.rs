@@ -457,7 +457,7 @@ impl Node {
                 self.reached(link, &peer);
             }
             Fact::Down(link, reason) => {
-                self.spread.link_down(cx, &self.streams, link);
+                self.spread.link_down(cx, &self.streams, (link, reason));
                 self.flows.link_down(link);
                 self.joints.link_down(link);
                 self.netsplit.link_down(link);

@@ -295,6 +295,12 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Returns whether one of the two nodes wanted the end of the link, and the other one learned
+    /// of it.
+    pub const fn is_agreed(self) -> bool {
+        matches!(self, Self::Ended(_) | Self::EndedByPeer(_) | Self::Replaced)
+    }
+
     /// Returns whether the other side broke the rules.
     pub const fn is_violation(self) -> bool {
         matches!(

@@ -114,6 +114,20 @@ fn one_reader_that_stops_costs_the_others_half_a_second_and_no_message() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
+/// A reader that leaves, or ends a link for another one, is not a reader that was lost: the writer
+/// does not wait for its return.
+#[test]
+fn a_writer_that_waits_for_all_does_not_wait_for_a_reader_that_leaves() {
+    let mut world = gathered(12, 8, &small(Pace::All));
+    write_for(&mut world, 2, 20_000, SECOND / 2);
+    let leaving = (0..8).find(|ix| world.peers(2).contains(&world.id(*ix))).unwrap();
+    world.with(leaving, Node::leave);
+    world.until("left", SECOND * 2, |world| world.left.contains_key(&leaving));
+    world.kill(leaving);
+    let accepted = write_for(&mut world, 2, 20_000, SECOND * 2);
+    assert!(accepted * 20_000 > 8 * MIB, "{accepted} messages of 20 kB");
+}
+
 /// Nobody reads: that is not worth waiting for, and a gap says what the readers have missed.
 #[test]
 fn a_writer_whose_readers_all_stop_goes_on() {

@@ -22,6 +22,7 @@ use crate::config::{Config, Pace};
 use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::message::{Confirmation, Control, MAX_MARKS};
+use crate::output::CloseReason;
 use crate::segment::{MessageKind, Segment};
 use crate::streams::{OWN, Stream, StreamIx, Streams};
 use crate::time::Instant;
@@ -36,7 +37,7 @@ const LEAST_ROOM: u32 = 64;
 /// A child whose link broke counts for four round trips, within these limits: the time in which it
 /// finds another parent.
 const GHOST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
-/// The same while the writer waits for everyone.
+/// The same while the writer waits for everyone, and the link broke instead of being ended.
 const PATIENT_GHOST: Duration = Duration::from_secs(10);
 
 /// How far a part of a stream's tree is.
@@ -367,7 +368,13 @@ impl Spread {
 
     /// Notes that the link is gone: its children become ghosts, unless they had read everything up
     /// to the stream's end.
-    pub(super) fn children_lost(&mut self, cx: &Cx<'_>, streams: &Streams, link: LinkId, rtt: Duration) {
+    pub(super) fn children_lost(
+        &mut self,
+        cx: &Cx<'_>,
+        streams: &Streams,
+        (link, reason): (LinkId, CloseReason),
+        rtt: Duration,
+    ) {
         let gone: Vec<_> = self.confirms.children.keys().filter(|key| key.1 == link).copied().collect();
         self.confirms.untold.retain(|(child, _)| *child != link);
         for key in gone {
@@ -384,7 +391,8 @@ impl Spread {
                 });
                 continue;
             }
-            let lasts = if tally.patient { PATIENT_GHOST } else { (4 * rtt).clamp(GHOST.0, GHOST.1) };
+            let soon = (4 * rtt).clamp(GHOST.0, GHOST.1);
+            let lasts = if tally.patient && !reason.is_agreed() { PATIENT_GHOST } else { soon };
             let position = child.report.position.max(child.excused);
             let (mut ghost, until) =
                 (Ghost { position, until: cx.now, slowest: child.report.slowest }, cx.now + lasts);

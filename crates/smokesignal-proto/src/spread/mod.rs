@@ -31,6 +31,7 @@ use crate::flow::parts::Cut;
 use crate::ids::LinkId;
 use crate::limits::{Held, StreamLink};
 use crate::message::{Mark, Message};
+use crate::output::CloseReason;
 use crate::streams::{OWN, StreamIx, Streams};
 use crate::time::Instant;
 
@@ -228,10 +229,15 @@ impl Spread {
     }
 
     /// Removes the link. Streams that came over it look for another parent immediately.
-    pub(crate) fn link_down(&mut self, cx: &Cx<'_>, streams: &Streams, link: LinkId) {
+    pub(crate) fn link_down(
+        &mut self,
+        cx: &Cx<'_>,
+        streams: &Streams,
+        (link, reason): (LinkId, CloseReason),
+    ) {
         if let Some(state) = self.links.remove(&link) {
             self.pace.dirty = true;
-            self.children_lost(cx, streams, link, state.rtt);
+            self.children_lost(cx, streams, (link, reason), state.rtt);
         }
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
             want.at = cx.now;
