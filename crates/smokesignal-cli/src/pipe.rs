@@ -98,7 +98,7 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
 
     let framing = if args.lines { Framing::Lines } else { Framing::Bytes };
     let progress = Progress::default();
-    let shown = args.progress.then(|| progress.show());
+    let shown = args.progress.then(|| progress.show(node.clone()));
     let printer = Printer { framing, output: output.clone(), progress };
     let (printing, writing) = match direct {
         None if args.until_end => whole::start(broadcast, events, printer, args.from),
@@ -121,6 +121,9 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     let stopped = leave::leave(&node, exit, &mut signals).await;
     // The events end with the last handle to the node, and so does a task that waits for a peer.
     drop(node);
+    if let Some(shown) = &shown {
+        shown.drop_node();
+    }
     if exit == Exit::Done {
         signals.or_exit(printing.finished()).await;
     }

@@ -55,10 +55,11 @@ fn pipe_progress_prints_lines_where_stderr_is_not_a_terminal_and_one_about_all_o
     // More than a second passes at that limit.
     let moves = |what| {
         move |stderr: &str| {
-            stderr.lines().any(|line| line.contains(what) && line.ends_with("/s")).then_some(())
+            stderr.lines().any(|line| line.contains(what) && line.contains("/s")).then_some(())
         }
     };
     writer.wait_stderr("a line while it sends", moves("sent, "));
+    writer.wait_stderr("how many have it", |stderr| stderr.contains("; 1 node has ").then_some(()));
     reader.wait_stderr("a line while it receives", moves("received, "));
     assert_ends(writer, 0, &["1.50 MB sent, ", " s\n", "1 node has all of it"]);
     assert_ends(reader, 0, &["1.50 MB received, "]);

@@ -1,4 +1,5 @@
-//! `pipe --progress`: says on stderr how much was sent and received, and how fast.
+//! `pipe --progress`: says on stderr how much was sent and received, how fast, and how many nodes
+//! have it.
 //!
 //! The tasks that send and print count bytes, and a task looks at the counts. On a terminal it
 //! keeps one line up to date, and notices go above that line; elsewhere, as in a log, it prints a
@@ -7,10 +8,11 @@
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+use smokesignal::Node;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -33,6 +35,8 @@ struct Counts {
     received: AtomicU64,
     /// When the first bytes moved.
     began: OnceLock<Instant>,
+    /// The node that knows of its readers, while it runs.
+    node: Mutex<Option<Node>>,
 }
 
 impl Progress {
@@ -54,8 +58,17 @@ impl Progress {
         Sample { at: Instant::now(), sent, received }
     }
 
-    /// Starts to show the counts.
-    pub(super) fn show(&self) -> Shown {
+    /// Says how many nodes have what was sent; `None` while none has reported.
+    fn readers(&self) -> Option<String> {
+        let metrics = self.0.node.lock().ok()?.as_ref()?.metrics();
+        readers(metrics.readers, metrics.readers_behind, metrics.bytes_unconfirmed)
+    }
+
+    /// Starts to show the counts, and the readers of this node.
+    pub(super) fn show(&self, node: Node) -> Shown {
+        if let Ok(mut place) = self.0.node.lock() {
+            *place = Some(node);
+        }
         let bar = std::io::stderr().is_terminal().then(bar);
         let task = tokio::spawn(show(self.clone(), bar.clone()));
         Shown { progress: self.clone(), bar, task }
@@ -71,6 +84,13 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// Drops the node, which has stopped: its events end with its last handle.
+    pub(super) fn drop_node(&self) {
+        if let Ok(mut node) = self.progress.0.node.lock() {
+            *node = None;
+        }
+    }
+
     /// Ends it with a line about all that was sent and received.
     pub(super) fn finish(self) {
         self.task.abort();
@@ -118,7 +138,10 @@ async fn show(progress: Progress, bar: Option<ProgressBar>) {
         }
         let last = samples.back().copied().unwrap_or(first);
         let moved = (now.sent, now.received) != (last.sent, last.received);
-        let text = line(samples.front().unwrap_or(&first), &now);
+        let mut text = line(samples.front().unwrap_or(&first), &now);
+        if let Some(readers) = progress.readers().filter(|_| now.sent > 0) {
+            text += &readers;
+        }
         match &bar {
             Some(bar) => {
                 bar.set_message(text);
@@ -129,6 +152,21 @@ async fn show(progress: Progress, bar: Option<ProgressBar>) {
         }
         samples.push_back(now);
     }
+}
+
+/// Says how many nodes have what was sent, all but the bytes that they have not confirmed.
+fn readers(nodes: usize, behind: usize, unconfirmed: usize) -> Option<String> {
+    let have = nodes.checked_sub(behind).filter(|_| nodes > 0)?;
+    let what = match (have, unconfirmed) {
+        (1, 0) => "1 node has it".to_owned(),
+        (1, bytes) => format!("1 node has all but {}", DecimalBytes(bytes as u64)),
+        (have, 0) => format!("{have} nodes have it"),
+        (have, bytes) => format!("{have} nodes have all but {}", DecimalBytes(bytes as u64)),
+    };
+    Some(match behind {
+        0 => format!("; {what}"),
+        count => format!("; {what}, {count} behind"),
+    })
 }
 
 /// Says what was sent and received until `now`, and how fast since `then`.
@@ -165,6 +203,15 @@ mod tests {
         assert_eq!(line(&reader, &reader), "500 B received, 0 B/s");
         let nothing = Sample { at, sent: 0, received: 0 };
         assert_eq!(line(&nothing, &nothing), "0 B sent, 0 B/s");
+    }
+
+    #[test]
+    fn a_line_says_how_many_nodes_have_it() {
+        assert_eq!(readers(0, 0, 5), None);
+        assert_eq!(readers(1, 0, 0).as_deref(), Some("; 1 node has it"));
+        assert_eq!(readers(1, 0, 1_500_000).as_deref(), Some("; 1 node has all but 1.50 MB"));
+        assert_eq!(readers(20, 1, 500).as_deref(), Some("; 19 nodes have all but 500 B, 1 behind"));
+        assert_eq!(readers(3, 0, 0).as_deref(), Some("; 3 nodes have it"));
     }
 
     #[test]
