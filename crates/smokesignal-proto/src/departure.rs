@@ -14,6 +14,9 @@ use crate::time::Instant;
 /// What a leaving node passes on for others it hands over for this long after its own stream: under
 /// constant traffic it would never be done, and others can bring the rest.
 const HAND_OVER: Duration = Duration::from_millis(500);
+/// A node that leaves waits no longer than this for readers that confirm nothing more, unless it
+/// waits for all.
+const STILL: Duration = Duration::from_millis(1500);
 /// Neighbours, also former ones, that are remembered to have read the stream; the latest loses. A
 /// node has five neighbours, and the stream ends once in its life.
 const MAX_READERS: usize = 4096;
@@ -78,6 +81,12 @@ impl Departure {
             (*progress, *moved) = (so_far, now);
         }
         now - *moved >= *patience
+    }
+
+    /// Returns whether nothing has moved for long enough that a writer which waits for most readers
+    /// waits no more for those that are left.
+    pub(crate) fn stands_still(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Leaving { moved, .. } if now - moved >= STILL)
     }
 
     /// The own stream is read; returns whether the node may leave although it still passes on those

@@ -58,11 +58,13 @@ impl Node {
     /// the neighbours, if nobody reports how far others are.
     fn is_read(&mut self, now: Instant) -> bool {
         let head = self.streams.get(OWN).have;
-        match self.spread.readers(&self.context.at(now), &self.streams) {
-            Some(readers) if self.context.config.pace != Pace::None => {
-                readers.position >= head && self.spread.children_report(head)
-            }
-            _ => self.spread.own_unread(head).next().is_none(),
+        let pace = self.context.config.pace;
+        let readers = self.spread.readers(&self.context.at(now), &self.streams);
+        let near_have_read = self.spread.own_unread(head).next().is_none();
+        match readers.filter(|_| pace != Pace::None) {
+            Some(readers) if readers.position >= head && self.spread.children_report(head) => true,
+            Some(_) => near_have_read && pace == Pace::Most && self.departure.stands_still(now),
+            None => near_have_read,
         }
     }
 

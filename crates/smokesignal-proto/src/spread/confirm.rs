@@ -146,9 +146,20 @@ struct Child {
     report: Summary,
     /// What this node had reported when the child came: below that the child is behind.
     excused: u64,
+    has_reported: bool,
 }
 
 impl Child {
+    /// Returns the child; one that has requested the stream and never reported on it may have got
+    /// it from another node by now, and report there: what it has said of itself counts.
+    fn or_known(mut self, peer_have: u64) -> Self {
+        if !self.has_reported {
+            let position = self.report.position.max(peer_have);
+            self.report = Summary::single(position, u32::MAX, 0);
+        }
+        self
+    }
+
     /// Returns the report as it counts: nodes below the floor are behind. A child that has not
     /// heard of the floor yet may report a position below it for all of its nodes.
     fn counted(&self, tally: &Tally, have: u64) -> Summary {
@@ -243,7 +254,7 @@ impl Spread {
         for (id, link) in self.links.iter().filter(|(id, _)| Some(**id) != parent) {
             let Some(column) = link.streams.get(ix).filter(|column| column.push) else { continue };
             if let Some(child) = self.confirms.children.get(&(ix, *id)) {
-                parts.push(child.counted(&tally, have));
+                parts.push(child.or_known(column.peer_have).counted(&tally, have));
             } else if !link.reports {
                 // It reports nothing: what was sent to it counts.
                 let position = column.sent.max(column.peer_have).min(have);
@@ -327,6 +338,7 @@ impl Spread {
         let column = state.stream(ix);
         column.peer_have = column.peer_have.max(if nodes == 1 { position.min(have) } else { 0 });
         let child = self.child(ix, link, report);
+        child.has_reported = true;
         let before = std::mem::replace(&mut child.report, report).position;
         let ring = &streams.get(ix).ring;
         let bytes = ring.bytes_after(before).saturating_sub(ring.bytes_after(position));
@@ -345,7 +357,7 @@ impl Spread {
             if floor > 0 || patient {
                 self.confirms.untold.insert((link, ix));
             }
-            Child { report: first, excused: if patient { 0 } else { told } }
+            Child { report: first, excused: if patient { 0 } else { told }, has_reported: false }
         })
     }
 
@@ -669,11 +681,11 @@ mod tests {
 
     #[test]
     fn readers_below_the_floor_are_behind_and_do_not_count() {
-        let child = Child { report: part(10, 40, 5, 0), excused: 0 };
+        let child = Child { report: part(10, 40, 5, 0), excused: 0, has_reported: true };
         let tally = Tally { floor: 30, ..Tally::default() };
         let counted = child.counted(&tally, 100);
         assert_eq!((counted.position, counted.half, counted.behind), (30, 40, 1));
-        let slow = Child { report: part(10, 20, 5, 0), excused: 0 };
+        let slow = Child { report: part(10, 20, 5, 0), excused: 0, has_reported: true };
         assert_eq!((slow.counted(&tally, 100).behind, slow.counted(&tally, 5).position), (5, 5));
         let all = combine(&[slow.counted(&tally, 100), part(60, 70, 2, 0)], None).unwrap();
         assert_eq!((all.position, all.half, all.nodes, all.behind), (60, 70, 7, 5));
