@@ -289,16 +289,22 @@ class Node extends EventEmitter {
 
   // Messages.
 
+  /** Returns the bytes of a message; throws if it cannot be sent. */
+  #toSend(data, signal) {
+    throwIfAborted(signal)
+    const chunk = toBytes('data', data)
+    const limit = this.options.maxMessage
+    if (chunk.length > limit) throw tooLarge(chunk.length, limit)
+    if (this.#wasStopped) throw notRunning()
+    if (this.#writer.ended) throw ended()
+    return chunk
+  }
+
   /** Sends one message to everyone. Resolves when the native half has taken it. */
   send(data, options) {
     const { signal } = options ?? {}
     return new Promise((resolve, reject) => {
-      throwIfAborted(signal)
-      const chunk = toBytes('data', data)
-      const limit = this.options.maxMessage
-      if (chunk.length > limit) throw tooLarge(chunk.length, limit)
-      if (this.#wasStopped) throw notRunning()
-      if (this.#writer.ended) throw ended()
+      const chunk = this.#toSend(data, signal)
       const waiting = this.#writer.queuedBytes
       if (waiting > MAX_QUEUED_BYTES) {
         throw coded(new Error(`${waiting} bytes wait to be sent; await send() before the next one`), 'BUSY')
@@ -328,12 +334,7 @@ class Node extends EventEmitter {
   sendConfirmed(data, options) {
     const { signal } = options ?? {}
     return new Promise((resolve, reject) => {
-      throwIfAborted(signal)
-      const chunk = toBytes('data', data)
-      const limit = this.options.maxMessage
-      if (chunk.length > limit) throw tooLarge(chunk.length, limit)
-      if (this.#wasStopped) throw notRunning()
-      if (this.#writer.ended) throw ended()
+      const chunk = this.#toSend(data, signal)
       const send = () => operate((...to) => this.#writer.native.sendConfirmed(chunk, ...to), { signal })
       this.#writer.whenIdle(() => send().then(({ operation }) => resolve(operation.takeCount()), reject))
     })

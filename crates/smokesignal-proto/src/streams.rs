@@ -262,8 +262,8 @@ const TURNS: Duration = Duration::from_millis(50);
 /// A writer that has sent nothing of its large message for this long holds up no other one.
 const HALFWAY: Duration = Duration::from_secs(5);
 
-/// Returns of how many bytes on a writer needs a share of what a node retains. Writers of less,
-/// however many they are, leave the shares of the others as they are.
+/// Returns the bytes that a node retains of a writer which needs a share of its room. Writers of
+/// less, however many they are, leave the shares of the others as they are.
 fn needs_share(config: &Config) -> usize {
     config.ring_total / 128
 }

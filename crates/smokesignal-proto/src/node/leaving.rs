@@ -18,10 +18,8 @@ impl Node {
         let head = self.streams.get(OWN).have;
         let unsent = self.unsent();
         let is_alone = self.membership.degree() == 0;
-        let overdue = {
-            let so_far = head + self.spread.own_position() + self.spread.own_progress();
-            self.departure.is_overdue(so_far, now)
-        };
+        let so_far = head + self.spread.own_position() + self.spread.own_progress();
+        let overdue = self.departure.is_overdue(so_far, now);
         // Messages that a first link took along when it broke cannot be handed over again.
         let handed = match is_alone {
             true => unsent == 0 || !self.expects_peer(),

@@ -261,7 +261,7 @@ impl Node {
             let stream_have = self.streams.get(ix).have;
             self.spread.mark(&self.context.at(now), (link, ix), mark, stream_have);
             self.want(ix, now);
-            // Claims that this neighbour did not keep, are void.
+            // Claims that this neighbour did not keep are void.
             if self.spread.behind_by(ix, stream_have) > 0 {
                 self.lags.claimed(ix, mark, stream_have, now);
             }

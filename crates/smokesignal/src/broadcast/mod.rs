@@ -236,8 +236,9 @@ impl BroadcastSender {
     /// # }
     /// ```
     ///
-    /// # Errors As [`Broadcast::send`], and [`SendError::Closed`] if the node is stopped before the
-    /// message is confirmed: its [result](crate::Node::stop) says what was read.
+    /// # Errors
+    /// As [`Broadcast::send`], and [`SendError::Closed`] if the node is stopped before the message
+    /// is confirmed: its [result](crate::Node::stop) says what was read.
     pub async fn send_confirmed(&self, data: impl Into<Bytes>) -> Result<usize, SendError> {
         let data = data.into();
         let (confirm, confirmed) = oneshot::channel();
