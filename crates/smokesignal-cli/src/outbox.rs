@@ -1,6 +1,6 @@
 //! A bounded queue in front of one receiver (everyone, or one node), and a task that sends from it
 //! in order. A slow receiver therefore delays nobody else, and each failure is reported with the
-//! number of the line that could not be sent.
+//! number of the line that could not be sent. A line with a request is reported in any case.
 //!
 //! The command that owns an outbox decides what a full queue means: `broadcast` waits, so that
 //! stdin is read more slowly, while a direct message is refused with an error.
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::queue::{self, Closed, Gauge, Queued, Receiver, Sender, TrySendError};
+use crate::request::Request;
 
 /// Bytes that may wait for one receiver: two messages of the largest size. A guess.
 pub(crate) const WAITING: usize = 32 << 20;
@@ -34,41 +35,57 @@ pub(crate) trait Target: Send + Sync + 'static {
     }
 }
 
-/// Reports that a line of the input was not sent.
+/// Where a message comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    /// The number of the line of the input.
+    pub(crate) line: u64,
+    /// The label that the line is to be answered with.
+    pub(crate) request: Option<Request>,
+}
+
+impl From<u64> for Ticket {
+    fn from(line: u64) -> Self {
+        Self { line, request: None }
+    }
+}
+
+/// Reports that a line of the input was not sent, or that one with a request was.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unsent {
+pub(crate) struct Report {
     /// The receiver; `None` for everyone.
     pub(crate) to: Option<NodeId>,
-    /// The number of the line.
-    pub(crate) line: u64,
-    /// The reason.
-    pub(crate) error: String,
+    /// The line.
+    pub(crate) ticket: Ticket,
+    /// The reason if it was not sent.
+    pub(crate) sent: Result<(), String>,
 }
 
 /// Accepts messages for one receiver.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: Sender<(u64, Bytes)>,
+    queue: Sender<(Ticket, Bytes)>,
     task: JoinHandle<()>,
 }
 
 impl Outbox {
-    /// Starts a task that sends to the target, and reports what it cannot send.
-    pub(crate) fn to(target: impl Target, reports: mpsc::Sender<Unsent>) -> Self {
+    /// Starts a task that sends to the target, and reports what it cannot send and what was
+    /// requested.
+    pub(crate) fn to(target: impl Target, reports: mpsc::Sender<Report>) -> Self {
         let (queue, items) = queue::queue(WAITING);
         Self { queue, task: tokio::spawn(send_all(items, target, reports)) }
     }
 
     /// Queues a message. Waits for room.
-    pub(crate) async fn send(&self, line: u64, data: Bytes) -> Result<(), Closed> {
+    pub(crate) async fn send(&self, ticket: impl Into<Ticket>, data: Bytes) -> Result<(), Closed> {
         let size = data.len();
-        self.queue.send((line, data), size).await
+        self.queue.send((ticket.into(), data), size).await
     }
 
     /// Queues a message. Fails if there is no room.
-    pub(crate) fn try_send(&self, line: u64, data: Bytes) -> Result<(), TrySendError> {
+    pub(crate) fn try_send(&self, ticket: impl Into<Ticket>, data: Bytes) -> Result<(), TrySendError> {
         let size = data.len();
-        self.queue.try_send((line, data), size)
+        self.queue.try_send((ticket.into(), data), size)
     }
 
     /// Returns the number of bytes that have not been sent yet.
@@ -90,14 +107,16 @@ impl Outbox {
     }
 }
 
-/// Sends the items of a queue in order until the queue is closed, and reports failures.
-async fn send_all(mut items: Receiver<(u64, Bytes)>, target: impl Target, reports: mpsc::Sender<Unsent>) {
+/// Sends the items of a queue in order until the queue is closed, and reports failures and what was
+/// requested.
+async fn send_all(mut items: Receiver<(Ticket, Bytes)>, target: impl Target, reports: mpsc::Sender<Report>) {
     let to = target.id();
-    let report = async |line, error| {
+    let report = async |ticket, sent| {
         // Fails only when the program is ending.
-        let _at_the_end = reports.send(Unsent { to, line, error }).await;
+        let _at_the_end = reports.send(Report { to, ticket, sent }).await;
     };
-    // The line that a failure of `idle` or `finish` is reported with.
+    // The line that a failure of `idle` or `finish` is reported with. Its request, if it had one,
+    // is answered already.
     let mut last = 0;
     loop {
         let next = tokio::select! {
@@ -105,20 +124,22 @@ async fn send_all(mut items: Receiver<(u64, Bytes)>, target: impl Target, report
             biased;
             next = items.recv() => next,
             idle = target.idle() => {
-                if let Err(error) = idle {
-                    report(last, error).await;
+                if idle.is_err() {
+                    report(last.into(), idle).await;
                 }
                 continue;
             }
         };
-        let Some(Queued { item: (line, data), _room }) = next else { break };
-        last = line;
-        if let Err(error) = target.send(data).await {
-            report(line, error).await;
+        let Some(Queued { item: (ticket, data), _room }) = next else { break };
+        last = ticket.line;
+        let sent = target.send(data).await;
+        if sent.is_err() || ticket.request.is_some() {
+            report(ticket, sent).await;
         }
     }
-    if let Err(error) = target.finish().await {
-        report(last, error).await;
+    let finished = target.finish().await;
+    if finished.is_err() {
+        report(last.into(), finished).await;
     }
 }
 
@@ -156,20 +177,33 @@ mod tests {
         }
     }
 
+    fn label(text: &str) -> Option<Request> {
+        let value = serde_json::value::RawValue::from_string(text.to_owned()).unwrap();
+        Some(Request::new(value).unwrap())
+    }
+
     #[tokio::test]
-    async fn messages_are_sent_in_order_and_a_refused_one_is_reported() {
+    async fn messages_are_sent_in_order_and_a_refused_one_and_each_request_are_reported() {
         let (sent, mut received) = mpsc::unbounded_channel();
         let (reports, mut reported) = mpsc::channel(8);
         let outbox = Outbox::to(Recorder(sent), reports);
         for (line, text) in [(1, "a"), (2, "large"), (3, "b")] {
             outbox.send(line, text.into()).await.unwrap();
         }
+        let [done, refused] = [(4, "7"), (5, "8")].map(|(line, text)| Ticket { line, request: label(text) });
+        outbox.send(refused.clone(), "large".into()).await.unwrap();
+        outbox.send(done.clone(), "c".into()).await.unwrap();
         outbox.finish().await.unwrap();
-        assert_eq!(received.recv().await.unwrap(), "a");
-        assert_eq!(received.recv().await.unwrap(), "b");
-        assert_eq!(reported.recv().await.unwrap().line, 2);
-        let end = reported.recv().await.unwrap();
-        assert_eq!((end.line, end.error.as_str()), (3, "the end was lost"));
+        for text in ["a", "b", "c"] {
+            assert_eq!(received.recv().await.unwrap(), text);
+        }
+        let too_large = || Err("too large".to_owned());
+        let lost = Err("the end was lost".to_owned());
+        for (ticket, sent) in
+            [(2.into(), too_large()), (refused, too_large()), (done, Ok(())), (4.into(), lost)]
+        {
+            assert_eq!(reported.recv().await, Some(Report { to: None, ticket, sent }));
+        }
         assert_eq!(reported.recv().await, None);
     }
 }

@@ -5,7 +5,8 @@
 //! at the same time and print through one [`Emitter`], so that lines are never mixed. The command
 //! ends with the JSON command `stop`, a signal, or a closed stdout, but not with the end of stdin.
 //!
-//! A command that fails is answered with an `error` event and changes nothing else; the process
+//! A command that fails is answered with an `error` event and changes nothing else; one with a
+//! `request` is always answered, also when it succeeds. The process
 //! itself fails (exit code 1) only if the node cannot be started, stops unexpectedly, or stdout
 //! cannot be written. `stop` and a closed stdout exit with 0, a signal with 130. If the reader of
 //! stdout is slow, printing waits, and messages wait in the node; those for which there is no room
@@ -15,22 +16,29 @@ mod commands;
 mod events;
 mod wire;
 
-use smokesignal::{Broadcast, Events, Incoming};
+use std::time::Duration;
+
+use smokesignal::{Broadcast, Events, Incoming, Stopped};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use self::commands::Commands;
+use self::commands::{Commands, Unanswered};
 use self::wire::{Emitter, JsonEvent, Payload, StoppedInfo};
 use crate::direct::{self, DirectMessage};
 use crate::leave::{self, if_ready};
 use crate::options::{self, JoinArgs};
-use crate::outbox::Unsent;
+use crate::outbox::Report;
 use crate::outcome::{Exit, Failure, block_on};
 use crate::output::Output;
 use crate::signals::Signals;
 
-/// Direct messages and failed writes that may wait to be printed; then their senders wait. A guess.
+/// Direct messages and outcomes of writes that may wait to be printed; then their senders wait. A
+/// guess.
 const WAITING: usize = 64;
+/// How long the end waits for the tasks that have a request to answer: the node has stopped, so
+/// that they fail soon. A guess.
+const ANSWERS: Duration = Duration::from_secs(3);
 
 /// Run a node for a program in any language: JSON lines on stdin and stdout
 ///
@@ -48,8 +56,11 @@ const WAITING: usize = 64;
   {"cmd":"stop"}                                   send what is queued, leave the network, exit:
                                                    with 1 if somebody has not read all of it
 
+Any command may carry "request": a number or a string. It is answered by one event `ok` or `error`
+with the same "request" when it is done.
+
 Events: listening, connect, disconnect, peer_added, peer_removed, message, gap, end, restarted,
-direct, netsplit, netsplit_resolved, peers, metrics, stopped, error"#)]
+direct, netsplit, netsplit_resolved, peers, metrics, stopped, ok, error"#)]
 pub(crate) struct Args {
     /// Use JSON lines. Required, because there is no other format yet
     #[arg(long)]
@@ -86,30 +97,34 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
         })
         .await;
 
-    let (reports, mut unsent) = mpsc::channel(WAITING);
+    let (reports, mut reported) = mpsc::channel(WAITING);
     let (received, mut direct) = mpsc::channel(WAITING);
     tokio::spawn(direct::receive(acceptor, received.clone()));
     let sender = broadcast.sender();
     let messages = tokio::spawn(emit_messages(broadcast, emitter.clone()));
     let commands = Commands::new(&node, sender, emitter.clone(), reports, received);
     let commands = commands.with_patience(args.join.leave_timeout);
+    let mut unanswered = None;
     // The first branch that ends decides how the command ends. Those that print never end by
     // themselves.
     let outcome = tokio::select! {
         () = signals.next() => Ok(Exit::Interrupted),
         closed = output.closed() => closed.map(|()| Exit::Done),
         // Ends with the JSON command `stop`.
-        () = commands.run() => Ok(Exit::Done),
+        left = commands.run() => {
+            unanswered = Some(left);
+            Ok(Exit::Done)
+        }
         () = events::emit_all_direct(&mut direct, &emitter) => Ok(Exit::Done),
         () = events::emit_all(&mut events, &emitter) => Err(Failure::node_stopped()),
-        () = commands::emit_all_unsent(&mut unsent, &emitter) => Ok(Exit::Done),
+        () = commands::emit_all_reports(&mut reported, &emitter) => Ok(Exit::Done),
     };
     let exit = outcome.as_ref().copied().unwrap_or(Exit::Interrupted);
     let stopped = leave::leave(&node, exit, &mut signals).await;
     // After a signal or a failure the rest is not worth waiting for.
     if exit == Exit::Done {
-        signals.or_exit(finish(messages, &mut unsent, &mut direct, &mut events, &emitter)).await;
-        signals.or_exit(emitter.emit(&JsonEvent::Stopped(StoppedInfo::of(&stopped)))).await;
+        let waiting = Waiting { messages, reported, direct, events };
+        signals.or_exit(finish(waiting, unanswered, &stopped, &emitter)).await;
     }
     leave::flush(&output, exit, &mut signals).await;
     match exit {
@@ -120,28 +135,55 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     }
 }
 
-/// Prints what is left after the node has stopped: messages that had arrived before, messages that
-/// could not be sent, and the events of stopping.
-async fn finish(
+/// The sources of what is printed after the node has stopped.
+struct Waiting {
     messages: JoinHandle<()>,
-    unsent: &mut mpsc::Receiver<Unsent>,
-    direct: &mut mpsc::Receiver<DirectMessage>,
-    events: &mut Events,
-    emitter: &Emitter,
-) {
-    if let Err(error) = messages.await {
+    reported: mpsc::Receiver<Report>,
+    direct: mpsc::Receiver<DirectMessage>,
+    events: Events,
+}
+
+/// Prints what is left after the node has stopped: messages that had arrived before, the outcomes
+/// of commands, the events of stopping, and at last what has become of what the node sent.
+async fn finish(mut waiting: Waiting, unanswered: Option<Unanswered>, stopped: &Stopped, emitter: &Emitter) {
+    if let Err(error) = waiting.messages.await {
         notice!("the reading task failed: {error}");
     }
     // The senders of these channels may live on in tasks, so the channels never close: print what
     // is there now.
-    while let Some(Some(report)) = if_ready(unsent.recv()).await {
-        commands::emit_unsent(report, emitter).await;
+    while let Some(Some(report)) = if_ready(waiting.reported.recv()).await {
+        commands::emit_report(report, emitter).await;
     }
-    while let Some(Some((from, data))) = if_ready(direct.recv()).await {
+    while let Some(Some((from, data))) = if_ready(waiting.direct.recv()).await {
         events::emit_direct(from, &data, emitter).await;
     }
-    while let Some(Some(event)) = if_ready(events.recv()).await {
+    while let Some(Some(event)) = if_ready(waiting.events.recv()).await {
         events::emit(event, emitter).await;
+    }
+    let Some(mut unanswered) = unanswered else {
+        return emitter.emit(&JsonEvent::Stopped(StoppedInfo::of(stopped))).await;
+    };
+    if timeout(ANSWERS, answer_rest(&mut waiting.reported, &mut unanswered, emitter)).await.is_err() {
+        tracing::warn!("some commands are not answered");
+    }
+    let event = JsonEvent::Stopped(StoppedInfo::of(stopped));
+    emitter.emit_for(unanswered.stop.as_ref(), &event).await;
+    if let Some(request) = unanswered.stop {
+        let incomplete = || (!stopped.is_complete()).then(|| format!("stop: {stopped}"));
+        let failure = unanswered.failure.or_else(incomplete);
+        emitter.answer(Some(request), failure.map_or(Ok(()), Err)).await;
+    }
+}
+
+/// Answers the commands that were not done when the node stopped, as far as they have a request.
+/// For messages without one, the command `stop` has printed an error about all of them.
+async fn answer_rest(reported: &mut mpsc::Receiver<Report>, unanswered: &mut Unanswered, emitter: &Emitter) {
+    unanswered.links().await;
+    // Ends with the last outbox.
+    while let Some(report) = reported.recv().await {
+        if report.ticket.request.is_some() {
+            commands::emit_report(report, emitter).await;
+        }
     }
 }
 

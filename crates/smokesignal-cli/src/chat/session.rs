@@ -18,7 +18,7 @@ use super::message::{self, Received};
 use super::names::{Found, Names};
 use crate::direct::{self, Direct, DirectMessage};
 use crate::options::print_warning;
-use crate::outbox::{Outbox, Unsent};
+use crate::outbox::{Outbox, Report};
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;
 
@@ -52,8 +52,8 @@ pub(super) struct Session<'a> {
     /// One outbox per node written to; from [`RECEIVERS`] on, empty ones make room for new ones.
     direct: HashMap<NodeId, Outbox>,
     /// Takes the failures of all outboxes, which `unsent` returns.
-    reports: Sender<Unsent>,
-    unsent: Receiver<Unsent>,
+    reports: Sender<Report>,
+    unsent: Receiver<Report>,
     /// Direct messages of other nodes.
     incoming: (Sender<DirectMessage>, Receiver<DirectMessage>),
     /// Number of lines typed, so that an error can name the line that was not sent.
@@ -304,9 +304,10 @@ impl<'a> Session<'a> {
 
     /// Reports a line that could not be sent. A failed introduction is not worth a notice: the next
     /// line of this person carries the name, too.
-    fn on_unsent(&self, Unsent { to, line, error }: &Unsent) {
+    fn on_unsent(&self, Report { to, ticket, sent }: &Report) {
+        let (Err(error), line) = (sent, ticket.line) else { return };
         match to {
-            Some(_) if *line == INTRODUCTION => tracing::debug!(%error, "the introduction was not sent"),
+            Some(_) if line == INTRODUCTION => tracing::debug!(%error, "the introduction was not sent"),
             Some(id) => notice!("your line {line} to {} was not sent: {error}", self.names.show(*id)),
             None => notice!("your line {line} was not sent: {error}"),
         }

@@ -5,16 +5,18 @@
 //! waits when its outbox is full, and so passes the back-pressure of the network on to the writer
 //! of stdin.
 //!
-//! Success is not acknowledged. A mistake that can be seen immediately (in the form or the size, or
-//! because there is no room) is answered with an `error` before the next line is executed. A
-//! failure while sending or dialling is answered later, with the number of the line it belongs to.
+//! A command with a request is answered exactly once: with `ok` when it is done, or with an `error`
+//! that carries the request. Without one, success is not acknowledged. A mistake that can be seen
+//! immediately (in the form or the size, or because there is no room) is answered before the next
+//! line is executed. The outcome of sending, dialling or closing is answered later, so answers may
+//! come in another order than the commands.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use smokesignal::{BroadcastSender, Node, NodeId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,16 +25,18 @@ use crate::direct::{Direct, DirectMessage};
 use crate::input;
 use crate::lines::Line;
 use crate::options::MAX_MESSAGE;
-use crate::outbox::{self, Outbox, Unsent};
+use crate::outbox::{self, Outbox, Report, Ticket};
 use crate::queue::{Gauge, TrySendError};
+use crate::request::Request;
 
 /// The longest line, in bytes. JSON may need six characters for a byte (`\u0000`), and the rest of
 /// the command needs some more.
 const LINE: usize = 6 * MAX_MESSAGE + (64 << 10);
 /// The most nodes to which direct messages are under way. A guess.
 const RECEIVERS: usize = 1024;
-/// The most dials under way; a further `add_peer` is refused. A guess.
-const DIALS: usize = 64;
+/// The most links that are being made or closed; a further `add_peer` is refused, and so is a
+/// `close_peer` with a request. A guess.
+const LINKS: usize = 64;
 
 /// Reads and executes commands.
 pub(super) struct Commands<'a> {
@@ -43,27 +47,30 @@ pub(super) struct Commands<'a> {
     direct: HashMap<NodeId, Outbox>,
     /// Takes the direct messages that arrive on streams which this side opened.
     received: mpsc::Sender<DirectMessage>,
-    /// Takes the failures of all outboxes.
-    reports: mpsc::Sender<Unsent>,
-    /// The dials of `add_peer` that have not ended, at most [`DIALS`].
-    dials: JoinSet<()>,
+    /// Takes the failures of all outboxes, and what was requested.
+    reports: mpsc::Sender<Report>,
+    /// The commands about links that are not done, at most [`LINKS`].
+    links: JoinSet<()>,
+    /// Closed when the node is to stop: dials are dropped then.
+    stopping: watch::Sender<()>,
     /// How long `stop` waits for queued messages where nothing moves.
     patience: Duration,
 }
 
 impl<'a> Commands<'a> {
-    /// Creates an executor of commands for this node. Failed writes go to `reports`, and direct
-    /// messages that other nodes answer with go to `received`.
+    /// Creates an executor of commands for this node. The outcomes of writes go to `reports`, and
+    /// direct messages that other nodes answer with go to `received`.
     pub(super) fn new(
         node: &'a Node,
         sender: BroadcastSender,
         emitter: Emitter,
-        reports: mpsc::Sender<Unsent>,
+        reports: mpsc::Sender<Report>,
         received: mpsc::Sender<DirectMessage>,
     ) -> Self {
         let everyone = Outbox::to(sender, reports.clone());
-        let (direct, dials, patience) = (HashMap::new(), JoinSet::new(), Duration::ZERO);
-        Self { node, emitter, everyone, direct, received, reports, dials, patience }
+        let (direct, links, patience) = (HashMap::new(), JoinSet::new(), Duration::ZERO);
+        let (stopping, _) = watch::channel(());
+        Self { node, emitter, everyone, direct, received, reports, links, stopping, patience }
     }
 
     /// Sets how long `stop` waits where nothing moves.
@@ -73,89 +80,96 @@ impl<'a> Commands<'a> {
 
     /// Executes commands until `stop`, and resolves when all messages accepted before it are handed
     /// to the node. Never resolves if stdin ends without `stop`.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self) -> Unanswered {
         let mut lines = input::lines(LINE);
         while let Some(batch) = lines.recv().await {
             match batch {
                 Ok(batch) => {
                     for line in batch {
-                        if self.run_line(line).await == Next::Stop {
-                            return self.finish().await;
+                        if let Next::Stop(request) = self.run_line(line).await {
+                            return self.finish(request).await;
                         }
                     }
                 }
                 Err(error) => self.emitter.error(format!("cannot read stdin: {error}")).await,
             }
         }
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
 
-    /// Parses and executes a line, and prints an error event if that fails.
+    /// Parses and executes a line, and answers it unless that is to come later.
     async fn run_line(&mut self, line: Line) -> Next {
-        let (number, bytes, parsed) = match line {
+        let (number, bytes, (request, parsed)) = match line {
             Line::Whole { number, bytes } => {
-                let parsed = Command::parse(&bytes);
+                let parsed = Command::parse_line(&bytes);
                 (number, bytes, parsed)
             }
             Line::TooLong { number, start } => {
                 let error =
                     format!("longer than {LINE} bytes; a message may have {MAX_MESSAGE} bytes at most");
-                (number, start, Err(error))
+                (number, start, (None, Err(error)))
             }
         };
+        let ticket = Ticket { line: number, request: request.clone() };
         let done = match parsed {
-            Ok(Command::Stop) => return Next::Stop,
-            Ok(command) => self.execute(command, number).await,
+            Ok(Command::Stop) => return Next::Stop(request),
+            Ok(command) => self.execute(command, ticket).await,
             Err(error) => Err(format!("{error} (in `{}`)", quote(&bytes))),
         };
-        if let Err(error) = done {
-            self.emitter.error(format!("line {number}: {error}")).await;
+        match done {
+            Ok(Done::Later) => {}
+            Ok(Done::Now) => self.emitter.answer(request, Ok(())).await,
+            Err(error) => self.emitter.answer(request, Err(format!("line {number}: {error}"))).await,
         }
         Next::Continue
     }
 
     /// Executes a command. The error is to be printed with the number of the line.
-    async fn execute(&mut self, command: Command, line: u64) -> Result<(), String> {
+    async fn execute(&mut self, command: Command, ticket: Ticket) -> Result<Done, String> {
         match command {
             Command::Broadcast(data) => {
                 check_size(&data)?;
-                if self.node.peers().is_empty() {
-                    // Waiting for room would delay the next command, which may be `add_peer`.
-                    let refused = |error: TrySendError| match error {
-                        TrySendError::Full => {
-                            "not sent: no peer is connected, and too much is waiting already; try later"
-                        }
-                        TrySendError::Closed => "the node has stopped",
-                    };
-                    return self.everyone.try_send(line, data).map_err(|error| refused(error).to_owned());
-                }
-                self.everyone.send(line, data).await.map_err(|_| "the node has stopped".to_owned())
+                self.broadcast(data, ticket).await
             }
             Command::Direct { to, data } => {
                 check_size(&data)?;
-                self.direct(to, data, line)
+                self.direct(to, data, ticket)
             }
-            Command::AddPeer { address } => self.add_peer(address, line),
-            Command::ClosePeer { id } => {
-                self.node.peers().get(&id).ok_or_else(|| not_a_neighbour(id))?.close();
-                Ok(())
-            }
+            Command::AddPeer { address } => self.add_peer(address, ticket),
+            Command::ClosePeer { id } => self.close_peer(id, ticket),
             Command::Peers => {
                 let peers = self.node.peers().list().iter().map(LinkInfo::of).collect();
-                self.emitter.emit(&JsonEvent::Peers { peers, size: self.node.network_size() }).await;
-                Ok(())
+                let event = JsonEvent::Peers { peers, size: self.node.network_size() };
+                self.emitter.emit_for(ticket.request.as_ref(), &event).await;
+                Ok(Done::Now)
             }
             Command::Metrics => {
-                self.emitter.emit(&JsonEvent::Metrics(MetricsInfo::of(&self.node.metrics()))).await;
-                Ok(())
+                let event = JsonEvent::Metrics(MetricsInfo::of(&self.node.metrics()));
+                self.emitter.emit_for(ticket.request.as_ref(), &event).await;
+                Ok(Done::Now)
             }
-            Command::Stop => Ok(()),
+            Command::Stop => Ok(Done::Now),
         }
+    }
+
+    /// Queues a message to everyone. Waits for room.
+    async fn broadcast(&self, data: Bytes, ticket: Ticket) -> Result<Done, String> {
+        let stopped = || "the node has stopped".to_owned();
+        if !self.node.peers().is_empty() {
+            return self.everyone.send(ticket, data).await.map(|()| Done::Later).map_err(|_| stopped());
+        }
+        // Waiting for room would delay the next command, which may be `add_peer`.
+        self.everyone.try_send(ticket, data).map(|()| Done::Later).map_err(|error| match error {
+            TrySendError::Full => {
+                "not sent: no peer is connected, and too much is waiting already; try later".to_owned()
+            }
+            TrySendError::Closed => stopped(),
+        })
     }
 
     /// Queues a direct message. Never waits, because a single slow receiver must not delay the
     /// commands for others.
-    fn direct(&mut self, to: NodeId, data: Bytes, line: u64) -> Result<(), String> {
+    fn direct(&mut self, to: NodeId, data: Bytes, ticket: Ticket) -> Result<Done, String> {
         if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
             // Outboxes with nothing to send are not needed: dropping one finishes its stream, and
             // the next message to that node makes a new one.
@@ -169,7 +183,7 @@ impl<'a> Commands<'a> {
         let (node, reports, received) = (self.node, &self.reports, &self.received);
         let target = || Direct::new(node.clone(), to, received.clone());
         let outbox = self.direct.entry(to).or_insert_with(|| Outbox::to(target(), reports.clone()));
-        outbox.try_send(line, data).map_err(|error| match error {
+        outbox.try_send(ticket, data).map(|()| Done::Later).map_err(|error| match error {
             TrySendError::Full => format!(
                 "not sent to {to}: it reads too slowly, and {} MiB are waiting already; try later",
                 outbox::WAITING >> 20
@@ -179,24 +193,55 @@ impl<'a> Commands<'a> {
     }
 
     /// Starts to dial a node. The result is an event, because dialling may take seconds.
-    fn add_peer(&mut self, address: String, line: u64) -> Result<(), String> {
-        // Finished dials make room.
-        while self.dials.try_join_next().is_some() {}
-        if self.dials.len() >= DIALS {
-            return Err(format!("not dialled: {DIALS} dials are under way already; try {address} later"));
+    fn add_peer(&mut self, address: String, Ticket { line, request }: Ticket) -> Result<Done, String> {
+        if !self.has_room_for_link() {
+            return Err(format!("not dialled: {LINKS} dials are under way already; try {address} later"));
         }
         let (node, emitter) = (self.node.clone(), self.emitter.clone());
-        self.dials.spawn(async move {
-            // The event `peer_added` reports success.
-            if let Err(error) = node.add_peer(address).await {
-                emitter.error(format!("line {line}: {error}")).await;
-            }
+        let mut stopping = self.stopping.subscribe();
+        self.links.spawn(async move {
+            let added = tokio::select! {
+                // First, because a node that stops gives up its dials as well.
+                biased;
+                // Nobody has to learn it who has not asked.
+                _closed = stopping.changed() => match request {
+                    Some(_) => Err("not dialled to the end: the node is being stopped".to_owned()),
+                    None => Ok(()),
+                },
+                // The event `peer_added` reports success, too.
+                added = node.add_peer(address) => added.map(drop).map_err(|error| error.to_string()),
+            };
+            emitter.answer(request, added.map_err(|error| format!("line {line}: {error}"))).await;
         });
-        Ok(())
+        Ok(Done::Later)
+    }
+
+    /// Closes a link. It may take some seconds until that is done, and only a request waits for it.
+    fn close_peer(&mut self, id: NodeId, ticket: Ticket) -> Result<Done, String> {
+        let peer = self.node.peers().get(&id).ok_or_else(|| not_a_neighbour(id))?;
+        if ticket.request.is_some() {
+            if !self.has_room_for_link() {
+                return Err(format!("not closed: {LINKS} links are being made or closed; try {id} later"));
+            }
+            let (peer, emitter) = (peer.clone(), self.emitter.clone());
+            self.links.spawn(async move {
+                peer.closed().await;
+                emitter.answer(ticket.request, Ok(())).await;
+            });
+        }
+        peer.close();
+        Ok(Done::Later)
+    }
+
+    /// Returns whether another command about a link may be under way. Those that are done make
+    /// room.
+    fn has_room_for_link(&mut self) -> bool {
+        while self.links.try_join_next().is_some() {}
+        self.links.len() < LINKS
     }
 
     /// Hands all queued messages to the node, and reports an error if nothing moves for too long.
-    async fn finish(mut self) {
+    async fn finish(mut self, stop: Option<Request>) -> Unanswered {
         let outboxes = self.direct.drain().map(|(_, outbox)| outbox).chain([self.everyone]);
         let (gauges, tasks): (Vec<_>, Vec<_>) =
             outboxes.map(|outbox| (outbox.gauge(), outbox.finish())).unzip();
@@ -209,7 +254,7 @@ impl<'a> Commands<'a> {
             }
         };
         tokio::pin!(all);
-        let mut left = queued();
+        let (mut left, mut failure) = (queued(), None);
         while timeout(self.patience, &mut all).await.is_err() {
             let now = queued();
             if now >= left {
@@ -217,32 +262,66 @@ impl<'a> Commands<'a> {
                     true => "no peer is connected",
                     false => "the peers read too slowly",
                 };
-                return self.emitter.error(format!("stop: up to {now} bytes were not sent: {why}")).await;
+                let error = format!("stop: up to {now} bytes were not sent: {why}");
+                self.emitter.error(&error).await;
+                failure = Some(error);
+                break;
             }
             left = now;
         }
+        Unanswered { stop, failure, links: self.links }
     }
 }
 
-/// What to do after a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Continue,
-    Stop,
+/// The commands that are not answered when the node is to stop, beside those in the outboxes.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// The request of the command `stop`.
+    pub(super) stop: Option<Request>,
+    /// Why not all messages were handed to the node.
+    pub(super) failure: Option<String>,
+    /// The commands about links.
+    links: JoinSet<()>,
 }
 
-/// Prints an error for each message that could not be sent. Never resolves.
-pub(super) async fn emit_all_unsent(unsent: &mut mpsc::Receiver<Unsent>, emitter: &Emitter) {
-    while let Some(report) = unsent.recv().await {
-        emit_unsent(report, emitter).await;
+impl Unanswered {
+    /// Waits until the commands about links are answered, after the node has stopped.
+    pub(super) async fn links(&mut self) {
+        while self.links.join_next().await.is_some() {}
+    }
+}
+
+/// When a command is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// It has been executed.
+    Now,
+    /// The task that has it answers it.
+    Later,
+}
+
+/// What to do after a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Continue,
+    /// Stop the node, and answer this request.
+    Stop(Option<Request>),
+}
+
+/// Prints what has become of messages. Never resolves.
+pub(super) async fn emit_all_reports(reports: &mut mpsc::Receiver<Report>, emitter: &Emitter) {
+    while let Some(report) = reports.recv().await {
+        emit_report(report, emitter).await;
     }
     std::future::pending::<()>().await;
 }
 
-/// Prints an error for a message that could not be sent.
-pub(super) async fn emit_unsent(Unsent { to, line, error }: Unsent, emitter: &Emitter) {
+/// Prints what has become of a message: an error if it could not be sent, or else the answer to its
+/// request.
+pub(super) async fn emit_report(Report { to, ticket, sent }: Report, emitter: &Emitter) {
+    let Ticket { line, request } = ticket;
     let whom = to.map(|id| format!(" to {id}")).unwrap_or_default();
-    emitter.error(format!("line {line}: not sent{whom}: {error}")).await;
+    emitter.answer(request, sent.map_err(|error| format!("line {line}: not sent{whom}: {error}"))).await;
 }
 
 /// Checks the size before the message is queued, so that the error does not have to wait for a

@@ -5,15 +5,18 @@
 //! added, but none may change. So programs should ignore fields and events that they do not know,
 //! as this one ignores the unknown fields of a command.
 
+use std::fmt::Debug;
 use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::value::RawValue;
 use smokesignal::{LinkMetrics, Metrics, NodeId, Peer, Stopped, VersionMismatch, Versions};
 
 use crate::output::Output;
+use crate::request::Request;
 
 /// The most characters of a bad line that its error quotes. A guess.
 const QUOTED: usize = 80;
@@ -130,11 +133,28 @@ pub(super) enum JsonEvent<'a> {
     Metrics(MetricsInfo),
     /// The node has left, after the command `stop`. This is the last line.
     Stopped(StoppedInfo),
+    /// The command with this request is done.
+    Ok {
+        /// The request, as it was read.
+        request: Request,
+    },
     /// A command has failed, or a person should know something. The process goes on.
     Error {
+        /// The request of the command, if it had one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<Request>,
         /// The text names the line of the command, if there is one.
         message: String,
     },
+}
+
+/// An event in answer to a command.
+#[derive(Debug, Serialize)]
+struct Requested<'a> {
+    #[serde(flatten)]
+    event: &'a JsonEvent<'a>,
+    /// The request of the command.
+    request: &'a Request,
 }
 
 /// A peer and where it listens.
@@ -336,18 +356,39 @@ impl Emitter {
 
     /// Prints an event. Waits while the reader of stdout is slow.
     pub(super) async fn emit(&self, event: &JsonEvent<'_>) {
-        match serde_json::to_vec(event) {
+        self.print(event).await;
+    }
+
+    /// Prints the event that a command asks for, with the request of the command if it has one.
+    pub(super) async fn emit_for(&self, request: Option<&Request>, event: &JsonEvent<'_>) {
+        match request {
+            Some(request) => self.print(&Requested { event, request }).await,
+            None => self.print(event).await,
+        }
+    }
+
+    async fn print(&self, value: &(impl Serialize + Debug)) {
+        match serde_json::to_vec(value) {
             Ok(mut line) => {
                 line.push(b'\n');
                 self.0.write(line).await;
             }
-            Err(error) => notice!("cannot encode {event:?} as JSON: {error}"),
+            Err(error) => notice!("cannot encode {value:?} as JSON: {error}"),
         }
     }
 
-    /// Prints an error event.
+    /// Answers a command with its outcome: one that is done only if it has a request.
+    pub(super) async fn answer(&self, request: Option<Request>, outcome: Result<(), String>) {
+        match (outcome, request) {
+            (Ok(()), Some(request)) => self.emit(&JsonEvent::Ok { request }).await,
+            (Ok(()), None) => {}
+            (Err(message), request) => self.emit(&JsonEvent::Error { request, message }).await,
+        }
+    }
+
+    /// Prints an error event that belongs to no request.
     pub(super) async fn error(&self, message: impl Into<String>) {
-        self.emit(&JsonEvent::Error { message: message.into() }).await;
+        self.answer(None, Err(message.into())).await;
     }
 }
 
@@ -380,21 +421,28 @@ struct Fields {
     address: Option<String>,
     port: Option<u16>,
     id: Option<String>,
+    request: Option<Box<RawValue>>,
+}
+
+/// The request of a line whose other fields are wrong.
+#[derive(Deserialize)]
+struct Label {
+    request: Option<Box<RawValue>>,
 }
 
 impl Command {
-    /// Parses a line. The error states what is wrong, but does not quote the line.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
-        let line = std::str::from_utf8(line).map_err(|_| "not UTF-8; send bytes as \"base64\"".to_owned())?;
-        // Without this check serde would also accept an array with the values of all fields.
-        if !line.trim_start().starts_with('{') {
-            return Err("not a JSON object".to_owned());
+    /// Parses a line, and returns its request as well, even if the rest of it is wrong. A wrong
+    /// request makes the line wrong. The error states what is wrong, but does not quote the line.
+    pub(super) fn parse_line(line: &[u8]) -> (Option<Request>, Result<Self, String>) {
+        let mut request = None;
+        let command = parse_fields(line, &mut request).and_then(Self::of);
+        match request.map(Request::new).transpose() {
+            Ok(request) => (request, command),
+            Err(error) => (None, Err(error)),
         }
-        let mut fields: Fields = serde_json::from_str(line).map_err(|error| {
-            // The text of serde names "line 1", which is always true for a single line and
-            // misleading.
-            format!("not a valid command: {}", error.to_string().replace("line 1 ", ""))
-        })?;
+    }
+
+    fn of(mut fields: Fields) -> Result<Self, String> {
         let command = fields.cmd.take().ok_or("\"cmd\" is missing")?;
         match command.as_str() {
             "broadcast" => Ok(Self::Broadcast(fields.payload()?)),
@@ -410,6 +458,27 @@ impl Command {
                     "unknown command `{other}`; use broadcast, direct, add_peer, close_peer, peers, metrics or stop"
                 ))
             }
+        }
+    }
+}
+
+/// Parses the fields of a line. Takes out the request, also where other fields are wrong.
+fn parse_fields(line: &[u8], request: &mut Option<Box<RawValue>>) -> Result<Fields, String> {
+    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8; send bytes as \"base64\"".to_owned())?;
+    // Without this check serde would also accept an array with the values of all fields.
+    if !line.trim_start().starts_with('{') {
+        return Err("not a JSON object".to_owned());
+    }
+    match serde_json::from_str::<Fields>(line) {
+        Ok(mut fields) => {
+            *request = fields.request.take();
+            Ok(fields)
+        }
+        Err(error) => {
+            *request = serde_json::from_str::<Label>(line).ok().and_then(|label| label.request);
+            // The text of serde names "line 1", which is always true for a single line and
+            // misleading.
+            Err(format!("not a valid command: {}", error.to_string().replace("line 1 ", "")))
         }
     }
 }
@@ -462,6 +531,10 @@ mod tests {
 
     fn json(event: &JsonEvent<'_>) -> String {
         serde_json::to_string(event).unwrap()
+    }
+
+    fn request(text: &str) -> Request {
+        Request::new(RawValue::from_string(text.to_owned()).unwrap()).unwrap()
     }
 
     #[test]
@@ -534,11 +607,22 @@ mod tests {
                 JsonEvent::Peers { peers: Vec::new(), size: 1 },
                 r#"{"event":"peers","peers":[],"size":1}"#.to_owned(),
             ),
-            (JsonEvent::Error { message: "no".to_owned() }, r#"{"event":"error","message":"no"}"#.to_owned()),
+            (JsonEvent::Ok { request: request("7") }, r#"{"event":"ok","request":7}"#.to_owned()),
+            (
+                JsonEvent::Error { request: None, message: "no".to_owned() },
+                r#"{"event":"error","message":"no"}"#.to_owned(),
+            ),
+            (
+                JsonEvent::Error { request: Some(request("\"a\"")), message: "no".to_owned() },
+                r#"{"event":"error","request":"a","message":"no"}"#.to_owned(),
+            ),
         ];
         for (event, expected) in cases {
             assert_eq!(json(&event), expected);
         }
+        let peers = JsonEvent::Peers { peers: Vec::new(), size: 1 };
+        let answer = serde_json::to_string(&Requested { event: &peers, request: &request("1.50") });
+        assert_eq!(answer.unwrap(), r#"{"event":"peers","peers":[],"size":1,"request":1.50}"#);
     }
 
     #[test]
@@ -565,7 +649,36 @@ mod tests {
             (r#"{"cmd":"stop"}"#.to_owned(), Command::Stop),
         ];
         for (line, expected) in cases {
-            assert_eq!(Command::parse(line.as_bytes()), Ok(expected), "{line}");
+            assert_eq!(Command::parse_line(line.as_bytes()), (None, Ok(expected)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_found_also_where_the_rest_of_the_line_is_wrong() {
+        for (line, is_command) in [
+            (r#"{"cmd":"stop","request":7}"#, true),
+            (r#"{"request":7}"#, false),
+            (r#"{"cmd":"sing","request":7}"#, false),
+            (r#"{"cmd":7,"request":7}"#, false),
+            (r#"{"cmd":"add_peer","address":"a","port":70000,"request":7}"#, false),
+        ] {
+            let (found, command) = Command::parse_line(line.as_bytes());
+            assert_eq!((found, command.is_ok()), (Some(request("7")), is_command), "{line}");
+        }
+        assert_eq!(Command::parse_line(br#"{"cmd":"stop","request":null}"#), (None, Ok(Command::Stop)));
+    }
+
+    #[test]
+    fn a_line_with_a_wrong_request_is_wrong_and_has_none() {
+        for line in [
+            r#"{"cmd":"stop","request":{}}"#,
+            r#"{"cmd":"stop","request":[7]}"#,
+            r#"{"cmd":"stop","request":true}"#,
+            r#"{"cmd":"stop","request":7,"request":8}"#,
+            r#"{"cmd":"stop","request":7"#,
+        ] {
+            let (found, command) = Command::parse_line(line.as_bytes());
+            assert!(found.is_none() && command.is_err(), "{line}: {command:?}");
         }
     }
 
@@ -585,7 +698,7 @@ mod tests {
             (br#"{"cmd":"add_peer","address":"a","port":70000}"#, "70000"),
         ];
         for (line, why) in cases {
-            let error = Command::parse(line).unwrap_err();
+            let error = Command::parse_line(line).1.unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }
