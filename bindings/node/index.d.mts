@@ -45,5 +45,6 @@ export type {
   SmokesignalError,
   Stopped,
   StreamEvents,
-  VersionRange
+  VersionRange,
+  WriterMetrics
 } from './index.js'

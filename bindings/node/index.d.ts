@@ -379,6 +379,34 @@ declare namespace smokesignal {
     framesUnknown: number
     /** Gauges: how fast each link carries and what waits for it, in the order of the peers' ids. */
     links: LinkMetrics[]
+    /**
+     * Gauges: how far this node is behind in what each other node writes. One entry for each writer
+     * of which something has arrived in the last minute, or is missing. The one that this node is
+     * behind for longest comes first; of more than 32 the others are left out. A tenth of a second
+     * old; empty while the node is stopped.
+     */
+    writers: WriterMetrics[]
+  }
+
+  /**
+   * How far this node is behind in what another one writes. All of it is gauges, and what the peers
+   * say that they have. See also the event `lagging`.
+   */
+  export interface WriterMetrics {
+    /** The id of the writer. */
+    writer: string
+    /**
+     * Messages that a peer has and this node lacks. Where their number is not known, of the
+     * segments of up to 64 KiB that they travel in.
+     */
+    messagesBehind: number
+    /**
+     * Their size in bytes: an estimate from what the node retains of the writer, so 0 where that is
+     * nothing.
+     */
+    bytesBehind: number
+    /** For how long the first of them has been missing, in seconds; 0 where nothing is. */
+    secondsBehind: number
   }
 
   /** How fast a link carries at the moment and what waits for it. All of it is gauges. */

@@ -7,7 +7,7 @@ use napi::Result;
 use napi::bindgen_prelude::{ClassInstance, Uint8Array};
 use napi_derive::napi;
 use smokesignal::{
-    LinkMetrics, Metrics, Node, NodeBuilder, NodeId, NodeStream, Pace, Peer, Preset, ReadFrom,
+    LinkMetrics, Metrics, Node, NodeBuilder, NodeId, NodeStream, Pace, Peer, Preset, ReadFrom, WriterMetrics,
 };
 use tracing::Instrument as _;
 
@@ -104,6 +104,27 @@ pub struct NativeMetrics {
     pub messages_unknown: f64,
     pub frames_unknown: f64,
     pub links: Vec<NativeLinkMetrics>,
+    pub writers: Vec<NativeWriterMetrics>,
+}
+
+/// The library's [`WriterMetrics`].
+#[napi(object)]
+pub struct NativeWriterMetrics {
+    pub writer: String,
+    pub messages_behind: f64,
+    pub bytes_behind: f64,
+    pub seconds_behind: f64,
+}
+
+impl From<WriterMetrics> for NativeWriterMetrics {
+    fn from(metrics: WriterMetrics) -> Self {
+        Self {
+            writer: metrics.writer.to_string(),
+            messages_behind: metrics.messages_behind as f64,
+            bytes_behind: metrics.bytes_behind as f64,
+            seconds_behind: metrics.time_behind.as_secs_f64(),
+        }
+    }
 }
 
 /// The library's [`LinkMetrics`].
@@ -150,6 +171,7 @@ impl From<Metrics> for NativeMetrics {
             messages_unknown: metrics.messages_unknown as f64,
             frames_unknown: metrics.frames_unknown as f64,
             links: metrics.links.into_iter().map(NativeLinkMetrics::from).collect(),
+            writers: metrics.writers.into_iter().map(NativeWriterMetrics::from).collect(),
         }
     }
 }

@@ -299,6 +299,32 @@ fn metrics_count_the_messages_of_both_sides() {
 }
 
 #[test]
+fn peers_and_metrics_say_how_far_a_node_is_behind_in_what_others_write() {
+    let a = JsonNode::start(&[]);
+    let b = JsonNode::join(&a, &[]);
+    a.broadcast("hello");
+    b.wait_received(&a.id, 1);
+    for command in ["metrics", "peers"] {
+        // The figures are a tenth of a second old.
+        let mut asked = 0;
+        let writers = b.wait_for("the writer", |transcript| {
+            let answers: Vec<_> = transcript.all(command).collect();
+            if answers.len() == asked {
+                b.send(&json!({"cmd": command}));
+                asked += 1;
+            }
+            let writers = answers.last()?["writers"].clone();
+            (!writers.as_array().expect("a list").is_empty()).then_some(writers)
+        });
+        let none = json!([{"id": a.id, "messages_behind": 0, "bytes_behind": 0, "seconds_behind": 0.0}]);
+        assert_eq!(writers, none, "{command}");
+    }
+    a.send(&json!({"cmd": "metrics"}));
+    let metrics = a.wait_for("the metrics", |transcript| transcript.first("metrics").cloned());
+    assert_eq!(metrics["writers"], json!([]), "its own stream is not one of them");
+}
+
+#[test]
 fn a_node_with_a_preset_retains_for_as_long_as_its_options_say() {
     let args = ["--preset", "lan", "--retention", "32MiB", "--retention-age", "1s"];
     let a = JsonNode::start(&args);

@@ -79,7 +79,7 @@ pub use error::{
 pub use event::{Event, Events};
 pub use identity::Identity;
 pub use local_ip::local_ip;
-pub use metrics::{LinkMetrics, Metrics};
+pub use metrics::{LinkMetrics, Metrics, WriterMetrics};
 pub use node::Node;
 pub use options::{NodeBuilder, Preset};
 pub use peer::Peer;

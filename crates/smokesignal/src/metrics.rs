@@ -1,15 +1,17 @@
 //! A node's counters and gauges.
 //!
 //! The driver counts what passes through it in atomics that it shares with the handles, so that
-//! reading them costs no message to the driver. The mailbox and the list of peers are asked when
-//! somebody reads.
+//! reading them costs no message to the driver. What it knows of each writer it copies to a list.
+//! The mailbox and the list of peers are asked when somebody reads.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smokesignal_proto::{Confirmed, NodeId};
+use tokio::time::Instant;
 
 use crate::broadcast::mailbox::Mailbox;
+use crate::lock::Lock;
 use crate::peer::Peer;
 use crate::peers::Peers;
 
@@ -82,6 +84,11 @@ pub struct Metrics {
     /// Gauges: how fast each link carries, and what waits for it; in the order of the neighbours'
     /// ids.
     pub links: Vec<LinkMetrics>,
+    /// Gauges: how far this node is behind in what each other node writes. One entry for each
+    /// writer of which something has arrived in the last minute, or is missing. The one that this
+    /// node is behind for longest comes first; of more than 32 the others are left out. A tenth of
+    /// a second old; empty while the node is stopped.
+    pub writers: Vec<WriterMetrics>,
     /// Counter: messages of other nodes of a kind that this version of the program does not know.
     /// It passes them on, and its application reads neither them nor a gap.
     pub messages_unknown: u64,
@@ -131,7 +138,66 @@ pub struct LinkMetrics {
     pub bytes_unsent: usize,
 }
 
-/// The atomics behind [`Metrics`], as far as the driver counts them.
+/// How far this node is behind in what another one writes: from [`Metrics::writers`]. All of it is
+/// gauges, and what the neighbours say that they have. See also
+/// [`Event::Lagging`](crate::Event::Lagging).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::time::Duration;
+/// # let network = smokesignal::transport::MemoryNetwork::new();
+/// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+/// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+/// # ann.start().await?;
+/// # bob.start().await?;
+/// ann.broadcast().send("hello").await?;
+/// # tokio::time::sleep(Duration::from_secs(1)).await;
+/// for writer in bob.metrics().writers {
+///     assert_eq!((writer.writer, writer.messages_behind), (ann.id(), 0));
+///     assert_eq!(writer.time_behind, Duration::ZERO);
+/// }
+/// # assert_eq!(bob.metrics().writers.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriterMetrics {
+    /// The writer.
+    pub writer: NodeId,
+    /// Messages that a neighbour has and this node lacks. Where their number is not known, of the
+    /// segments of up to 64 KiB that they travel in.
+    pub messages_behind: u64,
+    /// Their size in bytes: an estimate from what the node retains of the writer, so 0 where that
+    /// is nothing.
+    pub bytes_behind: u64,
+    /// For how long the first of them has been missing; zero where nothing is.
+    pub time_behind: Duration,
+}
+
+/// What the driver knows of a writer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Behind {
+    pub(crate) writer: NodeId,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    /// The time from which on something has been missing.
+    pub(crate) since: Option<Instant>,
+}
+
+impl Behind {
+    fn metrics(&self) -> WriterMetrics {
+        WriterMetrics {
+            writer: self.writer,
+            messages_behind: self.messages,
+            bytes_behind: self.bytes,
+            time_behind: self.since.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
+    }
+}
+
+/// The figures behind [`Metrics`], as far as the driver counts them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     network_size: AtomicUsize,
@@ -148,6 +214,7 @@ pub(crate) struct Counters {
     duplicates_received: AtomicU64,
     messages_unknown: AtomicU64,
     frames_unknown: AtomicU64,
+    writers: Lock<Vec<Behind>>,
 }
 
 impl Counters {
@@ -156,6 +223,7 @@ impl Counters {
         self.set_network_size(0);
         self.set_bytes_retained(0);
         self.set_confirmed(&Confirmed::default());
+        self.set_writers(Vec::new());
         for counter in [
             &self.messages_sent,
             &self.bytes_sent,
@@ -187,6 +255,10 @@ impl Counters {
         self.readers_behind.store(confirmed.behind, Ordering::Relaxed);
         self.bytes_unconfirmed.store(confirmed.unconfirmed, Ordering::Relaxed);
         self.slowest_reader.store(confirmed.slowest, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_writers(&self, writers: Vec<Behind>) {
+        *self.writers.lock() = writers;
     }
 
     pub(crate) fn set_duplicates_received(&self, messages: u64) {
@@ -241,6 +313,7 @@ impl Counters {
             messages_missed: self.messages_missed.load(Ordering::Relaxed),
             duplicates_received: self.duplicates_received.load(Ordering::Relaxed),
             links: peers.list().iter().map(Peer::metrics).collect(),
+            writers: self.writers.lock().iter().map(Behind::metrics).collect(),
             messages_unknown: self.messages_unknown.load(Ordering::Relaxed),
             frames_unknown: self.frames_unknown.load(Ordering::Relaxed),
         }

@@ -246,7 +246,8 @@ test('size counts the nodes of the network, and the metrics what has happened', 
     messagesMissed: 0,
     duplicatesReceived: 0,
     messagesUnknown: 0,
-    framesUnknown: 0
+    framesUnknown: 0,
+    writers: []
   })
   await nodes[0].send('one')
   await Promise.all(messages.map((reader) => take(reader, 1)))
@@ -256,11 +257,15 @@ test('size counts the nodes of the network, and the metrics what has happened', 
   assert.deepEqual([messagesReceived, messagesMissed], [1, 0])
   assert.ok(bytesRetained > 3 && bytesUnread >= 0)
   assert.equal(nodes[0].size, 3)
+  // The figures are a tenth of a second old.
+  await becomes(() => nodes[1].metrics().writers.length === 1)
+  const none = { writer: nodes[0].id, messagesBehind: 0, bytesBehind: 0, secondsBehind: 0 }
+  assert.deepEqual(nodes[1].metrics().writers, [none])
   const [peer] = nodes[2].peers.list
   assert.equal(peer.metrics().peer, peer.id)
   await nodes[2].stop()
   assert.equal(peer.metrics(), undefined)
-  assert.deepEqual(nodes[2].metrics().links, [])
+  assert.deepEqual([nodes[2].metrics().links, nodes[2].metrics().writers], [[], []])
   assert.equal(nodes[2].size, 0)
   await becomes(() => nodes[0].size === 2)
 })

@@ -14,7 +14,17 @@ import smokesignal, {
   NodeStream
 } from 'smokesignal-p2p'
 import * as everything from 'smokesignal-p2p'
-import type { Answer, End, ErrorCode, Gap, LinkMetrics, Message, Metrics, Options } from 'smokesignal-p2p'
+import type {
+  Answer,
+  End,
+  ErrorCode,
+  Gap,
+  LinkMetrics,
+  Message,
+  Metrics,
+  Options,
+  WriterMetrics
+} from 'smokesignal-p2p'
 import type { Restarted, SmokesignalError, Stopped } from 'smokesignal-p2p'
 
 const least = createNode({ address: '127.0.0.1' })
@@ -92,6 +102,10 @@ const port: number = node.options.port + node.options.seeds.length
 const metrics: Metrics = node.metrics()
 const confirmed: number = await node.sendConfirmed('text', { signal: AbortSignal.timeout(1000) })
 const links: LinkMetrics[] = metrics.links
+const writers: WriterMetrics[] = metrics.writers
+const behind: number[] = writers.map(
+  (writer) => writer.messagesBehind + writer.bytesBehind + writer.secondsBehind
+)
 const rates: number[] = links.map((link) => link.bytesSentPerSecond + link.bytesReceivedPerSecond)
 const roundTrip: number | undefined = node.peers.list[0]?.metrics()?.roundTrip
 const numbers: number = node.size + metrics.duplicatesReceived + node.options.retention.age

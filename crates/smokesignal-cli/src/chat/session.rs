@@ -33,7 +33,7 @@ const INTRODUCTION: u64 = 0;
 
 /// What `/help` prints.
 const HELP: &str = "\
-/peers          list the neighbours
+/peers          list the neighbours, and how far this node is behind in what others write
 /msg WHO TEXT   write to one node; WHO is a name, an id, or the beginning of the id of a known node
 /help           show this help
 /quit           leave, as Ctrl-D does
@@ -241,6 +241,14 @@ impl<'a> Session<'a> {
         }
         for peer in peers {
             notice!("{} at {} is {}", self.names.show(peer.id()), peer.remote_addr(), peer.id());
+        }
+        for writer in self.node.metrics().writers.iter().filter(|writer| writer.messages_behind > 0) {
+            notice!(
+                "{} lines from {} have not arrived yet, the first for {:.1} s",
+                writer.messages_behind,
+                self.names.show(writer.writer),
+                writer.time_behind.as_secs_f64()
+            );
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::wire::{Command, Emitter, JsonEvent, LinkInfo, MetricsInfo, quote};
+use super::wire::{Command, Emitter, JsonEvent, LinkInfo, MetricsInfo, WriterInfo, quote};
 use crate::direct::{Direct, DirectMessage};
 use crate::input;
 use crate::lines::Line;
@@ -139,7 +139,8 @@ impl<'a> Commands<'a> {
             Command::ClosePeer { id } => self.close_peer(id, ticket),
             Command::Peers => {
                 let peers = self.node.peers().list().iter().map(LinkInfo::of).collect();
-                let event = JsonEvent::Peers { peers, size: self.node.network_size() };
+                let writers = self.node.metrics().writers.iter().map(WriterInfo::of).collect();
+                let event = JsonEvent::Peers { peers, size: self.node.network_size(), writers };
                 self.emitter.emit_for(ticket.request.as_ref(), &event).await;
                 Ok(Done::Now)
             }

@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
-use smokesignal::{LinkMetrics, Metrics, NodeId, Peer, Stopped, VersionMismatch, Versions};
+use smokesignal::{LinkMetrics, Metrics, NodeId, Peer, Stopped, VersionMismatch, Versions, WriterMetrics};
 
 use crate::output::Output;
 use crate::request::Request;
@@ -128,6 +128,8 @@ pub(super) enum JsonEvent<'a> {
         peers: Vec<LinkInfo>,
         /// Number of nodes in the whole network.
         size: usize,
+        /// How far this node is behind in what others write.
+        writers: Vec<WriterInfo>,
     },
     /// The answer to the command `metrics`: what the node has counted since its start.
     Metrics(MetricsInfo),
@@ -270,6 +272,29 @@ pub(super) struct MetricsInfo {
     messages_unknown: u64,
     frames_unknown: u64,
     links: Vec<LinkMetricsInfo>,
+    writers: Vec<WriterInfo>,
+}
+
+/// How far this node is behind in what another one writes, as [`WriterMetrics`] explains it.
+#[derive(Debug, Serialize)]
+pub(super) struct WriterInfo {
+    id: String,
+    messages_behind: u64,
+    bytes_behind: u64,
+    /// The time, rounded to milliseconds.
+    seconds_behind: f64,
+}
+
+impl WriterInfo {
+    /// Copies the figures of one writer.
+    pub(super) fn of(metrics: &WriterMetrics) -> Self {
+        Self {
+            id: metrics.writer.to_string(),
+            messages_behind: metrics.messages_behind,
+            bytes_behind: metrics.bytes_behind,
+            seconds_behind: metrics.time_behind.as_millis() as f64 / 1000.0,
+        }
+    }
 }
 
 impl MetricsInfo {
@@ -294,6 +319,7 @@ impl MetricsInfo {
             messages_unknown: metrics.messages_unknown,
             frames_unknown: metrics.frames_unknown,
             links: metrics.links.iter().map(LinkMetricsInfo::of).collect(),
+            writers: metrics.writers.iter().map(WriterInfo::of).collect(),
         }
     }
 }
@@ -604,8 +630,8 @@ mod tests {
                 r#"{"event":"netsplit_resolved","duration_ms":1500,"size":9}"#.to_owned(),
             ),
             (
-                JsonEvent::Peers { peers: Vec::new(), size: 1 },
-                r#"{"event":"peers","peers":[],"size":1}"#.to_owned(),
+                JsonEvent::Peers { peers: Vec::new(), size: 1, writers: Vec::new() },
+                r#"{"event":"peers","peers":[],"size":1,"writers":[]}"#.to_owned(),
             ),
             (JsonEvent::Ok { request: request("7") }, r#"{"event":"ok","request":7}"#.to_owned()),
             (
@@ -620,9 +646,9 @@ mod tests {
         for (event, expected) in cases {
             assert_eq!(json(&event), expected);
         }
-        let peers = JsonEvent::Peers { peers: Vec::new(), size: 1 };
+        let peers = JsonEvent::Peers { peers: Vec::new(), size: 1, writers: Vec::new() };
         let answer = serde_json::to_string(&Requested { event: &peers, request: &request("1.50") });
-        assert_eq!(answer.unwrap(), r#"{"event":"peers","peers":[],"size":1,"request":1.50}"#);
+        assert_eq!(answer.unwrap(), r#"{"event":"peers","peers":[],"size":1,"writers":[],"request":1.50}"#);
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! never waits for one peer. What the outputs need is kept by a few desks, each with its own state:
 //! [`links`] the open connections, [`dial`] the outgoing ones, [`relay`] those through other nodes,
 //! [`requests`] what the application waits for, [`finishing`] who has read its stream to the end,
-//! and [`shutdown`] how far the node is on its way to its end.
+//! [`writers`] how far this node is behind in the streams of others, and [`shutdown`] how far the
+//! node is on its way to its end.
 
 mod clock;
 pub(crate) mod dial;
@@ -24,6 +25,7 @@ mod relay;
 mod requests;
 mod shared;
 mod shutdown;
+mod writers;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -42,6 +44,7 @@ use self::links::{Links, REPORTS};
 use self::relay::{RelayEvent, Relays};
 use self::requests::{AddPeer, OpenStream, Requests};
 use self::shutdown::Phase;
+use self::writers::Writers;
 use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::mailbox::{Batch, Incoming};
 use crate::command::{Command, CommandInbox};
@@ -68,6 +71,7 @@ pub(crate) struct Driver {
     commands: CommandInbox,
     incompatible: Arc<Incompatible>,
     finishing: Finishing,
+    writers: Writers,
     /// Messages that somebody waits for until they were read, in order.
     confirming: VecDeque<Confirming>,
     phase: Phase,
@@ -126,6 +130,7 @@ impl Driver {
             commands,
             incompatible,
             finishing: Finishing::new(setup.leave_timeout),
+            writers: Writers::new(),
             confirming: VecDeque::new(),
             phase: Phase::Running,
         }
@@ -146,7 +151,10 @@ impl Driver {
             }
             self.check_finished();
             self.check_confirmed();
-            let deadline = self.clock.deadline(self.core.poll_timeout());
+            self.note_lags();
+            let timeout = self.core.poll_timeout();
+            let timeout = self.writers.next_deadline().map_or(timeout, |next| next.min(timeout));
+            let deadline = self.clock.deadline(timeout);
             if timer.deadline() != deadline {
                 timer.as_mut().reset(deadline);
             }
@@ -331,6 +339,7 @@ impl Driver {
                     batches.push(Batch::Notice(Some(Incoming::Restarted { from })));
                 }
                 Output::Deliver { from, seq, kind, messages } => {
+                    self.writers.heard_of(from, now);
                     self.shared.counters.received(messages.len() as u64, messages.bytes() as u64);
                     self.shared.mailbox.sort((from, seq), kind, messages, &mut batches);
                 }
@@ -376,7 +385,10 @@ impl Driver {
             }
             Output::NetsplitResolved { duration, size } => self.shared.netsplit_resolved(duration, size),
             Output::Left(farewell) => self.left(farewell),
-            Output::Lagging { from, messages, bytes } => self.shared.lagging(from, messages, bytes),
+            Output::Lagging { from, messages, bytes } => {
+                self.writers.heard_of(from, self.clock.now());
+                self.shared.lagging(from, messages, bytes);
+            }
             Output::CaughtUp { from } => self.shared.caught_up(from),
             // Collected by `perform_all`.
             Output::Deliver { .. }

@@ -118,6 +118,7 @@ impl Driver {
         self.shared.counters.set_network_size(0);
         self.shared.counters.set_bytes_retained(0);
         self.shared.counters.set_confirmed(&Confirmed::default());
+        self.shared.counters.set_writers(Vec::new());
         let waiting = self.shared.mailbox.close();
         let farewell = match &self.phase {
             Phase::Left { farewell, .. } => *farewell,
