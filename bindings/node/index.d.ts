@@ -1081,8 +1081,9 @@ declare namespace smokesignal {
    * The network as a duplex stream. One write is one message at everyone else, never split and
    * never merged with another. Own messages do not come back. `write` returns false while the links
    * are full. A message above `maxMessage` is the error `ERR_SMOKESIGNAL_TOO_LARGE`, and the stream
-   * goes on. `end()` ends writing only; the event `finish` comes when the peers have read what was
-   * written, or when nothing has moved for `leaveTimeout`.
+   * goes on. `end()` ends writing only; the event `finish` comes when all nodes that the
+   * option `pace` waits for have read what was written, or when nothing has moved for
+   * `leaveTimeout`.
    *
    * It reads from the moment at which something begins to read: a listener for `data` or
    * `readable`, `pipe`, `resume`, `pause`, `read`, or a loop. A program that then stops to read loses the

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{MS_10, SECOND, builder, connected, network_of, start};
 use smokesignal::transport::MemoryNetwork;
-use smokesignal::{Node, SendError};
+use smokesignal::{Node, NodeBuilder, Pace, SendError};
 use tokio::time::{Instant, timeout};
 
 const MIB: usize = 1024 * 1024;
@@ -40,22 +40,55 @@ async fn a_finished_stream_was_read_by_all_neighbours_and_the_node_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_network_all_neighbours_have_read_a_finished_stream_whoever_brought_it() {
-    let (_network, nodes) = network_of(12, |builder| builder).await;
-    for writer in &nodes[..3] {
-        for number in 0..50 {
-            writer.broadcast().send(vec![number; 20_000]).await.unwrap();
+async fn in_a_network_all_nodes_have_read_a_finished_stream_and_not_the_neighbours_only() {
+    for pace in [Pace::Most, Pace::All] {
+        let (network, nodes) = network_of(12, |builder| builder.pace(pace)).await;
+        let _slow = network.bandwidth(1_000_000);
+        for writer in &nodes[..3] {
+            assert!(writer.peers().len() < 11, "some are further away");
+            for number in 0..50 {
+                writer.broadcast().send(vec![number; 20_000]).await.unwrap();
+            }
+            let received = |node: &Node| node.metrics().messages_received;
+            let before: u64 = nodes.iter().map(received).sum();
+            let finished = timeout(60 * SECOND, writer.broadcast().finish()).await.unwrap();
+            assert_eq!(finished, Ok(11));
+            assert!(nodes.iter().map(received).sum::<u64>() > before);
+            for node in nodes.iter().filter(|node| node.id() != writer.id()) {
+                assert_eq!(received(node) % 50, 0, "{:?}", node.id());
+            }
         }
-        let neighbours: Vec<_> = writer.peers().list().iter().map(smokesignal::Peer::id).collect();
-        let before: u64 = nodes.iter().map(|node| node.metrics().messages_received).sum();
-        let finished = timeout(60 * SECOND, writer.broadcast().finish()).await.unwrap();
-        assert_eq!(finished, Ok(neighbours.len()));
-        let after: u64 = nodes.iter().map(|node| node.metrics().messages_received).sum();
-        assert!(after > before);
-        let read = nodes.iter().filter(|node| neighbours.contains(&node.id()));
-        for node in read {
-            assert_eq!(node.metrics().messages_received % 50, 0, "{:?}", node.id());
-        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_waits_for_its_own_links_only_finishes_with_its_neighbours() {
+    let (network, nodes) = network_of(12, |builder| builder.pace(Pace::None)).await;
+    let _slow = network.bandwidth(1_000_000);
+    nodes[0].broadcast().send(vec![7; 20_000]).await.unwrap();
+    let finished = timeout(60 * SECOND, nodes[0].broadcast().finish()).await.unwrap();
+    assert!(finished.unwrap() >= nodes[0].peers().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_is_over_soon_where_a_far_reader_takes_nothing_unless_the_writer_waits_for_all() {
+    for (pace, at_most) in [(Pace::Most, 4 * SECOND), (Pace::All, 12 * SECOND)] {
+        let patient =
+            |builder: NodeBuilder| builder.ping_timeout(600 * SECOND).leave_timeout(10 * SECOND).pace(pace);
+        let (network, nodes) = network_of(12, patient).await;
+        let writer = &nodes[0];
+        let near: Vec<_> = writer.peers().list().iter().map(smokesignal::Peer::id).collect();
+        let is_far = |node: &&Node| node.id() != writer.id() && !near.contains(&node.id());
+        let far: Vec<_> = nodes.iter().filter(is_far).collect();
+        assert!(!far.is_empty());
+        assert_eq!(writer.broadcast().send_confirmed("read").await, Ok(11));
+        network.freeze(far[0].local_addr().unwrap());
+        writer.broadcast().send("unread").await.unwrap();
+        let asked = Instant::now();
+        let finished = timeout(60 * SECOND, writer.broadcast().finish()).await.unwrap().unwrap();
+        let took = asked.elapsed();
+        assert!((near.len()..11).contains(&finished), "{finished}");
+        assert!(took <= at_most && (pace == Pace::Most || took >= 10 * SECOND), "{pace:?}: {took:?}");
     }
 }
 

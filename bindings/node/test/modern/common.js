@@ -21,12 +21,13 @@ async function apart(t, options = {}) {
   return { left, middle, right }
 }
 
-/** Starts four nodes, each linked to the next. */
-async function chain(t, options = {}) {
+/** Starts four nodes, each linked to the next. The third one has further options. */
+async function chain(t, options = {}, third = {}) {
   const nodes = []
-  for (const maxPeerNo of [1, 2, 2, 1]) {
+  for (const more of [{}, {}, third, {}]) {
     const before = nodes.at(-1)
-    const node = await started(t, { ...options, maxPeerNo, minPeerNo: 1 }, before)
+    const maxPeerNo = [1, 2, 2, 1][nodes.length]
+    const node = await started(t, { ...options, ...more, maxPeerNo, minPeerNo: 1 }, before)
     if (before !== undefined)
       await until(
         () => node.peers.inList(before.id) && before.peers.inList(node.id),

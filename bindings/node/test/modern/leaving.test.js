@@ -7,7 +7,7 @@ const { once } = require('node:events')
 const { test } = require('node:test')
 const { createNode } = require('smokesignal-p2p')
 const { pair, seedsOf, soon, started } = require('../helpers')
-const { becomes, take } = require('./common')
+const { becomes, chain, take } = require('./common')
 
 test('what is sent before the first peer is read before stop() resolves', async (t) => {
   const seed = await started(t)
@@ -83,6 +83,17 @@ test('finish comes when the peers have read what was written, and end() calls ba
   assert.equal(a.broadcast.writableFinished, true)
   b.broadcast.write('it still reads')
   assert.equal(String((await soon(once(a.broadcast, 'data')))[0]), 'it still reads')
+})
+
+test('finish waits for readers that are not peers, behind a slow line too', async (t) => {
+  const nodes = await chain(t, { pace: 'all' }, { uploadLimit: 50_000 })
+  const [writer, , , last] = nodes
+  await becomes(() => writer.size === 4)
+  assert.equal(await soon(writer.sendConfirmed('to begin with')), 3)
+  const count = 40
+  for (let number = 0; number < count; number += 1) writer.broadcast.write(Buffer.alloc(5000))
+  await soon(new Promise((resolve) => writer.broadcast.end(resolve)), 'the end')
+  assert.equal(last.metrics().messagesReceived, count + 1)
 })
 
 test('finish waits for a first peer, and stop() ends the wait', async (t) => {

@@ -390,7 +390,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Ends the application's messages, and waits until neighbours have read them, as the driver
+    /// Ends the application's messages, and waits until others have read them, as the driver
     /// decides it. Returns how many have.
     pub(crate) async fn finish(&self) -> Result<usize, SendError> {
         self.end()?;

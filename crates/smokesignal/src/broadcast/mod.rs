@@ -278,15 +278,18 @@ impl BroadcastSender {
         }
     }
 
-    /// [Ends](Self::end) what this node writes, and waits until its neighbours have read all of it.
-    /// Returns how many have.
+    /// [Ends](Self::end) what this node writes, and waits until all nodes that it waits for have
+    /// read it to the end: see [`pace`](crate::NodeBuilder::pace). Returns how many have.
     ///
-    /// As [`Node::stop`](crate::Node::stop), it waits for a first neighbour if there was none, and
-    /// for those that were there when the first of them was handed the end; it waits for as long as
-    /// something moves, and then for [`leave_timeout`](crate::NodeBuilder::leave_timeout). A count
-    /// below that of the neighbours means that this time has passed, or that neighbours have left.
-    /// It does not wait for those to whom neighbours pass it on. Before the node is started, the
-    /// wait begins with the start. If the future is dropped, the stream has ended all the same.
+    /// As [`Node::stop`](crate::Node::stop), it waits for a first neighbour if there was none, for
+    /// as long as something moves, and then for
+    /// [`leave_timeout`](crate::NodeBuilder::leave_timeout). With [`Pace::Most`](crate::Pace) it
+    /// waits 1.5 s for readers that confirm nothing more, once the neighbours have all of it. With
+    /// [`Pace::None`](crate::Pace), and where nobody reports how far it is, it waits for the
+    /// neighbours alone: those that were there when the first of them was handed the end. A count
+    /// below that of the other nodes means that it did not wait for some, or that some have left.
+    /// Before the node is started, the wait begins with the start. If the future is dropped, the
+    /// stream has ended all the same.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

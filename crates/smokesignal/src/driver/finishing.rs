@@ -1,14 +1,18 @@
-//! The wait for the readers of a stream that the application has ended.
+//! The wait for the readers of a stream that the application has ended, and of single messages.
 //!
-//! Each neighbour that has read the end of this node's stream answers with a mark, as when the node
-//! stops. Here the node goes on afterwards. The wait begins when a link is handed the end, counts
-//! the neighbours of that moment, and is over when those that are still there have answered, or
-//! when nothing has moved for the node's patience.
+//! All readers report how far they are, and the core says how far all those are that this writer
+//! waits for. The end of the stream has a number as a message has, and the wait for it is over when
+//! that number is confirmed: as when the node stops, but here the node goes on. Where nobody
+//! reports, and for a writer that waits for its own links only, the neighbours count: each one that
+//! has read the end answers with a mark, and the wait is over when those have that were there when
+//! a link was handed the end and still are. In any case it is over when nothing has moved for the
+//! node's patience; and, for a writer that waits for most readers, when the neighbours have
+//! answered and nothing has moved for a moment.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use smokesignal_proto::{LinkId, Message, MessageKind, NodeId, StreamLink};
+use smokesignal_proto::{Confirmed, LinkId, Message, MessageKind, NodeId, Pace, StreamLink, StreamView};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -16,6 +20,9 @@ use super::Driver;
 
 /// The time in which nodes that have not reported yet do so. 1 s: four of their longest intervals.
 const REPORTS_COME: Duration = Duration::from_secs(1);
+/// A writer that waits for most readers waits no longer than this for those that confirm nothing
+/// more, as when it leaves.
+const STILL: Duration = Duration::from_millis(1500);
 
 /// A message whose readers somebody waits for.
 #[derive(Debug)]
@@ -30,24 +37,58 @@ pub(super) struct Confirming {
 #[derive(Debug)]
 pub(super) struct Finishing {
     patience: Duration,
+    pace: Pace,
     waiters: Vec<oneshot::Sender<usize>>,
+    /// The number of the end, once the core has it.
+    number: Option<u64>,
     /// The segment that is the end, once a link was handed it, and the links of that moment.
     end: Option<(u64, BTreeSet<LinkId>)>,
     /// The links over which a neighbour has answered, former ones included.
-    confirmed: BTreeSet<LinkId>,
+    answered: BTreeSet<LinkId>,
+    /// When the end was read by all that have reported.
+    read_at: Option<Instant>,
     /// How far everything was, and when that changed last.
     progress: (u64, Instant),
 }
 
 impl Finishing {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(patience: Duration, pace: Pace) -> Self {
         Self {
             patience,
+            pace,
             waiters: Vec::new(),
+            number: None,
             end: None,
-            confirmed: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            read_at: None,
             progress: (0, Instant::now()),
         }
+    }
+
+    /// Notes the number of the end of the stream.
+    pub(super) fn end_written(&mut self, number: u64) {
+        self.number = Some(number);
+    }
+
+    /// Returns whether all readers have confirmed the end.
+    fn is_confirmed(&self, confirmed: &Confirmed) -> bool {
+        self.number.is_some_and(|number| number <= confirmed.message)
+    }
+
+    /// Notes which neighbours have answered. Returns whether all have that are waited for.
+    fn near_have_read(&mut self, view: &StreamView) -> bool {
+        let Some((end, links)) = &self.end else { return false };
+        let has_read = |link: &&StreamLink| link.claims >= *end;
+        self.answered.extend(view.links.iter().filter(has_read).map(|link| link.link));
+        let is_behind = |link: &StreamLink| links.contains(&link.link) && !self.answered.contains(&link.link);
+        !self.answered.is_empty() && !view.links.iter().any(is_behind)
+    }
+
+    /// Returns how many nodes are known to have read everything.
+    fn readers(&self, confirmed: &Confirmed) -> usize {
+        // One that has missed something may be behind, too.
+        let all = confirmed.nodes.saturating_sub(confirmed.behind.max(confirmed.gaps));
+        self.answered.len().max(if self.is_confirmed(confirmed) { all } else { 0 })
     }
 
     /// Notes how far everything is. Returns whether nothing has moved for too long.
@@ -84,10 +125,14 @@ impl Driver {
             self.finishing.progress.1 = Instant::now();
         }
         self.finishing.waiters.extend(waiters);
-        if self.finishing.waiters.is_empty() || !self.is_finished() {
+        if self.finishing.waiters.is_empty() {
             return;
         }
-        let count = self.finishing.confirmed.len();
+        let confirmed = self.core.confirmed(self.clock.now());
+        if !self.is_finished(&confirmed) {
+            return;
+        }
+        let count = self.finishing.readers(&confirmed);
         for waiter in self.finishing.waiters.drain(..) {
             if waiter.send(count).is_err() {
                 tracing::debug!("nobody waits for the end of the stream any more");
@@ -118,21 +163,35 @@ impl Driver {
         }
     }
 
-    fn is_finished(&mut self) -> bool {
+    fn is_finished(&mut self, confirmed: &Confirmed) -> bool {
         let waiting = self.shared.mailbox.waiting() as u64;
         let Some(view) = self.core.stream_of(&self.core.id()) else { return true };
+        let others = (self.core.network_size() as usize).saturating_sub(1);
         let finishing = &mut self.finishing;
         let handed = view.links.iter().map(|link| link.sent + link.claims).sum::<u64>();
-        let is_overdue = finishing.is_overdue((view.have + handed).wrapping_sub(waiting));
+        let so_far = view.have + handed + confirmed.message;
+        let is_overdue = finishing.is_overdue(so_far.wrapping_sub(waiting));
         let is_alone = self.shared.peers.is_empty();
         // A node that has written nothing, or that nobody will meet, does not wait for a peer.
         let has_written = waiting > 0 || self.shared.counters.has_sent();
-        let gives_up = is_overdue || is_alone && !(has_written && self.core.expects_peer());
-        let Some((end, links)) = &finishing.end else { return gives_up };
-        let has_read = |link: &&StreamLink| link.claims >= *end;
-        finishing.confirmed.extend(view.links.iter().filter(has_read).map(|link| link.link));
-        let is_behind = |link: &LinkId| links.contains(link) && !finishing.confirmed.contains(link);
-        let behind = view.links.iter().filter(|link| is_behind(&link.link)).count();
-        gives_up || (behind == 0 && !finishing.confirmed.is_empty())
+        if is_overdue || is_alone && !(has_written && self.core.expects_peer()) {
+            return true;
+        }
+        let near_have_read = finishing.near_have_read(&view);
+        if finishing.pace == Pace::None {
+            return near_have_read;
+        }
+        let is_read = match confirmed.nodes {
+            0 => near_have_read,
+            _ => finishing.is_confirmed(confirmed),
+        };
+        if !is_read {
+            finishing.read_at = None;
+            let is_still = finishing.progress.1.elapsed() >= STILL;
+            return near_have_read && is_still && finishing.pace == Pace::Most;
+        }
+        let read_at = *finishing.read_at.get_or_insert_with(Instant::now);
+        let is_whole = confirmed.nodes >= others && confirmed.behind == 0;
+        is_whole || read_at.elapsed() >= REPORTS_COME
     }
 }

@@ -33,7 +33,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smokesignal_proto::{self as proto, CloseReason, LinkId, MessageKind, Output};
+use smokesignal_proto::{self as proto, CloseReason, LinkId, MessageKind, Output, Pace};
 use tokio::time::{Instant, Sleep};
 
 use self::clock::Clock;
@@ -94,6 +94,8 @@ pub(crate) struct Setup {
     pub(crate) upload_limit: Option<u64>,
     /// How long the end of the stream waits for readers where nothing moves.
     pub(crate) leave_timeout: Duration,
+    /// The readers that the node waits for when it sends.
+    pub(crate) pace: Pace,
 }
 
 /// What the driver is woken for.
@@ -129,7 +131,7 @@ impl Driver {
             relays,
             commands,
             incompatible,
-            finishing: Finishing::new(setup.leave_timeout),
+            finishing: Finishing::new(setup.leave_timeout, setup.pace),
             writers: Writers::new(),
             confirming: VecDeque::new(),
             phase: Phase::Running,
@@ -297,14 +299,14 @@ impl Driver {
     fn take_written(&mut self) {
         let core = &mut self.core;
         let (mut messages, mut bytes) = (0, 0);
-        let confirming = &mut self.confirming;
+        let (confirming, finishing) = (&mut self.confirming, &mut self.finishing);
         self.shared.mailbox.drain(|Outgoing { kind, data, confirm }| {
             let size = data.len();
             if !core.can_write(size) {
                 return false;
             }
             match core.broadcast_as(*kind, std::mem::take(data)) {
-                Ok(_) if *kind == MessageKind::End => {}
+                Ok(number) if *kind == MessageKind::End => finishing.end_written(number),
                 Ok(number) => {
                     (messages, bytes) = (messages + 1, bytes + size as u64);
                     let confirm = confirm.take();

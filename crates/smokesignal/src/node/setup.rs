@@ -49,6 +49,7 @@ impl Node {
             relay_idle: 2 * options.effective_ping_timeout(),
             upload_limit: options.upload_limit,
             leave_timeout: options.leave_timeout,
+            pace: options.pace,
         }))
     }
 
