@@ -69,7 +69,7 @@ mod vectors;
 mod version;
 mod wire;
 
-pub use broadcast::mailbox::Incoming;
+pub use broadcast::incoming::Incoming;
 pub use broadcast::query::{Answer, Answers, ResponderGuard};
 pub use broadcast::{Broadcast, BroadcastSender};
 pub use error::{

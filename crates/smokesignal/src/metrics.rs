@@ -299,9 +299,9 @@ impl Counters {
         Metrics {
             network_size: self.network_size(),
             peers: peers.len(),
-            messages_waiting: mailbox.waiting(),
+            messages_waiting: mailbox.outbox.waiting(),
             bytes_retained: self.bytes_retained.load(Ordering::Relaxed),
-            bytes_unread: mailbox.unread(),
+            bytes_unread: mailbox.inboxes.unread(),
             readers: self.readers.load(Ordering::Relaxed),
             readers_behind: self.readers_behind.load(Ordering::Relaxed),
             bytes_unconfirmed,

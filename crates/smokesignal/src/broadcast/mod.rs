@@ -1,12 +1,15 @@
 //! The broadcast stream: what you write reaches every node, what you read is what the others wrote.
 //!
-//! Every handle meets the node's driver in one [mailbox]: writes go into its outbox, which the
-//! driver empties as fast as the links allow, and the driver puts what arrives into the inbox of
+//! Every handle meets the node's driver in one [mailbox]: writes go into its [outbox], which the
+//! driver empties as fast as the links allow, and the driver puts what arrives into the [inbox] of
 //! each reading handle. [`envelope`] tells the application's messages from those that the library
 //! writes for itself, and [`query`] builds questions and answers on top of both.
 
 pub(crate) mod envelope;
+mod inbox;
+pub(crate) mod incoming;
 pub(crate) mod mailbox;
+mod outbox;
 pub(crate) mod query;
 
 use std::fmt;
@@ -20,7 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::broadcast::envelope::Outgoing;
-use crate::broadcast::mailbox::{Batch, Incoming, Mailbox, Reader, Refused};
+use crate::broadcast::inbox::Reader;
+use crate::broadcast::incoming::{Batch, Incoming};
+use crate::broadcast::mailbox::Mailbox;
+use crate::broadcast::outbox::Refused;
 use crate::error::{SendError, TrySendError};
 
 /// The network as a duplex stream, from [`Node::broadcast`](crate::Node::broadcast).
@@ -68,7 +74,7 @@ pub struct Broadcast {
 impl Broadcast {
     /// A handle of this channel; `None` is the application's broadcast stream.
     pub(crate) fn new(mailbox: &Arc<Mailbox>, channel: Option<Arc<str>>) -> Self {
-        let reader = mailbox.add_reader(channel.clone());
+        let reader = mailbox.inboxes.add_reader(channel.clone());
         let sender = BroadcastSender { mailbox: Arc::clone(mailbox), channel };
         Self { reader, sender, batch: None, rest: Bytes::new() }
     }
@@ -212,7 +218,7 @@ impl BroadcastSender {
     /// As [`Broadcast::send`].
     pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let data = data.into();
-        self.mailbox.send(data.len(), self.enclose(data)).await
+        self.mailbox.outbox.send(data.len(), self.enclose(data)).await
     }
 
     /// Writes one message, and waits until all nodes that this writer waits for have it: see
@@ -244,7 +250,7 @@ impl BroadcastSender {
         let (confirm, confirmed) = oneshot::channel();
         let size = data.len();
         let message = Outgoing { confirm: Some(confirm), ..self.enclose(data) };
-        self.mailbox.send(size, message).await?;
+        self.mailbox.outbox.send(size, message).await?;
         confirmed.await.map_err(|_| SendError::Closed)
     }
 
@@ -254,8 +260,8 @@ impl BroadcastSender {
     /// As [`Broadcast::try_send`].
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
         let data = data.into();
-        self.mailbox.check(data.len())?;
-        match self.mailbox.try_push(self.enclose(data.clone())) {
+        self.mailbox.outbox.check(data.len())?;
+        match self.mailbox.outbox.try_push(self.enclose(data.clone())) {
             Ok(()) => Ok(()),
             Err(Refused::ForGood(error)) => Err(error.into()),
             Err(Refused::Full(..)) => Err(TrySendError::Full(data)),
@@ -273,7 +279,7 @@ impl BroadcastSender {
     /// [`SendError::Closed`] once the node is stopped: then its stream has ended anyway.
     pub fn end(&self) -> Result<(), SendError> {
         match &self.channel {
-            None => self.mailbox.end(),
+            None => self.mailbox.outbox.end(),
             Some(_) => Ok(()), // The application's other writes are not affected.
         }
     }
@@ -310,14 +316,14 @@ impl BroadcastSender {
     /// [`SendError::Closed`] if the node is stopped, also meanwhile: its result says who has read.
     pub async fn finish(&self) -> Result<usize, SendError> {
         match &self.channel {
-            None => self.mailbox.finish().await,
+            None => self.mailbox.outbox.finish().await,
             Some(_) => Ok(0),
         }
     }
 
     /// Writes the question `data`, of which `size` bytes are the application's.
     pub(crate) async fn send_question(&self, number: u64, question: &Bytes) -> Result<(), SendError> {
-        self.mailbox.send(question.len(), Outgoing::question(number, question)).await
+        self.mailbox.outbox.send(question.len(), Outgoing::question(number, question)).await
     }
 
     fn enclose(&self, data: Bytes) -> Outgoing {
@@ -369,8 +375,8 @@ impl AsyncWrite for Broadcast {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let mailbox = &self.sender.mailbox;
-        let length = buf.len().min(mailbox.max_message());
+        let outbox = &self.sender.mailbox.outbox;
+        let length = buf.len().min(outbox.max_message());
         let mut data = Bytes::copy_from_slice(&buf[..length]);
         // The second try finds room that came between the first try and the registration. Nothing
         // is reserved, so a write whose future is dropped does not hold up the writes of others.
@@ -381,7 +387,7 @@ impl AsyncWrite for Broadcast {
                 Err(TrySendError::Send(error)) => return Poll::Ready(Err(closed(error))),
             }
             if !last {
-                mailbox.wake_for_room(cx.waker());
+                outbox.wake_for_room(cx.waker());
             }
         }
         Poll::Pending

@@ -120,7 +120,7 @@ impl Driver {
 
     /// Answers those who wait for the readers of the stream, if the wait is over.
     pub(super) fn check_finished(&mut self) {
-        let waiters = self.shared.mailbox.take_finishing();
+        let waiters = self.shared.mailbox.outbox.take_finishing();
         if !waiters.is_empty() && self.finishing.waiters.is_empty() {
             self.finishing.progress.1 = Instant::now();
         }
@@ -164,7 +164,7 @@ impl Driver {
     }
 
     fn is_finished(&mut self, confirmed: &Confirmed) -> bool {
-        let waiting = self.shared.mailbox.waiting() as u64;
+        let waiting = self.shared.mailbox.outbox.waiting() as u64;
         let Some(view) = self.core.stream_of(&self.core.id()) else { return true };
         let others = (self.core.network_size() as usize).saturating_sub(1);
         let finishing = &mut self.finishing;

@@ -46,7 +46,7 @@ use self::requests::{AddPeer, OpenStream, Requests};
 use self::shutdown::Phase;
 use self::writers::Writers;
 use crate::broadcast::envelope::Outgoing;
-use crate::broadcast::mailbox::{Batch, Incoming};
+use crate::broadcast::incoming::{Batch, Incoming};
 use crate::command::{Command, CommandInbox};
 use crate::stream::handle::Path;
 use crate::transport::incompatible::Incompatible;
@@ -146,7 +146,7 @@ impl Driver {
         let mut reports_first = false;
         loop {
             self.note_sent();
-            self.core.set_reader_behind(self.shared.mailbox.is_behind(), self.clock.now());
+            self.core.set_reader_behind(self.shared.mailbox.inboxes.is_behind(), self.clock.now());
             self.write();
             if self.phase.has_left() {
                 return self.finish().await;
@@ -220,7 +220,7 @@ impl Driver {
         let now = Instant::now();
         if self.links.check_stuck(now) {
             self.shared.streams.buffers.trim();
-            self.shared.mailbox.trim();
+            self.shared.mailbox.outbox.trim();
         }
         for link in self.links.idle(now) {
             self.core.close_streams(link, self.clock.now());
@@ -288,7 +288,7 @@ impl Driver {
             self.perform_all();
             if self.links.flush() {
                 self.note_sent();
-            } else if !self.shared.mailbox.has_next(|size| self.core.can_write(size)) {
+            } else if !self.shared.mailbox.outbox.has_next(|size| self.core.can_write(size)) {
                 return;
             }
         }
@@ -300,7 +300,7 @@ impl Driver {
         let core = &mut self.core;
         let (mut messages, mut bytes) = (0, 0);
         let (confirming, finishing) = (&mut self.confirming, &mut self.finishing);
-        self.shared.mailbox.drain(|Outgoing { kind, data, confirm }| {
+        self.shared.mailbox.outbox.drain(|Outgoing { kind, data, confirm }| {
             let size = data.len();
             if !core.can_write(size) {
                 return false;
@@ -357,7 +357,7 @@ impl Driver {
         // Counted first: a reader that is woken may look at the metrics.
         self.shared.count(&mut self.core, now);
         if !batches.is_empty() {
-            for (from, missed) in self.shared.mailbox.deliver(&batches) {
+            for (from, missed) in self.shared.mailbox.inboxes.deliver(&batches) {
                 self.core.note_missed(&from, missed, now);
             }
         }

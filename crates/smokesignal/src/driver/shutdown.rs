@@ -74,9 +74,9 @@ impl Driver {
             }
             Phase::Left { waiters, .. } => return waiters.push(done),
         }
-        self.shared.mailbox.refuse_writes();
+        self.shared.mailbox.outbox.refuse_writes();
         self.links.report_every_write();
-        let (waiting, waiters) = (self.shared.mailbox.waiting(), vec![done]);
+        let (waiting, waiters) = (self.shared.mailbox.outbox.waiting(), vec![done]);
         let moved = Instant::now();
         self.phase = Phase::Stopping(Stopping { patience, waiting, moved, listens: true, waiters });
     }
@@ -86,7 +86,7 @@ impl Driver {
     /// core's next tick.
     pub(super) fn leave_when_done(&mut self) {
         let Phase::Stopping(stopping) = &mut self.phase else { return };
-        let waiting = self.shared.mailbox.waiting();
+        let waiting = self.shared.mailbox.outbox.waiting();
         if waiting < stopping.waiting {
             (stopping.waiting, stopping.moved) = (waiting, Instant::now());
         }

@@ -21,7 +21,8 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::broadcast::envelope::MAX_CHANNEL;
-use crate::broadcast::mailbox::{Incoming, Mailbox};
+use crate::broadcast::incoming::Incoming;
+use crate::broadcast::mailbox::Mailbox;
 use crate::broadcast::query::{self, Answers, Questions, ResponderGuard};
 use crate::broadcast::{Broadcast, BroadcastSender};
 use crate::command::{self, Command, Commands};
@@ -373,16 +374,6 @@ impl Incoming {
     /// As [`Node::open`]; the writer may have left meanwhile.
     pub async fn reply(&self, node: &Node) -> Result<NodeStream, OpenError> {
         node.open(self.writer(), REPLY).await
-    }
-
-    /// Returns the writer.
-    pub(crate) const fn writer(&self) -> NodeId {
-        match self {
-            Self::Message { from, .. }
-            | Self::Gap { from, .. }
-            | Self::End { from }
-            | Self::Restarted { from } => *from,
-        }
     }
 }
 

@@ -1,0 +1,135 @@
+//! What arrives: [`Incoming`], as the application reads it, and [`Batch`], as it is queued.
+//!
+//! The driver hands over consecutive messages of one writer as one batch, and every handle that
+//! reads them takes them out of its own copy one by one. A copy shares the bytes of the messages.
+
+use bytes::Bytes;
+use smokesignal_proto::{Messages, NodeId};
+
+/// Bytes that a queued message, or batch of messages, counts beyond its payload.
+pub(crate) const OVERHEAD: usize = 96;
+
+/// What [`Broadcast::recv`](crate::Broadcast::recv) yields.
+///
+/// ```
+/// use smokesignal::Incoming;
+///
+/// /// What a program that copies state does.
+/// fn apply(incoming: Incoming) -> &'static str {
+///     match incoming {
+///         Incoming::Message { .. } => "apply the change",
+///         Incoming::Gap { .. } => "fetch the whole state again, over a stream",
+///         Incoming::End { .. } => "the state is whole",
+///         Incoming::Restarted { .. } => "begin with an empty state",
+///     }
+/// }
+/// # let from = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c".parse().unwrap();
+/// assert_eq!(apply(Incoming::Gap { from, missed: 3 }), "fetch the whole state again, over a stream");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// One message, exactly as it was written.
+    Message {
+        /// The writer.
+        from: NodeId,
+        /// The message's number: 1, 2, 3, … in each start of the writer. The numbers of its
+        /// [questions](crate::Node::ask) are left out.
+        seq: u64,
+        /// The payload.
+        data: Bytes,
+    },
+    /// Messages of this writer that were lost: it outran the network, or this reader was too slow.
+    Gap {
+        /// The writer.
+        from: NodeId,
+        /// The number of lost messages.
+        missed: u64,
+    },
+    /// This writer has [ended](crate::Broadcast::end) its stream, or was stopped: until it starts
+    /// again there is nothing more to read of it. Missing messages were reported as a gap before. A
+    /// node that was killed has no end.
+    End {
+        /// The writer.
+        from: NodeId,
+    },
+    /// This writer, of which this node has read before, has started again: its next message has the
+    /// number 1. What its former start wrote is complete only if that had an [end](Self::End).
+    Restarted {
+        /// The writer.
+        from: NodeId,
+    },
+}
+
+impl Incoming {
+    /// Returns the writer.
+    pub(crate) const fn writer(&self) -> NodeId {
+        match self {
+            Self::Message { from, .. }
+            | Self::Gap { from, .. }
+            | Self::End { from }
+            | Self::Restarted { from } => *from,
+        }
+    }
+}
+
+/// Consecutive messages of one writer, a gap, or what has become of its stream.
+#[derive(Debug, Clone)]
+pub(crate) enum Batch {
+    Messages {
+        /// `None` is the application's broadcast stream.
+        channel: Option<Bytes>,
+        from: NodeId,
+        seq: u64,
+        messages: Messages,
+    },
+    /// Every reader is handed a gap: the lost messages may have been for any of them.
+    Gap { from: NodeId, missed: u64 },
+    /// An end or a new start, for those who read the application's stream; `None` once it is taken.
+    Notice(Option<Incoming>),
+}
+
+impl Batch {
+    /// Takes the next message, or the gap.
+    pub(crate) fn next(&mut self) -> Option<Incoming> {
+        match self {
+            Self::Messages { from, seq, messages, .. } => {
+                let data = messages.next()?;
+                *seq += 1;
+                Some(Incoming::Message { from: *from, seq: *seq - 1, data })
+            }
+            Self::Gap { missed: 0, .. } => None,
+            Self::Gap { from, missed } => Some(Incoming::Gap { from: *from, missed: std::mem::take(missed) }),
+            Self::Notice(notice) => notice.take(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Messages { messages, .. } => messages.len() == 0,
+            Self::Gap { missed, .. } => *missed == 0,
+            Self::Notice(notice) => notice.is_none(),
+        }
+    }
+
+    pub(crate) fn writer(&self) -> Option<NodeId> {
+        match self {
+            Self::Messages { from, .. } | Self::Gap { from, .. } => Some(*from),
+            Self::Notice(notice) => notice.as_ref().map(Incoming::writer),
+        }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
+            Self::Gap { .. } | Self::Notice(_) => OVERHEAD,
+        }
+    }
+
+    pub(crate) fn is_for(&self, reader: Option<&str>) -> bool {
+        match self {
+            Self::Messages { channel, .. } => channel.as_deref() == reader.map(str::as_bytes),
+            Self::Gap { .. } => true,
+            Self::Notice(_) => reader.is_none(),
+        }
+    }
+}
