@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         tokio::select! {
             result = bench(args, &cases, count) => result,
             // All nodes are in this process, so none of them has to say goodbye.
-            () = signals.next() => Ok(Exit::Interrupted),
+            _exit = signals.next() => Ok(Exit::Interrupted),
         }
     })
 }

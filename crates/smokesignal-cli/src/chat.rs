@@ -6,7 +6,8 @@
 //!
 //! The lines of others are data, and everything else (new neighbours, help, errors) is a notice. So
 //! without a terminal, stdout holds nothing but what others wrote. The exit code is 0 after `/quit`
-//! or the end of the input, and when the reader of stdout is gone; it is 130 after Ctrl-C.
+//! or the end of the input, when the reader of stdout is gone and after SIGTERM; it is 130 after
+//! Ctrl-C.
 
 mod editor;
 mod message;
@@ -63,7 +64,7 @@ async fn chat(args: Args) -> Result<Exit, Failure> {
     welcome(&node, &name, &args.join)?;
     let session = Session::new(&node, name, acceptor, broadcast.sender(), output.clone());
     let outcome = tokio::select! {
-        () = signals.next() => Ok(Exit::Interrupted),
+        exit = signals.next() => Ok(exit),
         closed = output.closed() => closed.map(|()| Exit::Done),
         ended = session.talk(input, events, broadcast) => ended,
     };

@@ -64,7 +64,7 @@ async fn demo(args: &Args) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     let interrupted = tokio::select! {
         () = run_phases(&mut swarm, &view, &mut rows) => false,
-        () = signals.next() => true,
+        _exit = signals.next() => true,
     };
     view.close();
     signals.or_exit(swarm.stop_all()).await;

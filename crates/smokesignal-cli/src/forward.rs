@@ -7,7 +7,8 @@
 //!
 //! Both sides copy bytes in both directions until both directions have ended, and pass an end on as
 //! an end and a broken connection as a reset. One process can do both at the same time. The command
-//! runs until a signal ends it (exit code 130), and fails (1) if the port cannot be opened.
+//! runs until a signal ends it (exit code 130 after SIGINT, 0 after SIGTERM), and fails (1) if the
+//! port cannot be opened.
 
 mod listen;
 mod serve;
@@ -109,7 +110,7 @@ async fn forward(args: Args) -> Result<Exit, Failure> {
         work.spawn(listen::forward(listener, node.clone(), to, target));
     }
     let outcome = tokio::select! {
-        () = signals.next() => Ok(Exit::Interrupted),
+        exit = signals.next() => Ok(exit),
         // These tasks run as long as the node, so one that ends is a defect.
         ended = work.join_next() => {
             Err(Failure::Failed(format!("forwarding has ended unexpectedly: {ended:?}")))

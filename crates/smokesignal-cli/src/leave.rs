@@ -19,16 +19,16 @@ const STOP_AFTER_INTERRUPT: Duration = Duration::from_secs(5);
 /// After this long the program prints what it waits for.
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
-/// Stops the node: it waits until others have read what was sent, and says goodbye to them. After
-/// an interrupt it waits for its present neighbours only, and not as long. A signal meanwhile ends
+/// Stops the node: it waits until others have read what was sent, and says goodbye to them. After a
+/// signal it waits for its present neighbours only, and not as long. A signal meanwhile ends
 /// the process immediately.
 pub(crate) async fn leave(node: &Node, exit: Exit, signals: &mut Signals) -> Stopped {
     let is_alone = node.peers().is_empty();
     let stop = async {
         match exit {
             Exit::Done => node.stop().await,
-            Exit::Interrupted if is_alone => node.stop_within(Duration::ZERO).await,
-            Exit::Interrupted => node.stop_within(STOP_AFTER_INTERRUPT).await,
+            Exit::Interrupted | Exit::Terminated if is_alone => node.stop_within(Duration::ZERO).await,
+            Exit::Interrupted | Exit::Terminated => node.stop_within(STOP_AFTER_INTERRUPT).await,
         }
     };
     let tell = async {
@@ -52,7 +52,7 @@ pub(crate) async fn leave(node: &Node, exit: Exit, signals: &mut Signals) -> Sto
 pub(crate) async fn flush(output: &Output, exit: Exit, signals: &mut Signals) {
     match exit {
         Exit::Done => signals.or_exit(output.flush()).await,
-        Exit::Interrupted => {
+        Exit::Interrupted | Exit::Terminated => {
             let flush = timeout(FLUSH_AFTER_INTERRUPT, output.flush());
             if signals.or_exit(flush).await.is_err() {
                 notice!("some output is lost, because nothing read from stdout for 2 s");

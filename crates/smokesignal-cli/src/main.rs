@@ -4,8 +4,8 @@
 //! A command that joins a network builds its node from [`options::JoinArgs`], runs until its work
 //! is done, a signal arrives or the reader of stdout is gone, and then leaves the network properly
 //! ([`leave`]). Data goes to stdout ([`output`]), everything for people goes to stderr
-//! ([`notice`]). The exit code is 0 for success, 1 for a failure, 2 for wrong usage and 130 after a
-//! signal ([`outcome`]).
+//! ([`notice`]). The exit code is 0 for success, 1 for a failure, 2 for wrong usage and 130 after
+//! SIGINT ([`outcome`]).
 //!
 //! The commands that join no network (`id`, `localip`, `completions` and `sim`) are plain functions
 //! without an event loop. A signal ends them as it ends any program.

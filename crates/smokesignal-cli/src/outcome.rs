@@ -1,28 +1,31 @@
 //! How a command ends: its exit code, and the error text of a failure.
 //!
 //! A script can tell from the exit code what to do: correct the call (2), look at the error on
-//! stderr (1), or nothing (0, and 130 if it sent the signal itself). clap exits with 2 on its own
-//! for arguments that it cannot parse.
+//! stderr (1), or nothing (0, and 130 after Ctrl-C). A service manager ends a node with SIGTERM,
+//! and one that has left properly then has not failed: 0. clap exits with 2 on its own for
+//! arguments that it cannot parse.
 
 use std::future::Future;
 use std::{fmt, io};
 
-use smokesignal::{BuildError, IdentityError, LocalIpError, StartError};
+use smokesignal::{BuildError, IdentityError, LocalIpError, StartError, Stopped};
 
 /// The end of a command that has not failed. Nothing is printed about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The command has done its work.
     Done,
-    /// SIGINT, SIGTERM or Ctrl-C ended the command; it has left the network properly.
+    /// SIGINT (Ctrl-C) ended the command; it has left the network properly.
     Interrupted,
+    /// SIGTERM did.
+    Terminated,
 }
 
 impl Exit {
     /// Returns the exit code. 130 is what shells report for a program that SIGINT ended.
     pub(crate) const fn code(self) -> i32 {
         match self {
-            Self::Done => 0,
+            Self::Done | Self::Terminated => 0,
             Self::Interrupted => 130,
         }
     }
@@ -43,6 +46,11 @@ impl Failure {
         Self::Failed("the node stopped unexpectedly; -v logs what happened before".to_owned())
     }
 
+    /// The failure of a command that SIGTERM has ended before others had what it sent.
+    pub(crate) fn unread(stopped: &Stopped) -> Self {
+        Self::Failed(format!("ended by SIGTERM too early: {stopped}"))
+    }
+
     /// Returns the exit code.
     pub(crate) const fn code(&self) -> i32 {
         match self {
@@ -59,10 +67,29 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The options are wrong, as the text of the library says.
+/// The options are wrong. The text names them as they are written on the command line.
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        Self::Usage(error.to_string())
+        let nobody = "and a node without peers reaches nobody";
+        Self::Usage(match error {
+            BuildError::MinAboveMax { min, max } => format!(
+                "--min-peers {min} is above --max-peers {max}; give --min-peers {max} as well, or raise --max-peers to {min}"
+            ),
+            BuildError::MaxPeersZero => format!(
+                "--max-peers is 0, {nobody}; use 1 or more, better 2: a node with one peer forwards nothing"
+            ),
+            BuildError::MinPeersZero => format!("--min-peers is 0, {nobody}; use 1 or more"),
+            BuildError::BadSeed(seed) => format!(
+                "--seed `{seed}` is not an address; write HOST:PORT, for example 192.168.2.100:8495 or [::1]:8495"
+            ),
+            BuildError::UploadLimitTooLow { limit, least, ping_timeout } => format!(
+                "--upload-limit {limit} (bytes per second) is too low for --ping-timeout {}; use {least} or more, \
+                 raise --ping-timeout, or leave it out for no limit",
+                humantime::format_duration(ping_timeout)
+            ),
+            // The command line checks the others itself, and names them then.
+            other => other.to_string(),
+        })
     }
 }
 

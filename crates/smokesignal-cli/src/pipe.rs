@@ -10,8 +10,8 @@
 //! that `--until-end` follows has arrived as a whole, and when the reader of stdout is gone. It is
 //! 1 when stdin could not be read or sent completely (lines above 16 MiB are skipped and counted),
 //! when somebody has not read everything, or nobody was there, and when that stream is not whole;
-//! and 130 after a signal. Otherwise gaps in what others wrote are reported on stderr, and do not
-//! change it.
+//! and 130 after SIGINT. SIGTERM ends it with 0, or with 1 in the last two of these cases.
+//! Otherwise gaps in what others wrote are reported on stderr, and do not change it.
 
 mod everyone;
 mod one;
@@ -107,7 +107,7 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     };
     let mut to_be_read = 0;
     let outcome = tokio::select! {
-        () = signals.next() => Ok(Exit::Interrupted),
+        exit = signals.next() => Ok(exit),
         // `| head` has read enough: a normal end.
         closed = output.closed() => closed.map(|()| Exit::Done),
         sent = until_sent(writing, args.keep) => sent.map(|messages| {
@@ -131,9 +131,14 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     if let Some(shown) = shown {
         shown.finish();
     }
-    match to_be_read {
-        0 => outcome,
-        messages => read_by(messages, &stopped).and(outcome),
+    match outcome {
+        Ok(Exit::Terminated) if args.until_end => {
+            let text = "ended by SIGTERM before the end of the stream; what was printed is not whole";
+            Err(Failure::Failed(text.to_owned()))
+        }
+        Ok(Exit::Terminated) if !stopped.is_complete() => Err(Failure::unread(&stopped)),
+        _ if to_be_read > 0 => read_by(to_be_read, &stopped).and(outcome),
+        _ => outcome,
     }
 }
 

@@ -6,11 +6,11 @@
 //! ends with the JSON command `stop`, a signal, or a closed stdout, but not with the end of stdin.
 //!
 //! A command that fails is answered with an `error` event and changes nothing else; one with a
-//! `request` is always answered, also when it succeeds. The process
-//! itself fails (exit code 1) only if the node cannot be started, stops unexpectedly, or stdout
-//! cannot be written. `stop` and a closed stdout exit with 0, a signal with 130. If the reader of
-//! stdout is slow, printing waits, and messages wait in the node; those for which there is no room
-//! there are lost, and a `gap` is printed in their place.
+//! `request` is always answered, also when it succeeds. The process itself fails (exit code 1) only
+//! if the node cannot be started, stops unexpectedly, or stdout cannot be written. `stop`, a closed
+//! stdout and SIGTERM exit with 0, SIGINT with 130. If the reader of stdout is slow, printing
+//! waits, and messages wait in the node; those for which there is no room there are lost, and a
+//! `gap` is printed in their place.
 
 mod commands;
 mod events;
@@ -108,7 +108,7 @@ async fn serve(args: Args) -> Result<Exit, Failure> {
     // The first branch that ends decides how the command ends. Those that print never end by
     // themselves.
     let outcome = tokio::select! {
-        () = signals.next() => Ok(Exit::Interrupted),
+        exit = signals.next() => Ok(exit),
         closed = output.closed() => closed.map(|()| Exit::Done),
         // Ends with the JSON command `stop`.
         left = commands.run() => {

@@ -1,5 +1,6 @@
-//! SIGINT (Ctrl-C) and SIGTERM. The first signal makes a command leave the network properly; a
-//! second one ends the process immediately. Both end it with exit code 130.
+//! SIGINT (Ctrl-C) and SIGTERM. The first signal makes a command leave the network properly; it
+//! ends with exit code 130 after SIGINT, and after SIGTERM with 0, if it is one that runs until
+//! somebody ends it. A second signal ends the process immediately, with 130.
 //!
 //! A signal that arrives while nobody waits for it is kept for the next call of [`Signals::next`].
 //! SIGHUP, which a closed terminal sends, is not caught: it ends the process immediately.
@@ -33,21 +34,22 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Resolves at the next signal.
+    /// Resolves at the next signal, to how it ends a command that runs until somebody ends it.
     #[cfg(unix)]
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Exit {
         tokio::select! {
-            Some(()) = self.interrupt.recv() => {}
-            Some(()) = self.terminate.recv() => {}
+            Some(()) = self.interrupt.recv() => Exit::Interrupted,
+            Some(()) = self.terminate.recv() => Exit::Terminated,
             else => std::future::pending().await,
         }
     }
 
-    /// Resolves at the next signal.
+    /// Resolves at the next signal, to how it ends a command that runs until somebody ends it.
     #[cfg(not(unix))]
-    pub(crate) async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
+    pub(crate) async fn next(&mut self) -> Exit {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Exit::Interrupted,
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -56,7 +58,7 @@ impl Signals {
         tokio::select! {
             done = work => done,
             // Destructors do not run at an exit, so the terminal needs this.
-            () = self.next() => {
+            _exit = self.next() => {
                 terminal::restore();
                 std::process::exit(Exit::Interrupted.code())
             }

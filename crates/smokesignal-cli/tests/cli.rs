@@ -61,6 +61,12 @@ fn the_error_names_the_value_of_a_wrong_option() {
     assert_refused(&["run", "--json", "--max-peers", "0"], 2, &["0"]);
     assert_refused(&["run", "--json", "--max-peers", "several"], 2, &["several"]);
     assert_refused(&["run", "--json", "--min-peers", "6", "--max-peers", "5"], 2, &["6", "5"]);
+    let cure =
+        ["--min-peers 3 is above --max-peers 2", "give --min-peers 2 as well", "raise --max-peers to 3"];
+    let refused = assert_refused(&["run", "--json", "--max-peers", "2"], 2, &cure);
+    assert!(!refused.stderr.contains("min_peers"), "the name of the library's option: {}", refused.stderr);
+    assert_refused(&["pipe", "--min-peers", "0"], 2, &["--min-peers is 0", "1 or more"]);
+    assert_refused(&["bench", "--max-peers", "2"], 2, &["--min-peers", "--max-peers 2"]);
     assert_refused(&["run", "--json", "--ping-timeout", "0s"], 2, &["0s"]);
     assert_refused(&["run", "--json", "--ping-timeout", "soon"], 2, &["soon"]);
     assert_refused(&["run", "--json", "--preset", "moon"], 2, &["moon", "lan", "internet"]);
@@ -68,7 +74,11 @@ fn the_error_names_the_value_of_a_wrong_option() {
     assert_refused(&["run", "--json", "--retention-age", "0.5s"], 2, &["0.5s", "1s or more"]);
     assert_refused(&["run", "--json", "--pace", "some"], 2, &["some", "most", "all", "none"]);
     assert_refused(&["run", "--json", "--upload-limit", "fast"], 2, &["fast", "500k"]);
-    assert_refused(&["run", "--json", "--upload-limit", "1k"], 2, &["upload_limit of 1000", "43690 or more"]);
+    assert_refused(
+        &["run", "--json", "--upload-limit", "1k"],
+        2,
+        &["--upload-limit 1000", "43690 or more", "--ping-timeout 3s"],
+    );
     assert_refused(&["shout"], 2, &["shout"]);
 }
 
@@ -153,8 +163,39 @@ fn a_node_that_gets_sigterm_or_sigint_says_goodbye_to_its_peers() {
             node.wait_peer_removed(&leaving.id);
         }
         assert!(start.elapsed() < Duration::from_secs(10), "noticed after {:?}", start.elapsed());
-        assert_eq!(leaving.exit_status().code(), Some(130), "{}", leaving.stderr());
+        let code = if name == "TERM" { 0 } else { 130 };
+        assert_eq!(leaving.exit_status().code(), Some(code), "{}", leaving.stderr());
     }
+}
+
+#[test]
+fn sigterm_ends_commands_that_run_until_then_with_0_and_sigint_with_130() {
+    let seed = JsonNode::start(&[]);
+    let address = seed.address();
+    let commands: [&[&str]; 4] = [
+        &["pipe", "--seed", &address],
+        &["pipe", "--lines", "--keep", "--seed", "127.0.0.1:1"],
+        &["forward", "--allow", "127.0.0.1:1", "--seed", &address],
+        &["chat", "--name", "ann", "--seed", &address],
+    ];
+    for (args, (name, code)) in commands.iter().flat_map(|args| [(*args, ("TERM", 0)), (*args, ("INT", 130))])
+    {
+        let mut command = TextCommand::start(args);
+        command.wait_id();
+        command.signal(name);
+        let (found, stderr) = command.exit_code();
+        assert_eq!(found, Some(code), "{args:?} after SIG{name}: {stderr}");
+    }
+}
+
+#[test]
+fn sigterm_before_the_end_of_a_stream_is_a_failure_of_pipe_until_end() {
+    let mut reader = TextCommand::start(&["pipe", "--until-end"]);
+    reader.wait_id();
+    reader.signal("TERM");
+    let (code, stderr) = reader.exit_code();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("before the end of the stream"), "{stderr}");
 }
 
 #[test]
@@ -202,7 +243,7 @@ fn pipe_with_lines_sends_each_line_and_ends_with_its_input() {
     listener.wait_stdout("both lines", |stdout| stdout.ends_with(b"b\n"));
     listener.signal("TERM");
     let (code, stderr) = listener.exit_code();
-    assert_eq!(code, Some(130), "{stderr}");
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&listener.stdout()), "a\nb\n");
 }
 

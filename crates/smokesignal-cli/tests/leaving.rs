@@ -86,6 +86,21 @@ fn pipe_until_end_fails_without_the_beginning_and_names_the_cure() {
     assert_ends(late, 1, &["missing", "--read-from oldest"]);
 }
 
+#[test]
+fn sigterm_before_others_have_what_pipe_sent_is_a_failure() {
+    let frozen = JsonNode::start(&["--ping-timeout", "1h"]);
+    let address = frozen.address();
+    let writer =
+        TextCommand::start(&["pipe", "--lines", "--progress", "--ping-timeout", "1h", "--seed", &address]);
+    let id = writer.wait_id();
+    frozen.wait_peer_added(&id);
+    frozen.signal("STOP");
+    writer.write("unread\n");
+    writer.wait_stderr("that it was sent", |stderr| stderr.contains("sent, ").then_some(()));
+    writer.signal("TERM");
+    assert_ends(writer, 1, &["ended by SIGTERM too early", "1 node is behind"]);
+}
+
 /// Two lines into `run --json`, the second of which is `stop`.
 #[test]
 fn what_is_sent_before_the_first_peer_arrives_although_stop_follows() {
