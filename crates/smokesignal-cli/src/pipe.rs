@@ -62,7 +62,8 @@ pub(crate) struct Args {
     /// Print what one node sends, up to its end, and do not read stdin
     ///
     /// The node is the first one that something arrives from. Ends with 0 if nothing was missed,
-    /// otherwise with 1.
+    /// otherwise with 1; also with 1 if the stream has begun and not ended, and this node has had
+    /// no peer for --leave-timeout.
     #[arg(long, conflicts_with_all = ["to", "keep"])]
     until_end: bool,
     /// The node whose end --until-end waits for
@@ -101,7 +102,9 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
     let shown = args.progress.then(|| progress.show(node.clone()));
     let printer = Printer { framing, output: output.clone(), progress };
     let (printing, writing) = match direct {
-        None if args.until_end => whole::start(broadcast, events, printer, args.from),
+        None if args.until_end => {
+            whole::start(broadcast, events, printer, args.from, args.join.leave_timeout)
+        }
         None => everyone::start(broadcast, events, printer),
         Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, printer),
     };

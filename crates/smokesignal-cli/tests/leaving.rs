@@ -101,6 +101,42 @@ fn sigterm_before_others_have_what_pipe_sent_is_a_failure() {
     assert_ends(writer, 1, &["ended by SIGTERM too early", "1 node is behind"]);
 }
 
+#[test]
+fn pipe_until_end_fails_when_the_writer_was_killed_and_nobody_is_left() {
+    let port = free_port();
+    let reader = reader(&["--lines", "--port", &port, "--leave-timeout", "300ms"]);
+    let id = reader.wait_id();
+    let mut writer = JsonNode::start(&["--seed", &format!("127.0.0.1:{port}")]);
+    writer.wait_peer_added(&id);
+    writer.broadcast("one");
+    writer.broadcast("two");
+    reader.wait_stdout("what was sent", |stdout| stdout == b"one\ntwo\n");
+    writer.kill();
+    assert_ends(
+        reader,
+        1,
+        &["has not ended its stream", "no peer for 300ms", "after message 2", "send it again"],
+    );
+}
+
+#[test]
+fn pipe_until_end_waits_for_a_stream_that_has_not_begun() {
+    let port = free_port();
+    let reader = reader(&["--lines", "--port", &port, "--leave-timeout", "0s"]);
+    let id = reader.wait_id();
+    let seed = format!("127.0.0.1:{port}");
+    let mut silent = JsonNode::start(&["--seed", &seed]);
+    silent.wait_peer_added(&id);
+    silent.send(&json!({"cmd": "stop"}));
+    silent.exit_status();
+    // It has had company that is gone, and still waits for the first message.
+    let mut writer = TextCommand::start(&["pipe", "--lines", "--seed", &seed]);
+    writer.write("here\n");
+    writer.close_stdin();
+    reader.wait_stdout("what was sent", |stdout| stdout == b"here\n");
+    assert_ends(reader, 0, &[]);
+}
+
 /// Two lines into `run --json`, the second of which is `stop`.
 #[test]
 fn what_is_sent_before_the_first_peer_arrives_although_stop_follows() {

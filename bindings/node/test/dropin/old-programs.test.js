@@ -295,9 +295,11 @@ test('a start() that fails without a listener for error ends the process with th
 test('a start() that fails is the event error once if somebody listens, and the process goes on', async (t) => {
   const taken = await started(t)
   const rest = `
-    node.on('error', function (error) { console.log('error ' + error.code) })
+    node.on('error', function (error) {
+      console.log('error ' + error.code)
+      setTimeout(function () { console.log('still here') }, 10)
+    })
     node.start()
-    setTimeout(function () { console.log('still here') }, 100)
   `
   const { code, stdout, stderr } = await soon(
     run(t, 'heard.js', { text: short(rest, taken.options.port) }).ended

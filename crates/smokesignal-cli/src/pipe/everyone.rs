@@ -33,7 +33,7 @@ pub(super) fn start(
 }
 
 /// Prints warnings, and reports the first connection.
-pub(super) async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
+async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
     let mut connected = Some(connected);
     while let Some(event) = events.recv().await {
         print_warning(&event);
