@@ -38,6 +38,7 @@ mod outbox;
 mod outcome;
 mod output;
 mod queue;
+mod receivers;
 mod request;
 mod signals;
 mod terminal;

@@ -8,8 +8,6 @@
 //! Only the lines of others go to the output. Answers to commands, arrivals, departures and errors
 //! are notices. An error never ends the session as long as the node runs and the input can be read.
 
-use std::collections::HashMap;
-
 use smokesignal::{Acceptor, Broadcast, BroadcastSender, Event, Events, Incoming, Node, NodeId, Peer};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
@@ -21,11 +19,13 @@ use crate::options::print_warning;
 use crate::outbox::{Outbox, Report};
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;
+use crate::receivers::Receivers;
 
 /// Direct messages and reports that may wait to be shown; then their senders wait. A guess.
 const WAITING: usize = 64;
 
-/// With this many outboxes for direct messages, those with nothing to send are dropped. A guess.
+/// The most nodes to which direct messages are under way; a line to a further one is refused. A
+/// guess.
 const RECEIVERS: usize = 256;
 
 /// The line number of a message that nobody typed: the introduction to a new neighbour.
@@ -49,8 +49,8 @@ pub(super) struct Session<'a> {
     names: Names,
     output: Output,
     everyone: Outbox,
-    /// One outbox per node written to; from [`RECEIVERS`] on, empty ones make room for new ones.
-    direct: HashMap<NodeId, Outbox>,
+    /// One outbox per node written to, at most [`RECEIVERS`].
+    direct: Receivers,
     /// Takes the failures of all outboxes, which `unsent` returns.
     reports: Sender<Report>,
     unsent: Receiver<Report>,
@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
             names,
             output,
             everyone,
-            direct: HashMap::new(),
+            direct: Receivers::new(RECEIVERS),
             reports,
             unsent,
             incoming,
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
     /// Waits until all written messages are handed to the node.
     async fn finish(mut self) -> Result<Exit, Failure> {
         let mut tasks = vec![self.everyone.finish()];
-        tasks.extend(self.direct.drain().map(|(_, outbox)| outbox.finish()));
+        tasks.extend(self.direct.drain().map(Outbox::finish));
         if self.has_written && !self.connected {
             notice!("nobody is connected; your last lines may be lost");
         }
@@ -219,16 +219,17 @@ impl<'a> Session<'a> {
     fn send_direct(&mut self, id: NodeId, text: Option<&str>) -> Result<(), Failure> {
         let data = encode(&self.name, text)?;
         let line = if text.is_some() { self.typed } else { INTRODUCTION };
-        if self.direct.len() >= RECEIVERS {
-            // Outboxes with nothing to send are not needed: dropping one finishes its stream, and
-            // the next message to that node makes a new one.
-            self.direct.retain(|other, outbox| *other == id || outbox.queued() > 0);
-        }
         let target = || Direct::new(self.node.clone(), id, self.incoming.0.clone());
-        let outbox = self.direct.entry(id).or_insert_with(|| Outbox::to(target(), self.reports.clone()));
-        // Not `send`, because waiting for one slow reader would stop the whole session.
-        if outbox.try_send(line, data.into()).is_err() {
-            notice!("this line was not sent, because {} reads too slowly; try later", self.names.show(id));
+        let make = || Outbox::to(target(), self.reports.clone());
+        let why = match self.direct.outbox(id, make) {
+            // Not `send`, because waiting for one slow reader would stop the whole session.
+            Some(outbox) if outbox.try_send(line, data.into()).is_ok() => return Ok(()),
+            Some(_) => format!("{} reads too slowly", self.names.show(id)),
+            None => format!("lines to {RECEIVERS} others are waiting"),
+        };
+        match text {
+            Some(_) => notice!("this line was not sent, because {why}; try later"),
+            None => tracing::debug!(%why, "the introduction was not sent"),
         }
         Ok(())
     }

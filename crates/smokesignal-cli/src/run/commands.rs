@@ -11,7 +11,6 @@
 //! line is executed. The outcome of sending, dialling or closing is answered later, so answers may
 //! come in another order than the commands.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +26,7 @@ use crate::lines::Line;
 use crate::options::MAX_MESSAGE;
 use crate::outbox::{self, Outbox, Report, Ticket};
 use crate::queue::{Gauge, TrySendError};
+use crate::receivers::Receivers;
 use crate::request::Request;
 
 /// The longest line, in bytes. JSON may need six characters for a byte (`\u0000`), and the rest of
@@ -43,8 +43,8 @@ pub(super) struct Commands<'a> {
     node: &'a Node,
     emitter: Emitter,
     everyone: Outbox,
-    /// One outbox per node written to, at most [`RECEIVERS`]; empty ones make room for new ones.
-    direct: HashMap<NodeId, Outbox>,
+    /// One outbox per node written to, at most [`RECEIVERS`].
+    direct: Receivers,
     /// Takes the direct messages that arrive on streams which this side opened.
     received: mpsc::Sender<DirectMessage>,
     /// Takes the failures of all outboxes, and what was requested.
@@ -68,7 +68,7 @@ impl<'a> Commands<'a> {
         received: mpsc::Sender<DirectMessage>,
     ) -> Self {
         let everyone = Outbox::to(sender, reports.clone());
-        let (direct, links, patience) = (HashMap::new(), JoinSet::new(), Duration::ZERO);
+        let (direct, links, patience) = (Receivers::new(RECEIVERS), JoinSet::new(), Duration::ZERO);
         let (stopping, _) = watch::channel(());
         Self { node, emitter, everyone, direct, received, reports, links, stopping, patience }
     }
@@ -171,19 +171,11 @@ impl<'a> Commands<'a> {
     /// Queues a direct message. Never waits, because a single slow receiver must not delay the
     /// commands for others.
     fn direct(&mut self, to: NodeId, data: Bytes, ticket: Ticket) -> Result<Done, String> {
-        if self.direct.len() >= RECEIVERS && !self.direct.contains_key(&to) {
-            // Outboxes with nothing to send are not needed: dropping one finishes its stream, and
-            // the next message to that node makes a new one.
-            self.direct.retain(|_, outbox| outbox.queued() > 0);
-            if self.direct.len() >= RECEIVERS {
-                return Err(format!(
-                    "not sent to {to}: messages to {RECEIVERS} nodes are waiting; try later"
-                ));
-            }
-        }
         let (node, reports, received) = (self.node, &self.reports, &self.received);
         let target = || Direct::new(node.clone(), to, received.clone());
-        let outbox = self.direct.entry(to).or_insert_with(|| Outbox::to(target(), reports.clone()));
+        let Some(outbox) = self.direct.outbox(to, || Outbox::to(target(), reports.clone())) else {
+            return Err(format!("not sent to {to}: messages to {RECEIVERS} nodes are waiting; try later"));
+        };
         outbox.try_send(ticket, data).map(|()| Done::Later).map_err(|error| match error {
             TrySendError::Full => format!(
                 "not sent to {to}: it reads too slowly, and {} MiB are waiting already; try later",
@@ -243,7 +235,7 @@ impl<'a> Commands<'a> {
 
     /// Hands all queued messages to the node, and reports an error if nothing moves for too long.
     async fn finish(mut self, stop: Option<Request>) -> Unanswered {
-        let outboxes = self.direct.drain().map(|(_, outbox)| outbox).chain([self.everyone]);
+        let outboxes = self.direct.drain().chain([self.everyone]);
         let (gauges, tasks): (Vec<_>, Vec<_>) =
             outboxes.map(|outbox| (outbox.gauge(), outbox.finish())).unzip();
         let queued = || gauges.iter().map(Gauge::queued).sum::<usize>();
