@@ -146,14 +146,15 @@ impl Driver {
         let mut reports_first = false;
         loop {
             self.note_sent();
-            self.core.set_reader_behind(self.shared.mailbox.inboxes.is_behind(), self.clock.now());
+            let now = self.clock.now();
+            self.core.set_reader_behind(self.shared.mailbox.inboxes.is_behind(), now);
             self.write();
             if self.phase.has_left() {
                 return self.finish().await;
             }
             self.check_finished();
             self.check_confirmed();
-            self.note_lags();
+            self.note_lags(now);
             let timeout = self.core.poll_timeout();
             let timeout = self.writers.next_deadline().map_or(timeout, |next| next.min(timeout));
             let deadline = self.clock.deadline(timeout);

@@ -93,10 +93,10 @@ impl Writers {
 
 impl Driver {
     /// Publishes how far this node is behind in what others write, if it is time for that.
-    pub(super) fn note_lags(&mut self) {
+    pub(super) fn note_lags(&mut self, now: Instant) {
         let core = &self.core;
         let lag_of = |writer: &NodeId| core.stream_of(writer).and_then(|view| view.lag);
-        let Some(lags) = self.writers.look(self.clock.now(), lag_of) else { return };
+        let Some(lags) = self.writers.look(now, lag_of) else { return };
         let clock = self.clock;
         let published = lags.into_iter().map(|(writer, lag)| match lag {
             Some(lag) => {
