@@ -18,6 +18,7 @@ pub(crate) enum Exit {
     /// SIGINT (Ctrl-C) ended the command; it has left the network properly.
     Interrupted,
     /// SIGTERM did.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no such signal"))]
     Terminated,
 }
 

@@ -60,7 +60,7 @@ fn every_command_with_a_request_is_answered_once_when_it_is_done() {
         let at = |event: &Value| transcript.events.iter().position(|other| other == event).unwrap();
         let product = transcript.first(cmd).unwrap();
         assert_eq!(product["request"], label);
-        assert_eq!(at(product) + 1, at(&json!({"event": "ok", "request": label})), "right before the answer");
+        assert!(at(product) < at(&json!({"event": "ok", "request": label})), "before the answer");
     }
     other.wait_received(&node.id, 1);
     other.wait_until("the direct message", |transcript| transcript.first("direct").is_some());
