@@ -79,7 +79,7 @@ LAYOUT = {
     "Located": ["u", "R"],
     "Sought": [("[", ("u", "u"))],
     "Turn": ["u"],
-    "Ack": ["u", "u", "?"],
+    "Ack": ["u", "u", "?", "?"],
     "Confirm": [("[", CONFIRMATION)],
     "Pace": ["i", "u", "u", "?"],
 }

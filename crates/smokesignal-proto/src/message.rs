@@ -261,6 +261,9 @@ pub enum Control {
         /// Whether the sender of this has more to send than the receiver's limit allows, and has
         /// had for the last quarter of a second.
         held: bool,
+        /// Whether the sender of this needs an Ack for what it sends within 100 ms, in the next
+        /// second: it is near to the most that it may have under way on all its links.
+        soon: bool,
     },
     /// "This far are the nodes that get these streams through me, I included." Sent to the
     /// neighbour that the streams come from, as they get on. See `spread/confirm.rs`.

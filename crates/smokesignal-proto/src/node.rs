@@ -43,6 +43,9 @@ use settling::Settling;
 
 /// The node drops what is too old this often.
 const EXPIRY: Duration = Duration::from_secs(1);
+/// A neighbour that is heard, but has acknowledged nothing of what it was sent for this long, is
+/// closed. 30 s: ten times the default of [`Config::stall_timeout`].
+const UNREAD_MOST: Duration = Duration::from_secs(30);
 
 /// A node of the network, without IO. See the crate's front page for the loop that drives it.
 #[derive(Debug)]
@@ -323,7 +326,12 @@ impl Node {
         if due {
             self.tick(now);
         }
-        let waits = |link| self.flows.waits(link, now);
+        let waits = |link| {
+            let waits = self.flows.waits(link, now)?;
+            // A neighbour that is heard lives, but one that never reads is of no use.
+            let silence = self.membership.silence(link, now);
+            Some(if waits > UNREAD_MOST { waits } else { waits.min(silence) })
+        };
         let stalled = self.spread.stalled(&self.context.at(now), waits);
         stalled.iter().for_each(|link| self.context.out.close(*link, CloseReason::Stalled));
         if now >= self.next_expiry {
@@ -381,8 +389,8 @@ impl Node {
                 self.on_pace(link, (&origin, incarnation), floor, patient, now);
             }
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
-            Control::Ack { read, limit, held } => {
-                if self.flows.acknowledged(link, Ack { read, limit, held }, now).is_err() {
+            Control::Ack { read, limit, held, soon } => {
+                if self.flows.acknowledged(link, Ack { read, limit, held, soon }, now).is_err() {
                     self.violation(link, CloseReason::Malformed, now);
                 }
             }
@@ -531,7 +539,7 @@ impl Node {
         }
         let count = ready.len();
         for link in ready {
-            let room = self.flows.room(link, count);
+            let room = self.flows.room(link, count, now);
             let room = room.map_or(Room::WINDOW, |bytes| Room { bytes, part: self.flows.part(link) });
             let cx = &self.context.at(now);
             self.spread.pump(cx, (link, room), &self.streams, self.settling.is_settled(), &mut messages);
@@ -553,8 +561,8 @@ impl Node {
         if !self.flows.is_ack_due(now) {
             return;
         }
-        for (link, Ack { read, limit, held }) in self.flows.take_acks(now) {
-            self.send(link, Control::Ack { read, limit, held });
+        for (link, Ack { read, limit, held, soon }) in self.flows.take_acks(now) {
+            self.send(link, Control::Ack { read, limit, held, soon });
         }
         self.perform_all(now);
     }

@@ -106,7 +106,7 @@ fn beacon() -> Vec<(&'static str, Control)> {
         ("Located", Control::Located { query: QUERY, record: record() }),
         ("Sought", Control::Sought { seeds: vec![SoughtSeed { seed: ADDRESS, by: 300 }] }),
         ("Turn", Control::Turn { seed: ADDRESS }),
-        ("Ack", Control::Ack { read: 70_000, limit: 135_536, held: true }),
+        ("Ack", Control::Ack { read: 70_000, limit: 135_536, held: true, soon: true }),
     ]
 }
 

@@ -54,9 +54,9 @@ pub(crate) struct Line {
     /// The measurement that is being made.
     since: Instant,
     moved: usize,
-    /// Whether the line holds somebody up, since something moved last, and for how long it did in
-    /// this measurement.
-    full: bool,
+    /// Since when the line holds somebody up, since something moved last, and for how long it did
+    /// in this measurement.
+    full: Option<Instant>,
     last: Instant,
     full_for: Duration,
     /// While the rate is unknown: the bytes that have moved since the budget grew, and whether that
@@ -83,7 +83,7 @@ impl Line {
             measured: [None; MEASUREMENTS],
             since: now,
             moved: 0,
-            full: false,
+            full: None,
             last: now,
             full_for: Duration::ZERO,
             starting: Some((0, false)),
@@ -123,14 +123,14 @@ impl Line {
     }
 
     /// Notes that the line holds somebody up until something moves.
-    pub(crate) const fn note_full(&mut self) {
-        self.full = true;
+    pub(crate) fn note_full(&mut self, now: Instant) {
+        self.full.get_or_insert(now);
     }
 
     /// Notes that the line has carried this many bytes: they were acknowledged, or have arrived.
     /// `base` is the round trip of the links without a queue.
     pub(crate) fn moved(&mut self, bytes: usize, base: Duration, now: Instant) {
-        if !self.full && now - self.last >= MEASURE {
+        if self.full.is_none() && now - self.last >= MEASURE {
             self.begin(now);
         }
         self.moved += bytes;
@@ -140,10 +140,10 @@ impl Line {
                 (self.budget, *moved, *grown) = ((GROWTH * self.budget).min(MOST), 0, true);
             }
         }
-        if self.full {
-            self.full_for += now - self.last;
+        if let Some(since) = self.full.take() {
+            self.full_for += now - since.max(self.since);
         }
-        (self.last, self.full, self.used_up) = (now, false, false);
+        (self.last, self.used_up) = (now, false);
         let elapsed = now - self.since;
         if elapsed >= MEASURE {
             self.measure(elapsed, base);

@@ -9,6 +9,10 @@
 //!   budget of a [`Line`]. A link that has confirmed nothing for a while has left the line, and one
 //!   that others have overtaken: its bytes wait in its own buffers, and do not count against the
 //!   others.
+//! - **Acknowledgements.** As long as less is under way than half of that budget, nobody needs to know
+//!   more: the neighbours acknowledge a quarter of a window at a time, or once in a second. A sender
+//!   that comes near to its budget says so (`soon`, in an Ack of its own), and is answered within 100
+//!   ms for a while. So a fast line costs next to no acknowledgements.
 //! - **Down.** The windows that this node grants (limit less bytes read) stay within the budget of
 //!   another [`Line`]. A link that brings much is granted as much as it brings in half a second, up
 //!   to an even share; one that brings little can begin with a small window.
@@ -43,9 +47,19 @@ const PART_SHARE: usize = 8;
 const MEASURE: Duration = Duration::from_millis(250);
 /// The least amount that is confirmed by itself: half a part.
 const ACK_LEAST: u64 = 1024;
-/// The longest time until what arrived is confirmed. 100 ms: a fifth of the time after which a link
-/// is taken to stand still.
+/// The longest time until what arrived is confirmed, for a neighbour that is near to its budget. 100
+/// ms: a fifth of the time after which a link is taken to stand still.
 const ACK_AFTER: Duration = Duration::from_millis(100);
+/// The longest time until what arrived is confirmed otherwise. 1 s: a third of the time after which a
+/// link without progress is closed.
+const ACK_AT_EASE: Duration = Duration::from_secs(1);
+/// A neighbour that has asked for acknowledgements soon gets them for this long. 1 s: as long as the
+/// line is measured.
+const SOON_FOR: Duration = Duration::from_secs(1);
+/// While a node is near to its budget, it asks again after this long. 500 ms: half of [`SOON_FOR`].
+const URGE_EVERY: Duration = Duration::from_millis(500);
+/// A node is near to its budget from this share of it on: a half.
+const NEAR_SHARE: usize = 2;
 /// A link that has confirmed nothing for this long, or for four round trips, stands still. 500 ms:
 /// as long as one slow neighbour may hold up the others.
 const STILL_AFTER: Duration = Duration::from_millis(500);
@@ -115,6 +129,8 @@ struct Sent {
     progress: Instant,
     /// Whether it stands still, and what was handed does not count against the line.
     still: bool,
+    /// Since when the other side is asked to acknowledge soon, and when it was asked last.
+    urged: Option<(Instant, Instant)>,
     /// How far the flow was at some time: the confirmation of that shows the round trip.
     timed: Option<(u64, Instant)>,
     rate: Rate,
@@ -134,8 +150,12 @@ struct Got {
     /// The arrival of the first bytes that are not confirmed.
     since: Option<Instant>,
     rate: Rate,
-    /// Whether the other side is to be told that its limit holds this node up.
+    /// Until when the other side needs acknowledgements soon.
+    soon_until: Instant,
+    /// Whether the other side is to be told that its limit holds this node up, and that it is to
+    /// acknowledge soon.
     tell_held: bool,
+    tell_soon: bool,
 }
 
 /// Bytes in the running and in the last full interval of [`MEASURE`].
@@ -165,6 +185,12 @@ impl Sent {
     fn window(&self) -> u64 {
         self.limit.saturating_sub(self.confirmed)
     }
+
+    /// Returns since when the other side has been asked to acknowledge soon, if it still has to.
+    fn pressed_since(&self, now: Instant) -> Option<Instant> {
+        let (since, last) = self.urged?;
+        (self.under_way() > 0 && now - last < SOON_FOR).then_some(since)
+    }
 }
 
 /// What one side confirms, see [`Control::Ack`](crate::Control::Ack).
@@ -173,6 +199,7 @@ pub(crate) struct Ack {
     pub(crate) read: u64,
     pub(crate) limit: u64,
     pub(crate) held: bool,
+    pub(crate) soon: bool,
 }
 
 /// The other side confirms what was never sent.
@@ -209,6 +236,7 @@ impl Flows {
             limit: FIRST,
             progress: now,
             still: false,
+            urged: None,
             timed: None,
             rate: Rate::default(),
             held: false,
@@ -221,7 +249,9 @@ impl Flows {
             limit: FIRST,
             since: Some(now),
             rate: Rate::default(),
+            soon_until: now,
             tell_held: false,
+            tell_soon: false,
         };
         self.links.insert(link, Flow { rtt, trips: trips(rtt), sent, got });
         self.next_ack = Some(now);
@@ -244,7 +274,7 @@ impl Flows {
 
     /// Returns how many bytes the link may be handed now, as one of `ready` links; `None` if its
     /// other side confirms nothing. One message, or part of one, may exceed it.
-    pub(crate) fn room(&mut self, link: LinkId, ready: usize) -> Option<usize> {
+    pub(crate) fn room(&mut self, link: LinkId, ready: usize, now: Instant) -> Option<usize> {
         let sent = &self.links.get(&link)?.sent;
         let by_limit = usize::try_from(sent.limit.saturating_sub(sent.handed)).unwrap_or(usize::MAX);
         let by_line = self.up.budget().saturating_sub(self.under_way);
@@ -253,7 +283,7 @@ impl Flows {
         }
         if by_limit > 0 && by_line == 0 {
             self.up.note_used_up();
-            self.up.note_full();
+            self.up.note_full(now);
         }
         if by_limit == 0
             && let Some(flow) = self.links.get_mut(&link)
@@ -261,7 +291,7 @@ impl Flows {
             flow.sent.held = true;
             // Several neighbours may each measure their part of this node's line.
             if self.up.is_starting() {
-                self.up.note_full();
+                self.up.note_full(now);
             }
         }
         let share = (by_line / ready.max(1)).max(self.part(link).min(by_line));
@@ -293,12 +323,36 @@ impl Flows {
         if !sent.still {
             self.under_way += cost;
         }
+        if self.under_way * NEAR_SHARE > self.up.budget() {
+            self.urge(link, now);
+        }
+    }
+
+    /// Asks the neighbour to acknowledge soon, because the budget is nearly used up.
+    fn urge(&mut self, link: LinkId, now: Instant) {
+        self.up.note_used_up();
+        let Some(flow) = self.links.get_mut(&link) else { return };
+        let last = flow.sent.urged.map(|(_, last)| now - last);
+        if last.is_none_or(|last| last >= URGE_EVERY) {
+            let since = flow.sent.urged.filter(|(_, last)| now - *last < SOON_FOR);
+            flow.sent.urged = Some((since.map_or(now, |(since, _)| since), now));
+            flow.got.tell_soon = true;
+            flow.got.since = Some(now);
+            self.next_ack = Some(now);
+        }
     }
 
     /// Takes what the other side confirms. Returns whether it is more than before.
     pub(crate) fn acknowledged(&mut self, link: LinkId, ack: Ack, now: Instant) -> Result<bool, Lie> {
         let Some(flow) = self.links.get_mut(&link) else { return Ok(false) };
-        let Ack { read, limit, held } = ack;
+        let Ack { read, limit, held, soon } = ack;
+        if soon {
+            flow.got.soon_until = now + SOON_FOR;
+            if let Some(since) = flow.got.since {
+                let by = since + ACK_AFTER;
+                self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
+            }
+        }
         let sent = &mut flow.sent;
         if read > sent.handed {
             return Err(Lie);
@@ -344,7 +398,8 @@ impl Flows {
         self.compared = now;
         for flow in self.links.values_mut().filter(|flow| !flow.sent.still) {
             let patience = OVERTAKEN_AFTER + flow.rtt;
-            if flow.sent.timed.is_some_and(|(_, at)| at + patience < self.newest) {
+            let Some(since) = flow.sent.pressed_since(now) else { continue };
+            if flow.sent.timed.is_some_and(|(_, at)| at.max(since) + patience < self.newest) {
                 flow.sent.still = true;
                 self.under_way -= flow.sent.under_way();
             }
@@ -372,10 +427,10 @@ impl Flows {
         flow.got.rate.running += cost as u64;
         if flow.got.since.is_none() {
             flow.got.since = Some(now);
-            let by = now + ACK_AFTER;
+            let by = now + flow.ack_after(now);
             self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
         }
-        if flow.got.read - flow.got.confirmed >= flow.ack_from() {
+        if flow.got.read - flow.got.confirmed >= flow.ack_from(now) {
             self.next_ack = Some(now);
         }
         if self.level < flow.demand(growth) {
@@ -383,7 +438,7 @@ impl Flows {
         }
         self.down.moved(cost, self.base, now);
         if now < self.held_until {
-            self.down.note_full();
+            self.down.note_full(now);
         }
         self.measure(now);
     }
@@ -400,9 +455,9 @@ impl Flows {
         let (idle, growth) = (self.idle_window(), self.down.growth());
         for (link, flow) in &mut self.links {
             let Some(since) = flow.got.since else { continue };
-            let at_once = flow.got.read == 0 || flow.got.tell_held;
-            let due = if at_once { since } else { since + ACK_AFTER };
-            if due > now && flow.got.read - flow.got.confirmed < flow.ack_from() {
+            let at_once = flow.got.read == 0 || flow.got.tell_held || flow.got.tell_soon;
+            let due = if at_once { since } else { since + flow.ack_after(now) };
+            if due > now && flow.got.read - flow.got.confirmed < flow.ack_from(now) {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
                 continue;
             }
@@ -410,7 +465,8 @@ impl Flows {
             let got = &mut flow.got;
             (got.since, got.confirmed, got.limit) = (None, got.read, got.read + window);
             let held = std::mem::take(&mut got.tell_held);
-            acks.push((*link, Ack { read: got.read, limit: got.limit, held }));
+            let soon = std::mem::take(&mut got.tell_soon);
+            acks.push((*link, Ack { read: got.read, limit: got.limit, held, soon }));
         }
         self.next_ack = next;
         acks
@@ -439,7 +495,8 @@ impl Flows {
             // line is first in, first out.
             let is_next =
                 now - self.confirmed > patience || sent.timed.is_some_and(|(_, at)| at < self.newest);
-            if !sent.still && sent.under_way() > 0 && now - sent.progress > patience && is_next {
+            let pressed = sent.pressed_since(now).map(|since| since.max(sent.progress));
+            if !sent.still && pressed.is_some_and(|since| now - since > patience) && is_next {
                 sent.still = true;
                 self.under_way -= sent.under_way();
             }
@@ -516,11 +573,17 @@ impl Flow {
         FIRST.max(self.got.rate.bytes().saturating_mul(growth * self.trips))
     }
 
-    /// Returns how much is confirmed by itself: what arrives in a sixteenth of a second, and a
-    /// quarter of what was granted at most.
-    fn ack_from(&self) -> u64 {
+    /// Returns how much is confirmed by itself: a quarter of what was granted, and for a neighbour
+    /// that is near to its budget what arrives in a sixteenth of a second at most.
+    fn ack_from(&self, now: Instant) -> u64 {
         let granted = (self.got.limit - self.got.confirmed) / 4;
-        (self.got.rate.bytes() / 4).min(granted).max(ACK_LEAST)
+        let most = if now < self.got.soon_until { self.got.rate.bytes() / 4 } else { granted };
+        most.min(granted).max(ACK_LEAST)
+    }
+
+    /// Returns after which time it is confirmed in any case.
+    fn ack_after(&self, now: Instant) -> Duration {
+        if now < self.got.soon_until { ACK_AFTER } else { ACK_AT_EASE }
     }
 }
 

@@ -60,7 +60,7 @@ impl Fluid {
                     true => (&mut self.node, LinkId(ix as u64), self.peers.len()),
                     false => (&mut self.peers[ix], LinkId(0), 1),
                 };
-                if flows.room(link, ready) == Some(0) {
+                if flows.room(link, ready, self.now) == Some(0) {
                     continue;
                 }
                 let cost = 8 + flows.part(link).min(MAX_SEGMENT);
@@ -155,7 +155,7 @@ fn a_line_is_filled_and_its_queue_stays_short_whatever_its_rate_and_the_number_o
 }
 
 fn ack(read: u64, limit: u64) -> Ack {
-    Ack { read, limit, held: false }
+    Ack { read, limit, held: false, soon: false }
 }
 
 #[test]
@@ -176,13 +176,13 @@ fn a_link_goes_no_further_than_its_limit_and_all_links_no_further_than_the_line(
     for link in [a, b] {
         flows.link_up(link, Duration::ZERO, now);
     }
-    assert_eq!(flows.room(a, 1), Some(FIRST as usize));
+    assert_eq!(flows.room(a, 1, Instant::ZERO), Some(FIRST as usize));
     flows.handed(a, FIRST as usize, now);
-    assert_eq!(flows.room(a, 1), Some(0));
+    assert_eq!(flows.room(a, 1, Instant::ZERO), Some(0));
     flows.acknowledged(a, ack(0, 1 << 20), now).unwrap();
     flows.handed(a, flows.up.budget(), now);
-    assert_eq!(flows.room(b, 1), Some(0), "the line is full");
-    assert_eq!(flows.room(LinkId(3), 1), None, "it confirms nothing, and its window counts");
+    assert_eq!(flows.room(b, 1, Instant::ZERO), Some(0), "the line is full");
+    assert_eq!(flows.room(LinkId(3), 1, Instant::ZERO), None, "it confirms nothing, and its window counts");
 }
 
 #[test]
@@ -195,10 +195,10 @@ fn what_stands_still_on_one_link_does_not_count_against_the_others() {
     }
     let all = flows.up.budget();
     flows.handed(frozen, all, Instant::ZERO);
-    assert_eq!(flows.room(alive, 1), Some(0));
+    assert_eq!(flows.room(alive, 1, Instant::ZERO), Some(0));
     let later = Instant::ZERO + STILL_AFTER + Duration::from_millis(1);
     flows.measure(later);
-    assert_eq!(flows.room(alive, 1), Some(all));
+    assert_eq!(flows.room(alive, 1, Instant::ZERO), Some(all));
     assert_eq!(flows.waits(frozen, later), Some(later - Instant::ZERO), "and it is found");
     flows.acknowledged(frozen, ack(all as u64 / 2, 1 << 20), later).unwrap();
     assert_eq!(flows.under_way, all - all / 2, "it counts again");
@@ -213,7 +213,10 @@ fn what_arrives_is_confirmed_soon_and_on_a_quiet_link_nothing_is() {
     flows.arrived(link, 200, now);
     assert_eq!(flows.take_acks(now), []);
     let later = flows.next_deadline().unwrap();
-    assert_eq!(later, now + ACK_AFTER);
+    assert_eq!(later, now + ACK_AT_EASE, "the other side needs it no sooner");
+    flows.acknowledged(link, Ack { soon: true, ..ack(0, 1 << 20) }, now).unwrap();
+    let later = flows.next_deadline().unwrap();
+    assert_eq!(later, now + ACK_AFTER, "now it does");
     let [(_, first)] = flows.take_acks(later)[..] else { panic!("it is due") };
     assert_eq!(first.read, 200);
     flows.arrived(link, 2 * ACK_LEAST as usize, later);
@@ -231,14 +234,14 @@ fn what_waits_behind_the_bytes_of_others_does_not_stand_still() {
         flows.acknowledged(link, ack(0, 1 << 20), Instant::ZERO).unwrap();
     }
     let at = |ms| Instant::ZERO + Duration::from_millis(ms);
-    flows.handed(first, 1000, at(0));
-    flows.handed(first, 1000, at(0));
-    flows.handed(second, 1000, at(1));
-    flows.acknowledged(first, ack(1000, 1 << 20), at(600)).unwrap();
-    assert_eq!(flows.under_way, 2000, "the line is slow, and the first link was handed more before");
-    flows.acknowledged(first, ack(2000, 1 << 20), at(1200)).unwrap();
-    assert_eq!(flows.under_way, 1000, "the second link is next");
-    flows.measure(at(1800));
+    for link in [first, first, second] {
+        flows.handed(link, 20_000, at(0));
+    }
+    flows.acknowledged(first, ack(20_000, 1 << 20), at(200)).unwrap();
+    assert_eq!(flows.under_way, 40_000, "the line is slow, and the first link was handed more before");
+    flows.acknowledged(first, ack(40_000, 1 << 20), at(400)).unwrap();
+    assert_eq!(flows.under_way, 20_000, "the second link is next");
+    flows.measure(at(950));
     assert_eq!(flows.under_way, 0, "nothing came for too long");
 }
 
@@ -250,7 +253,7 @@ fn what_others_have_overtaken_does_not_count_against_them() {
         flows.link_up(link, Duration::ZERO, Instant::ZERO);
         flows.acknowledged(link, ack(0, 1 << 20), Instant::ZERO).unwrap();
     }
-    flows.handed(slow, 1000, Instant::ZERO);
+    flows.handed(slow, 40_000, Instant::ZERO);
     let mut read = 0;
     let mut confirm = |flows: &mut Flows, at: Duration| {
         let now = Instant::ZERO + at;
@@ -259,11 +262,11 @@ fn what_others_have_overtaken_does_not_count_against_them() {
         flows.acknowledged(fast, ack(read, 1 << 20), now).unwrap();
         flows.under_way
     };
-    assert_eq!(confirm(&mut flows, OVERTAKEN_AFTER), 1000, "its confirmation may be on its way");
+    assert_eq!(confirm(&mut flows, OVERTAKEN_AFTER), 40_000, "its confirmation may be on its way");
     let later = OVERTAKEN_AFTER + Duration::from_millis(10);
     assert_eq!(confirm(&mut flows, later), 0, "it has left the line: others were sent later");
     flows.acknowledged(slow, ack(400, 1 << 20), Instant::ZERO + later).unwrap();
-    assert_eq!(flows.under_way, 600, "it counts again");
+    assert_eq!(flows.under_way, 39_600, "it counts again");
 }
 
 #[test]

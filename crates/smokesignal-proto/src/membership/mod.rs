@@ -27,6 +27,7 @@ mod stream_only;
 mod upkeep;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::context::{Cx, Me};
@@ -236,6 +237,11 @@ impl Membership {
 
     pub(crate) fn heard(&mut self, link: LinkId, now: Instant) {
         self.conns.heard(link, now);
+    }
+
+    /// Returns for how long nothing has been heard of the neighbour.
+    pub(crate) fn silence(&self, link: LinkId, now: Instant) -> Duration {
+        self.conns.get(link).map_or(Duration::MAX, |conn| conn.silence(now))
     }
 
     pub(crate) fn spoke(&mut self, link: LinkId, now: Instant) {

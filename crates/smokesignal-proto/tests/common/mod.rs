@@ -97,7 +97,7 @@ impl World {
             connected: BTreeSet::new(),
             trace: String::new(),
             data_messages: 0,
-            features: Features::OURS | Features::FLOW,
+            features: Features::OURS,
         }
     }
 

@@ -250,7 +250,7 @@ impl Conn {
         match self.phase {
             Phase::Session => self.age(cx.now) > cx.config.session_timeout,
             Phase::Requested | Phase::Accepted => self.age(cx.now) > cx.config.handshake_timeout,
-            Phase::Active | Phase::StreamOnly => cx.now - self.traffic.heard > cx.config.ping_timeout,
+            Phase::Active | Phase::StreamOnly => self.silence(cx.now) > cx.config.ping_timeout,
         }
     }
 
@@ -372,6 +372,11 @@ impl Conn {
 
     pub(super) fn heard(&mut self, now: Instant) {
         self.traffic.heard = now;
+    }
+
+    /// Returns for how long nothing has been heard of the other side.
+    pub(in crate::membership) fn silence(&self, now: Instant) -> Duration {
+        now - self.traffic.heard
     }
 
     pub(super) fn spoke(&mut self, now: Instant) {
