@@ -164,6 +164,7 @@ def control_messages():
         ("Ack", "Ack", 70_000, 135_536, True, True),
         ("Confirm", "Confirm", [(SEED, 1, 38, 40, 30, 20, 2, 1, 7, 32_768, OTHER_SEED)]),
         ("Pace", "Pace", ID, 1, 37, True),
+        ("Redirect", "Redirect", ID, 1),
     ]
 
 

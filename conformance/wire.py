@@ -82,6 +82,7 @@ LAYOUT = {
     "Ack": ["u", "u", "?", "?"],
     "Confirm": [("[", CONFIRMATION)],
     "Pace": ["i", "u", "u", "?"],
+    "Redirect": ["i", "u"],
 }
 NAMES = list(LAYOUT)
 

@@ -33,7 +33,7 @@ const CONTROL: u8 = 0;
 const DATA: u8 = 1;
 const PART: u8 = 2;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 32 } else { 31 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 33 } else { 32 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -322,6 +322,7 @@ mod tests {
             Control::Turn { seed: 1 << 63 }.into(),
             Control::Confirm { reports: vec![confirmation; MAX_MARKS] }.into(),
             Control::Pace { origin: id, incarnation: 1, floor: 70_000, patient: true }.into(),
+            Control::Redirect { origin: id, incarnation: 1 }.into(),
             segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]

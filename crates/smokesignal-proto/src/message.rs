@@ -284,6 +284,15 @@ pub enum Control {
         /// longer to come back.
         patient: bool,
     },
+    /// "My line is full: get this stream, which is my own, from another neighbour." Sent to one that
+    /// gets it from the sender, and offers [`Features::FLOW`](crate::Features::FLOW). A receiver
+    /// without another neighbour to ask requests the stream again, and is served.
+    Redirect {
+        /// The writer of the stream, the sender.
+        origin: NodeId,
+        /// The incarnation of the stream.
+        incarnation: u64,
+    },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
     #[cfg(smokesignal_next)]
@@ -522,7 +531,7 @@ impl Message {
             Control::Digest { marks, .. } => 16 + 64 * marks.len(),
             Control::Graft { asks } => 16 + 48 * asks.len(),
             Control::Confirm { reports } => 16 + 48 * reports.len(),
-            Control::Pace { .. } => 64,
+            Control::Pace { .. } | Control::Redirect { .. } => 64,
             Control::Welcome { records }
             | Control::Refuse { records }
             | Control::Disconnect { records, .. }

@@ -325,6 +325,7 @@ impl Node {
         self.flows.measure(now);
         if due {
             self.tick(now);
+            self.spare_full_line(now);
         }
         let waits = |link| {
             let waits = self.flows.waits(link, now)?;
@@ -387,6 +388,9 @@ impl Node {
             Control::Confirm { reports } => self.on_confirm(link, &reports, now),
             Control::Pace { origin, incarnation, floor, patient } => {
                 self.on_pace(link, (&origin, incarnation), floor, patient, now);
+            }
+            Control::Redirect { origin, incarnation } => {
+                self.on_redirect(link, &origin, incarnation, now);
             }
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
             Control::Ack { read, limit, held, soon } => {

@@ -135,6 +135,7 @@ fn digests() -> Vec<(&'static str, Control)> {
         ("Prune", Control::Prune { origin, incarnation }),
         ("Confirm", Control::Confirm { reports: vec![confirmation] }),
         ("Pace", Control::Pace { origin, incarnation: 1, floor: 37, patient: true }),
+        ("Redirect", Control::Redirect { origin, incarnation: 1 }),
     ]
 }
 

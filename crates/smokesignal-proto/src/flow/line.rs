@@ -34,6 +34,8 @@ pub(super) const MOST: usize = 16 * 1024 * 1024;
 const MEASURE: Duration = Duration::from_millis(250);
 /// A budget that was used up for this part of a measurement was used up all the time.
 pub(super) const FULL_SHARE: f64 = 0.8;
+/// A line that was full for two measurements counts as full for this long, because what is written comes in bursts. 2 s.
+const FULL_FOR: Duration = Duration::from_secs(2);
 /// The number of measurements of which the highest counts.
 const MEASUREMENTS: usize = 4;
 /// A round trip counts as this long at least: 50 ms, because the other side confirms what it has
@@ -59,6 +61,8 @@ pub(crate) struct Line {
     full: Option<Instant>,
     last: Instant,
     full_for: Duration,
+    /// Until when the line counts as full.
+    full_until: Instant,
     /// While the rate is unknown: the bytes that have moved since the budget grew, and whether that
     /// was in this measurement.
     starting: Option<(usize, bool)>,
@@ -86,6 +90,7 @@ impl Line {
             full: None,
             last: now,
             full_for: Duration::ZERO,
+            full_until: now,
             starting: Some((0, false)),
             used_up: false,
         }
@@ -100,6 +105,11 @@ impl Line {
     /// up.
     pub(crate) fn is_full(&self) -> bool {
         self.was_full(MEASUREMENTS)
+    }
+
+    /// Returns whether the line was full in the last seconds.
+    pub(crate) fn was_full_lately(&self, now: Instant) -> bool {
+        now < self.full_until
     }
 
     fn was_full(&self, measurements: usize) -> bool {
@@ -146,7 +156,7 @@ impl Line {
         (self.last, self.used_up) = (now, false);
         let elapsed = now - self.since;
         if elapsed >= MEASURE {
-            self.measure(elapsed, base);
+            self.measure(elapsed, base, now);
             (self.since, self.moved, self.full_for) = (now, 0, Duration::ZERO);
         }
     }
@@ -156,12 +166,15 @@ impl Line {
         (self.since, self.last, self.moved, self.full_for) = (now, now, 0, Duration::ZERO);
     }
 
-    fn measure(&mut self, elapsed: Duration, base: Duration) {
+    fn measure(&mut self, elapsed: Duration, base: Duration, now: Instant) {
         let rate = self.moved as u128 * 1_000_000 / elapsed.as_micros().max(1);
         let full = self.full_for >= elapsed.mul_f64(FULL_SHARE);
         let measurement = Measurement { rate: u64::try_from(rate).unwrap_or(u64::MAX), full };
         self.measured.rotate_left(1);
         self.measured[MEASUREMENTS - 1] = Some(measurement);
+        if self.was_full(2) {
+            self.full_until = now + FULL_FOR;
+        }
         let highest = self.measured.iter().flatten().map(|measured| measured.rate).max().unwrap_or(0);
         self.rate = if self.is_full() { highest } else { self.rate.max(highest) };
         let lasts = (base.max(BASE_LEAST) + QUEUE).as_micros();

@@ -75,6 +75,9 @@ const SHARE_EVERY: Duration = Duration::from_millis(5);
 /// The windows of quiet links come to half of the line's budget together, so that they can begin
 /// without a round trip.
 const IDLE_SHARE: u64 = 2;
+/// A link that has brought something this lately, or in four round trips, has its share of a slow
+/// line. 1 s: with five links, a part on 256 kbit/s is there every 320 ms.
+const BRINGS_FOR: Duration = Duration::from_secs(1);
 /// While nothing is known of the line, the window of a quiet link is this share of the budget: at
 /// first 32 KiB, a second of 256 kbit/s, so that a burst of small messages takes few round trips.
 const START_SHARE: u64 = 2;
@@ -150,6 +153,8 @@ struct Got {
     /// The arrival of the first bytes that are not confirmed.
     since: Option<Instant>,
     rate: Rate,
+    /// When something paced last arrived.
+    last: Instant,
     /// Until when the other side needs acknowledgements soon.
     soon_until: Instant,
     /// Whether the other side is to be told that its limit holds this node up, and that it is to
@@ -249,6 +254,7 @@ impl Flows {
             limit: FIRST,
             since: Some(now),
             rate: Rate::default(),
+            last: now,
             soon_until: now,
             tell_held: false,
             tell_soon: false,
@@ -425,6 +431,7 @@ impl Flows {
         let Some(flow) = self.links.get_mut(&link) else { return };
         flow.got.read += cost as u64;
         flow.got.rate.running += cost as u64;
+        flow.got.last = now;
         if flow.got.since.is_none() {
             flow.got.since = Some(now);
             let by = now + flow.ack_after(now);
@@ -478,6 +485,21 @@ impl Flows {
     }
 
     // Both.
+
+    /// Returns whether this node's line is what holds it up, in the direction to the others.
+    pub(crate) fn is_up_full(&self, now: Instant) -> bool {
+        self.up.was_full_lately(now)
+    }
+
+    /// Returns the same of the direction to this node.
+    pub(crate) fn is_down_full(&self, now: Instant) -> bool {
+        self.down.was_full_lately(now)
+    }
+
+    /// Returns whether the link has brought something paced lately.
+    pub(crate) fn brings(&self, link: LinkId, now: Instant) -> bool {
+        self.links.get(&link).is_some_and(|flow| now - flow.got.last < BRINGS_FOR.max(4 * flow.rtt))
+    }
 
     /// Looks at the links' rates, a few times a second.
     pub(crate) fn measure(&mut self, now: Instant) {

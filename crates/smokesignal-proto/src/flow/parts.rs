@@ -63,6 +63,11 @@ impl Joints {
         }
     }
 
+    /// Returns whether a segment has begun to arrive over this link.
+    pub(crate) fn has_begun(&self, link: LinkId) -> bool {
+        self.0.contains_key(&link)
+    }
+
     pub(crate) fn link_down(&mut self, link: LinkId) {
         self.0.remove(&link);
     }

@@ -315,6 +315,7 @@ impl Membership {
             | Control::Prune { .. }
             | Control::Confirm { .. }
             | Control::Pace { .. }
+            | Control::Redirect { .. }
             | Control::Beacon { .. }
             | Control::Probe
             | Control::Sought { .. }

@@ -153,6 +153,29 @@ impl Node {
         }
     }
 
+    /// Declines the own stream of a new neighbour that this node gets from another one: its line is
+    /// full, and has no room for a second copy.
+    fn keep_one_copy(&mut self, link: LinkId, now: Instant) {
+        let writer = self.membership.peer(link).and_then(|writer| self.streams.find(&writer));
+        if let Some(ix) =
+            writer.filter(|ix| self.flows.is_down_full(now) && self.spread.parent(*ix).is_some())
+        {
+            self.decline(link, ix, now);
+        }
+    }
+
+    /// Sends the own stream over the node's line once while that is full: one neighbour spreads it.
+    pub(super) fn spare_full_line(&mut self, now: Instant) {
+        if !self.flows.is_up_full(now) {
+            return;
+        }
+        let (origin, own) = (self.id(), self.streams.get(OWN));
+        let (incarnation, head) = (own.incarnation, own.have);
+        for link in self.spread.turn_away(&self.context.at(now), head) {
+            self.send(link, Control::Redirect { origin, incarnation });
+        }
+    }
+
     fn want(&mut self, ix: StreamIx, now: Instant) {
         self.spread.want(&self.context.at(now), ix, self.streams.get(ix).have);
     }
@@ -277,6 +300,7 @@ impl Node {
         }
         if let Some(end) = end {
             self.spread.digest_ended(link, &self.streams);
+            self.keep_one_copy(link, now);
             if end.settled {
                 self.settle();
             }
@@ -401,14 +425,27 @@ impl Node {
         }
     }
 
+    /// The parent of a stream, which is its writer, has a full line.
+    pub(super) fn on_redirect(&mut self, link: LinkId, origin: &NodeId, incarnation: u64, now: Instant) {
+        let Some(ix) = self.streams.find(origin).filter(|ix| *ix != OWN) else { return };
+        let is_writer = self.membership.peer(link) == Some(*origin);
+        if is_writer && self.streams.get(ix).incarnation == incarnation {
+            self.spread.redirected(&self.context.at(now), link, ix);
+        }
+    }
+
     pub(super) fn repair(&mut self, now: Instant) {
         let cx = &mut self.context.at(now);
-        for (link, digest) in self.spread.digests(cx, &self.streams) {
+        for (link, digest) in self.spread.digests(cx, &self.streams, self.flows.is_up_full(now)) {
             cx.out.send(link, digest);
         }
         let lonely = self.membership.degree() < cx.config.min_peers;
+        // This node's line is full, or a segment that takes long is half there.
+        let (flows, joints) = (&self.flows, &self.joints);
+        let is_excused =
+            |link| flows.brings(link, now) && (flows.is_down_full(now) || joints.has_begun(link));
         let mut asks: BTreeMap<LinkId, Vec<Ask>> = BTreeMap::new();
-        for repair in self.spread.repairs(cx, &self.streams, lonely) {
+        for repair in self.spread.repairs(cx, &self.streams, lonely, is_excused) {
             let Repair { link, ix, from, or_later, prune } = repair;
             let stream = self.streams.get(ix);
             let (origin, incarnation) = (stream.origin, stream.incarnation);

@@ -16,6 +16,7 @@
 //! `docs/design/broadcast.md` has an example.
 
 mod confirm;
+mod full;
 mod pace;
 mod pump;
 mod repair;
@@ -80,6 +81,10 @@ struct Parentage {
     switched: Instant,
     /// The last segment that came from the parent.
     fed: u64,
+    /// How far the stream was at the last look at a parent that shares a full line, and since when.
+    seen: (u64, Instant),
+    /// The writer, if it has a full line and has sent this node to other parents; and when.
+    redirected: Option<(LinkId, Instant)>,
     /// Whether it is queued to find a parent.
     seeking: bool,
 }
@@ -117,6 +122,10 @@ struct Link {
     own_from: u64,
     /// How far the own stream has moved over this link.
     own_progress: u64,
+    /// Whether the neighbour was told to get the own stream from another one, see `full.rs`.
+    turned_away: Option<Instant>,
+    /// When the neighbour was last told how far the own stream is, though the line is full.
+    own_told_at: Instant,
 }
 
 /// The state of one stream on one link. `push`, `sent` and `deficit` are about what this node sends
@@ -130,6 +139,8 @@ struct LinkStream {
     pruned_at: Instant,
     /// Whether the neighbour has named this stream.
     named: bool,
+    /// Whether the neighbour was sent some of the stream, or has requested it.
+    opened: bool,
     in_ready: bool,
     dirty: bool,
     /// Requests in a row that the neighbour has not answered, see [`MAX_FAILED_CLAIMS`].
@@ -224,6 +235,8 @@ impl Spread {
             own_told: 0,
             own_from: 0,
             own_progress: 0,
+            turned_away: None,
+            own_told_at: cx.now,
         };
         self.links.insert(link, state);
     }
@@ -443,6 +456,7 @@ impl Spread {
             let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
+            column.opened = true;
             state.recall(ix);
             state.make_ready(ix);
             self.child_begins(link, ix, from - 1);

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::full::TOLD_EVERY;
 use super::{Link, Spread};
 use crate::config::{Config, Pace};
 use crate::context::Cx;
@@ -92,7 +93,9 @@ impl Spread {
                     out.push(first_digest(state, streams, settled));
                 } else if let Some(ix) = state.ready.pop_front() {
                     of = Some(ix);
-                    serve(state, ix, streams, out);
+                    if !serve(state, ix, streams, room.part, out) {
+                        state.make_dirty(cx, ix);
+                    }
                     if ix == OWN && out.len() > before {
                         self.own_handed = self.own_handed.max(state.stream(OWN).sent);
                     }
@@ -117,20 +120,33 @@ impl Spread {
     }
 
     /// Returns the digests that are due, with the streams in which a lazy neighbour may be behind.
-    pub(crate) fn digests(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
+    pub(crate) fn digests(
+        &mut self,
+        cx: &Cx<'_>,
+        streams: &Streams,
+        up_full: bool,
+    ) -> Vec<(LinkId, Control)> {
         let mut due = Vec::new();
+        let carried = self.is_own_carried();
         for (id, link) in &mut self.links {
             if link.digest_at.is_none_or(|at| at > cx.now) {
                 continue;
             }
             link.digest_at = None;
+            let waits = up_full && carried && link.hold_own_digest(cx);
             let mut marks = Vec::new();
             for ix in std::mem::take(&mut link.dirty) {
+                if ix == OWN && waits {
+                    link.dirty.push(OWN);
+                    link.digest_at = Some(link.own_told_at + TOLD_EVERY);
+                    continue;
+                }
                 let column = link.stream(ix);
                 column.dirty = false;
                 if !column.push && column.peer_have < streams.get(ix).have {
                     marks.push(streams.get(ix).mark());
                     if ix == OWN {
+                        link.own_told_at = cx.now;
                         link.own_told = streams.get(OWN).have;
                     }
                 }
@@ -296,36 +312,45 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     Control::Digest { marks, end: done.then_some(DigestEnd { settled }) }.into()
 }
 
-fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, out: &mut Vec<Message>) {
+/// Serves the stream for one turn. What would go in parts of `part` bytes is not sent unasked to a
+/// neighbour that has got nothing of the stream so far: the first segment would come from all of
+/// its neighbours at once, over a line that is slow, for all that is known. Returns whether that is
+/// not so; otherwise the neighbour is to get a digest instead.
+fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mut Vec<Message>) -> bool {
     let stream = streams.get(ix);
     let column = link.stream(ix);
     column.in_ready = false;
     if !column.push {
         column.deficit = 0;
-        return;
+        return true;
     }
     column.deficit += QUANTUM;
     loop {
         let next = column.sent.max(column.peer_have) + 1;
         if next > stream.have {
             column.deficit = 0;
-            return;
+            return true;
         }
         let Some(segment) = stream.ring.get(next) else {
             // The neighbour fell out of the ring: the mark says what is left, and the neighbour may
             // request it.
             (column.push, column.deficit) = (false, 0);
             out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
-            return;
+            return true;
         };
         let message = Message::Data(Arc::clone(segment));
+        if !column.opened && message.cost() > part {
+            (column.push, column.deficit) = (false, 0);
+            return false;
+        }
         let cost = u32::try_from(message.cost()).unwrap_or(u32::MAX);
         if cost > column.deficit {
             break;
         }
         column.deficit -= cost;
-        column.sent = next;
+        (column.sent, column.opened) = (next, true);
         out.push(message);
     }
     link.make_ready(ix);
+    true
 }

@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{LinkStream, MAX_FAILED_CLAIMS, Spread};
+use super::{LinkStream, MAX_FAILED_CLAIMS, Parentage, Spread};
 use crate::context::Cx;
 use crate::ids::LinkId;
 use crate::streams::{StreamIx, Streams};
@@ -19,8 +19,20 @@ use crate::time::Instant;
 /// of thousands of streams does not overrun a neighbour.
 const REPAIRS: usize = 64;
 const REPAIR_PAUSE: Duration = Duration::from_millis(10);
+/// The most that this node waits for an answer when several have not come. 2 s, as
+/// [`REDIRECTED_STILL`].
+const ANSWER_MOST: Duration = Duration::from_secs(2);
 /// Neighbours that did not deliver what they claim to have are asked again after this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+/// A parent that shares a full line is asked again if nothing of the stream has come for this long.
+/// 10 s: six segments of 64 KiB over 1 Mbit/s take 3 s.
+const EXCUSED_FOR: Duration = Duration::from_secs(10);
+/// A writer with a full line is the last to be asked for this long. 30 s: as long as it serves a
+/// neighbour that has come back.
+const REDIRECTED_FOR: Duration = Duration::from_secs(30);
+/// While only such a writer has more, a parent is kept as long as something comes within this time.
+/// 2 s: a segment of 64 KiB on 256 kbit/s.
+const REDIRECTED_STILL: Duration = Duration::from_secs(2);
 /// Number of times in a row that a parent may fall further behind until another one replaces it.
 const MAX_WORSE_ROUNDS: u8 = 3;
 
@@ -140,13 +152,23 @@ impl Spread {
 
     /// Returns the requests that are due. `lonely` says that this node has too few peers, so that
     /// another one with the missing range may still come.
-    pub(crate) fn repairs(&mut self, cx: &Cx<'_>, streams: &Streams, lonely: bool) -> Vec<Repair> {
+    pub(crate) fn repairs(
+        &mut self,
+        cx: &Cx<'_>,
+        streams: &Streams,
+        lonely: bool,
+        is_excused: impl Fn(LinkId) -> bool,
+    ) -> Vec<Repair> {
         if cx.now < self.next_repair {
             return Vec::new();
         }
         let due = self.due(cx);
-        let mut repairs: Vec<_> =
-            due.into_iter().filter_map(|ix| self.repair(cx, ix, streams.get(ix).have, lonely)).collect();
+        let mut repairs = Vec::new();
+        for ix in due {
+            if !self.excuse_parent(cx, ix, streams.get(ix).have, &is_excused) {
+                repairs.extend(self.repair(cx, ix, streams.get(ix).have, lonely));
+            }
+        }
         while repairs.len() < REPAIRS
             && let Some(ix) = self.parentless.pop_front()
         {
@@ -184,7 +206,10 @@ impl Spread {
         let columns = self.links.iter().filter_map(|(id, link)| Some((*id, link, link.streams.get(ix)?)));
         let (link, ..) = columns
             .filter(|(_, link, column)| link.ended && column.peer_floor <= stream.have + 1)
-            .max_by_key(|(id, link, column)| (!column.push, column.peer_have, Reverse((link.rtt, *id))))?;
+            .max_by_key(|(id, link, column)| {
+                let is_open = !self.is_redirected(cx, *id, ix);
+                (is_open, !column.push, column.peer_have, Reverse((link.rtt, *id)))
+            })?;
         let want = Want {
             at: cx.now + self.answer_time(cx, link),
             have: stream.have,
@@ -254,6 +279,58 @@ impl Spread {
         self.ask(cx, ix, want, keeper.map(|link| (link, floor)))
     }
 
+    /// Looks again later if the stream has a parent that is not to blame for the delay. Returns
+    /// whether it is so: this node's own line is what takes time (`is_excused`), or the writer's is,
+    /// because only the writer has more.
+    fn excuse_parent(
+        &mut self,
+        cx: &Cx<'_>,
+        ix: StreamIx,
+        have: u64,
+        is_excused: impl Fn(LinkId) -> bool,
+    ) -> bool {
+        let tree = self.parentage(ix);
+        if tree.seen.0 != have {
+            tree.seen = (have, cx.now);
+        }
+        let Parentage { parent: Some(parent), seen: (_, since), .. } = *tree else { return false };
+        let stands_for = cx.now - since;
+        let floor =
+            self.links.get(&parent).and_then(|link| link.streams.get(ix)).map_or(0, |to| to.peer_floor);
+        let by_writer = stands_for < REDIRECTED_STILL
+            && self.ahead(ix, have).all(|(link, _)| link == parent || self.is_redirected(cx, link, ix));
+        let by_line = stands_for < EXCUSED_FOR && is_excused(parent);
+        if floor > have + 1 || !(by_writer || by_line) {
+            return false;
+        }
+        let at = cx.now + self.patience(cx, ix).max(cx.config.graft_after);
+        let Some(want) = self.wants.get_mut(&ix) else { return false };
+        want.at = at;
+        self.next_want = Some(self.next_want.map_or(at, |next| next.min(at)));
+        true
+    }
+
+    /// Returns whether the neighbour at this link, the stream's writer, has a full line.
+    fn is_redirected(&self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> bool {
+        let redirected = self.parents.get(ix).and_then(|tree| tree.redirected);
+        redirected.is_some_and(|(from, at)| from == link && cx.now - at < REDIRECTED_FOR)
+    }
+
+    /// Looks for another parent, because this one, the stream's writer, has a full line. It is asked
+    /// again if there is no other.
+    pub(crate) fn redirected(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
+        if self.parent(ix) != Some(link) {
+            return;
+        }
+        let tree = self.parentage(ix);
+        (tree.parent, tree.redirected) = (None, Some((link, cx.now)));
+        self.adopt(ix);
+        if let Some(want) = self.wants.get_mut(&ix) {
+            (want.at, want.asked) = (cx.now, None);
+            self.next_want = Some(cx.now);
+        }
+    }
+
     /// Handles a want for which no neighbour with a valid claim is left. Neighbours that failed may
     /// have been busy: they are asked once more after a while, again and again.
     fn forgive_all(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, mut want: Want) -> Option<Repair> {
@@ -299,7 +376,10 @@ impl Spread {
     ) -> Option<LinkId> {
         self.ahead(ix, have)
             .filter(|(id, column)| suits(*id, column) && column.not_before <= cx.now)
-            .max_by_key(|(id, column)| (column.peer_have, Reverse((self.links[id].rtt, *id))))
+            .max_by_key(|(id, column)| {
+                let is_open = !self.is_redirected(cx, *id, ix);
+                (is_open, column.peer_have, Reverse((self.links[id].rtt, *id)))
+            })
             .map(|(id, _)| id)
     }
 
@@ -314,7 +394,11 @@ impl Spread {
     ) -> Option<Repair> {
         let or_later = want.skip.is_some();
         let link = source.map(|(link, _)| link);
-        want.at = cx.now + link.map_or(cx.config.graft_again, |link| self.answer_time(cx, link));
+        // Doubled with each neighbour that does not answer: a line may be slow.
+        let (_, since) = self.parentage(ix).seen;
+        let stands_for = (cx.now - since).min(ANSWER_MOST);
+        want.at =
+            cx.now + link.map_or(cx.config.graft_again, |link| self.answer_time(cx, link).max(stands_for));
         want.asked = link;
         self.insert(ix, want);
         let (link, from) = source?;
@@ -357,7 +441,7 @@ mod tests {
             while let Some(at) = spread.next_deadline().filter(|at| *at <= until) {
                 now = now.max(at);
                 spread.confirmations(&context.at(now), &streams);
-                let repairs = spread.repairs(&context.at(now), &streams, false);
+                let repairs = spread.repairs(&context.at(now), &streams, false, |_| false);
                 asked.extend(repairs.iter().map(|repair| repair.link));
             }
             now = until;
