@@ -323,6 +323,7 @@ impl Node {
             self.flows.forgive(now);
         }
         self.flows.measure(now);
+        self.spread.note_line(self.flows.is_down_slow());
         if due {
             self.tick(now);
             self.spare_full_line(now);

@@ -287,6 +287,65 @@ fn a_writer_without_any_child_asks_its_neighbours_until_they_have_read() {
     assert!(have(&bench) > position, "the writer goes on");
 }
 
+/// A report goes out as soon as a segment is here, and neighbour 3, which reports nothing, is sent
+/// the segment only then.
+#[test]
+fn what_a_neighbour_that_reports_nothing_is_sent_is_reported_after_it() {
+    let mut bench = Bench::new(&[3]);
+    bench.link_to(2, OtherEnd { id: key(2).id(), features: Features::CONFIRM }, Vec::new());
+    for seq in 1..=3 {
+        bench.part(2, 9, seq, false);
+        bench.drain(None);
+        assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((seq, 2)));
+    }
+    let (origin, incarnation) = (key(9).id(), 1);
+    bench.tell(3, Control::Prune { origin, incarnation });
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((3, 1)), "it gets the stream elsewhere");
+    let asks = vec![Ask { origin, incarnation, from: 4, or_later: false }];
+    bench.tell(3, Control::Graft { asks });
+    bench.part(2, 9, 4, false);
+    bench.drain(None);
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((4, 2)));
+    bench.node.handle_disconnected(LinkId(3), bench.now);
+    assert_eq!(last_report(&bench.pass(2, &[2])), Some((4, 1)), "it is gone");
+}
+
+/// Neighbour 3 has requested the stream here, and got it from another node first: it is not sent
+/// what it has, and reports to the other one. It says how far it is by a digest, or by a segment.
+#[test]
+fn what_a_child_that_never_reports_says_of_itself_is_reported() {
+    let mut bench = Bench::new(&[]);
+    for n in [2, 3] {
+        bench.link_to(n, OtherEnd { id: key(n).id(), features: Features::CONFIRM }, Vec::new());
+    }
+    bench.part(2, 9, 1, false);
+    bench.drain(None);
+    let asks = vec![Ask { origin: key(9).id(), incarnation: 1, from: 2, or_later: false }];
+    bench.tell(3, Control::Graft { asks });
+    bench.part(2, 9, 2, false);
+    bench.drain(None);
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((1, 2)));
+    bench.marks(3, vec![mark(9, 1, 2, 1, 1)]);
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((2, 2)));
+    bench.part(2, 9, 3, false);
+    bench.drain(None);
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), None);
+    bench.part(3, 9, 3, false);
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((3, 2)));
+}
+
+/// Returns the position and the number of nodes in the last report.
+fn last_report(outputs: &[Output]) -> Option<(u64, u32)> {
+    let report = |output: &Output| match output {
+        Output::Send { message: Message::Control(control), .. } => match &**control {
+            Control::Confirm { reports } => reports.last().map(|last| (last.position, last.nodes)),
+            _ => None,
+        },
+        _ => None,
+    };
+    outputs.iter().rev().find_map(report)
+}
+
 /// A keeper that was asked to skip may not go beyond what others retain.
 #[test]
 fn a_skip_leaves_out_no_more_than_it_must() {

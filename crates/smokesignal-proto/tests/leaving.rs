@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::World;
-use smokesignal_proto::{Config, Farewell, MessageKind, Node};
+use smokesignal_proto::{Config, Farewell, MessageKind, Node, Pace};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,6 +41,26 @@ fn a_leaving_node_is_gone_within_a_second_and_knows_that_all_have_read_it() {
         let (farewell, took) = leave(&mut world, 4);
         assert_eq!(farewell, Farewell { confirmed: 9, ..Farewell::default() });
         assert!(took < SECOND, "{took:?}");
+    }
+}
+
+/// A node that offers no features reports nothing. Its parent reports for it what it was sent, the
+/// end of the stream included.
+#[test]
+fn a_leaving_node_learns_that_readers_which_report_nothing_have_read_the_end() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.without_features.insert(9);
+        world.gather(10, &Config { pace: Pace::All, ..Config::default() });
+        world.until("gathered", SECOND * 10, |world| {
+            world.nodes.keys().all(|ix| world.degree(*ix) >= 3) && world.one_component()
+        });
+        for number in 0..10_u8 {
+            world.write(4, vec![number; 20]).unwrap();
+            world.run(Duration::from_millis(50));
+        }
+        let (farewell, took) = leave(&mut world, 4);
+        assert!(farewell.behind == 0 && took < SECOND, "seed {seed}: {farewell:?} after {took:?}");
     }
 }
 

@@ -152,11 +152,6 @@ fn readers_that_stop_in_turns_share_one_budget() {
     }
     assert!(held as f64 >= free as f64 * 0.9, "{held} messages with them, {free} without");
     world.run(SECOND * 3);
-    println!(
-        "GAPS {:?} held {held} free {free} {:?}",
-        world.gaps,
-        (0..12).map(|ix| read(&world, ix, 2)).collect::<Vec<_>>()
-    );
     world.until("all read", SECOND * 10, |world| (0..12).all(|ix| ix == 2 || read(world, ix, 2) == held));
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }

@@ -172,7 +172,7 @@ impl Line {
         let measurement = Measurement { rate: u64::try_from(rate).unwrap_or(u64::MAX), full };
         self.measured.rotate_left(1);
         self.measured[MEASUREMENTS - 1] = Some(measurement);
-        if self.was_full(2) {
+        if self.starting.is_none() && self.was_full(2) {
             self.full_until = now + FULL_FOR;
         }
         let highest = self.measured.iter().flatten().map(|measured| measured.rate).max().unwrap_or(0);

@@ -78,9 +78,18 @@ const IDLE_SHARE: u64 = 2;
 /// A link that has brought something this lately, or in four round trips, has its share of a slow
 /// line. 1 s: with five links, a part on 256 kbit/s is there every 320 ms.
 const BRINGS_FOR: Duration = Duration::from_secs(1);
-/// While nothing is known of the line, the window of a quiet link is this share of the budget: at
-/// first 32 KiB, a second of 256 kbit/s, so that a burst of small messages takes few round trips.
-const START_SHARE: u64 = 2;
+/// A neighbour that grants this window or less has a slow line: 16 KiB, what a link that is quiet is
+/// granted by a node with five links on 6 Mbit/s.
+const DIGEST_WINDOW: u64 = 16 * 1024;
+/// The pause between two digests to a neighbour that grants [`FIRST`], and less with more. 1 s: five
+/// neighbours that tell of six streams take 5 % of 256 kbit/s.
+const DIGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A line with this budget or less counts as slow. 256 KiB: 11 Mbit/s.
+const SLOW: usize = 256 * 1024;
+/// While nothing is known of the line, links share its budget, as at least this many: the first
+/// window of each is 32 KiB at most, so that a burst of small messages takes few round trips, and of
+/// all together 64 KiB, or their first bytes would fill the queue of a slow line.
+const START_LINKS: usize = 2;
 
 /// The flow over all links whose other ends confirm what they read.
 #[derive(Debug)]
@@ -315,6 +324,16 @@ impl Flows {
         if part < MAX_SEGMENT { part.max(PART_LEAST) } else { usize::MAX }
     }
 
+    /// Returns the pause between two digests to this link: longer where the other side has a slow
+    /// line, and grants little.
+    pub(crate) fn digest_pause(&self, link: LinkId) -> Duration {
+        let Some(Flow { sent, .. }) = self.links.get(&link) else { return Duration::ZERO };
+        if sent.limit == FIRST || sent.window() > DIGEST_WINDOW {
+            return Duration::ZERO;
+        }
+        DIGEST_PAUSE.mul_f64(FIRST as f64 / sent.window().max(FIRST) as f64)
+    }
+
     /// Notes that the link was handed something paced.
     pub(crate) fn handed(&mut self, link: LinkId, cost: usize, now: Instant) {
         let Some(Flow { sent, .. }) = self.links.get_mut(&link) else { return };
@@ -491,6 +510,12 @@ impl Flows {
         self.up.was_full_lately(now)
     }
 
+    /// Returns whether the line to this node is slow, or has never carried much: what is under way
+    /// is little.
+    pub(crate) fn is_down_slow(&self) -> bool {
+        !self.links.is_empty() && self.down.budget() <= SLOW
+    }
+
     /// Returns the same of the direction to this node.
     pub(crate) fn is_down_full(&self, now: Instant) -> bool {
         self.down.was_full_lately(now)
@@ -565,7 +590,7 @@ impl Flows {
     /// Returns the window of a link that brings little.
     fn idle_window(&self) -> u64 {
         if self.down.is_starting() {
-            return self.down.budget() as u64 / START_SHARE;
+            return (self.down.budget() / self.links.len().max(START_LINKS)) as u64;
         }
         let share = (self.down.budget() / self.links.len().max(1)) as u64;
         share.min(FIRST).max(PART_LEAST as u64).max(share / IDLE_SHARE)

@@ -41,7 +41,7 @@ impl Node {
                 .then_some((ix, segment.seq < next))
         });
         if let Some((ix, duplicate)) = known {
-            self.spread.peer_has(link, ix, segment.seq);
+            self.spread.peer_has(&self.context.at(now), link, ix, segment.seq);
             if duplicate {
                 self.duplicates += segment.messages_ended();
             } else {
@@ -82,7 +82,7 @@ impl Node {
             Position { incarnation, have: seq - 1, next_message: None }
         };
         let Some(ix) = self.stream(&segment.origin, from, now) else { return };
-        self.spread.peer_has(link, ix, segment.seq);
+        self.spread.peer_has(&self.context.at(now), link, ix, segment.seq);
         let stream = self.streams.get(ix);
         if !stream.proven && segment.seq <= stream.have {
             self.streams.rebase(ix, segment.seq - 1);
@@ -436,7 +436,8 @@ impl Node {
 
     pub(super) fn repair(&mut self, now: Instant) {
         let cx = &mut self.context.at(now);
-        for (link, digest) in self.spread.digests(cx, &self.streams, self.flows.is_up_full(now)) {
+        let (up_full, pause) = (self.flows.is_up_full(now), |link| self.flows.digest_pause(link));
+        for (link, digest) in self.spread.digests(cx, &self.streams, up_full, pause) {
             cx.out.send(link, digest);
         }
         let lonely = self.membership.degree() < cx.config.min_peers;

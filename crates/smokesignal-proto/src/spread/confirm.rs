@@ -13,6 +13,9 @@
 //! that is new here does not pull back what was reported before: it is *excused* until it has
 //! caught up. A writer may also publish a floor: readers below it are *behind*, and their positions
 //! do not count until they are above it.
+//!
+//! A neighbour that reports nothing counts by what it was sent. A segment may reach it after this
+//! node has reported its own progress, so what it is sent is progress to report, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -216,6 +219,13 @@ impl Confirms {
         self.next = Some(self.next.map_or(due, |next| next.min(due)));
     }
 
+    /// Schedules a report because nodes below this one have got this much more of the stream.
+    pub(super) fn moved_below(&mut self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx, bytes: usize) {
+        if ix != OWN {
+            self.progressed(cx, ix, if streams.get(ix).is_at_end() { MUCH } else { bytes });
+        }
+    }
+
     pub(super) fn forget(&mut self, ix: StreamIx) {
         if let Some(tally) = self.tallies.get_mut(ix) {
             let Tally { is_dirty, due, .. } = *tally;
@@ -252,7 +262,7 @@ impl Spread {
         }
         let parent = self.parent(ix);
         for (id, link) in self.links.iter().filter(|(id, _)| Some(**id) != parent) {
-            let Some(column) = link.streams.get(ix).filter(|column| column.push) else { continue };
+            let Some(column) = link.streams.get(ix).filter(|column| column.is_child()) else { continue };
             if let Some(child) = self.confirms.children.get(&(ix, *id)) {
                 parts.push(child.or_known(column.peer_have).counted(&tally, have));
             } else if !link.reports {
@@ -337,16 +347,17 @@ impl Spread {
         let Summary { position, nodes, .. } = report;
         let column = state.stream(ix);
         column.peer_have = column.peer_have.max(if nodes == 1 { position.min(have) } else { 0 });
+        if column.trial.confirmed() {
+            column.push = true;
+            state.make_ready(ix);
+        }
         let child = self.child(ix, link, report);
         child.has_reported = true;
         let before = std::mem::replace(&mut child.report, report).position;
         let ring = &streams.get(ix).ring;
         let bytes = ring.bytes_after(before).saturating_sub(ring.bytes_after(position));
         self.pace.dirty |= ix == OWN;
-        if ix != OWN {
-            let bytes = if streams.get(ix).is_at_end() { MUCH } else { bytes };
-            self.confirms.progressed(cx, ix, bytes);
-        }
+        self.confirms.moved_below(cx, streams, ix, bytes);
     }
 
     /// Returns the child; a new one is excused for what is missing to it now.
@@ -370,11 +381,25 @@ impl Spread {
         }
     }
 
+    /// Schedules a report where something else than a report has shown how far the neighbour is, or
+    /// that it has left the tree here. Of one that has reported, its reports count.
+    pub(super) fn known_anew(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
+        let reports = match self.confirms.children.get(&(ix, link)) {
+            Some(child) => child.has_reported,
+            None => self.links.get(&link).is_some_and(|link| link.reports),
+        };
+        if ix != OWN && !reports {
+            self.confirms.progressed(cx, ix, 0);
+        }
+    }
+
     /// Notes that the neighbour gets the stream from another one.
     pub(super) fn child_ends(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
         if self.confirms.children.remove(&(ix, link)).is_some() {
             self.pace.dirty |= ix == OWN;
             self.confirms.progressed(cx, ix, 0);
+        } else {
+            self.known_anew(cx, link, ix);
         }
     }
 

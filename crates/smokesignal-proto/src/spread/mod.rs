@@ -20,6 +20,7 @@ mod full;
 mod pace;
 mod pump;
 mod repair;
+mod trial;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +42,8 @@ pub(crate) use confirm::Summary;
 use pace::Pacer;
 pub(crate) use pump::Room;
 pub(crate) use repair::Repair;
-use repair::Want;
+use repair::{Answers, Want};
+use trial::Trial;
 use window::Window;
 
 /// A neighbour that goes on sending a pruned stream is sent another prune after this long.
@@ -55,6 +57,9 @@ pub(crate) struct Spread {
     links: BTreeMap<LinkId, Link>,
     parents: Vec<Parentage>,
     wants: BTreeMap<StreamIx, Want>,
+    /// How long requests have taken lately, and whether this node's line is slow.
+    answers: Answers,
+    line_is_slow: bool,
     /// Streams that look for a parent although no neighbour is known to be ahead.
     parentless: VecDeque<StreamIx>,
     next_repair: Instant,
@@ -110,6 +115,8 @@ struct Link {
     /// Streams for the next digest, and when it is due.
     dirty: Vec<StreamIx>,
     digest_at: Option<Instant>,
+    /// The neighbour has a slow line: no digest before this time.
+    digest_after: Instant,
     /// Streams from here on are not in this node's first digest yet; `None` once all are.
     digest_next: Option<StreamIx>,
     /// Whether the neighbour's first digest has begun, and whether it has ended.
@@ -137,10 +144,12 @@ struct LinkStream {
     /// Whether this node has pruned the stream, and when it last did.
     pruned: bool,
     pruned_at: Instant,
+    /// Whether the neighbour fell behind what this node retains, and has asked nobody else yet.
+    fell_out: bool,
     /// Whether the neighbour has named this stream.
     named: bool,
-    /// Whether the neighbour was sent some of the stream, or has requested it.
-    opened: bool,
+    /// How the neighbour has taken what it was sent unasked, see `trial.rs`.
+    trial: Trial,
     in_ready: bool,
     dirty: bool,
     /// Requests in a row that the neighbour has not answered, see [`MAX_FAILED_CLAIMS`].
@@ -154,6 +163,8 @@ struct LinkStream {
     peer_floor: u64,
     /// This node does not request the stream from the neighbour before this time.
     not_before: Instant,
+    /// When this node requested it, until something comes.
+    asked_at: Option<Instant>,
 }
 
 /// What a new segment changes in its tree.
@@ -161,6 +172,13 @@ struct LinkStream {
 pub(crate) struct Advice {
     pub(crate) prune: Option<LinkId>,
     pub(crate) graft: bool,
+}
+
+impl LinkStream {
+    /// Returns whether the neighbour gets the stream from this node, or got it from there last.
+    fn is_child(&self) -> bool {
+        self.push || self.fell_out
+    }
 }
 
 impl Link {
@@ -191,7 +209,8 @@ impl Link {
         if !std::mem::replace(&mut self.stream(ix).dirty, true) {
             self.dirty.push(ix);
             let (least, most) = cx.config.digest_delay;
-            self.digest_at.get_or_insert(cx.now + (2 * self.rtt).clamp(least, most));
+            let at = (cx.now + (2 * self.rtt).clamp(least, most)).max(self.digest_after);
+            self.digest_at.get_or_insert(at);
         }
     }
 }
@@ -202,6 +221,8 @@ impl Spread {
             links: BTreeMap::new(),
             parents: Vec::new(),
             wants: BTreeMap::new(),
+            answers: Answers::default(),
+            line_is_slow: false,
             parentless: VecDeque::new(),
             next_repair: Instant::ZERO,
             next_want: None,
@@ -229,6 +250,7 @@ impl Spread {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             digest_at: None,
+            digest_after: cx.now,
             digest_next: Some(0),
             begun: false,
             ended: false,
@@ -250,6 +272,9 @@ impl Spread {
     ) {
         if let Some(state) = self.links.remove(&link) {
             self.pace.dirty = true;
+            for ix in (1..state.streams.len()).filter(|ix| !state.reports && state.streams[*ix].push) {
+                self.confirms.progressed(cx, ix, 0);
+            }
             self.children_lost(cx, streams, (link, reason), state.rtt);
         }
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
@@ -321,10 +346,14 @@ impl Spread {
     }
 
     /// Notes that the neighbour has everything up to `seq`, because it sent it.
-    pub(crate) fn peer_has(&mut self, link: LinkId, ix: StreamIx, seq: u64) {
-        if let Some(state) = self.links.get_mut(&link) {
-            let column = state.stream(ix);
-            column.peer_have = column.peer_have.max(seq);
+    pub(crate) fn peer_has(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, seq: u64) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let column = state.stream(ix);
+        if column.peer_have < seq {
+            column.peer_have = seq;
+            if column.push {
+                self.known_anew(cx, link, ix);
+            }
         }
     }
 
@@ -343,6 +372,9 @@ impl Spread {
         let column = state.stream(ix);
         column.failed_claims = 0;
         let pruned = column.pruned;
+        if let Some(at) = column.asked_at.take() {
+            self.answers.note(cx.now - at, cx.now);
+        }
         let tree = *self.parentage(ix);
         match tree.parent {
             Some(parent) if parent == link => Advice::default(),
@@ -374,6 +406,10 @@ impl Spread {
 
     /// Handles a useless segment from this link. Returns whether to send a prune.
     pub(crate) fn decline(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) -> bool {
+        let asked_at = self.links.get_mut(&link).and_then(|state| state.stream(ix).asked_at.take());
+        if let Some(at) = asked_at {
+            self.answers.note(cx.now - at, cx.now);
+        }
         self.parentage(ix).parent != Some(link) && self.prune(cx, link, ix).is_some()
     }
 
@@ -412,7 +448,10 @@ impl Spread {
         } else {
             // The last mark counts, even if it is lower: the neighbour may have started from a
             // false mark.
-            column.peer_have = mark.have;
+            let moved = std::mem::replace(&mut column.peer_have, mark.have) != mark.have && column.push;
+            if moved {
+                self.known_anew(cx, link, ix);
+            }
         }
         let retains = mark.floor <= mark.have;
         if first && is_parentless && retains {
@@ -456,7 +495,7 @@ impl Spread {
             let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
-            column.opened = true;
+            (column.trial, column.fell_out) = (Trial::Passed, false);
             state.recall(ix);
             state.make_ready(ix);
             self.child_begins(link, ix, from - 1);
@@ -469,7 +508,8 @@ impl Spread {
             let column = state.stream(ix);
             // A neighbour that prunes a stream knows it: the end of its first digest changes
             // nothing.
-            (column.push, column.named) = (false, true);
+            (column.push, column.named, column.fell_out) = (false, true, false);
+            column.trial = Trial::Passed;
             if column.peer_have < have {
                 state.make_dirty(cx, ix);
             }

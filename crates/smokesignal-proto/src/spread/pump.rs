@@ -93,8 +93,12 @@ impl Spread {
                     out.push(first_digest(state, streams, settled));
                 } else if let Some(ix) = state.ready.pop_front() {
                     of = Some(ix);
-                    if !serve(state, ix, streams, room.part, out) {
-                        state.make_dirty(cx, ix);
+                    if serve(state, ix, streams, room.part, out) {
+                        state.offer(cx, ix);
+                    }
+                    if !state.reports {
+                        let bytes = out[before..].iter().map(Message::cost).sum();
+                        self.confirms.moved_below(cx, streams, ix, bytes);
                     }
                     if ix == OWN && out.len() > before {
                         self.own_handed = self.own_handed.max(state.stream(OWN).sent);
@@ -125,6 +129,7 @@ impl Spread {
         cx: &Cx<'_>,
         streams: &Streams,
         up_full: bool,
+        pause: impl Fn(LinkId) -> Duration,
     ) -> Vec<(LinkId, Control)> {
         let mut due = Vec::new();
         let carried = self.is_own_carried();
@@ -133,6 +138,7 @@ impl Spread {
                 continue;
             }
             link.digest_at = None;
+            link.digest_after = cx.now + pause(*id);
             let waits = up_full && carried && link.hold_own_digest(cx);
             let mut marks = Vec::new();
             for ix in std::mem::take(&mut link.dirty) {
@@ -312,45 +318,45 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     Control::Digest { marks, end: done.then_some(DigestEnd { settled }) }.into()
 }
 
-/// Serves the stream for one turn. What would go in parts of `part` bytes is not sent unasked to a
-/// neighbour that has got nothing of the stream so far: the first segment would come from all of
-/// its neighbours at once, over a line that is slow, for all that is known. Returns whether that is
-/// not so; otherwise the neighbour is to get a digest instead.
+/// Serves the stream for one turn. `part` is the size from which on a segment goes in parts: the
+/// line is slow then, for all that is known, and what is sent unasked is limited by a trial. Returns
+/// whether the neighbour is to get a digest instead.
 fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mut Vec<Message>) -> bool {
-    let stream = streams.get(ix);
+    let (stream, reports) = (streams.get(ix), link.reports);
     let column = link.stream(ix);
     column.in_ready = false;
     if !column.push {
         column.deficit = 0;
-        return true;
+        return false;
     }
     column.deficit += QUANTUM;
     loop {
         let next = column.sent.max(column.peer_have) + 1;
         if next > stream.have {
             column.deficit = 0;
-            return true;
+            return false;
         }
         let Some(segment) = stream.ring.get(next) else {
             // The neighbour fell out of the ring: the mark says what is left, and the neighbour may
             // request it.
-            (column.push, column.deficit) = (false, 0);
+            (column.push, column.fell_out, column.deficit) = (false, true, 0);
             out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
-            return true;
+            return false;
         };
         let message = Message::Data(Arc::clone(segment));
-        if !column.opened && message.cost() > part {
+        if part < usize::MAX && !column.trial.admits(message.cost() > part) {
             (column.push, column.deficit) = (false, 0);
-            return false;
+            return true;
         }
         let cost = u32::try_from(message.cost()).unwrap_or(u32::MAX);
         if cost > column.deficit {
             break;
         }
         column.deficit -= cost;
-        (column.sent, column.opened) = (next, true);
+        column.sent = next;
+        column.trial.sent(part == usize::MAX || !reports);
         out.push(message);
     }
     link.make_ready(ix);
-    true
+    false
 }

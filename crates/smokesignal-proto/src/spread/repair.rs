@@ -22,6 +22,8 @@ const REPAIR_PAUSE: Duration = Duration::from_millis(10);
 /// The most that this node waits for an answer when several have not come. 2 s, as
 /// [`REDIRECTED_STILL`].
 const ANSWER_MOST: Duration = Duration::from_secs(2);
+/// The slowest answer counts for this long. 10 s: a queue in front of a line lasts that long.
+const ANSWERS_FOR: Duration = Duration::from_secs(10);
 /// Neighbours that did not deliver what they claim to have are asked again after this long.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// A parent that shares a full line is asked again if nothing of the stream has come for this long.
@@ -48,11 +50,33 @@ pub(super) struct Want {
     worse_rounds: u8,
     /// The time since which no neighbour has claimed to retain the next segment.
     nobody_since: Option<Instant>,
-    /// The neighbour that was asked and has not answered yet.
+    /// The neighbour that was asked and has not answered yet, and how many were since something came.
     pub(super) asked: Option<LinkId>,
+    asks: u32,
     /// No neighbour has what comes before: a segment with this or a higher number may come next, if
     /// the writer signed it and the neighbour that was asked sent it.
     skip: Option<u64>,
+}
+
+/// How long requests take to be answered: on a slow line as long as the queue in front of it is.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    slowest: Duration,
+    until: Instant,
+}
+
+impl Answers {
+    /// Notes that the first segment came this long after the request.
+    pub(super) fn note(&mut self, time: Duration, now: Instant) {
+        if now >= self.until || time >= self.slowest {
+            (self.slowest, self.until) = (time.min(ANSWER_MOST), now + ANSWERS_FOR);
+        }
+    }
+
+    /// Returns the time that a neighbour is given at least.
+    fn least(&self, now: Instant) -> Duration {
+        if now < self.until { self.slowest + self.slowest / 2 } else { Duration::ZERO }
+    }
 }
 
 /// A request to `link` for the stream from segment `from` on; `prune` is the former parent.
@@ -65,7 +89,19 @@ pub(crate) struct Repair {
     pub(crate) prune: Option<LinkId>,
 }
 
+impl Want {
+    fn new(at: Instant, have: u64, behind_by: u64) -> Self {
+        let (worse_rounds, nobody_since, asked, asks, skip) = (0, None, None, 0, None);
+        Self { at, have, behind_by, worse_rounds, nobody_since, asked, asks, skip }
+    }
+}
+
 impl Spread {
+    /// Notes whether this node's line is slow, for all that is known: requests may take long then.
+    pub(crate) fn note_line(&mut self, is_slow: bool) {
+        self.line_is_slow = is_slow;
+    }
+
     /// Creates a want if the neighbours have more than this node does.
     pub(crate) fn want(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64) {
         let behind_by = self.behind_by(ix, have);
@@ -84,9 +120,8 @@ impl Spread {
                 self.next_want = Some(self.next_want.map_or(at, |next| next.min(at)));
             }
         } else {
-            let want =
-                Want { at, have, behind_by, worse_rounds: 0, nobody_since: None, asked: None, skip: None };
-            self.insert(ix, want);
+            self.parentage(ix).seen = (have, cx.now);
+            self.insert(ix, Want::new(at, have, behind_by));
         }
     }
 
@@ -100,7 +135,8 @@ impl Spread {
     fn patience(&self, cx: &Cx<'_>, ix: StreamIx) -> Duration {
         let parent = self.parent(ix).and_then(|link| self.links.get(&link));
         parent.map_or(Duration::ZERO, |link| {
-            (4 * link.rtt).clamp(cx.config.graft_after, cx.config.graft_latest)
+            let usual = (4 * link.rtt).clamp(cx.config.graft_after, cx.config.graft_latest);
+            if self.line_is_slow { usual.max(self.answers.least(cx.now)) } else { usual }
         })
     }
 
@@ -210,15 +246,7 @@ impl Spread {
                 let is_open = !self.is_redirected(cx, *id, ix);
                 (is_open, !column.push, column.peer_have, Reverse((link.rtt, *id)))
             })?;
-        let want = Want {
-            at: cx.now + self.answer_time(cx, link),
-            have: stream.have,
-            behind_by: 0,
-            worse_rounds: 0,
-            nobody_since: None,
-            asked: None,
-            skip: None,
-        };
+        let want = Want::new(cx.now + self.answer_time(cx, link, 0), stream.have, 0);
         if !self.wants.contains_key(&ix) {
             self.insert(ix, want);
         }
@@ -227,9 +255,15 @@ impl Spread {
     }
 
     /// Returns how long a neighbour that was asked has to answer.
-    fn answer_time(&self, cx: &Cx<'_>, link: LinkId) -> Duration {
+    /// On a slow line that is twice as long with each neighbour that has not answered.
+    fn answer_time(&self, cx: &Cx<'_>, link: LinkId, asks: u32) -> Duration {
         let rtt = self.links.get(&link).map_or(Duration::ZERO, |link| link.rtt);
-        (2 * rtt + Duration::from_millis(50)).clamp(cx.config.graft_again, cx.config.graft_latest)
+        let usual =
+            (2 * rtt + Duration::from_millis(50)).clamp(cx.config.graft_again, cx.config.graft_latest);
+        if !self.line_is_slow {
+            return usual;
+        }
+        (usual * (1 << asks.min(3))).max(self.answers.least(cx.now)).min(ANSWER_MOST)
     }
 
     fn repair(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, lonely: bool) -> Option<Repair> {
@@ -251,10 +285,12 @@ impl Spread {
             // further.
             let worse_rounds = if behind_by > want.behind_by { want.worse_rounds + 1 } else { 0 };
             let at = cx.now + self.patience(cx, ix).max(cx.config.graft_after);
-            let fresh =
-                Want { at, have, behind_by, worse_rounds, nobody_since: None, asked: None, skip: None };
+            let fresh = Want { worse_rounds, ..Want::new(at, have, behind_by) };
             self.insert(ix, fresh);
             return None;
+        }
+        if want.have != have {
+            want.asks = 0;
         }
         (want.have, want.behind_by, want.worse_rounds, want.skip) = (have, behind_by, 0, None);
         self.blame(cx, want.asked.take(), ix);
@@ -394,17 +430,16 @@ impl Spread {
     ) -> Option<Repair> {
         let or_later = want.skip.is_some();
         let link = source.map(|(link, _)| link);
-        // Doubled with each neighbour that does not answer: a line may be slow.
-        let (_, since) = self.parentage(ix).seen;
-        let stands_for = (cx.now - since).min(ANSWER_MOST);
-        want.at =
-            cx.now + link.map_or(cx.config.graft_again, |link| self.answer_time(cx, link).max(stands_for));
-        want.asked = link;
+        want.at = cx.now + link.map_or(cx.config.graft_again, |link| self.answer_time(cx, link, want.asks));
+        (want.asked, want.asks) = (link, want.asks + u32::from(link.is_some()));
         self.insert(ix, want);
         let (link, from) = source?;
         let former = self.parent(ix).filter(|parent| *parent != link);
         let prune = former.and_then(|parent| self.prune(cx, parent, ix));
         self.choose(cx, ix, link);
+        if let Some(state) = self.links.get_mut(&link) {
+            state.stream(ix).asked_at.get_or_insert(cx.now);
+        }
         Some(Repair { link, ix, from, or_later, prune })
     }
 }

@@ -47,8 +47,9 @@ pub struct World {
     pub connected: BTreeSet<usize>,
     pub trace: String,
     pub data_messages: u64,
-    /// What all nodes offer.
+    /// What all nodes offer, but for these, which offer nothing.
     pub features: Features,
+    pub without_features: BTreeSet<usize>,
 }
 
 enum Event {
@@ -98,6 +99,7 @@ impl World {
             trace: String::new(),
             data_messages: 0,
             features: Features::OURS,
+            without_features: BTreeSet::new(),
         }
     }
 
@@ -235,11 +237,11 @@ impl World {
         }
         match event {
             Event::Connected { link, at, peer, dial: None } if self.circuits.contains_key(&link) => {
-                let peer = OtherEnd { id: self.id(peer), features: self.features };
+                let peer = self.other_end(at, peer);
                 self.with(at, |node, now| node.handle_relayed(link, peer, now));
             }
             Event::Connected { link, at, peer, dial } => {
-                let peer = OtherEnd { id: self.id(peer), features: self.features };
+                let peer = self.other_end(at, peer);
                 self.with(at, |node, now| node.handle_connected(link, peer, dial, now));
             }
             Event::DialFailed { at, dial, failure } => {
@@ -255,6 +257,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Returns node `peer`, as the handshake shows it to node `at`.
+    fn other_end(&self, at: usize, peer: usize) -> OtherEnd {
+        let has_none = [at, peer].iter().any(|ix| self.without_features.contains(ix));
+        OtherEnd { id: self.id(peer), features: if has_none { Features::NONE } else { self.features } }
     }
 
     fn settle(&mut self, ix: usize) {
