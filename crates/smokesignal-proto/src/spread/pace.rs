@@ -185,8 +185,10 @@ impl Spread {
         let lags = unconfirmed - ring.bytes_after(half) >= window / 4;
         let for_minority = cx.config.pace == Pace::Most && (is_still || lags);
         if for_minority && !self.pace.may_wait(cx, Duration::ZERO) {
+            // Those far behind, and not everyone who is a little slower than half at the moment.
+            let margin = (unconfirmed - ring.bytes_after(half)) / 4 * 3;
             let floor = match lags {
-                true => segment_before(ring, self.pace.position, half, window / 8),
+                true => segment_before(ring, self.pace.position, half, margin),
                 false => self.pace.position + 1,
             };
             self.raise_floor(cx, OWN, floor, false);
