@@ -284,9 +284,9 @@ pub enum Control {
         /// longer to come back.
         patient: bool,
     },
-    /// "My line is full: get this stream, which is my own, from another neighbour." Sent to one that
-    /// gets it from the sender, and offers [`Features::FLOW`](crate::Features::FLOW). A receiver
-    /// without another neighbour to ask requests the stream again, and is served.
+    /// "My line is full: get this stream, which is my own, from another neighbour." Sent to one
+    /// that gets it from the sender, and offers [`Features::FLOW`](crate::Features::FLOW). A
+    /// receiver without another neighbour to ask requests the stream again, and is served.
     Redirect {
         /// The writer of the stream, the sender.
         origin: NodeId,

@@ -34,7 +34,8 @@ pub(super) const MOST: usize = 16 * 1024 * 1024;
 const MEASURE: Duration = Duration::from_millis(250);
 /// A budget that was used up for this part of a measurement was used up all the time.
 pub(super) const FULL_SHARE: f64 = 0.8;
-/// A line that was full for two measurements counts as full for this long, because what is written comes in bursts. 2 s.
+/// A line that was full for two measurements counts as full for this long, because what is written
+/// comes in bursts. 2 s.
 const FULL_FOR: Duration = Duration::from_secs(2);
 /// The number of measurements of which the highest counts.
 const MEASUREMENTS: usize = 4;
@@ -61,7 +62,7 @@ pub(crate) struct Line {
     full: Option<Instant>,
     last: Instant,
     full_for: Duration,
-    /// Until when the line counts as full.
+    /// The time until which the line counts as full.
     full_until: Instant,
     /// While the rate is unknown: the bytes that have moved since the budget grew, and whether that
     /// was in this measurement.

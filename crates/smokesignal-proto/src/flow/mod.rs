@@ -9,10 +9,10 @@
 //!   budget of a [`Line`]. A link that has confirmed nothing for a while has left the line, and one
 //!   that others have overtaken: its bytes wait in its own buffers, and do not count against the
 //!   others.
-//! - **Acknowledgements.** As long as less is under way than half of that budget, nobody needs to know
-//!   more: the neighbours acknowledge a quarter of a window at a time, or once in a second. A sender
-//!   that comes near to its budget says so (`soon`, in an Ack of its own), and is answered within 100
-//!   ms for a while. So a fast line costs next to no acknowledgements.
+//! - **Acknowledgements.** As long as less is under way than half of that budget, nobody needs to
+//!   know more: the neighbours acknowledge a quarter of a window at a time, or once in a second. A
+//!   sender that comes near to its budget sets `soon` in an Ack of its own, and is answered within
+//!   100 ms for a while. So a fast line costs next to no acknowledgements.
 //! - **Down.** The windows that this node grants (limit less bytes read) stay within the budget of
 //!   another [`Line`]. A link that brings much is granted as much as it brings in half a second, up
 //!   to an even share; one that brings little can begin with a small window.
@@ -47,14 +47,14 @@ const PART_SHARE: usize = 8;
 const MEASURE: Duration = Duration::from_millis(250);
 /// The least amount that is confirmed by itself: half a part.
 const ACK_LEAST: u64 = 1024;
-/// The longest time until what arrived is confirmed, for a neighbour that is near to its budget. 100
-/// ms: a fifth of the time after which a link is taken to stand still.
+/// The longest time until what arrived is confirmed, for a neighbour that is near to its budget.
+/// 100 ms: a fifth of the time after which a link is taken to stand still.
 const ACK_AFTER: Duration = Duration::from_millis(100);
-/// The longest time until what arrived is confirmed otherwise. 1 s: a third of the time after which a
-/// link without progress is closed.
+/// The longest time until what arrived is confirmed otherwise. 1 s: a third of the time after which
+/// a link without progress is closed.
 const ACK_AT_EASE: Duration = Duration::from_secs(1);
-/// A neighbour that has asked for acknowledgements soon gets them for this long. 1 s: as long as the
-/// line is measured.
+/// A neighbour that has asked for acknowledgements soon gets them for this long. 1 s: as long as
+/// the line is measured.
 const SOON_FOR: Duration = Duration::from_secs(1);
 /// While a node is near to its budget, it asks again after this long. 500 ms: half of [`SOON_FOR`].
 const URGE_EVERY: Duration = Duration::from_millis(500);
@@ -78,17 +78,17 @@ const IDLE_SHARE: u64 = 2;
 /// A link that has brought something this lately, or in four round trips, has its share of a slow
 /// line. 1 s: with five links, a part on 256 kbit/s is there every 320 ms.
 const BRINGS_FOR: Duration = Duration::from_secs(1);
-/// A neighbour that grants this window or less has a slow line: 16 KiB, what a link that is quiet is
-/// granted by a node with five links on 6 Mbit/s.
+/// A neighbour that grants this window or less has a slow line: 16 KiB, what a link that is quiet
+/// is granted by a node with five links on 6 Mbit/s.
 const DIGEST_WINDOW: u64 = 16 * 1024;
-/// The pause between two digests to a neighbour that grants [`FIRST`], and less with more. 1 s: five
-/// neighbours that tell of six streams take 5 % of 256 kbit/s.
+/// The pause between two digests to a neighbour that grants [`FIRST`], and less with more. 1 s:
+/// five neighbours that tell of six streams take 5 % of 256 kbit/s.
 const DIGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A line with this budget or less counts as slow. 256 KiB: 11 Mbit/s.
 const SLOW: usize = 256 * 1024;
 /// While nothing is known of the line, links share its budget, as at least this many: the first
-/// window of each is 32 KiB at most, so that a burst of small messages takes few round trips, and of
-/// all together 64 KiB, or their first bytes would fill the queue of a slow line.
+/// window of each is 32 KiB at most, so that a burst of small messages takes few round trips, and
+/// of all together 64 KiB, or their first bytes would fill the queue of a slow line.
 const START_LINKS: usize = 2;
 
 /// The flow over all links whose other ends confirm what they read.
@@ -164,7 +164,7 @@ struct Got {
     rate: Rate,
     /// When something paced last arrived.
     last: Instant,
-    /// Until when the other side needs acknowledgements soon.
+    /// The time until which the other side needs acknowledgements soon.
     soon_until: Instant,
     /// Whether the other side is to be told that its limit holds this node up, and that it is to
     /// acknowledge soon.

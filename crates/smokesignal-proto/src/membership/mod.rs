@@ -239,7 +239,7 @@ impl Membership {
         self.conns.heard(link, now);
     }
 
-    /// Returns for how long nothing has been heard of the neighbour.
+    /// Returns for how long the neighbour has sent nothing.
     pub(crate) fn silence(&self, link: LinkId, now: Instant) -> Duration {
         self.conns.get(link).map_or(Duration::MAX, |conn| conn.silence(now))
     }

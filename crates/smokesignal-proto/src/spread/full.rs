@@ -2,9 +2,10 @@
 //!
 //! While this node's own line is full, in the direction to the others, it sends its own stream to
 //! one neighbour, which spreads it: the one that has confirmed the most. The other neighbours that
-//! get the stream here are turned away ([`Redirect`]), and find another parent. In digests the node keeps back how far its stream is, or they would request here
-//! what their parents are about to get (as superseeding does it in BitTorrent, BEP 16). A neighbour
-//! that requests the stream here all the same may have no other way, and gets it.
+//! get the stream here are turned away ([`Redirect`]), and find another parent. In digests the node
+//! keeps back how far its stream is, or they would request here what their parents are about to get
+//! (as superseeding does it in BitTorrent, BEP 16). A neighbour that requests the stream here all
+//! the same may have no other way, and gets it.
 //!
 //! [`Redirect`]: crate::Control::Redirect
 
@@ -29,7 +30,7 @@ impl Spread {
     }
 
     /// Turns away all neighbours but one from the node's own stream, because the line is full.
-    /// Returns those that are to be told.
+    /// Returns those that need a Redirect.
     pub(crate) fn turn_away(&mut self, cx: &Cx<'_>, head: u64) -> Vec<LinkId> {
         let children = self.links.iter().filter(|(_, link)| link.is_sent_own());
         let best = children.max_by_key(|(id, link)| (link.knows_own(), Reverse((link.rtt, **id))));

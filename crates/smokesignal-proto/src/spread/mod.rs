@@ -129,9 +129,9 @@ struct Link {
     own_from: u64,
     /// How far the own stream has moved over this link.
     own_progress: u64,
-    /// Whether the neighbour was told to get the own stream from another one, see `full.rs`.
+    /// When this node sent the neighbour to another one for the own stream, see `full.rs`.
     turned_away: Option<Instant>,
-    /// When the neighbour was last told how far the own stream is, though the line is full.
+    /// When the neighbour last got a digest of the own stream, though the line is full.
     own_told_at: Instant,
 }
 

@@ -319,8 +319,8 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
 }
 
 /// Serves the stream for one turn. `part` is the size from which on a segment goes in parts: the
-/// line is slow then, for all that is known, and what is sent unasked is limited by a trial. Returns
-/// whether the neighbour is to get a digest instead.
+/// line is slow then, for all that is known, and what is sent unasked is limited by a trial.
+/// Returns whether the neighbour is to get a digest instead.
 fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mut Vec<Message>) -> bool {
     let (stream, reports) = (streams.get(ix), link.reports);
     let column = link.stream(ix);

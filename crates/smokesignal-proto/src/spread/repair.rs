@@ -29,7 +29,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// A parent that shares a full line is asked again if nothing of the stream has come for this long.
 /// 10 s: six segments of 64 KiB over 1 Mbit/s take 3 s.
 const EXCUSED_FOR: Duration = Duration::from_secs(10);
-/// A writer with a full line is the last to be asked for this long. 30 s: as long as it serves a
+/// A node asks a writer with a full line last for this long. 30 s: as long as it serves a
 /// neighbour that has come back.
 const REDIRECTED_FOR: Duration = Duration::from_secs(30);
 /// While only such a writer has more, a parent is kept as long as something comes within this time.
@@ -50,7 +50,8 @@ pub(super) struct Want {
     worse_rounds: u8,
     /// The time since which no neighbour has claimed to retain the next segment.
     nobody_since: Option<Instant>,
-    /// The neighbour that was asked and has not answered yet, and how many were since something came.
+    /// The neighbour that was asked and has not answered yet, and how many were since something
+    /// came.
     pub(super) asked: Option<LinkId>,
     asks: u32,
     /// No neighbour has what comes before: a segment with this or a higher number may come next, if
@@ -316,8 +317,8 @@ impl Spread {
     }
 
     /// Looks again later if the stream has a parent that is not to blame for the delay. Returns
-    /// whether it is so: this node's own line is what takes time (`is_excused`), or the writer's is,
-    /// because only the writer has more.
+    /// whether it is so: this node's own line is what takes time (`is_excused`), or the writer's
+    /// is, because only the writer has more.
     fn excuse_parent(
         &mut self,
         cx: &Cx<'_>,
@@ -352,8 +353,8 @@ impl Spread {
         redirected.is_some_and(|(from, at)| from == link && cx.now - at < REDIRECTED_FOR)
     }
 
-    /// Looks for another parent, because this one, the stream's writer, has a full line. It is asked
-    /// again if there is no other.
+    /// Looks for another parent, because this one, the stream's writer, has a full line. It is
+    /// asked again if there is no other.
     pub(crate) fn redirected(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
         if self.parent(ix) != Some(link) {
             return;

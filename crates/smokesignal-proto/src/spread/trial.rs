@@ -1,11 +1,11 @@
 //! What a neighbour is sent unasked, over a line that is slow or unknown.
 //!
-//! The first segment of a new stream goes to all neighbours, so that it arrives by the shortest way,
-//! and those that have it already prune the others. On a slow line that takes as long as the queue
-//! in front of it is, and five neighbours would go on to send five copies. So a neighbour behind such
-//! a line is sent one small segment, and then nothing until it reports, which says that the sender
-//! has become its parent, or requests the stream. A segment that has to go in parts is not sent
-//! unasked at all. Meanwhile digests tell it that there is more.
+//! The first segment of a new stream goes to all neighbours, so that it arrives by the shortest
+//! way, and those that have it already prune the others. On a slow line that takes as long as the
+//! queue in front of it is, and five neighbours would go on to send five copies. So a neighbour
+//! behind such a line is sent one small segment, and then nothing until it reports, which says that
+//! the sender has become its parent, or requests the stream. A segment that has to go in parts is
+//! not sent unasked at all. Meanwhile it gets digests.
 
 use super::Link;
 use crate::context::Cx;

@@ -374,7 +374,7 @@ impl Conn {
         self.traffic.heard = now;
     }
 
-    /// Returns for how long nothing has been heard of the other side.
+    /// Returns for how long the other side has sent nothing.
     pub(in crate::membership) fn silence(&self, now: Instant) -> Duration {
         now - self.traffic.heard
     }
