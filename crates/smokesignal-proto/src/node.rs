@@ -545,7 +545,7 @@ impl Node {
         let count = ready.len();
         for link in ready {
             let room = self.flows.room(link, count, now);
-            let room = room.map_or(Room::WINDOW, |bytes| Room { bytes, part: self.flows.part(link) });
+            let room = room.map_or(Room::WINDOW, |(bytes, part)| Room { bytes, part });
             let cx = &self.context.at(now);
             self.spread.pump(cx, (link, room), &self.streams, self.settling.is_settled(), &mut messages);
             if messages.is_empty() {

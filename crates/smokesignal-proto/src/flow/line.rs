@@ -37,6 +37,9 @@ pub(super) const FULL_SHARE: f64 = 0.8;
 /// A line that was full for two measurements counts as full for this long, because what is written
 /// comes in bursts. 2 s.
 const FULL_FOR: Duration = Duration::from_secs(2);
+/// A line with a larger budget than this is not full: it is the machine that is busy. 4 MiB: 180
+/// Mbit/s.
+const FULL_MOST: usize = 4 * 1024 * 1024;
 /// The number of measurements of which the highest counts.
 const MEASUREMENTS: usize = 4;
 /// A round trip counts as this long at least: 50 ms, because the other side confirms what it has
@@ -110,7 +113,7 @@ impl Line {
 
     /// Returns whether the line was full in the last seconds.
     pub(crate) fn was_full_lately(&self, now: Instant) -> bool {
-        now < self.full_until
+        now < self.full_until && self.budget <= FULL_MOST
     }
 
     fn was_full(&self, measurements: usize) -> bool {

@@ -289,39 +289,29 @@ impl Flows {
 
     /// Returns how many bytes the link may be handed now, as one of `ready` links; `None` if its
     /// other side confirms nothing. One message, or part of one, may exceed it.
-    pub(crate) fn room(&mut self, link: LinkId, ready: usize, now: Instant) -> Option<usize> {
-        let sent = &self.links.get(&link)?.sent;
+    ///
+    /// The second figure is the size from which on a message to this link goes in parts.
+    pub(crate) fn room(&mut self, link: LinkId, ready: usize, now: Instant) -> Option<(usize, usize)> {
+        let sent = &mut self.links.get_mut(&link)?.sent;
+        let part = part(&self.up, sent);
         let by_limit = usize::try_from(sent.limit.saturating_sub(sent.handed)).unwrap_or(usize::MAX);
         let by_line = self.up.budget().saturating_sub(self.under_way);
         if 0 < by_limit && by_limit.saturating_mul(ready) <= by_line {
-            return Some(by_limit);
+            return Some((by_limit, part));
         }
         if by_limit > 0 && by_line == 0 {
             self.up.note_used_up();
             self.up.note_full(now);
         }
-        if by_limit == 0
-            && let Some(flow) = self.links.get_mut(&link)
-        {
-            flow.sent.held = true;
+        if by_limit == 0 {
+            sent.held = true;
             // Several neighbours may each measure their part of this node's line.
             if self.up.is_starting() {
                 self.up.note_full(now);
             }
         }
-        let share = (by_line / ready.max(1)).max(self.part(link).min(by_line));
-        Some(by_limit.min(share))
-    }
-
-    /// Returns the size from which on a message to this link goes in parts.
-    pub(crate) fn part(&self, link: LinkId) -> usize {
-        let Some(flow) = self.links.get(&link) else { return usize::MAX };
-        let window = usize::try_from(flow.sent.window()).unwrap_or(usize::MAX);
-        if self.up.is_starting() && window >= MAX_SEGMENT {
-            return usize::MAX; // Nothing shows that either end has a slow line.
-        }
-        let part = self.up.budget().min(window) / PART_SHARE;
-        if part < MAX_SEGMENT { part.max(PART_LEAST) } else { usize::MAX }
+        let share = (by_line / ready.max(1)).max(part.min(by_line));
+        Some((by_limit.min(share), part))
     }
 
     /// Returns the pause between two digests to this link: longer where the other side has a slow
@@ -459,14 +449,16 @@ impl Flows {
         if flow.got.read - flow.got.confirmed >= flow.ack_from(now) {
             self.next_ack = Some(now);
         }
-        if self.level < flow.demand(growth) {
+        if self.down.is_starting() && self.level < flow.demand(growth) {
             self.down.note_used_up();
         }
         self.down.moved(cost, self.base, now);
         if now < self.held_until {
             self.down.note_full(now);
         }
-        self.measure(now);
+        if now - self.measured >= MEASURE {
+            self.measure(now);
+        }
     }
 
     /// Returns whether it may be time to confirm something.
@@ -632,6 +624,16 @@ impl Flow {
     fn ack_after(&self, now: Instant) -> Duration {
         if now < self.got.soon_until { ACK_AFTER } else { ACK_AT_EASE }
     }
+}
+
+/// Returns the size from which on a message goes in parts.
+fn part(up: &Line, sent: &Sent) -> usize {
+    let window = usize::try_from(sent.window()).unwrap_or(usize::MAX);
+    if up.is_starting() && window >= MAX_SEGMENT {
+        return usize::MAX; // Nothing shows that either end has a slow line.
+    }
+    let part = up.budget().min(window) / PART_SHARE;
+    if part < MAX_SEGMENT { part.max(PART_LEAST) } else { usize::MAX }
 }
 
 /// Returns how many intervals of [`MEASURE`] a round trip takes, rounded up.
