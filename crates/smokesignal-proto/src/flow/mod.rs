@@ -84,7 +84,8 @@ const DIGEST_WINDOW: u64 = 16 * 1024;
 /// The pause between two digests to a neighbour that grants [`FIRST`], and less with more. 1 s:
 /// five neighbours that tell of six streams take 5 % of 256 kbit/s.
 const DIGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A line with this budget or less counts as slow. 256 KiB: 11 Mbit/s.
+/// A line with this budget or less counts as slow. 256 KiB: 11 Mbit/s. The lines of others may well
+/// be faster then; where all have the same, a tree that begins with one branch is slower.
 const SLOW: usize = 256 * 1024;
 /// While nothing is known of the line, links share its budget, as at least this many: the first
 /// window of each is 32 KiB at most, so that a burst of small messages takes few round trips, and
@@ -427,6 +428,11 @@ impl Flows {
         (sent.under_way() > 0).then(|| now - sent.progress)
     }
 
+    /// Returns whether the other side takes what it is sent.
+    pub(crate) fn moves(&self, link: LinkId, now: Instant) -> bool {
+        self.waits(link, now).is_none_or(|time| time < STILL_AFTER)
+    }
+
     /// Starts to wait anew, because this node itself had stopped.
     pub(crate) fn forgive(&mut self, now: Instant) {
         self.links.values_mut().for_each(|flow| flow.sent.progress = now);
@@ -497,9 +503,10 @@ impl Flows {
 
     // Both.
 
-    /// Returns whether this node's line is what holds it up, in the direction to the others.
+    /// Returns whether this node's line is slow and is what holds it up, in the direction to the
+    /// others.
     pub(crate) fn is_up_full(&self, now: Instant) -> bool {
-        self.up.was_full_lately(now)
+        self.up.budget() <= SLOW && self.up.was_full_lately(now)
     }
 
     /// Returns whether the line to this node is slow, or has never carried much: what is under way

@@ -169,9 +169,10 @@ impl Node {
         if !self.flows.is_up_full(now) {
             return;
         }
-        let (origin, own) = (self.id(), self.streams.get(OWN));
+        let (origin, own, flows) = (self.id(), self.streams.get(OWN), &self.flows);
         let (incarnation, head) = (own.incarnation, own.have);
-        for link in self.spread.turn_away(&self.context.at(now), head) {
+        let away = self.spread.turn_away(&self.context.at(now), head, |link| flows.moves(link, now));
+        for link in away {
             self.send(link, Control::Redirect { origin, incarnation });
         }
     }
@@ -436,8 +437,9 @@ impl Node {
 
     pub(super) fn repair(&mut self, now: Instant) {
         let cx = &mut self.context.at(now);
-        let (up_full, pause) = (self.flows.is_up_full(now), |link| self.flows.digest_pause(link));
-        for (link, digest) in self.spread.digests(cx, &self.streams, up_full, pause) {
+        let (flows, pause) = (&self.flows, |link| self.flows.digest_pause(link));
+        let holds_own = flows.is_up_full(now) && self.spread.is_own_carried(|link| flows.moves(link, now));
+        for (link, digest) in self.spread.digests(cx, &self.streams, holds_own, pause) {
             cx.out.send(link, digest);
         }
         let lonely = self.membership.degree() < cx.config.min_peers;

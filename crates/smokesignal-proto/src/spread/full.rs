@@ -19,20 +19,27 @@ use crate::streams::OWN;
 
 /// While the line is full, neighbours that get the stream from others learn this often how far it
 /// is. 5 s: in case that their parents do not deliver.
-pub(super) const TOLD_EVERY: Duration = Duration::from_secs(5);
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+/// A node looks this often whether the neighbour that spreads its stream still takes it. 100 ms.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A neighbour that was turned away and has come back is not turned away again for this long. 30 s.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 impl Spread {
-    /// Returns whether some neighbour is sent the node's own stream.
-    pub(super) fn is_own_carried(&self) -> bool {
-        self.links.values().any(Link::is_sent_own)
+    /// Returns whether some neighbour is sent the node's own stream, and takes it.
+    pub(crate) fn is_own_carried(&self, moves: impl Fn(LinkId) -> bool) -> bool {
+        self.links.iter().any(|(id, link)| link.is_sent_own() && moves(*id))
     }
 
     /// Turns away all neighbours but one from the node's own stream, because the line is full.
     /// Returns those that need a Redirect.
-    pub(crate) fn turn_away(&mut self, cx: &Cx<'_>, head: u64) -> Vec<LinkId> {
-        let children = self.links.iter().filter(|(_, link)| link.is_sent_own());
+    pub(crate) fn turn_away(
+        &mut self,
+        cx: &Cx<'_>,
+        head: u64,
+        moves: impl Fn(LinkId) -> bool,
+    ) -> Vec<LinkId> {
+        let children = self.links.iter().filter(|(id, link)| link.is_sent_own() && moves(**id));
         let best = children.max_by_key(|(id, link)| (link.knows_own(), Reverse((link.rtt, **id))));
         let Some(best) = best.filter(|(_, link)| link.knows_own() < head).map(|(id, _)| *id) else {
             return Vec::new(); // It has everything: what fills the line is something else.

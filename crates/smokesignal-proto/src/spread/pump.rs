@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::full::TOLD_EVERY;
+use super::full::LOOK_EVERY;
 use super::{Link, Spread};
 use crate::config::{Config, Pace};
 use crate::context::Cx;
@@ -128,23 +128,23 @@ impl Spread {
         &mut self,
         cx: &Cx<'_>,
         streams: &Streams,
-        up_full: bool,
+        holds_own: bool,
         pause: impl Fn(LinkId) -> Duration,
     ) -> Vec<(LinkId, Control)> {
         let mut due = Vec::new();
-        let carried = self.is_own_carried();
         for (id, link) in &mut self.links {
             if link.digest_at.is_none_or(|at| at > cx.now) {
                 continue;
             }
             link.digest_at = None;
             link.digest_after = cx.now + pause(*id);
-            let waits = up_full && carried && link.hold_own_digest(cx);
+            let waits = holds_own && link.hold_own_digest(cx);
             let mut marks = Vec::new();
             for ix in std::mem::take(&mut link.dirty) {
                 if ix == OWN && waits {
                     link.dirty.push(OWN);
-                    link.digest_at = Some(link.own_told_at + TOLD_EVERY);
+                    // The neighbour that spreads the stream may stop at any time.
+                    link.digest_at = Some(cx.now + LOOK_EVERY);
                     continue;
                 }
                 let column = link.stream(ix);
