@@ -63,6 +63,9 @@ const NEAR_SHARE: usize = 2;
 /// A link that has confirmed nothing for this long, or for four round trips, stands still. 500 ms:
 /// as long as one slow neighbour may hold up the others.
 const STILL_AFTER: Duration = Duration::from_millis(500);
+/// A neighbour on a slow line that has confirmed something this lately takes what it is sent. 1.5
+/// s: three neighbours share 1 Mbit/s, and the queue in front of it has 400 ms.
+const MOVES_FOR: Duration = Duration::from_millis(1500);
 /// A link has left the line, too, when what was handed to another one this much later has been
 /// confirmed; the link's round trip comes on top. 150 ms: [`ACK_AFTER`], and the way.
 const OVERTAKEN_AFTER: Duration = Duration::from_millis(150);
@@ -76,8 +79,8 @@ const SHARE_EVERY: Duration = Duration::from_millis(5);
 /// without a round trip.
 const IDLE_SHARE: u64 = 2;
 /// A link that has brought something this lately, or in four round trips, has its share of a slow
-/// line. 1 s: with five links, a part on 256 kbit/s is there every 320 ms.
-const BRINGS_FOR: Duration = Duration::from_secs(1);
+/// line. 400 ms: with five links, a part on 256 kbit/s is there every 320 ms.
+const BRINGS_FOR: Duration = Duration::from_millis(400);
 /// A neighbour that grants this window or less has a slow line: 16 KiB, what a link that is quiet
 /// is granted by a node with five links on 6 Mbit/s.
 const DIGEST_WINDOW: u64 = 16 * 1024;
@@ -430,7 +433,7 @@ impl Flows {
 
     /// Returns whether the other side takes what it is sent.
     pub(crate) fn moves(&self, link: LinkId, now: Instant) -> bool {
-        self.waits(link, now).is_none_or(|time| time < STILL_AFTER)
+        self.waits(link, now).is_none_or(|time| time < MOVES_FOR)
     }
 
     /// Starts to wait anew, because this node itself had stopped.

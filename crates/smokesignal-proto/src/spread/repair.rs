@@ -33,8 +33,8 @@ const EXCUSED_FOR: Duration = Duration::from_secs(10);
 /// neighbour that has come back.
 const REDIRECTED_FOR: Duration = Duration::from_secs(30);
 /// While only such a writer has more, a parent is kept as long as something comes within this time.
-/// 750 ms: a segment of 64 KiB on 700 kbit/s.
-const REDIRECTED_STILL: Duration = Duration::from_millis(750);
+/// 2 s: a segment of 64 KiB on 256 kbit/s.
+const REDIRECTED_STILL: Duration = Duration::from_secs(2);
 /// Number of times in a row that a parent may fall further behind until another one replaces it.
 const MAX_WORSE_ROUNDS: u8 = 3;
 
