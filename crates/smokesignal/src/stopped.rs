@@ -35,7 +35,8 @@ pub struct Stopped {
     /// Messages that the one that is farthest behind may lack, as far as this node knows: at most
     /// those that it still retained.
     pub missing: u64,
-    /// Messages that were accepted and handed to no other node: they are lost.
+    /// Messages that were accepted and handed to no other node, or, if no neighbour is left, that
+    /// nobody is known to have read: they are lost.
     pub unsent: u64,
     /// Whether the node gave up, because nothing had moved for its
     /// [`leave_timeout`](crate::NodeBuilder::leave_timeout).

@@ -89,6 +89,11 @@ impl Node {
             return Farewell { confirmed: near.max(have), behind, missing, unsent, timed_out: false };
         }
         let unread = || self.spread.own_unread(own.have);
+        // Messages that were handed to links which broke have reached nobody, as far as is known.
+        let unsent = match self.membership.degree() {
+            0 => unsent.max(self.publisher.messages() + own.messages_after(self.spread.own_read())),
+            _ => unsent,
+        };
         Farewell {
             confirmed: near,
             behind: unread().count(),

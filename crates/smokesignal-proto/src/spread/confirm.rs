@@ -345,6 +345,9 @@ impl Spread {
         let have = streams.get(ix).have;
         let report = Summary::of(report);
         let Summary { position, nodes, .. } = report;
+        if ix == OWN {
+            self.own_read = self.own_read.max(report.half.min(have));
+        }
         let column = state.stream(ix);
         column.peer_have = column.peer_have.max(if nodes == 1 { position.min(have) } else { 0 });
         if column.trial.confirmed() {

@@ -74,6 +74,8 @@ pub(crate) struct Spread {
     own_handed: u64,
     /// How far the own stream has moved over all links together, see [`Spread::own_progress`].
     own_progress: u64,
+    /// The last segment of the own stream that some reader was known to have, lost ones included.
+    own_read: u64,
     /// How far the readers of each stream are, and what follows for the node's own.
     confirms: Confirms,
     pace: Pacer,
@@ -230,6 +232,7 @@ impl Spread {
             unserved: None,
             own_handed: 0,
             own_progress: 0,
+            own_read: 0,
             confirms: Confirms::new(config),
             pace: Pacer::new(config, now),
         }
@@ -272,6 +275,9 @@ impl Spread {
     ) {
         if let Some(state) = self.links.remove(&link) {
             self.pace.dirty = true;
+            // The neighbour reads what came before the link's end.
+            let sent = state.streams.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));
+            self.own_read = self.own_read.max(if reason.is_agreed() { sent } else { 0 });
             for ix in (1..state.streams.len()).filter(|ix| !state.reports && state.streams[*ix].push) {
                 self.confirms.progressed(cx, ix, 0);
             }
@@ -434,6 +440,7 @@ impl Spread {
         state.stream(ix).peer_floor = mark.floor;
         if ix == OWN {
             state.own_from = state.own_from.min(mark.have);
+            self.own_read = self.own_read.max(mark.have);
         }
         let column = state.stream(ix);
         if first {

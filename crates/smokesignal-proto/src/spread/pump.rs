@@ -219,6 +219,12 @@ impl Spread {
         self.links.values().map(Link::knows_own).filter(move |known| *known < head)
     }
 
+    /// Returns the last segment of the node's own stream that some reader was known to have, lost
+    /// ones included.
+    pub(crate) fn own_read(&self) -> u64 {
+        self.own_read
+    }
+
     /// Returns the last segment of the node's own stream that was handed to some link, lost ones
     /// included.
     pub(crate) fn own_handed(&self) -> u64 {
