@@ -334,8 +334,10 @@ impl Spread {
         let stands_for = cx.now - since;
         let floor =
             self.links.get(&parent).and_then(|link| link.streams.get(ix)).map_or(0, |to| to.peer_floor);
+        let is_writer = |link: LinkId| self.is_redirected(cx, link, ix);
         let by_writer = stands_for < REDIRECTED_STILL
-            && self.ahead(ix, have).all(|(link, _)| link == parent || self.is_redirected(cx, link, ix));
+            && self.ahead(ix, have).any(|(link, _)| is_writer(link))
+            && self.ahead(ix, have).all(|(link, _)| link == parent || is_writer(link));
         let by_line = stands_for < EXCUSED_FOR && is_excused(parent);
         if floor > have + 1 || !(by_writer || by_line) {
             return false;
