@@ -255,8 +255,8 @@ impl Spread {
         Some(Repair { link, ix, from: stream.have + 1, or_later: false, prune: None })
     }
 
-    /// Returns how long a neighbour that was asked has to answer.
-    /// On a slow line that is twice as long with each neighbour that has not answered.
+    /// Returns how long a neighbour that was asked has to answer. On a slow line that is twice as
+    /// long with each neighbour that has not answered.
     fn answer_time(&self, cx: &Cx<'_>, link: LinkId, asks: u32) -> Duration {
         let rtt = self.links.get(&link).map_or(Duration::ZERO, |link| link.rtt);
         let usual =
