@@ -55,7 +55,7 @@ from wire import (
 
 FILE = Path(__file__).with_name("vectors.txt")
 SECRET = b"the secret of our network"
-CONFIRM = 2
+FLOW, CONFIRM = 1, 2
 INCARNATION = 1_700_000_000_000
 WALK, TOKEN, LOOKUP = 300, 1 << 40, 1 << 41
 BODY = b"\5hello\0\2hi"
@@ -89,8 +89,8 @@ def ids_and_hello():
 
 
 def hello(secret, role):
-    """With *confirm*, a bit that means nothing, which the exporter chooses, and five such bytes."""
-    return connection.hello(secret, role, Exporter, CONFIRM | 1 << 48 + 5 + role[0], bytes(5))
+    """With *flow* and *confirm*, a bit that means nothing, which the exporter chooses, and five such bytes."""
+    return connection.hello(secret, role, Exporter, FLOW | CONFIRM | 1 << 48 + 5 + role[0], bytes(5))
 
 
 def stream_frames():

@@ -30,8 +30,7 @@ impl Features {
     /// No feature: the version alone.
     pub const NONE: Self = Self(0);
     /// The node confirms what it reads, and joins segments that come in parts:
-    /// [`Control::Ack`](crate::Control::Ack) and [`Message::Part`](crate::Message::Part). Not
-    /// offered yet: of 200 simulated networks some with very slow lines are not done in time.
+    /// [`Control::Ack`](crate::Control::Ack) and [`Message::Part`](crate::Message::Part).
     pub const FLOW: Self = Self(1);
     /// Readers report to their parents how far they are, and a writer waits for them:
     /// [`Control::Confirm`](crate::Control::Confirm) and [`Control::Pace`](crate::Control::Pace).
@@ -42,10 +41,10 @@ impl Features {
 
     /// All features that this program understands.
     #[cfg(not(smokesignal_next))]
-    pub const OURS: Self = Self::CONFIRM;
+    pub const OURS: Self = Self(Self::FLOW.0 | Self::CONFIRM.0);
     /// All features that this program understands.
     #[cfg(smokesignal_next)]
-    pub const OURS: Self = Self(Self::CONFIRM.0 | Self::NEXT.0);
+    pub const OURS: Self = Self(Self::FLOW.0 | Self::CONFIRM.0 | Self::NEXT.0);
 
     /// Bits that never stand for a feature. Each node sets one of them in HELLO, another one in
     /// each connection, so that no node comes to rely on a bit that it does not know being 0 (as

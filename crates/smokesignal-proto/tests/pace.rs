@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::World;
-use smokesignal_proto::{Config, Features, Node, Pace};
+use smokesignal_proto::{Config, Node, Pace};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MIB: usize = 1 << 20;
@@ -25,12 +25,7 @@ fn small(pace: Pace) -> Config {
 }
 
 fn gathered(seed: u64, n: usize, config: &Config) -> World {
-    gathered_with(seed, n, config, Features::OURS | Features::FLOW)
-}
-
-fn gathered_with(seed: u64, n: usize, config: &Config, features: Features) -> World {
     let mut world = World::new(seed);
-    world.features = features;
     world.gather(n, config);
     world.until("gathered", SECOND * 10, |world| {
         world.nodes.keys().all(|ix| world.degree(*ix) >= 3.min(n - 1)) && world.one_component()
@@ -146,11 +141,8 @@ fn a_writer_whose_readers_all_stop_goes_on() {
 /// for each of them.
 #[test]
 fn readers_that_stop_in_turns_share_one_budget() {
-    // What the program offers: with *flow*, whose windows have to grow first, readers may fall out
-    // of rings as small as these.
-    let start = || gathered_with(6, 12, &small(Pace::Most), Features::OURS);
-    let free = write_for(&mut start(), 2, 20_000, SECOND * 3);
-    let mut world = start();
+    let free = write_for(&mut gathered(6, 12, &small(Pace::Most)), 2, 20_000, SECOND * 3);
+    let mut world = gathered(6, 12, &small(Pace::Most));
     let mut held = 0;
     for turn in 0..4 {
         let reader = 3 + turn % 5;

@@ -1,8 +1,7 @@
 //! Slow lines: what `sim line` finds has to meet the project's goals, in the median of nine runs.
 //!
 //! Here are the cases in which one node has a slow line; the other cases, and real processes on
-//! shaped lines, are in `docs/simulation.md`. The nodes offer *flow*, which the program does not
-//! yet.
+//! shaped lines, are in `docs/simulation.md`.
 
 use smokesignal_sim::{Case, Run, Scenario};
 
@@ -14,12 +13,12 @@ fn meets(case: &str, goals: &[&str]) {
         nodes: None,
         seeds: 0,
         case: case_played,
-        features: 1,
+        features: 0,
         ignore,
         trace: None,
         progress,
     };
-    let report = Scenario::find("line").expect("a scenario").run(&mut run);
+    let report = Scenario::find("line").unwrap().run(&mut run);
     assert_eq!(report.violations, [], "rng seed 1");
     for goal in goals {
         let name = format!("{case}: {goal}");

@@ -488,7 +488,10 @@ impl Flows {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
                 continue;
             }
-            let window = flow.demand(growth).max(idle).min(self.level.max(idle));
+            let window = match flow.is_quiet(growth) {
+                true => idle,
+                false => flow.demand(growth).max(idle).min(self.level.max(idle)),
+            };
             let got = &mut flow.got;
             (got.since, got.confirmed, got.limit) = (None, got.read, got.read + window);
             let held = std::mem::take(&mut got.tell_held);
@@ -574,7 +577,11 @@ impl Flows {
             return;
         }
         self.shared = (now, self.down.budget());
-        let mut demands: Vec<_> = self.links.values().map(|flow| flow.demand(self.down.growth())).collect();
+        // Quiet links have their small windows besides: a line with many of them would have none
+        // left for the one that is busy.
+        let growth = self.down.growth();
+        let busy = self.links.values().filter(|flow| !flow.is_quiet(growth));
+        let mut demands: Vec<_> = busy.map(|flow| flow.demand(growth)).collect();
         demands.sort_unstable();
         let mut left = self.down.budget() as u64;
         let mut count = demands.len() as u64;
@@ -620,6 +627,11 @@ impl Flow {
     /// in the time of a round trip, or in a quarter of a second.
     fn demand(&self, growth: u64) -> u64 {
         FIRST.max(self.got.rate.bytes().saturating_mul(growth * self.trips))
+    }
+
+    /// Returns whether the link brings so little that the smallest window suffices.
+    fn is_quiet(&self, growth: u64) -> bool {
+        self.demand(growth) == FIRST
     }
 
     /// Returns how much is confirmed by itself: a quarter of what was granted, and for a neighbour

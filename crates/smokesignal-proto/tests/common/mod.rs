@@ -98,7 +98,7 @@ impl World {
             connected: BTreeSet::new(),
             trace: String::new(),
             data_messages: 0,
-            features: Features::OURS | Features::FLOW,
+            features: Features::OURS,
             without_features: BTreeSet::new(),
         }
     }
