@@ -77,6 +77,14 @@ impl Ring {
         std::mem::take(&mut self.bytes)
     }
 
+    /// Returns how long ago the segment after `seq`, or the first one behind it that is retained, was
+    /// pushed; zero if there is none.
+    pub(crate) fn age_after(&self, seq: u64, now: Instant) -> Duration {
+        let Some(front) = self.entries.front() else { return Duration::ZERO };
+        let at = usize::try_from((seq + 1).saturating_sub(front.segment.seq)).unwrap_or(usize::MAX);
+        self.entries.get(at).map_or(Duration::ZERO, |entry| now - entry.pushed)
+    }
+
     /// Body bytes pushed after segment `seq`, as far as they are retained.
     pub(crate) fn bytes_after(&self, seq: u64) -> usize {
         let Some(front) = self.entries.front() else { return 0 };

@@ -30,6 +30,9 @@ const SAMPLE: Duration = Duration::from_millis(250);
 const WORTH_WAITING: Duration = Duration::from_millis(10);
 /// A writer that waits looks again after this long at least.
 const LOOK: Duration = Duration::from_millis(500);
+/// A reader lags if it is this much later than half of the readers, and four round trips on top:
+/// nodes far down in the tree of a fast writer are many bytes behind, and not slow. 100 ms.
+const LAGS_FROM: Duration = Duration::from_millis(100);
 /// Readers that have confirmed nothing for this long stand still.
 const STILL: Duration = Duration::from_secs(2);
 
@@ -77,11 +80,11 @@ impl Pacer {
         }
     }
 
-    /// Begins to wait, until a report arrives, or it is time to look again.
-    fn wait(&mut self, now: Instant, for_minority: bool) {
+    /// Begins to wait, until a report arrives, or for this long at most.
+    fn wait(&mut self, now: Instant, for_minority: bool, look: Duration) {
         self.blocked = for_minority.then_some(now);
         let can_end = for_minority && self.budget >= WORTH_WAITING;
-        self.look_at = Some(now + if can_end { self.budget.min(LOOK) } else { LOOK });
+        self.look_at = Some(now + if can_end { self.budget.min(look) } else { look });
     }
 
     /// Refills the budget for waiting with 5 % of the time that passed, takes the time from it for
@@ -182,7 +185,10 @@ impl Spread {
         }
         let half = summary.map_or(self.pace.position, |summary| summary.half);
         let is_still = cx.now - self.pace.moved >= STILL;
-        let lags = unconfirmed - ring.bytes_after(half) >= window / 4;
+        let is_far = unconfirmed - ring.bytes_after(half) >= window / 4;
+        let later = ring.age_after(self.pace.position, cx.now).saturating_sub(ring.age_after(half, cx.now));
+        let lags_from = LAGS_FROM + 4 * self.links.values().map(|link| link.rtt).max().unwrap_or_default();
+        let lags = is_far && later >= lags_from;
         let for_minority = cx.config.pace == Pace::Most && (is_still || lags);
         if for_minority && !self.pace.may_wait(cx, Duration::ZERO) {
             // Those far behind, and not everyone who is a little slower than half at the moment.
@@ -199,7 +205,8 @@ impl Spread {
                 return true;
             }
         }
-        self.pace.wait(cx.now, for_minority);
+        let look = if is_far && !lags { LOOK.min(lags_from.saturating_sub(later)) } else { LOOK };
+        self.pace.wait(cx.now, for_minority, look);
         false
     }
 
@@ -213,7 +220,7 @@ impl Spread {
         {
             return true;
         }
-        self.pace.wait(cx.now, true);
+        self.pace.wait(cx.now, true, LOOK);
         false
     }
 
@@ -224,7 +231,7 @@ impl Spread {
         if !self.links.values().any(is_eager) {
             self.links.values_mut().for_each(|link| link.make_dirty(cx, OWN));
             if self.pace.look_at.is_none() {
-                self.pace.wait(cx.now, false);
+                self.pace.wait(cx.now, false, LOOK);
             }
         }
     }
@@ -264,13 +271,13 @@ mod tests {
         let mut waits = 0;
         while pacer.budget >= WORTH_WAITING {
             let now = at(20 * waits);
-            pacer.wait(now, true);
+            pacer.wait(now, true, LOOK);
             assert!(pacer.next_deadline().is_some_and(|look| look > now));
             pacer.stop_waiting(&context.at(now + Duration::from_millis(20)));
             waits += 1;
         }
         assert!((25..30).contains(&waits), "{waits} waits of 20 ms");
-        pacer.wait(at(1000), false);
+        pacer.wait(at(1000), false, LOOK);
         pacer.stop_waiting(&context.at(at(2000)));
         assert!(pacer.budget < WORTH_WAITING, "a wait for the network costs nothing");
         assert!(pacer.may_wait(&context.at(at(2000)), Duration::ZERO), "and 5 % of the time comes back");
