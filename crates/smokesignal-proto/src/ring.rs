@@ -77,8 +77,8 @@ impl Ring {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Returns how long ago the segment after `seq`, or the first one behind it that is retained, was
-    /// pushed; zero if there is none.
+    /// Returns how long ago the segment after `seq`, or the first one behind it that is retained,
+    /// was pushed; zero if there is none.
     pub(crate) fn age_after(&self, seq: u64, now: Instant) -> Duration {
         let Some(front) = self.entries.front() else { return Duration::ZERO };
         let at = usize::try_from((seq + 1).saturating_sub(front.segment.seq)).unwrap_or(usize::MAX);
