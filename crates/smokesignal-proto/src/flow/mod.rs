@@ -109,6 +109,9 @@ pub(crate) struct Flows {
     confirmed: Instant,
     /// When this node last looked for links that were overtaken.
     compared: Instant,
+    /// When the budget was used up, and this node last looked for neighbours that have to
+    /// acknowledge.
+    urged: Instant,
     /// The round trip without a queue, of all links.
     base: Duration,
     /// Until when a limit of this node counts as holding up a neighbour.
@@ -234,6 +237,7 @@ impl Flows {
             newest: now,
             confirmed: now,
             compared: now,
+            urged: now,
             base: Duration::ZERO,
             held_until: now,
             level: FIRST,
@@ -303,7 +307,8 @@ impl Flows {
         if 0 < by_limit && by_limit.saturating_mul(ready) <= by_line {
             return Some((by_limit, part));
         }
-        if by_limit > 0 && by_line == 0 {
+        let is_used_up = by_limit > 0 && by_line == 0;
+        if is_used_up {
             self.up.note_used_up();
             self.up.note_full(now);
         }
@@ -314,7 +319,12 @@ impl Flows {
                 self.up.note_full(now);
             }
         }
-        let share = (by_line / ready.max(1)).max(part.min(by_line));
+        if is_used_up {
+            self.urge_all(now);
+        }
+        // A turn is as long for a link with small parts as for one that takes whole segments.
+        let turn = (self.up.budget() / PART_SHARE).clamp(PART_LEAST, MAX_SEGMENT);
+        let share = (by_line / ready.max(1)).max(turn.min(by_line));
         Some((by_limit.min(share), part))
     }
 
@@ -345,6 +355,22 @@ impl Flows {
         if self.under_way * NEAR_SHARE > self.up.budget() {
             self.urge(link, now);
         }
+    }
+
+    /// Asks all neighbours that have not acknowledged for a while: one that was handed much, and
+    /// nothing since, may be what uses up the budget.
+    fn urge_all(&mut self, now: Instant) {
+        if now - self.urged < ACK_AFTER {
+            return;
+        }
+        self.urged = now;
+        let owes = |flow: &Flow| {
+            let Sent { still, progress, .. } = flow.sent;
+            !still && flow.sent.under_way() > 0 && now - progress > flow.patience()
+        };
+        let owing = self.links.iter().filter(|(_, flow)| owes(flow));
+        let owing: Vec<_> = owing.map(|(link, _)| *link).collect();
+        owing.into_iter().for_each(|link| self.urge(link, now));
     }
 
     /// Asks the neighbour to acknowledge soon, because the budget is nearly used up.
@@ -541,8 +567,8 @@ impl Flows {
         self.base = self.mean_rtt();
         let idle = self.idle_window();
         for flow in self.links.values_mut() {
+            let patience = flow.patience();
             let sent = &mut flow.sent;
-            let patience = STILL_AFTER.max(4 * flow.rtt);
             // What others were handed before may be all that keeps it waiting: the queue of a slow
             // line is first in, first out.
             let is_next =
@@ -627,6 +653,11 @@ impl Flow {
     /// in the time of a round trip, or in a quarter of a second.
     fn demand(&self, growth: u64) -> u64 {
         FIRST.max(self.got.rate.bytes().saturating_mul(growth * self.trips))
+    }
+
+    /// Returns after which time without a confirmation the link stands still.
+    fn patience(&self) -> Duration {
+        STILL_AFTER.max(4 * self.rtt)
     }
 
     /// Returns whether the link brings so little that the smallest window suffices.

@@ -209,6 +209,29 @@ fn what_stands_still_on_one_link_does_not_count_against_the_others() {
     assert_eq!(flows.under_way, all - all / 2, "it counts again");
 }
 
+/// It was asked to acknowledge long before it stopped, and nothing was handed to it since.
+#[test]
+fn what_stands_still_is_found_whenever_it_was_asked_last() {
+    let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+    let mut flows = Flows::new(at(0));
+    let [frozen, alive] = [1, 2].map(LinkId);
+    for link in [frozen, alive] {
+        flows.link_up(link, Duration::ZERO, at(0));
+        flows.acknowledged(link, ack(0, 1 << 20), at(0)).unwrap();
+    }
+    let all = flows.up.budget();
+    flows.handed(frozen, all, at(1000));
+    flows.acknowledged(frozen, ack(all as u64, 1 << 20), at(1450)).unwrap();
+    let all = flows.up.budget();
+    flows.handed(frozen, all, at(1450));
+    for ms in (1500..2800).step_by(50) {
+        flows.room(alive, 1, at(ms));
+        flows.measure(at(ms));
+    }
+    assert_eq!(flows.under_way, 0);
+    assert!(flows.room(alive, 1, at(2800)).unwrap().0 > 0);
+}
+
 #[test]
 fn what_arrives_is_confirmed_soon_and_on_a_quiet_link_nothing_is() {
     let (mut flows, link, now) = (Flows::new(Instant::ZERO), LinkId(1), Instant::ZERO);
