@@ -225,12 +225,12 @@ pub struct Config {
     /// holds more memory.
     pub control_window: usize,
     /// Bytes of the node's own stream that no link was handed yet; with [`Pace::None`], bytes that
-    /// it may be ahead of the slowest of its links. Default 1 MiB. Up: a writer waits less for its
-    /// links, and more waits inside the node.
+    /// it may be ahead of the slowest of its links. Default 1 MiB, and less on a slow line. Up: a
+    /// writer waits less for its links, and more waits inside the node.
     pub write_window: usize,
-    /// Bytes accepted from the application and not yet sent. Default 1 MiB, and always one message.
-    /// Up: an application may run further ahead of the network; more memory, and what was accepted
-    /// last is sent later.
+    /// Bytes accepted from the application and not yet sent. Default 1 MiB, less on a slow line,
+    /// and always one message. Up: an application may run further ahead of the network; more
+    /// memory, and what was accepted last is sent later.
     pub write_buffer: usize,
     /// Signatures that a writer makes in a row; then it may make one more each `sign_every`, and
     /// what is written meanwhile shares the next one. Default 8. Up: a burst of small writes goes

@@ -90,6 +90,9 @@ const DIGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A line with this budget or less counts as slow. 256 KiB: 11 Mbit/s. The lines of others may well
 /// be faster then; where all have the same, a tree that begins with one branch is slower.
 const SLOW: usize = 256 * 1024;
+/// While nothing is known of the line, this many times its budget may wait for it in the form of
+/// segments, and twice as much as it was written. 5: 320 KiB, more than what is signed together.
+const WAITING_AT_FIRST: usize = 5;
 /// While nothing is known of the line, links share its budget, as at least this many: the first
 /// window of each is 32 KiB at most, so that a burst of small messages takes few round trips, and
 /// of all together 64 KiB, or their first bytes would fill the queue of a slow line.
@@ -326,6 +329,19 @@ impl Flows {
         let turn = (self.up.budget() / PART_SHARE).clamp(PART_LEAST, MAX_SEGMENT);
         let share = (by_line / ready.max(1)).max(turn.min(by_line));
         Some((by_limit.min(share), part))
+    }
+
+    /// Returns how much of what this node writes may wait for its line: as it was written, and on
+    /// top of that in the form of segments. The writer learns of what has to wait before that.
+    pub(crate) fn waiting_most(&self) -> (usize, usize) {
+        if self.links.is_empty() {
+            return (usize::MAX, usize::MAX);
+        }
+        let budget = self.up.budget().max(MAX_SEGMENT);
+        if self.up.is_starting() {
+            return (2 * WAITING_AT_FIRST * budget, WAITING_AT_FIRST * budget);
+        }
+        (budget, budget)
     }
 
     /// Returns the pause between two digests to this link: longer where the other side has a slow

@@ -169,16 +169,22 @@ impl Spread {
         columns.filter(|column| column.push).all(|column| column.sent.max(column.peer_have) >= have)
     }
 
-    /// Returns whether the node's own stream may grow: some link takes it, and the readers are not
-    /// too far behind. Lazy links do not count, unless all are lazy because the neighbours get the
-    /// stream from each other.
-    pub(crate) fn may_write(&mut self, cx: &Cx<'_>, streams: &Streams, is_waiting: bool) -> bool {
+    /// Returns whether the node's own stream may grow: some link takes it, so that less than `most`
+    /// bytes wait for the links, and the readers are not too far behind. Lazy links do not count,
+    /// unless all are lazy because the neighbours get the stream from each other.
+    pub(crate) fn may_write(
+        &mut self,
+        cx: &Cx<'_>,
+        streams: &Streams,
+        is_waiting: bool,
+        most: usize,
+    ) -> bool {
         self.pace.stop_waiting(cx);
         if !is_waiting {
             return false;
         }
         let Some(unhanded) = self.unhanded(streams) else { return false };
-        let may_write = unhanded < cx.config.write_window
+        let may_write = unhanded < most
             && match cx.config.pace {
                 Pace::None => self.own_links_have_room(cx, streams),
                 Pace::Most | Pace::All => self.window_has_room(cx, streams),
