@@ -253,6 +253,10 @@ pub struct Config {
     /// most.
     /// Up: readers survive longer pauses without a gap; the others wait for longer.
     pub slow_budget: Duration,
+    /// With [`Pace::All`], a reader that has confirmed nothing for this long, while something waits
+    /// for it to be read, counts as gone until it goes on. Default `None`: the writer waits for as
+    /// long as the reader lives.
+    pub reader_timeout: Option<Duration>,
     /// A node reports how far it is, and all behind it, after this long where much has arrived, or
     /// nothing was reported for a while; and at least after the second one. Default 10 ms and 250
     /// ms. Up: fewer reports; a writer needs a larger window for the same rate, and learns later
@@ -378,6 +382,7 @@ impl Default for Config {
             sign_bytes: 256 * KIB,
             pace: Pace::Most,
             slow_budget: ms(500),
+            reader_timeout: None,
             confirm_every: (ms(10), ms(250)),
             ring_bytes: 64 * MIB,
             ring_total: 64 * MIB,

@@ -345,6 +345,9 @@ impl Node {
                 self.spread.report_again(cx, self.streams.half_arrived());
             }
             self.spread.share_room(cx, &self.streams);
+            if let Some(reader) = self.spread.drop_slowest(cx, &self.streams) {
+                self.out.push_back(Output::ReaderTimedOut { reader });
+            }
             let (spread, mut needed) = (&self.spread, Vec::new());
             needed.extend((0..self.streams.len()).map(|ix| spread.unconfirmed_from(cx, &self.streams, ix)));
             self.streams.expire(cx, &needed);

@@ -171,6 +171,12 @@ pub enum Output {
         /// The writer.
         from: NodeId,
     },
+    /// A reader has confirmed nothing for [`Config::reader_timeout`](crate::Config): the writes do
+    /// not wait for it any more.
+    ReaderTimedOut {
+        /// The first bytes of its id.
+        reader: u64,
+    },
     /// The node has left: nothing more will come.
     Left(Farewell),
 }

@@ -94,6 +94,25 @@ fn a_writer_that_waits_for_all_waits_for_a_reader_that_stops() {
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
 }
 
+/// With a limit, the writer drops a reader that stops, and counts it again when it has caught up.
+#[test]
+fn a_writer_that_waits_for_all_drops_a_reader_after_the_timeout_and_says_so() {
+    let config = Config { reader_timeout: Some(SECOND * 5), ..small(Pace::All) };
+    let mut world = gathered(4, 8, &config);
+    set_behind(&mut world, 5, true);
+    write_for(&mut world, 2, 20_000, SECOND * 5);
+    assert_eq!(world.timed_out, []);
+    let accepted = write_for(&mut world, 2, 20_000, SECOND * 4);
+    assert!(accepted * 20_000 > 8 * MIB, "{accepted} messages of 20 kB");
+    assert_eq!(world.timed_out, [(2, world.id(5).prefix())]);
+    set_behind(&mut world, 5, false);
+    world.run(SECOND * 5);
+    assert_eq!(world.with(2, Node::confirmed).behind, 0, "it has caught up");
+    set_behind(&mut world, 5, true);
+    write_for(&mut world, 2, 20_000, SECOND * 8);
+    assert_eq!(world.timed_out.len(), 2, "{:?}", world.timed_out);
+}
+
 /// With the default a reader that stops costs the writer its budget once, and the others nothing.
 #[test]
 fn one_reader_that_stops_costs_the_others_half_a_second_and_no_message() {

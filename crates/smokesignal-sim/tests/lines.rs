@@ -18,7 +18,7 @@ fn meets(case: &str, goals: &[&str]) {
         trace: None,
         progress,
     };
-    let report = Scenario::find("line").unwrap().run(&mut run);
+    let report = Scenario::find("line").expect("it exists").run(&mut run);
     assert_eq!(report.violations, [], "rng seed 1");
     for goal in goals {
         let name = format!("{case}: {goal}");

@@ -113,6 +113,13 @@ pub enum Event {
         /// The node that writes.
         from: NodeId,
     },
+    /// With [`Pace::All`](crate::Pace) and a
+    /// [`reader_timeout`](crate::NodeBuilder::reader_timeout): a reader has confirmed nothing for
+    /// that long. This node's writes do not wait for it any more, until it has caught up.
+    ReaderTimedOut {
+        /// The first 16 characters of the reader's id, all that a writer knows of it.
+        reader: String,
+    },
     /// This subscriber was too slow: this number of events, the oldest ones, were dropped here.
     Missed(u64),
 }

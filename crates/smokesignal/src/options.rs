@@ -87,6 +87,7 @@ pub struct NodeBuilder {
     pub(crate) preset: Preset,
     ping_timeout: Option<Duration>,
     pub(crate) leave_timeout: Duration,
+    pub(crate) reader_timeout: Option<Duration>,
     pub(crate) max_message: usize,
     retention: Option<Retention>,
     pub(crate) upload_limit: Option<u64>,
@@ -130,6 +131,7 @@ impl Default for NodeBuilder {
             preset: Preset::Default,
             ping_timeout: None,
             leave_timeout: Duration::from_secs(30),
+            reader_timeout: None,
             max_message: 16 * MIB,
             retention: None,
             upload_limit: None,
@@ -311,13 +313,36 @@ impl NodeBuilder {
     /// | that reader gets | as much as its line carries, and a counted gap for the rest | every message | a gap once it is behind by more than others retain |
     ///
     /// With `All`, any member of the network can hold up this writer: use it for files and
-    /// replication, in networks whose members are known. A reader that is silent for the
+    /// replication, in networks whose members are known, or with a
+    /// [`reader_timeout`](Self::reader_timeout). A reader that is silent for the
     /// [`ping_timeout`](Self::ping_timeout), or cut off, has left, and gets a gap if it returns.
     /// With `None` a fast writer loses more at slow readers. Each writer chooses for itself. A
     /// reader keeps up while its program is less than 8 MiB behind; a handle that was never read
     /// holds up nobody.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// Limits how long this node's writes wait for one reader that stands still, with
+    /// [`Pace::All`]; without effect otherwise. Default: no limit, they wait as long as the reader
+    /// lives.
+    ///
+    /// Once the slowest reader has confirmed nothing for this long, although there is something for
+    /// it to read, an [`Event::ReaderTimedOut`](crate::Event) names it, and it counts as gone. Once
+    /// it goes on it gets what is retained and a counted gap for the rest, and writes wait for it
+    /// again when it has caught up. Of several readers that stand still at different places the
+    /// slowest goes first, and the next one after as long again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use smokesignal::{Node, Pace};
+    ///
+    /// let node = Node::builder().pace(Pace::All).reader_timeout(Duration::from_secs(60)).build();
+    /// assert!(node.is_ok());
+    /// ```
+    pub fn reader_timeout(mut self, timeout: Duration) -> Self {
+        self.reader_timeout = Some(timeout);
         self
     }
 

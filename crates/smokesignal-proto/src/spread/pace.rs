@@ -172,6 +172,25 @@ impl Spread {
         self.pace.position.max(known.min().unwrap_or(0))
     }
 
+    /// Returns for how long the readers have confirmed nothing, although there is something to
+    /// confirm.
+    fn still_for(&self, now: Instant, ring: &Ring) -> Duration {
+        (now - self.pace.moved).min(ring.age_after(self.pace.position, now))
+    }
+
+    /// Drops the slowest reader where the writer would wait for everyone, and it has confirmed
+    /// nothing for too long. Returns the first bytes of its id.
+    pub(crate) fn drop_slowest(&mut self, cx: &Cx<'_>, streams: &Streams) -> Option<u64> {
+        let timeout = cx.config.reader_timeout.filter(|_| cx.config.pace == Pace::All)?;
+        let Summary { slowest, behind, nodes, .. } = self.readers(cx, streams)?;
+        if behind == nodes || self.still_for(cx.now, &streams.get(OWN).ring) < timeout {
+            return None;
+        }
+        self.raise_floor(cx, OWN, self.pace.position + 1, true);
+        self.readers(cx, streams);
+        Some(slowest)
+    }
+
     /// Returns whether the window has room for more of the node's own stream.
     pub(super) fn window_has_room(&mut self, cx: &Cx<'_>, streams: &Streams) -> bool {
         let summary = self.readers(cx, streams);
@@ -184,7 +203,7 @@ impl Spread {
             return true;
         }
         let half = summary.map_or(self.pace.position, |summary| summary.half);
-        let is_still = cx.now - self.pace.moved >= STILL;
+        let is_still = self.still_for(cx.now, ring) >= STILL;
         let is_far = unconfirmed - ring.bytes_after(half) >= window / 4;
         let later = ring.age_after(self.pace.position, cx.now).saturating_sub(ring.age_after(half, cx.now));
         let lags_from = LAGS_FROM + 4 * self.links.values().map(|link| link.rtt).max().unwrap_or_default();

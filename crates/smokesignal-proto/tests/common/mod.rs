@@ -43,6 +43,8 @@ pub struct World {
     pub told_ends: Vec<(usize, NodeId)>,
     pub restarts: Vec<(usize, NodeId)>,
     pub left: BTreeMap<usize, Farewell>,
+    /// Nodes that no longer wait for a reader, and the first bytes of its id.
+    pub timed_out: Vec<(usize, u64)>,
     /// Nodes that have reported a peer.
     pub connected: BTreeSet<usize>,
     pub trace: String,
@@ -95,6 +97,7 @@ impl World {
             told_ends: Vec::new(),
             restarts: Vec::new(),
             left: BTreeMap::new(),
+            timed_out: Vec::new(),
             connected: BTreeSet::new(),
             trace: String::new(),
             data_messages: 0,
@@ -338,6 +341,7 @@ impl World {
                 self.splits.push((ix, self.now, split));
             }
             Output::Reached { request, outcome } => self.reached.push((ix, request, outcome)),
+            Output::ReaderTimedOut { reader } => self.timed_out.push((ix, reader)),
             Output::PeerDown { .. }
             | Output::StreamOnly { .. }
             | Output::Lagging { .. }

@@ -131,6 +131,7 @@ impl World {
             }
             Output::Deliver { kind: MessageKind::End, .. }
             | Output::Restarted { .. }
+            | Output::ReaderTimedOut { .. }
             | Output::Lagging { .. }
             | Output::CaughtUp { .. } => {}
             Output::Deliver { from, seq, messages, .. } => {

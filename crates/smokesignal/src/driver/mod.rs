@@ -393,6 +393,7 @@ impl Driver {
                 self.shared.lagging(from, messages, bytes);
             }
             Output::CaughtUp { from } => self.shared.caught_up(from),
+            Output::ReaderTimedOut { reader } => self.shared.reader_timed_out(reader),
             // Collected by `perform_all`.
             Output::Deliver { .. }
             | Output::Gap { .. }

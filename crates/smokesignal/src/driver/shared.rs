@@ -63,6 +63,12 @@ impl Shared {
         self.events.emit(&Event::CaughtUp { from });
     }
 
+    pub(super) fn reader_timed_out(&self, reader: u64) {
+        let reader = format!("{reader:016x}");
+        tracing::warn!(reader, "a reader has confirmed nothing for too long");
+        self.events.emit(&Event::ReaderTimedOut { reader });
+    }
+
     pub(super) fn netsplit(&self, seed: NodeId, size: u32, size_before: u32, other_size: Option<u32>) {
         tracing::warn!(?seed, size, size_before, ?other_size, "netsplit");
         let (size, size_before) = (size as usize, size_before as usize);

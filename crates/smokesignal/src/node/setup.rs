@@ -77,6 +77,7 @@ impl Node {
             signed: !options.unsigned_messages,
             read_from: options.read_from,
             pace: options.pace,
+            reader_timeout: options.reader_timeout,
             reorder: options.prefer_near_peers,
             dial_for_streams: !options.relay_only,
             ring_bytes: bytes,
