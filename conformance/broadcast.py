@@ -88,6 +88,8 @@ class Side:
         self.first_told = dict(told)
         # What the neighbour has named in its first digest, and whether that has ended.
         self.named, self.heard_all = set(), False
+        # Whether this node has sent it a settled end.
+        self.told_settled = False
 
 
 class Broadcast:
@@ -110,6 +112,7 @@ class Broadcast:
         for part in parts[:-1]:
             link.say("Digest", part, None)
         link.say("Digest", parts[-1], self.settled)
+        self.sides[link].told_settled = self.settled
 
     def link_down(self, link):
         self.sides.pop(link, None)
@@ -129,9 +132,21 @@ class Broadcast:
     def _settle(self):
         if not self.settled:
             self.settled = True
-            for link in self.sides:
-                link.say("Digest", [], True)
+            for link, side in self.sides.items():
+                self._tell_settled(link, side)
             self.node.event("connect")
+
+    def _tell_settled(self, link, side):
+        """Names the streams met since the first digest: a joiner takes all others for new."""
+        if side.told_settled or not side.heard_all:
+            return
+        side.told_settled = True
+        met = [s for s in self.streams.values() if s.writer not in side.first_told]
+        marks = [s.mark() for s in met if s.writer not in side.marks]
+        parts = [marks[at : at + MAX_MARKS] for at in range(0, len(marks), MAX_MARKS)] or [[]]
+        for part in parts[:-1]:
+            link.say("Digest", part, None)
+        link.say("Digest", parts[-1], True)
 
     def _announce(self, link, side, now):
         """Tells a lazy neighbour that may be behind how far this node is."""
@@ -170,6 +185,8 @@ class Broadcast:
                     self._push_from(link, stream, max(begin + 1, stream.floor))
         if end:
             self._settle()
+        if end is not None and self.settled:
+            self._tell_settled(link, side)
 
     def _on_mark(self, link, side, writer, incarnation, have, floor, _first, _next):
         side.marks[writer] = (incarnation, have, floor)

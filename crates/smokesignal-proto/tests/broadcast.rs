@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::World;
-use smokesignal_proto::{Config, Features, MessageKind};
+use smokesignal_proto::{Config, Features, MessageKind, RequestId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -120,6 +120,33 @@ fn a_late_joiner_starts_at_now() {
     world.until("read", SECOND * 5, |world| !now_on(world).is_empty());
     assert_eq!(now_on(&world), [(101, Bytes::from("from now on"))]);
     assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+/// The same for a joiner whose first neighbour is a joiner, too, and meets the network after that.
+#[test]
+fn a_joiner_of_a_joiner_starts_at_now() {
+    // With what was written still retained, and with nothing of it.
+    for ring_age in [Config::default().ring_age, SECOND] {
+        let config = Config { ring_age, ..Config::default() };
+        let mut world = gathered(4, 3, &config);
+        for number in 0..100 {
+            (0..3).for_each(|writer| assert!(world.write(writer, text(writer, number)).is_some()));
+            world.run(Duration::from_millis(5));
+        }
+        world.run(SECOND * 3);
+        world.start(3, config.clone(), &[9]);
+        world.start(4, config, &[3]);
+        world.until("a pair", SECOND, |world| world.degree(4) == 1);
+        world.with(3, |node, now| node.request_peer(RequestId(1), common::address(0).to_string(), now));
+        world.until("joined", SECOND * 10, |world| world.connected.contains(&4) && world.degree(4) >= 3);
+        (0..3).for_each(|writer| assert!(world.write(writer, text(writer, 100)).is_some()));
+        for (reader, writer) in [(3, 0), (3, 1), (3, 2), (4, 0), (4, 1), (4, 2)] {
+            world.until("read", SECOND * 10, |world| world.read.contains_key(&(reader, world.id(writer))));
+            assert!(world.has_read(reader, writer, &[text(writer, 100)]), "{reader} of {writer}");
+        }
+        world.run(SECOND * 5);
+        assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+    }
 }
 
 /// The same, seen from the joiner: what is written once it says that it is connected, it reads.

@@ -7,7 +7,7 @@ mod bench;
 
 use std::sync::Arc;
 
-use bench::{Bench, breaks_a_rule, closed, key, mark, record, segment, tiny};
+use bench::{Bench, breaks_a_rule, closed, key, mark, segment, tiny};
 use bytes::Bytes;
 use smokesignal_proto::*;
 
@@ -449,10 +449,7 @@ fn a_neighbour_that_was_slow_is_asked_again() {
 #[test]
 fn a_joiner_is_not_settled_in_the_middle_of_a_digest() {
     let mut bench = Bench::joiner(Config::default());
-    bench.node.handle_connected(LinkId(2), key(2).id(), None, bench.now);
-    let (record, priority) = (record(2), Priority::Need);
-    bench.tell(2, Control::Neighbor { record, incarnation: 1, priority, token: None });
-    bench.tell(2, Control::Active);
+    bench.connect(2);
     bench.marks(2, vec![mark(8, 1, 500, 400, 400)]);
     bench.pass(2, &[2]);
     let end = Some(DigestEnd { settled: true });
@@ -460,6 +457,44 @@ fn a_joiner_is_not_settled_in_the_middle_of_a_digest() {
     let outputs = bench.pass(15, &[2]);
     assert!(!was_asked_to_skip(&outputs, 2));
     assert_eq!(told(&outputs), [""; 0]);
+}
+
+/// A settled digest makes a neighbour that is new settle, too. It reads all streams that it first
+/// hears of later from the beginning, and counts what nobody retains of them as gaps.
+#[test]
+fn a_node_that_settles_has_named_all_streams_to_neighbours_that_are_new() {
+    let streams = || vec![mark(50, 1, 9, 7, 7), mark(51, 1, 20, 21, 1)];
+    let unsettled = |marks| Control::Digest { marks, end: Some(DigestEnd { settled: false }) };
+    let begin = || {
+        let mut bench = Bench::joiner(Config::default());
+        bench.connect(2);
+        bench
+    };
+    // It settles after its first digest, before it, and before the end of the neighbour's.
+    let mut bench = begin();
+    bench.tell(2, unsettled(Vec::new()));
+    assert_eq!(named(&bench.drain(None), 2), [(vec![1], Some(false))]);
+    bench.link(3, streams());
+    assert_eq!(named(&bench.drain(None), 2), [(vec![50, 51], Some(true))]);
+    bench.tell(3, tiny(50, 1, 10));
+    assert_eq!(data(&bench.drain(None), 2), [(1, 10)], "it is sent what follows");
+
+    let mut bench = begin();
+    bench.tell(2, unsettled(Vec::new()));
+    bench.link(3, streams());
+    assert_eq!(named(&bench.drain(None), 2), [(vec![1, 50, 51], Some(true))]);
+
+    let mut bench = begin();
+    assert_eq!(named(&bench.drain(None), 2), [(vec![1], Some(false))]);
+    bench.link(3, streams());
+    assert_eq!(named(&bench.drain(None), 2), []);
+    bench.tell(2, unsettled(vec![mark(50, 1, 8, 7, 7)]));
+    assert_eq!(named(&bench.drain(None), 2), [(vec![51], Some(true))]);
+    // Once is enough.
+    bench.pass(2, &[2, 3]);
+    bench.link(4, vec![mark(52, 1, 3, 1, 1)]);
+    bench.tell(2, unsettled(Vec::new()));
+    assert!(named(&bench.drain(None), 2).iter().all(|(_, end)| end.is_none()));
 }
 
 /// "Nothing of an old incarnation may follow the first of a new one", not even before that one has
@@ -485,6 +520,23 @@ fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {
         _ => None,
     };
     outputs.iter().filter_map(numbers).collect()
+}
+
+/// The digests to this neighbour: the writers that they name, and what their ends say.
+fn named(outputs: &[Output], n: u16) -> Vec<(Vec<u16>, Option<bool>)> {
+    let writer = |mark: &Mark| (1..100).find(|n| key(*n).id() == mark.origin).unwrap();
+    let digest = |output: &Output| match output {
+        Output::Send { link, message: Message::Control(control) } if *link == LinkId(n.into()) => {
+            match &**control {
+                Control::Digest { marks, end } => {
+                    Some((marks.iter().map(writer).collect(), end.map(|end| end.settled)))
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    outputs.iter().filter_map(digest).collect()
 }
 
 /// The outputs for the application, in short: `m7` a message, `gap3` a gap; and connections that

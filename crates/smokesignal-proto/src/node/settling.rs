@@ -7,7 +7,6 @@
 
 use super::Node;
 use crate::ids::LinkId;
-use crate::message::{Control, DigestEnd};
 use crate::output::Output;
 use crate::time::Instant;
 
@@ -61,10 +60,7 @@ impl Node {
         self.settling.new = false;
         self.out.extend(std::mem::take(&mut self.settling.held));
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
-        for link in links {
-            let end = Some(DigestEnd { settled: true });
-            self.send(link, Control::Digest { marks: Vec::new(), end });
-        }
+        links.into_iter().for_each(|link| self.spread.tell_settled(link));
     }
 
     /// Settles without a neighbour's word: some time after the first link, or where there is no

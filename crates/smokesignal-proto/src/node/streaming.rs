@@ -305,6 +305,9 @@ impl Node {
             if end.settled {
                 self.settle();
             }
+            if self.settling.is_settled() {
+                self.spread.tell_settled(link);
+            }
         }
     }
 

@@ -121,6 +121,10 @@ struct Link {
     digest_after: Instant,
     /// Streams from here on are not in this node's first digest yet; `None` once all are.
     digest_next: Option<StreamIx>,
+    /// Streams before this one were in this node's first digest, and whether its end was a settled
+    /// one.
+    digest_told: StreamIx,
+    told_settled: bool,
     /// Whether the neighbour's first digest has begun, and whether it has ended.
     begun: bool,
     ended: bool,
@@ -255,6 +259,8 @@ impl Spread {
             digest_at: None,
             digest_after: cx.now,
             digest_next: Some(0),
+            digest_told: 0,
+            told_settled: false,
             begun: false,
             ended: false,
             own_told: 0,
@@ -487,6 +493,18 @@ impl Spread {
         }
     }
 
+    /// Goes on with the first digest to this neighbour, because the node has settled since: the
+    /// neighbour may be new itself, and takes what no digest has named for new to everybody. Not
+    /// before the neighbour's own first digest, which may name most of it.
+    pub(crate) fn tell_settled(&mut self, link: LinkId) {
+        if let Some(state) = self.links.get_mut(&link)
+            && state.ended
+            && !state.told_settled
+        {
+            state.digest_next.get_or_insert(state.digest_told);
+        }
+    }
+
     /// Returns whether a neighbour's first digest is still arriving.
     pub(crate) fn is_being_told(&self) -> bool {
         self.links.values().any(|link| link.begun && !link.ended)
@@ -503,6 +521,8 @@ impl Spread {
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
             (column.trial, column.fell_out) = (Trial::Passed, false);
+            // A neighbour that requests a stream knows it: no digest has to name it.
+            column.named = true;
             state.recall(ix);
             state.make_ready(ix);
             self.child_begins(link, ix, from - 1);

@@ -308,25 +308,33 @@ impl Link {
     }
 }
 
+/// Returns the next part of this node's first digest. Once that has ended, the rest are the streams
+/// that the node has met since and that the neighbour is not known to know.
 fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
-    let from = link.digest_next.unwrap_or(0);
-    let to = streams.len().min(from + MAX_MARKS);
-    let mut marks = Vec::with_capacity(to - from);
-    for ix in from..to {
-        let mark = streams.get(ix).mark();
-        let ended = link.ended;
+    let mut next = link.digest_next.unwrap_or(0);
+    let (ended, is_rest) = (link.ended, link.digest_told > 0);
+    let mut marks = Vec::with_capacity(MAX_MARKS.min(streams.len() - next));
+    while next < streams.len() && marks.len() < MAX_MARKS {
+        let (ix, mark) = (next, streams.get(next).mark());
+        next += 1;
         if ix == OWN && !link.stream(ix).named {
             link.own_from = mark.have;
         }
         let column = link.stream(ix);
+        if is_rest && (column.named || column.sent.max(column.peer_have) > 0) {
+            continue;
+        }
         if !column.named {
             column.sent = mark.have;
             column.push = ended;
         }
         marks.push(mark);
     }
-    let done = to == streams.len();
-    link.digest_next = (!done).then_some(to);
+    let done = next == streams.len();
+    link.digest_next = (!done).then_some(next);
+    if done {
+        (link.digest_told, link.told_settled) = (next, settled);
+    }
     Control::Digest { marks, end: done.then_some(DigestEnd { settled }) }.into()
 }
 

@@ -40,11 +40,20 @@ impl Bench {
 
     /// The same, with the features that the other end offers.
     pub fn link_to(&mut self, n: u16, peer: impl Into<OtherEnd>, marks: Vec<Mark>) {
+        self.connect_to(n, peer);
+        self.tell(n, Control::Digest { marks, end: Some(DigestEnd { settled: true }) });
+    }
+
+    /// Makes neighbour `n` a link; it has not said anything of streams yet.
+    pub fn connect(&mut self, n: u16) {
+        self.connect_to(n, key(n).id());
+    }
+
+    fn connect_to(&mut self, n: u16, peer: impl Into<OtherEnd>) {
         self.node.handle_connected(LinkId(n.into()), peer, None, self.now);
         let (record, priority) = (record(n), Priority::Need);
         self.tell(n, Control::Neighbor { record, incarnation: 1, priority, token: None });
         self.tell(n, Control::Active);
-        self.tell(n, Control::Digest { marks, end: Some(DigestEnd { settled: true }) });
     }
 
     /// The same, and the node has said what it has to say to it.
