@@ -61,7 +61,11 @@ impl Node {
         let near_have_read = self.spread.own_unread(head).next().is_none();
         match readers.filter(|_| pace != Pace::None) {
             Some(readers) if readers.position >= head && self.spread.children_report(head) => true,
-            Some(_) => near_have_read && pace == Pace::Most && self.departure.stands_still(now),
+            // Readers whose link has just broken may come to this node.
+            Some(_) => {
+                let waited = self.departure.stands_still(now) && !self.spread.has_own_ghost(now);
+                near_have_read && pace == Pace::Most && waited
+            }
             None => near_have_read,
         }
     }

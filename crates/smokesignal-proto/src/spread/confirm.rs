@@ -447,6 +447,13 @@ impl Spread {
         }
     }
 
+    /// Returns whether readers of the node's own stream may still be looking for another parent,
+    /// because the link to their former one broke.
+    pub(crate) fn has_own_ghost(&self, now: Instant) -> bool {
+        let ghost = self.confirms.tallies.get(OWN).and_then(|tally| tally.ghost);
+        ghost.is_some_and(|ghost| ghost.until > now)
+    }
+
     /// Returns whether each neighbour that this node sends its own stream to has reported on it, or
     /// is known to have everything up to `head`.
     pub(crate) fn children_report(&self, head: u64) -> bool {
