@@ -512,6 +512,28 @@ fn a_former_start_is_over_as_soon_as_the_next_is_known() {
     assert_eq!(told(&bench.drain(None)), messages(1..=2));
 }
 
+/// A writer that starts again is read from its beginning, also by a node that is new, if it has read
+/// the former start.
+#[test]
+fn a_joiner_reads_the_next_start_of_a_writer_that_it_has_read_from_its_beginning() {
+    let unsettled = |marks| Control::Digest { marks, end: Some(DigestEnd { settled: false }) };
+    for (has_read, from) in [(true, 1), (false, 6)] {
+        let mut bench = Bench::joiner(Config::default());
+        bench.connect(2);
+        bench.tell(2, unsettled(vec![mark(50, 1, 9, 7, 7)]));
+        if has_read {
+            bench.tell(2, tiny(50, 1, 10));
+        }
+        bench.drain(None);
+        bench.connect(3);
+        bench.tell(3, unsettled(vec![mark(50, 2, 5, 1, 1)]));
+        let asks = vec![Ask { origin: key(50).id(), incarnation: 2, from, or_later: true }];
+        let graft = Message::from(Control::Graft { asks });
+        let asked = |output: &Output| matches!(output, Output::Send { link: LinkId(3), message } if *message == graft);
+        assert!(bench.drain(None).iter().any(asked), "has read: {has_read}");
+    }
+}
+
 fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {
     let numbers = |output: &Output| match output {
         Output::Send { link, message: Message::Data(segment) } if *link == LinkId(n.into()) => {

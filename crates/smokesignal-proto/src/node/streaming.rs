@@ -262,8 +262,10 @@ impl Node {
             match self.streams.find(&mark.origin) {
                 None if mark.have == 0 => continue, // It knows the writer, but nothing has been written.
                 Some(ix) if self.is_claim(ix, mark) => {
-                    // Its proof is a segment of that incarnation.
-                    let from = if self.settling.is_settled() { mark.floor } else { mark.have + 1 };
+                    // Its proof is a segment of that incarnation. A writer that this node has read
+                    // goes on with the new one.
+                    let knows_writer = self.settling.is_settled() || self.streams.get(ix).proven;
+                    let from = if knows_writer { mark.floor } else { mark.have + 1 };
                     let Mark { origin, incarnation, .. } = *mark;
                     asks.push(Ask { origin, incarnation, from, or_later: true });
                     continue;
