@@ -512,8 +512,8 @@ fn a_former_start_is_over_as_soon_as_the_next_is_known() {
     assert_eq!(told(&bench.drain(None)), messages(1..=2));
 }
 
-/// A writer that starts again is read from its beginning, also by a node that is new, if it has read
-/// the former start.
+/// A writer that starts again is read from its beginning, also by a node that is new, if it has
+/// read the former start.
 #[test]
 fn a_joiner_reads_the_next_start_of_a_writer_that_it_has_read_from_its_beginning() {
     let unsettled = |marks| Control::Digest { marks, end: Some(DigestEnd { settled: false }) };

@@ -472,7 +472,9 @@ impl Spread {
             let reports =
                 self.parent(ix).and_then(|parent| self.links.get(&parent)).is_some_and(|link| link.reports);
             let told = self.confirms.tallies.get(ix).and_then(|tally| tally.told);
-            summary.position >= streams.get(ix).have && (!reports || told == Some(summary))
+            // One that came late counts as behind until it has caught up.
+            let all_have = summary.position >= streams.get(ix).have && summary.behind == 0;
+            all_have && (!reports || told == Some(summary))
         })
     }
 
