@@ -386,3 +386,11 @@ fn a_link_that_is_pinned_during_a_split_is_kept() {
 fn a_node_that_knows_no_other_any_more_is_called_by_those_that_know_it() {
     seed_holds(71339);
 }
+
+/// `same-root`: nobody retained the end of a dead writer's stream any more, and the nodes replaced
+/// their links for ever in search of it.
+#[test]
+fn nodes_do_not_look_for_ever_for_what_nobody_retains() {
+    let world = Draw::new(359, None).play();
+    assert_eq!(world.violation(), None);
+}

@@ -57,6 +57,8 @@ pub(super) struct Want {
     /// No neighbour has what comes before: a segment with this or a higher number may come next, if
     /// the writer signed it and the neighbour that was asked sent it.
     skip: Option<u64>,
+    /// Since when no neighbour has delivered what it claims to have.
+    unserved_since: Option<Instant>,
 }
 
 /// How long requests take to be answered: on a slow line as long as the queue in front of it is.
@@ -92,8 +94,9 @@ pub(crate) struct Repair {
 
 impl Want {
     fn new(at: Instant, have: u64, behind_by: u64) -> Self {
-        let (worse_rounds, nobody_since, asked, asks, skip) = (0, None, None, 0, None);
-        Self { at, have, behind_by, worse_rounds, nobody_since, asked, asks, skip }
+        let (worse_rounds, nobody_since, asked, asks) = (0, None, None, 0);
+        let (skip, unserved_since) = (None, None);
+        Self { at, have, behind_by, worse_rounds, nobody_since, asked, asks, skip, unserved_since }
     }
 }
 
@@ -291,7 +294,7 @@ impl Spread {
             return None;
         }
         if want.have != have {
-            want.asks = 0;
+            (want.asks, want.unserved_since) = (0, None);
         }
         (want.have, want.behind_by, want.worse_rounds, want.skip) = (have, behind_by, 0, None);
         self.blame(cx, want.asked.take(), ix);
@@ -375,9 +378,14 @@ impl Spread {
     fn forgive_all(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, mut want: Want) -> Option<Repair> {
         let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.streams.get_mut(ix)?)));
         let (mut any, mut forgiven) = (false, false);
+        // What the neighbours do not claim to retain others may have, but not for longer than that.
+        let since = *want.unserved_since.get_or_insert(cx.now);
+        let may_be_had = cx.now - since < cx.config.ring_age;
         for (id, column) in columns.filter(|(_, column)| column.peer_have > have) {
             any = true;
-            self.unserved = Some((cx.now, id));
+            if may_be_had || column.peer_floor <= column.peer_have {
+                self.unserved = Some((cx.now, id));
+            }
             if cx.now >= column.not_before {
                 column.failed_claims = MAX_FAILED_CLAIMS - 1;
                 forgiven = true;
