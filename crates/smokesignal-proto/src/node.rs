@@ -389,7 +389,7 @@ impl Node {
     fn on_control(&mut self, link: LinkId, control: Control, now: Instant) {
         match control {
             Control::Digest { marks, end } => self.on_digest(link, &marks, end, now),
-            Control::Graft { asks } => self.on_graft(link, &asks),
+            Control::Graft { asks } => self.on_graft(link, &asks, now),
             Control::Confirm { reports } => self.on_confirm(link, &reports, now),
             Control::Pace { origin, incarnation, floor, patient } => {
                 self.on_pace(link, (&origin, incarnation), floor, patient, now);
@@ -425,6 +425,7 @@ impl Node {
         self.context.out = upkeep;
         self.probe(now);
         self.perform_all(now);
+        self.spread.ask_again(&self.context.at(now), &self.streams);
         self.tick_lookups(now);
     }
 

@@ -179,3 +179,24 @@ async fn a_message_is_confirmed_by_the_first_reader_to_come_and_a_stop_ends_the_
     writer.stop_within(Duration::ZERO).await;
     assert_eq!(unread.await.unwrap(), Err(SendError::Closed));
 }
+
+/// A relay on a slow line has handed its own reader nothing yet when it has everything itself.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_waits_for_all_waits_for_a_far_reader_that_has_not_reported_yet() {
+    let network = world();
+    let relay = start(builder(&network, 1, 9).upload_limit(50_000)).await;
+    let reader = start(builder(&network, 2, 1).min_peers(1).max_peers(1)).await;
+    connected(&reader).await;
+    tokio::time::sleep(10 * SECOND).await;
+    let writer = start(builder(&network, 3, 1).min_peers(1).max_peers(1).pace(Pace::All)).await;
+    connected(&writer).await;
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(writer.network_size(), 3);
+    for _ in 0..6 {
+        writer.broadcast().send(vec![7; 64 * 1024]).await.unwrap();
+    }
+    let stopped = timeout(60 * SECOND, writer.stop()).await.unwrap();
+    assert_eq!(reader.metrics().messages_received, 6);
+    assert_eq!((stopped.confirmed, stopped.behind), (2, 0));
+    drop(relay);
+}

@@ -32,6 +32,8 @@ impl Node {
             let farewell = Farewell { timed_out: !done, ..self.farewell(now) };
             self.departure.leave();
             self.set_leaving(true, now);
+            let reports = self.spread.last_reports(&self.context.at(now), &self.streams);
+            reports.into_iter().for_each(|(link, control)| self.send(link, control));
             self.membership.say_goodbye_to_all(&mut self.context.at(now));
             self.perform_all(now);
             self.out.push_back(Output::Left(farewell));

@@ -364,7 +364,7 @@ impl Node {
         }
     }
 
-    pub(super) fn on_graft(&mut self, link: LinkId, asks: &[Ask]) {
+    pub(super) fn on_graft(&mut self, link: LinkId, asks: &[Ask], now: Instant) {
         for ask in asks.iter().filter(|ask| (1..1 << 62).contains(&ask.from)) {
             let Some(ix) = self.streams.find(&ask.origin) else { continue };
             if self.streams.get(ix).incarnation != ask.incarnation {
@@ -375,7 +375,7 @@ impl Node {
             let stream = self.streams.get(ix);
             let oldest = if ask.or_later { stream.floor() } else { 1 };
             let from = ask.from.max(oldest).min(stream.have + 1);
-            self.spread.graft(link, ix, from, ask.or_later);
+            self.spread.graft(&self.context.at(now), (link, ix), from, ask.or_later);
         }
     }
 

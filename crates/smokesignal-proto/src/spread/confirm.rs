@@ -14,8 +14,13 @@
 //! caught up. A writer may also publish a floor: readers below it are *behind*, and their positions
 //! do not count until they are above it.
 //!
-//! A neighbour that reports nothing counts by what it was sent. A segment may reach it after this
-//! node has reported its own progress, so what it is sent is progress to report, too.
+//! A neighbour that was offered the stream and has not answered is *awaited*, see
+//! `confirm/awaited.rs`. A neighbour that reports nothing counts by what it was sent. A segment may
+//! reach it after this node has reported its own progress, so what it is sent is progress to
+//! report, too.
+
+mod awaited;
+mod last;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -103,6 +108,10 @@ pub(super) struct Confirms {
     /// Streams with progress to report, and when the first report is due; never too late.
     dirty: Vec<StreamIx>,
     next: Option<Instant>,
+    /// Neighbours that have offered a stream and have yet to learn whether this node gets it from
+    /// them, and whether one of them can.
+    unanswered: BTreeSet<(LinkId, StreamIx)>,
+    can_answer: bool,
     /// Children that have yet to learn the floor of a stream.
     untold: BTreeSet<(LinkId, StreamIx)>,
     floors_at: Instant,
@@ -236,6 +245,7 @@ impl Confirms {
         for key in links.iter().take_while(|key| key.0 == ix) {
             self.children.remove(key);
         }
+        self.unanswered.retain(|key| key.1 != ix);
     }
 
     /// Returns when there is something to report, or a ghost is over.
@@ -245,8 +255,8 @@ impl Confirms {
     }
 
     /// See [`crate::Node::held`].
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.children.len(), self.untold.len())
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        (self.children.len(), self.untold.len(), self.unanswered.len())
     }
 }
 
@@ -254,12 +264,21 @@ impl Spread {
     /// Returns how far the nodes below this one are in a stream of which this one has everything up
     /// to `have`; itself included, unless it is the writer. `None` if there is nobody.
     pub(crate) fn summary(&self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx) -> Option<Summary> {
+        let (parts, held) = self.parts(cx, streams, ix);
+        combine(&parts, held)
+    }
+
+    /// Returns the parts of the summary, and the position that ghosts and awaited neighbours hold,
+    /// which do not count as nodes.
+    fn parts(&self, cx: &Cx<'_>, streams: &Streams, ix: StreamIx) -> (Vec<Summary>, Option<(u64, u64)>) {
         let have = streams.get(ix).have;
         let tally = self.confirms.tallies.get(ix).copied().unwrap_or_default();
         let mut parts: Vec<Summary> = Vec::new();
         if ix != OWN {
             parts.push(self.own_part(cx, &tally, (streams, ix)));
         }
+        let ghost = tally.ghost.filter(|ghost| ghost.until > cx.now);
+        let mut held = ghost.map(|ghost| (ghost.position, ghost.slowest));
         let parent = self.parent(ix);
         for (id, link) in self.links.iter().filter(|(id, _)| Some(**id) != parent) {
             let Some(column) = link.streams.get(ix).filter(|column| column.is_child()) else { continue };
@@ -269,11 +288,12 @@ impl Spread {
                 // It reports nothing: what was sent to it counts.
                 let position = column.sent.max(column.peer_have).min(have);
                 parts.push(Summary::single(position, u32::MAX, 0));
+            } else if let Some(known) = self.awaited(ix, column, streams) {
+                held = Some(held.map_or((known, 0), |held| held.min((known, 0))));
             }
         }
         parts.extend(tally.done.filter(|done| done.position == have));
-        let ghost = tally.ghost.filter(|ghost| ghost.until > cx.now);
-        combine(&parts, ghost.map(|ghost| (ghost.position.clamp(tally.floor.min(have), have), ghost.slowest)))
+        (parts, held.map(|(position, of)| (position.clamp(tally.floor.min(have), have), of)))
     }
 
     /// Returns this node's own part in a stream of somebody else.
@@ -351,15 +371,25 @@ impl Spread {
         let column = state.stream(ix);
         column.peer_have = column.peer_have.max(if nodes == 1 { position.min(have) } else { 0 });
         if column.trial.confirmed() {
-            column.push = true;
+            (column.push, column.offered) = (true, false);
             state.make_ready(ix);
+        }
+        self.pace.dirty |= ix == OWN;
+        if !state.stream(ix).is_child() {
+            return; // It has another parent, and has answered the writer's digest.
+        }
+        if self.parents.get(ix).is_some_and(|tree| tree.parent == Some(link) && tree.fed == 0) {
+            // Each of the two takes the other one for its parent, and this one has got nothing. It
+            // prunes the other one, whose child it is by its request, when it has found another.
+            self.parentage(ix).parent = None;
+            self.owe_answer(cx, link, ix);
+            self.adopt(ix);
         }
         let child = self.child(ix, link, report);
         child.has_reported = true;
         let before = std::mem::replace(&mut child.report, report).position;
         let ring = &streams.get(ix).ring;
         let bytes = ring.bytes_after(before).saturating_sub(ring.bytes_after(position));
-        self.pace.dirty |= ix == OWN;
         self.confirms.moved_below(cx, streams, ix, bytes);
     }
 
@@ -376,24 +406,34 @@ impl Spread {
     }
 
     /// Notes that the neighbour requests the stream here, and has everything up to `position`.
-    pub(super) fn child_begins(&mut self, link: LinkId, ix: StreamIx, position: u64) {
+    pub(super) fn child_begins(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx, position: u64) {
         if self.links.get(&link).is_some_and(|link| link.reports) {
             let first = Summary::single(position, u32::MAX, 0);
             self.child(ix, link, first).report.position = position;
             self.pace.dirty |= ix == OWN;
+            self.confirms.progressed(cx, ix, MUCH);
         }
     }
 
     /// Schedules a report where something else than a report has shown how far the neighbour is, or
     /// that it has left the tree here. Of one that has reported, its reports count.
     pub(super) fn known_anew(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
-        let reports = match self.confirms.children.get(&(ix, link)) {
-            Some(child) => child.has_reported,
-            None => self.links.get(&link).is_some_and(|link| link.reports),
-        };
-        if ix != OWN && !reports {
-            self.confirms.progressed(cx, ix, 0);
+        self.pace.dirty |= ix == OWN;
+        if ix == OWN || self.parent(ix) == Some(link) {
+            return;
         }
+        match self.confirms.children.get(&(ix, link)) {
+            Some(child) if child.has_reported => {}
+            // All nodes above wait for this one's word on a neighbour that was awaited.
+            None if self.links.get(&link).is_some_and(|link| link.reports) => {
+                self.confirms.progressed(cx, ix, MUCH);
+            }
+            _ => self.confirms.progressed(cx, ix, 0),
+        }
+    }
+
+    pub(super) fn is_child(&self, link: LinkId, ix: StreamIx) -> bool {
+        self.confirms.children.contains_key(&(ix, link))
     }
 
     /// Notes that the neighbour gets the stream from another one.
@@ -413,10 +453,12 @@ impl Spread {
         cx: &Cx<'_>,
         streams: &Streams,
         (link, reason): (LinkId, CloseReason),
-        rtt: Duration,
+        state: &Link,
     ) {
         let gone: Vec<_> = self.confirms.children.keys().filter(|key| key.1 == link).copied().collect();
         self.confirms.untold.retain(|(child, _)| *child != link);
+        self.confirms.unanswered.retain(|(other, _)| *other != link);
+        self.awaited_lost(cx, streams, (link, reason), state);
         for key in gone {
             let Some(child) = self.confirms.children.remove(&key) else { continue };
             let (stream, tally) = (streams.get(key.0), self.confirms.tally(key.0));
@@ -431,19 +473,8 @@ impl Spread {
                 });
                 continue;
             }
-            let soon = (4 * rtt).clamp(GHOST.0, GHOST.1);
-            let lasts = if tally.patient && !reason.is_agreed() { PATIENT_GHOST } else { soon };
             let position = child.report.position.max(child.excused);
-            let (mut ghost, until) =
-                (Ghost { position, until: cx.now, slowest: child.report.slowest }, cx.now + lasts);
-            if let Some(other) = tally.ghost.filter(|other| other.until > cx.now && other.position < position)
-            {
-                ghost = other;
-            }
-            ghost.until = until.max(ghost.until);
-            tally.ghost = Some(ghost);
-            self.confirms.ghosts.insert(key.0);
-            self.confirms.next = Some(self.confirms.next.map_or(until, |next| next.min(until)));
+            self.leave_ghost(cx, key.0, (position, child.report.slowest), (reason, state.rtt));
         }
     }
 
@@ -454,6 +485,28 @@ impl Spread {
         ghost.is_some_and(|ghost| ghost.until > now)
     }
 
+    /// Lets the position of a neighbour that is gone count for a while.
+    fn leave_ghost(
+        &mut self,
+        cx: &Cx<'_>,
+        ix: StreamIx,
+        (position, slowest): (u64, u64),
+        (reason, rtt): (CloseReason, Duration),
+    ) {
+        let tally = self.confirms.tally(ix);
+        let soon = (4 * rtt).clamp(GHOST.0, GHOST.1);
+        let lasts = if tally.patient && !reason.is_agreed() { PATIENT_GHOST } else { soon };
+        let (mut ghost, until) = (Ghost { position, until: cx.now, slowest }, cx.now + lasts);
+        if let Some(other) = tally.ghost.filter(|other| other.until > cx.now && other.position < position) {
+            ghost = other;
+        }
+        ghost.until = until.max(ghost.until);
+        tally.ghost = Some(ghost);
+        self.pace.dirty |= ix == OWN;
+        self.confirms.ghosts.insert(ix);
+        self.confirms.next = Some(self.confirms.next.map_or(until, |next| next.min(until)));
+    }
+
     /// Returns whether each neighbour that this node sends its own stream to has reported on it, or
     /// is known to have everything up to `head`.
     pub(crate) fn children_report(&self, head: u64) -> bool {
@@ -462,20 +515,6 @@ impl Spread {
             link.reports && is_child(link) && !self.confirms.children.contains_key(&(OWN, **id))
         });
         silent.all(|(_, link)| link.knows_own() >= head)
-    }
-
-    /// Returns whether all nodes below this one have read the streams that have ended, and their
-    /// writers will learn of it.
-    pub(crate) fn ends_are_confirmed(&self, cx: &Cx<'_>, streams: &Streams) -> bool {
-        let ended = (1..streams.len()).filter(|ix| streams.get(*ix).is_at_end());
-        ended.filter_map(|ix| Some((ix, self.summary(cx, streams, ix)?))).all(|(ix, summary)| {
-            let reports =
-                self.parent(ix).and_then(|parent| self.links.get(&parent)).is_some_and(|link| link.reports);
-            let told = self.confirms.tallies.get(ix).and_then(|tally| tally.told);
-            // One that came late counts as behind until it has caught up.
-            let all_have = summary.position >= streams.get(ix).have && summary.behind == 0;
-            all_have && (!reports || told == Some(summary))
-        })
     }
 
     /// Takes the floor that the parent has passed on. It holds as far as this node is.
@@ -514,17 +553,19 @@ impl Spread {
         let tally = self.confirms.tally(ix);
         (tally.told, tally.told_at) = (None, Instant::ZERO);
         self.confirms.progressed(cx, ix, MUCH);
+        self.confirms.can_answer |= !self.confirms.unanswered.is_empty();
     }
 
     /// Returns whether there is something to report.
     pub(crate) fn has_confirmations(&self, now: Instant) -> bool {
         let has_floors = !self.confirms.untold.is_empty() && self.confirms.floors_at <= now;
-        has_floors || self.confirms.next.is_some_and(|next| next <= now)
+        has_floors || self.confirms.can_answer || self.confirms.next.is_some_and(|next| next <= now)
     }
 
-    /// Returns the reports and floors that are due.
+    /// Returns the reports, answers and floors that are due.
     pub(crate) fn confirmations(&mut self, cx: &Cx<'_>, streams: &Streams) -> Vec<(LinkId, Control)> {
         let mut due = self.floors(cx, streams);
+        due.extend(self.answers(cx, streams));
         if self.confirms.next.is_none_or(|next| next > cx.now) {
             return due;
         }

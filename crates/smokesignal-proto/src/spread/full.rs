@@ -51,12 +51,12 @@ impl Spread {
                 continue;
             }
             (link.turned_away, link.own_told_at) = (Some(cx.now), cx.now);
-            link.stream(OWN).push = false;
+            // It counts until it has found another parent.
+            (link.stream(OWN).push, link.stream(OWN).offered) = (false, true);
             link.recall(OWN);
             link.make_dirty(cx, OWN);
             away.push(*id);
         }
-        away.iter().for_each(|link| self.child_ends(cx, *link, OWN));
         away
     }
 }

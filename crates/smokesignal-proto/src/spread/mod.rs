@@ -130,9 +130,6 @@ struct Link {
     ended: bool,
     /// How far the node's own stream was in the last digest to the neighbour.
     own_told: u64,
-    /// The neighbour did not know the node's own stream and begins with what comes after this
-    /// segment.
-    own_from: u64,
     /// How far the own stream has moved over this link.
     own_progress: u64,
     /// When this node sent the neighbour to another one for the own stream, see `full.rs`.
@@ -150,8 +147,9 @@ struct LinkStream {
     /// Whether this node has pruned the stream, and when it last did.
     pruned: bool,
     pruned_at: Instant,
-    /// Whether the neighbour fell behind what this node retains, and has asked nobody else yet.
-    fell_out: bool,
+    /// Whether the neighbour is not sent the stream, and has yet to say from where it gets it: this
+    /// node has sent it a digest or a redirect instead.
+    offered: bool,
     /// Whether the neighbour has named this stream.
     named: bool,
     /// How the neighbour has taken what it was sent unasked, see `trial.rs`.
@@ -164,6 +162,8 @@ struct LinkStream {
     deficit: u32,
     /// The last segment that was sent, or that the neighbour need not be sent.
     sent: u64,
+    /// The neighbour did not know the stream and begins with what comes after this segment.
+    from: u64,
     /// The last segment that the neighbour has, and the first that it holds, as far as is known.
     peer_have: u64,
     peer_floor: u64,
@@ -181,9 +181,14 @@ pub(crate) struct Advice {
 }
 
 impl LinkStream {
-    /// Returns whether the neighbour gets the stream from this node, or got it from there last.
+    /// Returns whether the neighbour gets the stream from this node, as far as is known.
     fn is_child(&self) -> bool {
-        self.push || self.fell_out
+        self.push || self.offered
+    }
+
+    /// Returns how far the neighbour is known to be, or need not be sent the stream.
+    fn knows(&self) -> u64 {
+        self.peer_have.max(self.from)
     }
 }
 
@@ -264,7 +269,6 @@ impl Spread {
             begun: false,
             ended: false,
             own_told: 0,
-            own_from: 0,
             own_progress: 0,
             turned_away: None,
             own_told_at: cx.now,
@@ -287,7 +291,7 @@ impl Spread {
             for ix in (1..state.streams.len()).filter(|ix| !state.reports && state.streams[*ix].push) {
                 self.confirms.progressed(cx, ix, 0);
             }
-            self.children_lost(cx, streams, (link, reason), state.rtt);
+            self.children_lost(cx, streams, (link, reason), &state);
         }
         for want in self.wants.values_mut().filter(|want| want.asked == Some(link)) {
             want.at = cx.now;
@@ -324,11 +328,12 @@ impl Spread {
             Held { what, amount, limit }
         };
         let window = config.link_window + config.control_window;
-        let (children, untold) = self.confirms.counts();
+        let (children, untold, unanswered) = self.confirms.counts();
         let columns = config.max_streams * self.links.len().max(1);
         held.extend([
             Held { what: "children that report", amount: children, limit: columns },
             Held { what: "children that wait for a floor", amount: untold, limit: columns },
+            Held { what: "neighbours that wait for an answer", amount: unanswered, limit: columns },
             most("bytes handed to one link", window, |link| link.unsent),
             most("streams ready for one link", config.max_streams, |link| link.ready.len()),
             most("streams to be named to one link", config.max_streams, |link| link.dirty.len()),
@@ -394,8 +399,8 @@ impl Spread {
             Some(_) if pruned => Advice { prune: self.prune(cx, link, ix), graft: false },
             // The link that brings a segment first becomes the parent, but not within
             // `switch_after` of the last change: two links of about the same speed would replace
-            // each other for ever.
-            Some(parent) if cx.now - tree.switched > cx.config.switch_after => {
+            // each other for ever. A parent that has brought nothing yet may never do.
+            Some(parent) if tree.fed == 0 || cx.now - tree.switched > cx.config.switch_after => {
                 self.choose(cx, ix, link);
                 Advice { prune: self.prune(cx, parent, ix), graft: false }
             }
@@ -422,7 +427,11 @@ impl Spread {
         if let Some(at) = asked_at {
             self.answers.note(cx.now - at, cx.now);
         }
-        self.parentage(ix).parent != Some(link) && self.prune(cx, link, ix).is_some()
+        if self.parentage(ix).parent == Some(link) {
+            self.report_to_parent(cx, ix);
+            return false;
+        }
+        self.prune(cx, link, ix).is_some()
     }
 
     /// Prunes the stream on the link, and returns the link, unless it is gone or was pruned just
@@ -445,10 +454,10 @@ impl Spread {
         state.begun = true;
         state.stream(ix).peer_floor = mark.floor;
         if ix == OWN {
-            state.own_from = state.own_from.min(mark.have);
             self.own_read = self.own_read.max(mark.have);
         }
         let column = state.stream(ix);
+        column.from = column.from.min(mark.have);
         if first {
             // Both know the stream, so it begins lazy, except from the writer to its own
             // neighbours.
@@ -469,6 +478,9 @@ impl Spread {
         let retains = mark.floor <= mark.have;
         if first && is_parentless && retains {
             self.adopt(ix);
+        }
+        if !first && ix != OWN {
+            self.owe_answer(cx, link, ix);
         }
         if mark.floor > have + 1
             && let Some(want) = self.wants.get_mut(&ix).filter(|want| want.asked == Some(link))
@@ -512,20 +524,17 @@ impl Spread {
 
     /// Handles a graft: the neighbour requests the stream from `from` on, which moves the cursor
     /// back or forth. A request that accepts a `later` segment does not claim everything before it.
-    pub(crate) fn graft(&mut self, link: LinkId, ix: StreamIx, from: u64, later: bool) {
+    pub(crate) fn graft(&mut self, cx: &Cx<'_>, (link, ix): (LinkId, StreamIx), from: u64, later: bool) {
         if let Some(state) = self.links.get_mut(&link) {
-            if ix == OWN {
-                state.own_from = state.own_from.min(from - 1);
-            }
             let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
-            (column.trial, column.fell_out) = (Trial::Passed, false);
+            (column.trial, column.offered, column.from) = (Trial::Passed, false, column.from.min(from - 1));
             // A neighbour that requests a stream knows it: no digest has to name it.
             column.named = true;
             state.recall(ix);
             state.make_ready(ix);
-            self.child_begins(link, ix, from - 1);
+            self.child_begins(cx, link, ix, from - 1);
         }
     }
 
@@ -535,7 +544,7 @@ impl Spread {
             let column = state.stream(ix);
             // A neighbour that prunes a stream knows it: the end of its first digest changes
             // nothing.
-            (column.push, column.named, column.fell_out) = (false, true, false);
+            (column.push, column.named, column.offered) = (false, true, false);
             column.trial = Trial::Passed;
             if column.peer_have < have {
                 state.make_dirty(cx, ix);

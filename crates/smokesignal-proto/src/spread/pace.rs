@@ -255,6 +255,16 @@ impl Spread {
         }
     }
 
+    /// Asks the neighbours where none of them reports, and something is not confirmed yet: they may
+    /// not have been as far when they were asked last.
+    pub(crate) fn ask_again(&mut self, cx: &Cx<'_>, streams: &Streams) {
+        if self.pace.position < streams.get(OWN).have
+            && self.readers(cx, streams).is_none_or(|readers| readers.nodes == 0)
+        {
+            self.links.values_mut().for_each(|link| link.make_dirty(cx, OWN));
+        }
+    }
+
     /// Returns the bytes that may be unconfirmed.
     fn window(&self, summary: Option<Summary>) -> usize {
         let room = summary.map_or(u32::MAX, |summary| summary.room).min(self.own_room());

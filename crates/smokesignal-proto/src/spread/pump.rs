@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::full::LOOK_EVERY;
-use super::{Link, Spread};
+use super::{Link, LinkStream, Spread};
 use crate::config::{Config, Pace};
 use crate::context::Cx;
 use crate::flow::parts::Cut;
@@ -271,7 +271,7 @@ impl Link {
 
     /// Returns how far the neighbour is known to be in the node's own stream.
     pub(super) fn knows_own(&self) -> u64 {
-        self.streams.get(OWN).map_or(0, |column| column.peer_have).max(self.own_from)
+        self.streams.get(OWN).map_or(0, LinkStream::knows)
     }
 
     /// Takes the stream's messages back from the queue: they are not wanted any more, or from
@@ -317,15 +317,12 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     while next < streams.len() && marks.len() < MAX_MARKS {
         let (ix, mark) = (next, streams.get(next).mark());
         next += 1;
-        if ix == OWN && !link.stream(ix).named {
-            link.own_from = mark.have;
-        }
         let column = link.stream(ix);
         if is_rest && (column.named || column.sent.max(column.peer_have) > 0) {
             continue;
         }
         if !column.named {
-            column.sent = mark.have;
+            (column.sent, column.from) = (mark.have, mark.have);
             column.push = ended;
         }
         marks.push(mark);
@@ -359,13 +356,13 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mu
         let Some(segment) = stream.ring.get(next) else {
             // The neighbour fell out of the ring: the mark says what is left, and the neighbour may
             // request it.
-            (column.push, column.fell_out, column.deficit) = (false, true, 0);
+            (column.push, column.offered, column.deficit) = (false, true, 0);
             out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
             return false;
         };
         let message = Message::Data(Arc::clone(segment));
         if part < usize::MAX && !column.trial.admits(message.cost() > part) {
-            (column.push, column.deficit) = (false, 0);
+            (column.push, column.offered, column.deficit) = (false, true, 0);
             return true;
         }
         let cost = u32::try_from(message.cost()).unwrap_or(u32::MAX);

@@ -236,16 +236,20 @@ impl Spread {
     }
 
     /// Finds a parent for a stream in which no neighbour is known to be ahead: rather one that this
-    /// node does not push it to, then the one that has most of it, then the nearest.
+    /// node does not push it to, then the one that has most of it, then the nearest. A child has
+    /// nothing to give, and the two would wait for each other.
     fn find_parent(&mut self, cx: &Cx<'_>, ix: StreamIx, streams: &Streams) -> Option<Repair> {
         let stream = (ix < streams.len()).then(|| streams.get(ix))?;
-        // A stream that has ended, or has been silent for long, finds a parent by its next segment.
-        if self.parent(ix).is_some() || stream.ring.front().is_none() || stream.is_at_end() {
+        // A stream that has ended, or has been silent for long, finds a parent by its next segment,
+        // unless the writer has yet to learn that it was read.
+        let is_done = stream.is_at_end() && !self.has_to_report(ix, stream.have);
+        if self.parent(ix).is_some() || stream.ring.front().is_none() || is_done {
             return None;
         }
         let columns = self.links.iter().filter_map(|(id, link)| Some((*id, link, link.streams.get(ix)?)));
         let (link, ..) = columns
             .filter(|(_, link, column)| link.ended && column.peer_floor <= stream.have + 1)
+            .filter(|(id, _, column)| column.peer_have > stream.have || !self.is_child(*id, ix))
             .max_by_key(|(id, link, column)| {
                 let is_open = !self.is_redirected(cx, *id, ix);
                 (is_open, !column.push, column.peer_have, Reverse((link.rtt, *id)))
@@ -367,6 +371,7 @@ impl Spread {
         let tree = self.parentage(ix);
         (tree.parent, tree.redirected) = (None, Some((link, cx.now)));
         self.adopt(ix);
+        self.owe_answer(cx, link, ix);
         if let Some(want) = self.wants.get_mut(&ix) {
             (want.at, want.asked) = (cx.now, None);
             self.next_want = Some(cx.now);
