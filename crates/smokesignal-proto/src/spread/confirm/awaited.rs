@@ -29,8 +29,12 @@ const ANSWERED_AGAIN: Duration = Duration::from_secs(10);
 
 impl Spread {
     /// Returns how far the neighbour is known to be, if it lacks something that this node has for
-    /// it. It is none of the children.
+    /// it. It is none of the children. One that has sent the stream to this node has a parent of
+    /// its own, below which it counts.
     pub(super) fn awaited(&self, ix: StreamIx, column: &LinkStream, streams: &Streams) -> Option<u64> {
+        if column.pruned {
+            return None;
+        }
         let stream = streams.get(ix);
         // It has to find elsewhere the segments that are not retained here.
         let known = column.knows().max(stream.floor() - 1);
