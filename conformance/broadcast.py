@@ -5,6 +5,7 @@ place of bytes and time, and asks for what is missing after one fixed wait.
 """
 
 import base64
+import math
 import time
 
 from wire import (
@@ -18,6 +19,7 @@ from wire import (
     SIGNED,
     SIGNED_TOGETHER,
     Segment,
+    aged,
     head,
     leaf,
     seal,
@@ -37,6 +39,7 @@ PRUNE_AGAIN = 1.0
 SWITCH_AFTER = 1.0
 DIGEST_DELAY = 0.1
 VERIFIED_ROOTS = 64
+WINDOW = 30.0
 
 
 class WriterStream:
@@ -52,8 +55,8 @@ class WriterStream:
         self.parent, self.switched = None, 0.0
         # Since when a neighbour is known to be ahead, and when the last segment came.
         self.behind_since, self.changed = None, 0.0
-        # The pieces of a message of which the beginning has arrived, and its kind.
-        self.pieces, self.kind = None, APPLICATION
+        # The pieces of a message of which the beginning has arrived, its kind, and when it was written.
+        self.pieces, self.kind, self.born = None, APPLICATION, 0.0
         # The end was the last that the application got.
         self.ended = False
         self.verified = set()
@@ -90,6 +93,21 @@ class Side:
         self.named, self.heard_all = set(), False
         # Whether this node has sent it a settled end.
         self.told_settled = False
+        # The least difference of the two clocks at a segment's arrival, in this half minute and
+        # in the last one in which any came; and when this one began.
+        self.least, self.least_before, self.since = math.inf, math.inf, 0.0
+
+    def born(self, segment, now):
+        """When a segment was written, by this node's clock, in seconds.
+
+        It was on its way for as long as it came later than the quickest one lately. (This node
+        measures no round trip.)
+        """
+        difference = now - segment.sent / 1000
+        if now - self.since >= WINDOW:
+            self.least_before, self.least, self.since = self.least, difference, now
+        self.least = min(self.least, difference)
+        return now - segment.age / 1000 - (difference - min(self.least, self.least_before))
 
 
 class Broadcast:
@@ -254,7 +272,7 @@ class Broadcast:
             side.eager.pop(stream.writer, None)
             return link.say("Digest", [stream.mark()], None)
         for seq in range(begin, stream.have + 1):
-            link.frame(0, stream.retained[seq].payload)
+            link.frame(0, handed(stream.retained[seq]))
         side.eager[stream.writer] = max(begin, stream.have + 1)
 
     def on_prune(self, link, writer, incarnation):
@@ -274,6 +292,7 @@ class Broadcast:
 
     def on_segment(self, link, segment):
         now, side = time.monotonic(), self.sides[link]
+        segment.born = side.born(segment, now)
         if segment.writer == self.node.id:
             return self._prune(link, self.own, now)
         stream = self.streams.get(segment.writer)
@@ -358,7 +377,7 @@ class Broadcast:
             self._gap(stream, missed)
             for number, data in enumerate(segment.messages, first):
                 if expected is None or number >= expected:
-                    self._message(stream, segment.kind, number, data)
+                    self._message(stream, segment.kind, number, data, segment.born)
             stream.pieces = None
             stream.next_message = max(expected or 0, first + len(segment.messages))
             return
@@ -370,7 +389,7 @@ class Broadcast:
             stream.pieces, stream.next_message = None, first + 1
             return
         if segment.flags & FIRST:
-            stream.pieces, stream.kind = [], segment.kind
+            stream.pieces, stream.kind, stream.born = [], segment.kind, segment.born
         if stream.pieces is None or stream.kind != segment.kind:
             # Its beginning is lost, or it is of two kinds, and so is all of it.
             self._gap(stream, missed + (expected is not None))
@@ -380,23 +399,23 @@ class Broadcast:
         stream.pieces.append(segment.body)
         stream.next_message = first
         if segment.flags & LAST:
-            self._message(stream, segment.kind, first, b"".join(stream.pieces))
+            self._message(stream, segment.kind, first, b"".join(stream.pieces), stream.born)
             stream.pieces, stream.next_message = None, first + 1
 
     def _gap(self, stream, missed):
         if missed:
             self.node.event("gap", **{"from": stream.writer.hex(), "missed": missed})
 
-    def _message(self, stream, kind, number, data):
+    def _message(self, stream, kind, number, data, born):
         if kind == END and not stream.ended:
             self.node.event("end", **{"from": stream.writer.hex()})
         if kind in (APPLICATION, END):
             stream.ended = kind == END
         if kind != APPLICATION:
             return
-        self.node.event(
-            "message", **{"from": stream.writer.hex(), "seq": number, **text_or_base64(data)}
-        )
+        age = int((time.monotonic() - born) * 1000)
+        message = {"from": stream.writer.hex(), "seq": number, "age_ms": age}
+        self.node.event("message", **message, **text_or_base64(data))
 
     def _push(self, stream, segment, source):
         """Passes a new segment on to all eager neighbours."""
@@ -406,7 +425,7 @@ class Broadcast:
             if wanted is None:
                 continue
             if link is not source and wanted == segment.seq:
-                link.frame(0, segment.payload)
+                link.frame(0, handed(segment))
             side.eager[stream.writer] = max(wanted, segment.seq + 1)
 
     # Writing.
@@ -452,7 +471,7 @@ class Broadcast:
         names = [(node.id, node.incarnation, seq, first) for seq, (_, first, _) in numbered]
         if node.options.unsigned_messages:
             for name, (flags, _, body) in zip(names, drafts):
-                yield Segment(head(flags, *name) + body, signed=False)
+                yield written(head(flags, *name) + body, signed=False)
             return
         leaves = [
             leaf(node.network, *name, flags, body) for name, (flags, _, body) in zip(names, drafts)
@@ -460,7 +479,20 @@ class Broadcast:
         root, proofs = tree(leaves)
         signature = node.key.sign(seal_text(root))
         for name, (flags, _, body), proof in zip(names, drafts, proofs):
-            yield Segment(head(flags | SIGNED, *name) + seal(signature, proof) + body)
+            yield written(head(flags | SIGNED, *name) + seal(signature, proof) + body)
+
+
+def written(segment, signed=True):
+    """A segment of this node, written now."""
+    segment = Segment(aged(segment), signed)
+    segment.born = time.monotonic()
+    return segment
+
+
+def handed(segment):
+    """The segment as it is handed over now."""
+    now = time.monotonic()
+    return aged(segment.signed_part, int((now - segment.born) * 1000), int(now * 1000))
 
 
 def is_sane(mark):

@@ -66,6 +66,8 @@ class Member:
             self.size = event["size"]
         elif kind == "message":
             self.read[event["from"]].append(event["data"])
+            if not 0 <= event["age_ms"] < PATIENCE * 1000:
+                self.errors.append("a message of this age: %s" % event)
         elif kind == "direct":
             self.direct[event["from"]].append(event["data"])
         elif kind == "gap":

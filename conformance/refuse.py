@@ -50,6 +50,7 @@ from wire import (
     Malformed,
     Record,
     Segment,
+    aged,
     decode,
     encode,
     frame,
@@ -64,6 +65,11 @@ from wire import (
 )
 
 NETWORK = bytes(32)
+
+
+def now_ms():
+    """The clock that segments are sent by."""
+    return time.monotonic_ns() // 1_000_000
 
 
 def hello(oldest=1, newest=1, body=bytes(HELLO_BODY), size=None):
@@ -197,7 +203,8 @@ class Stranger:
         signature = self.key.sign(seal_text(root) + wrong.get("behind", b""))
         shape = bytes([wrong.get("shape", len(hashes))])
         seal = signature + shape + b"".join(hashes) if flags & SIGNED else b""
-        self.frame(MESSAGE, head(flags, *name) + seal + body)
+        handed = aged(head(flags, *name) + seal + body, *wrong.get("age", (0, now_ms())))
+        self.frame(MESSAGE, handed)
 
     # What arrives.
 
@@ -918,6 +925,39 @@ def a_segment_of_an_unknown_kind_is_passed_on_as_it_is(stranger):
         verify(stranger.id, segment.signature, seal_text(segment.root(NETWORK)))
     finally:
         other.socket.close()
+
+
+@checks(alone=True)
+def the_age_of_a_segment_grows_on_its_way(stranger):
+    other = Stranger(stranger.program)
+    try:
+        assert other.answered(), "the other one is no neighbour"
+        stranger.segment(1, age=(5_000, now_ms()))
+        # 20 s older when it comes, by a clock that has gone on since the first one.
+        stranger.segment(2, age=(0, now_ms() - 20_000))
+        other.until("the segments", lambda: len(other.segments()) == 2)
+        ages = [segment.age for segment in other.segments()]
+        assert 5_000 <= ages[0] < 15_000 and 20_000 <= ages[1] < 30_000, ages
+    finally:
+        other.socket.close()
+    read = [stranger.program.told("message", lambda event, n=n: event["seq"] == n) for n in (1, 2)]
+    ages = [event["age_ms"] for event in read]
+    assert 5_000 <= ages[0] < 15_000 and 20_000 <= ages[1] < 30_000, ages
+
+
+@checks
+def an_age_beyond_all_bounds_is_a_day(stranger):
+    most = (1 << 64) - 1
+    for seq, age in enumerate([(most, most), (0, 0), (most, 0), (0, most)], 1):
+        stranger.segment(seq, age=age)
+    stranger.program.read_of(stranger.id, 4)
+    event = stranger.program.told("message", lambda event: event["seq"] == 1)
+    assert event["age_ms"] == 86_400_000, event
+
+
+@closed
+def an_age_that_is_no_number(stranger):
+    stranger.frame(MESSAGE, b"\1" + b"\xff" * 11)
 
 
 @closed

@@ -44,6 +44,7 @@ from wire import (
     RESET,
     SIGNED,
     STOP,
+    aged,
     frame,
     head,
     leaf,
@@ -59,6 +60,8 @@ FLOW, CONFIRM = 1, 2
 INCARNATION = 1_700_000_000_000
 WALK, TOKEN, LOOKUP = 300, 1 << 40, 1 << 41
 BODY = b"\5hello\0\2hi"
+# The age of all segments, and the time of their sender, in milliseconds.
+AGE, SENT = 300, 70_000
 
 KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
 ID, OTHER_ID = raw(KEY.public_key()), raw(OTHER_KEY.public_key())
@@ -173,8 +176,8 @@ def segments():
     whole, alone = (ID, 1, 2, 3), leaf(OPEN_NETWORK, ID, 1, 2, 3, 0, BODY)
     yield "part", frame(MESSAGE, b"\2\0hello")
     yield "part: the last one", frame(MESSAGE, b"\2\1hi")
-    yield "segment: unsigned", frame(MESSAGE, head(0, *whole) + BODY)
-    yield "segment: signed", frame(MESSAGE, head(SIGNED, *whole) + seal(sign(alone), []) + BODY)
+    yield "segment: unsigned", of_age(head(0, *whole) + BODY)
+    yield "segment: signed", of_age(head(SIGNED, *whole) + seal(sign(alone), []) + BODY)
 
     second = leaf(OPEN_NETWORK, ID, 1, 3, 6, 0, BODY)
     root, proofs = tree([alone, second])
@@ -183,7 +186,7 @@ def segments():
     yield "root: segments 2 and 3", root
     for seq, first, proof in ((2, 3, proofs[0]), (3, 6, proofs[1])):
         payload = head(SIGNED, ID, 1, seq, first) + seal(sign(root), proof) + BODY
-        yield "segment: %d of a signed pair" % seq, frame(MESSAGE, payload)
+        yield "segment: %d of a signed pair" % seq, of_age(payload)
 
     query, channel = struct.pack(">Q", 7) + b"who?", b"\4chathi"
     kinds = [("query", QUERY, query), ("channel", CHANNEL, channel), ("end", END, b"")]
@@ -191,19 +194,23 @@ def segments():
         flags, body = kind << KIND, bytes([len(message)]) + message
         signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
         payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
-        yield "segment: " + name, frame(MESSAGE, payload)
+        yield "segment: " + name, of_age(payload)
 
     flags, body = 9 << KIND, b"\x07unknown\0"
     signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
     payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
-    yield "segment: of an unknown kind", frame(MESSAGE, payload)
+    yield "segment: of an unknown kind", of_age(payload)
 
     pieces = [(FIRST, b"a large message"), (0, b", "), (LAST, b"in three pieces")]
     for seq, (ends, body) in enumerate(pieces, 4):
         flags = FRAGMENT | ends
         signature = sign(leaf(OPEN_NETWORK, ID, 1, seq, 9, flags, body))
         payload = head(flags | SIGNED, ID, 1, seq, 9) + seal(signature, []) + body
-        yield "segment: fragment %d of 3" % (seq - 3), frame(MESSAGE, payload)
+        yield "segment: fragment %d of 3" % (seq - 3), of_age(payload)
+
+
+def of_age(segment):
+    return frame(MESSAGE, aged(segment, AGE, SENT))
 
 
 def sign(root):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 # Kinds of frames.
 MESSAGE, DATA, DATA_END, CREDIT, FIN, OPEN, RESET, STOP, BLOCKED, CARRY = range(10)
-MAX_FRAME = 65792
+MAX_FRAME = 65856
 MAX_DATA = 16384
 
 # Codes of RESET.
@@ -29,6 +29,8 @@ MAX_CHANNEL = 32
 MAX_BODY = 65536
 MAX_HASHES = 4
 SIGNED_TOGETHER = 16
+# A segment's age at most, in milliseconds.
+MAX_AGE = 86_400_000
 
 # Kinds of addresses, and how many bytes they have; all others are passed on as they are.
 IPV4, IPV6 = 0, 1
@@ -313,13 +315,19 @@ class Beat:
 
 
 class Segment:
-    """One segment of a writer's stream, as it is on the wire."""
+    """One segment of a writer's stream, as it is on the wire.
+
+    `age` is how old its sender says that it is, and `sent` when by its clock, both in milliseconds;
+    `signed_part` is what stays the same on its way.
+    """
 
     def __init__(self, payload, signed=True):
         reader = Reader(payload)
         if reader.take(1) != b"\1":
             raise Malformed("no segment")
-        self.payload, self.flags, self.writer = payload, reader.take(1)[0], reader.take(32)
+        self.age, self.sent = min(reader.varint(), MAX_AGE), reader.varint()
+        self.signed_part = payload[reader.at :]
+        self.flags, self.writer = reader.take(1)[0], reader.take(32)
         numbers = [reader.varint() for _ in range(3)]
         self.incarnation, self.seq, self.first_message = numbers
         if not all(0 < number < 1 << 62 for number in numbers):
@@ -382,9 +390,14 @@ def messages_in(body):
 
 
 def head(flags, writer, incarnation, seq, first_message):
-    """What comes before the seal of a segment."""
+    """What comes before the seal of a segment, and behind its age."""
     numbers = varint(incarnation) + varint(seq) + varint(first_message)
-    return b"\1" + bytes([flags]) + writer + numbers
+    return bytes([flags]) + writer + numbers
+
+
+def aged(segment, age=0, sent=0):
+    """A segment as it is handed over: this old at this time of the sender's clock, in ms."""
+    return b"\1" + varint(min(age, MAX_AGE)) + varint(sent) + segment
 
 
 def joined(left, right):

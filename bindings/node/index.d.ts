@@ -444,6 +444,16 @@ declare namespace smokesignal {
     seq: number
     /** The whole message. */
     data: Buffer
+    /**
+     * How long ago its writer wrote it, in milliseconds: the time that it waited there, in every
+     * node on its way and here until you took it, and the time between the nodes, a day at most. No
+     * clock is compared with another one. Of messages that were sent together, all have the age of
+     * the oldest. For a message from before its writer's start, it counts from that start.
+     *
+     * It is what the nodes on the way claim, and no signature covers it: each can make the messages
+     * that it passes on look older or younger.
+     */
+    age: number
     missed?: undefined
     end?: undefined
     restarted?: undefined
@@ -460,6 +470,7 @@ declare namespace smokesignal {
     missed: number
     seq?: undefined
     data?: undefined
+    age?: undefined
     end?: undefined
     restarted?: undefined
   }
@@ -474,6 +485,7 @@ declare namespace smokesignal {
     end: true
     seq?: undefined
     data?: undefined
+    age?: undefined
     missed?: undefined
     restarted?: undefined
   }
@@ -488,6 +500,7 @@ declare namespace smokesignal {
     restarted: true
     seq?: undefined
     data?: undefined
+    age?: undefined
     missed?: undefined
     end?: undefined
   }
@@ -645,10 +658,10 @@ declare namespace smokesignal {
   /** The events of `node.broadcast`. */
   export interface BroadcastEvents extends Omit<StreamEvents, 'pipe' | 'unpipe'> {
     /**
-     * A whole message, and the id of its writer. The event does not depend on whether the stream is
+     * A whole message, the id of its writer, and its [age](Message.age). The event does not depend on whether the stream is
      * read as well.
      */
-    message: [data: Buffer, from: string]
+    message: [data: Buffer, from: string, age: number]
     /** Messages that were lost. */
     gap: [gap: Gap]
     /** Another stream was piped into this one. */
@@ -833,6 +846,13 @@ declare namespace smokesignal {
      *   if (data) console.log(`message ${seq} of ${from}: ${data}`)
      *   else if (missed) console.error(`${missed} messages of ${from} were lost`)
      *   else if (end) console.log(`${from} has sent everything`)
+     * }
+     * ```
+     *
+     * @example Skips to now, after this program or its line was held up
+     * ```js
+     * for await (const { data, age } of node.messages()) {
+     *   if (data && age <= 1000) play(data)
      * }
      * ```
      */

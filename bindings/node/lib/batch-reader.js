@@ -28,10 +28,13 @@ const NEW_WRITERS = 4
 /** The numbers of writers start again at 0. */
 const WRITERS_RESET = 8
 
-/** Chunk entry: the length. Message entry: length, writer's number, sequence number (low, high). */
+/**
+ * Chunk entry: the length. Message entry: length, writer's number, sequence number (low, high), age
+ * in milliseconds when the batch was fetched.
+ */
 const CHUNK_WORDS = 1
-const MESSAGE_WORDS = 4
-const [WRITER, SEQ_LOW, SEQ_HIGH] = [1, 2, 3]
+const MESSAGE_WORDS = 5
+const [WRITER, SEQ_LOW, SEQ_HIGH, AGE] = [1, 2, 3, 4]
 /** In place of a length: a gap. The sequence number is then the count of missed messages. */
 const GAP = 0xffffffff
 /** In place of a length: the end of a writer's stream, and its new start. */
@@ -133,7 +136,7 @@ class BatchReader {
   }
 }
 
-/** Reads broadcast messages: besides the data, the writer's id and the sequence number. */
+/** Reads broadcast messages: besides the data, the writer's id, the sequence number and the age. */
 class MessageReader extends BatchReader {
   /**
    * @param native a native message reader
@@ -145,6 +148,8 @@ class MessageReader extends BatchReader {
     this.onBatch = onBatch
     /** The ids of writers by their number. */
     this.writers = []
+    /** When the batch was fetched. */
+    this.fetched = 0
   }
 
   fill() {
@@ -155,6 +160,7 @@ class MessageReader extends BatchReader {
 
   readFlags() {
     super.readFlags()
+    this.fetched = performance.now()
     const flags = this.table[FLAGS]
     if ((flags & WRITERS_RESET) !== 0) this.writers.length = 0
     if ((flags & NEW_WRITERS) !== 0) this.writers.push(...this.native.newWriters())
@@ -182,6 +188,11 @@ class MessageReader extends BatchReader {
   /** Returns the sequence number of that message, or for a gap how many messages were missed. */
   seq() {
     return this.#word(SEQ_HIGH) * 2 ** 32 + this.#word(SEQ_LOW)
+  }
+
+  /** Returns how long ago that message was written, in milliseconds. */
+  age() {
+    return this.#word(AGE) + Math.round(performance.now() - this.fetched)
   }
 
   #word(word) {

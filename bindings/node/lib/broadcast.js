@@ -139,8 +139,8 @@ class MessageEvents {
       const { source } = this
       const data = source.next()
       if (data !== undefined) {
-        const from = source.writer()
-        guarded(() => this.broadcast.emit('message', data, from))
+        const [from, age] = [source.writer(), source.age()]
+        guarded(() => this.broadcast.emit('message', data, from, age))
         continue
       }
       const notice = source.notice()

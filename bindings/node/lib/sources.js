@@ -15,7 +15,7 @@ const { operate } = require('./operation')
 const { register, replace, reserve, unregister, wakeQueue } = require('./wakeups')
 
 /**
- * What writers write: messages `{ from, seq, data }`, gaps `{ from, missed }`, ends `{ from, end }`
+ * What writers write: messages `{ from, seq, data, age }`, gaps `{ from, missed }`, ends `{ from, end }`
  * and new starts `{ from, restarted }`.
  */
 class MessageSource {
@@ -35,7 +35,7 @@ class MessageSource {
     if (!reader.ready()) return this.stopped || reader.ended ? { done: true } : undefined
     const data = reader.next()
     if (data === undefined) return { value: reader.notice() }
-    return { value: { from: reader.writer(), seq: reader.seq(), data } }
+    return { value: { from: reader.writer(), seq: reader.seq(), data, age: reader.age() } }
   }
 
   /** Ends the source after the messages that have arrived already. */

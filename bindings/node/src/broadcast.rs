@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use napi::Result;
@@ -27,8 +28,8 @@ const NEW_WRITERS: u32 = 4;
 /// Flag of a batch: the numbers of writers start again at 0.
 const WRITERS_RESET: u32 = 8;
 
-/// Words of an entry: length, writer's number, sequence number (low, high).
-const ENTRY_WORDS: usize = 4;
+/// Words of an entry: length, writer's number, sequence number (low, high), age in milliseconds.
+const ENTRY_WORDS: usize = 5;
 /// In place of a length: a gap. The sequence number is then the count of missed messages.
 const GAP: u32 = u32::MAX;
 /// In place of a length: the end of a writer's stream, and its new start. There is no number.
@@ -43,8 +44,8 @@ const MAX_WRITERS: usize = 1024;
 pub struct MessageReader {
     /// `None` once it is closed.
     broadcast: Option<Broadcast>,
-    /// A message that had no room in the buffer.
-    held: Option<Incoming>,
+    /// A message that had no room in the buffer, and since when it waits.
+    held: Option<(Incoming, Instant)>,
     /// The numbers of writers, and the ids that JavaScript has not fetched.
     writers: BTreeMap<NodeId, u32>,
     new_writers: Vec<String>,
@@ -76,19 +77,19 @@ impl MessageReader {
                 }
                 Poll::Ready(Some(incoming)) => incoming,
             };
-            let (length, from, number) = match &incoming {
-                Incoming::Message { from, seq, data } => {
+            let (length, from, number, age) = match &incoming {
+                Incoming::Message { from, seq, data, age } => {
                     if !batch.copy(data) {
-                        self.held = Some(incoming);
+                        self.held = Some((incoming, Instant::now()));
                         break;
                     }
-                    (data.len() as u32, *from, *seq)
+                    (data.len() as u32, *from, *seq, age.as_millis() as u32)
                 }
-                Incoming::Gap { from, missed } => (GAP, *from, *missed),
-                Incoming::End { from } => (END, *from, 0),
-                Incoming::Restarted { from } => (RESTARTED, *from, 0),
+                Incoming::Gap { from, missed } => (GAP, *from, *missed, 0),
+                Incoming::End { from } => (END, *from, 0, 0),
+                Incoming::Restarted { from } => (RESTARTED, *from, 0, 0),
             };
-            batch.entry([length, self.number(from), number as u32, (number >> 32) as u32]);
+            batch.entry([length, self.number(from), number as u32, (number >> 32) as u32, age]);
         }
         if !self.new_writers.is_empty() {
             batch.flag(NEW_WRITERS);
@@ -99,7 +100,12 @@ impl MessageReader {
     /// Returns the message that was held back, or else the next one of the library.
     fn next(&mut self) -> Poll<Option<Incoming>> {
         match self.held.take() {
-            Some(held) => Poll::Ready(Some(held)),
+            Some((mut held, since)) => {
+                if let Incoming::Message { age, .. } = &mut held {
+                    *age += since.elapsed();
+                }
+                Poll::Ready(Some(held))
+            }
             None => match &mut self.broadcast {
                 Some(broadcast) => poll_once(broadcast.recv(), &self.waker),
                 None => Poll::Ready(None),

@@ -32,7 +32,8 @@ const expected = {
   'smokesignal-p2p': { prints: /^[0-9a-f]{64} wrote hello, everyone\n$/, ends: true },
   'On several machines': { prints: /told/ },
   'The promise of `broadcast`': {
-    prints: /(?=[^]*^told$)(?=[^]*^[0-9a-f]{64} told$)(?=[^]*^message \d+ of [0-9a-f]{64}: told$)/m
+    prints:
+      /(?=[^]*^told$)(?=[^]*^[0-9a-f]{64} told \d+$)(?=[^]*^message \d+ of [0-9a-f]{64}, written \d+ ms ago: told$)/m
   },
   'Streams to any node': { prints: /^a file of [0-9a-f]{64}, over the path 'neighbour'\n$/, ends: true },
   'Questions to everyone': { prints: /^[0-9a-f]{64}: I have\n$/, ends: true },

@@ -191,9 +191,9 @@ async fn answer_rest(reported: &mut mpsc::Receiver<Report>, unanswered: &mut Una
 async fn emit_messages(mut broadcast: Broadcast, emitter: Emitter) {
     while let Some(incoming) = broadcast.recv().await {
         match incoming {
-            Incoming::Message { from, seq, data } => {
-                let from = from.to_string();
-                emitter.emit(&JsonEvent::Message { from, seq, payload: Payload::of(&data) }).await;
+            Incoming::Message { from, seq, data, age } => {
+                let (from, age_ms) = (from.to_string(), age.as_millis() as u64);
+                emitter.emit(&JsonEvent::Message { from, seq, age_ms, payload: Payload::of(&data) }).await;
             }
             Incoming::Gap { from, missed } => {
                 emitter.emit(&JsonEvent::Gap { from: from.to_string(), missed }).await;

@@ -110,11 +110,12 @@ fn write_and_read(world: &mut World, payload: &Bytes, messages: usize, at_once: 
     let goal = world.read + (messages * (NODES - 1)) as u64;
     let mut left = messages;
     while world.read < goal {
+        let now = world.now;
         for _ in 0..left.min(at_once) {
             if !world.nodes[0].can_write(payload.len()) {
                 break;
             }
-            world.nodes[0].broadcast(payload.clone()).expect("there is room");
+            world.nodes[0].broadcast(payload.clone(), now).expect("there is room");
             left -= 1;
         }
         world.step();

@@ -1,12 +1,13 @@
 //! Bytes to [`Message`] and back. Total on hostile input: no panic, no allocation beyond a small
 //! multiple of the input, every count checked against its limit.
 //!
-//! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, a flags
-//! byte (bit 0 fragment, bit 1 its first, bit 2 its last, bit 3 signed, bits 4 to 7 the kind of its
-//! messages), the origin's 32 bytes, the varints incarnation, seq and first message, the seal
-//! if there is one, and the body. A part is byte 2, a byte that is 1 in the last one, and its piece
-//! of a segment. A seal is the signature's 64 bytes, a byte (bits 0 to 2: the
-//! number of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
+//! A control message is byte 0 and the postcard form of [`Control`]. A segment is byte 1, the
+//! varints age and time (both in milliseconds, see `age.rs`), a flags byte (bit 0 fragment, bit 1
+//! its first, bit 2 its last, bit 3 signed, bits 4 to 7 the kind of its messages), the origin's 32
+//! bytes, the varints incarnation, seq and first message, the seal if there is one, and the body. A
+//! part is byte 2, a byte that is 1 in the last one, and its piece of a segment. A seal is the
+//! signature's 64 bytes, a byte (bits 0 to 2: the number of hashes; bit 3 + n: the n-th stands on
+//! the left), and the hashes of 32 bytes.
 //!
 //! Control messages are rare and small, so they are plain data behind a derived format. Segments
 //! are most of the traffic and up to 64 KiB: their head is read by hand, and their body stays where
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use crate::age::Age;
 use crate::config::MAX_SEGMENT;
 use crate::hash_tree::{InclusionProof, MAX_PROOF};
 use crate::id::{NodeId, Signature};
@@ -27,7 +29,10 @@ use crate::segment::{MessageKind, Seal, Segment, SegmentKind};
 use crate::varint;
 
 /// Bytes of one encoded message at most: a full segment and its header.
-pub const MAX_FRAME: usize = MAX_SEGMENT + 256;
+pub const MAX_FRAME: usize = MAX_SEGMENT + 320;
+
+/// Bytes of a segment without its body, at most: five varints of up to ten bytes among them.
+const MAX_HEAD: usize = 2 + 5 * 10 + 32 + 65 + 32 * MAX_PROOF;
 
 const CONTROL: u8 = 0;
 const DATA: u8 = 1;
@@ -92,9 +97,14 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
             out.extend_from_slice(&bytes);
             None
         }
-        Message::Data(segment) => {
+        Message::Data(segment, age) => {
+            let (age, at) = age.to_wire();
+            out.reserve(MAX_HEAD);
+            out.push(DATA);
+            varint::put(out, age);
+            varint::put(out, at);
             let signed = if segment.seal.is_some() { SIGNED } else { 0 };
-            out.extend_from_slice(&[DATA, segment.flags() | signed]);
+            out.extend_from_slice(&[segment.flags() | signed]);
             out.extend_from_slice(segment.origin.as_bytes());
             varint::put(out, segment.incarnation);
             varint::put(out, segment.seq);
@@ -123,7 +133,10 @@ pub fn decode(mut frame: Bytes) -> Result<Message, CodecError> {
     }
     match frame.get_u8() {
         CONTROL => decode_control(&frame).map(Message::from),
-        DATA => decode_segment(frame).map(|segment| Message::Data(Arc::new(segment))),
+        DATA => {
+            let age = decode_age(&mut frame).ok_or(CodecError::Malformed("segment"))?;
+            Ok(Message::Data(Arc::new(decode_segment(frame)?), age))
+        }
         PART => match frame.split_first() {
             Some((last @ 0..=1, piece)) if !piece.is_empty() => {
                 Ok(Message::Part(Part { last: *last == 1, piece: frame.slice(1..) }))
@@ -166,6 +179,13 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         return Err(CodecError::TooMany { what, count, limit });
     }
     Ok(control)
+}
+
+fn decode_age(frame: &mut Bytes) -> Option<Age> {
+    let (age, first) = varint::read(frame)?;
+    let (at, second) = varint::read(&frame[first..])?;
+    frame.advance(first + second);
+    Some(Age::from_wire(age, at))
 }
 
 fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
@@ -285,7 +305,7 @@ mod tests {
             if matches!(kind, SegmentKind::Whole { .. }) {
                 segment.sign(&Keypair::from_seed(&[1; 32]), &[0; 32]);
             }
-            Message::Data(Arc::new(segment))
+            Message::Data(Arc::new(segment), Age::from_wire(300, 1 << 40))
         };
         vec![
             Control::Join { record: record(), want: 3 }.into(),
@@ -344,17 +364,37 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_segment_with_the_largest_numbers_fits_a_frame() {
+        let number = (1 << 62) - 1;
+        let kind = SegmentKind::Fragment { first: false, last: false };
+        let proof = InclusionProof { hashes: vec![[1; 32]; MAX_PROOF], left: 0 };
+        let segment = Segment {
+            origin: NodeId::from_bytes([3; 32]),
+            incarnation: number,
+            seq: number,
+            first_message: number,
+            kind,
+            message_kind: MessageKind::Application,
+            body: vec![0; MAX_SEGMENT].into(),
+            seal: Some(Seal { signature: Signature::new([1; 64]), proof }),
+        };
+        let bytes = encoded(&Message::Data(Arc::new(segment), Age::from_wire(u64::MAX, u64::MAX)));
+        assert!(bytes.len() <= MAX_SEGMENT + MAX_HEAD && bytes.len() <= MAX_FRAME, "{}", bytes.len());
+        assert!(decode(bytes).is_ok());
+    }
+
+    #[test]
     fn a_message_cut_short_anywhere_is_refused() {
         for message in samples() {
             let bytes = encoded(&message);
             let fragment =
-                matches!(&message, Message::Data(s) if matches!(s.kind, SegmentKind::Fragment { .. }));
+                matches!(&message, Message::Data(s, _) if matches!(s.kind, SegmentKind::Fragment { .. }));
             let cuts = if fragment { 1..40 } else { 1..bytes.len() };
             for cut in cuts {
                 // A cut of a whole-message body may fall between two messages, which is a shorter
                 // body.
                 if let Ok(shorter) = decode(bytes.slice(..cut)) {
-                    assert!(matches!(shorter, Message::Data(_)), "{message:?} cut at {cut}");
+                    assert!(matches!(shorter, Message::Data(..)), "{message:?} cut at {cut}");
                 }
             }
         }
@@ -404,7 +444,7 @@ mod tests {
             let (body, seal) = (Bytes::from_static(body), None);
             let segment =
                 Segment { origin, incarnation: 1, seq: 1, first_message: 1, kind, message_kind, body, seal };
-            decode(encoded(&Message::Data(Arc::new(segment)))).is_ok()
+            decode(encoded(&Message::Data(Arc::new(segment), Age::from_wire(300, 1 << 40)))).is_ok()
         };
         let whole = SegmentKind::Whole { messages: 1 };
         let first = SegmentKind::Fragment { first: true, last: false };
@@ -446,13 +486,14 @@ mod tests {
                 let (incarnation, seq, first_message, seal) = (1, 1, 1, None);
                 let segment =
                     Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
-                let message = Message::Data(Arc::new(segment));
+                let message = Message::Data(Arc::new(segment), Age::from_wire(300, 1 << 40));
                 assert_eq!(decode(encoded(&message)), Ok(message));
             }
         }
-        let whole = samples().into_iter().find(|message| matches!(message, Message::Data(_))).unwrap();
+        let whole = samples().into_iter().find(|message| matches!(message, Message::Data(..))).unwrap();
         let mut not_whole = encoded(&whole).to_vec();
-        not_whole[1] |= 9 << KIND;
+        // Behind the class, the age of 2 bytes and the time of 6.
+        not_whole[9] |= 9 << KIND;
         assert!(decode(not_whole.clone().into()).is_ok());
         not_whole.pop();
         not_whole.push(7);

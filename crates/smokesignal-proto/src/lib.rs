@@ -34,6 +34,7 @@
 // that `membership` maintains. `netsplit` counts the nodes and watches the seeds, `lookup` finds
 // one node, `departure` knows when to leave, and `node` combines the parts. The others are what
 // these share.
+mod age;
 mod codec;
 mod config;
 mod context;
@@ -64,6 +65,7 @@ mod time;
 mod varint;
 mod writer;
 
+pub use age::Age;
 pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
 pub use config::{Config, MAX_SEGMENT, Pace, ReadFrom};
 pub use features::{Features, OtherEnd};

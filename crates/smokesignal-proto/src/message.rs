@@ -10,9 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::age::Age;
 use crate::id::{Keypair, NodeId, Signature};
 use crate::record::Record;
 use crate::segment::Segment;
+use crate::time::Instant;
 
 /// Records in one message at most.
 pub const MAX_RECORDS: usize = 32;
@@ -26,8 +28,9 @@ pub const MAX_SEEDS: usize = 8;
 pub enum Message {
     /// Anything but a segment. Boxed, so that segments, which are many, move as one pointer.
     Control(Box<Control>),
-    /// The next segment of a stream. Sent to every neighbour not known to have it.
-    Data(Arc<Segment>),
+    /// The next segment of a stream. Sent to every neighbour not known to have it, with its age by
+    /// the sender's clock.
+    Data(Arc<Segment>, Age),
     /// The next part of a segment that is large for the line. Sent only to neighbours that
     /// confirm what they read, see [`Control::Ack`].
     Part(Part),
@@ -512,7 +515,7 @@ impl Message {
     /// carries it has to be marked as optional.
     pub fn is_optional(&self) -> bool {
         match self {
-            Self::Data(_) | Self::Part(_) => false,
+            Self::Data(..) | Self::Part(_) => false,
             #[cfg(smokesignal_next)]
             Self::Control(control) if matches!(**control, Control::Next { .. }) => true,
             Self::Control(_) => false,
@@ -523,7 +526,7 @@ impl Message {
     /// the wire.
     pub fn cost(&self) -> usize {
         let control = match self {
-            Self::Data(segment) => return 128 + segment.body.len(),
+            Self::Data(segment, _) => return 128 + segment.body.len(),
             Self::Part(part) => return 8 + part.piece.len(),
             Self::Control(control) => &**control,
         };
@@ -553,9 +556,18 @@ impl Message {
     /// waits while as much is under way as the line carries.
     pub(crate) fn is_paced(&self) -> bool {
         match self {
-            Self::Data(_) | Self::Part(_) => true,
+            Self::Data(..) | Self::Part(_) => true,
             Self::Control(control) => matches!(**control, Control::Digest { .. }),
         }
+    }
+
+    /// Returns the message as it is handed to a link at this time: a segment with its age then.
+    #[must_use]
+    pub(crate) fn handed(mut self, now: Instant) -> Self {
+        if let Self::Data(_, age) = &mut self {
+            *age = age.moved(now);
+        }
+        self
     }
 
     /// The records this message carries, all of which must be checked before one is believed.

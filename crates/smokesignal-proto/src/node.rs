@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::age::Transits;
 use crate::config::Config;
 use crate::context::Context;
 use crate::departure::Departure;
@@ -57,6 +58,7 @@ pub struct Node {
     spread: Spread,
     flows: Flows,
     joints: Joints,
+    transits: Transits,
     /// The link that was handed something last, so that all have their turns.
     hand: LinkId,
     lags: Lags,
@@ -84,6 +86,7 @@ impl Node {
             spread: Spread::new(config, now),
             flows: Flows::new(now),
             joints: Joints::default(),
+            transits: Transits::default(),
             hand: LinkId(0),
             lags: Lags::default(),
             lookups: Lookups::default(),
@@ -177,24 +180,25 @@ impl Node {
     }
 
     /// Writes to everyone and returns the message's number. Messages written between two calls of
-    /// [`Node::poll_output`] may share a segment. The caller checks the size against `max_message`.
-    pub fn broadcast(&mut self, payload: Bytes) -> Result<u64, Full> {
-        self.broadcast_as(MessageKind::Application, payload)
+    /// [`Node::poll_output`] may share a segment. The caller checks the size against `max_message`,
+    /// and says when the message was written: its readers learn how long ago that was.
+    pub fn broadcast(&mut self, payload: Bytes, written: Instant) -> Result<u64, Full> {
+        self.broadcast_as(MessageKind::Application, payload, written)
     }
 
     /// The same, for a message of this kind. Its payload begins with the head that the kind
     /// demands; see [`MessageKind`].
-    pub fn broadcast_as(&mut self, kind: MessageKind, payload: Bytes) -> Result<u64, Full> {
+    pub fn broadcast_as(&mut self, kind: MessageKind, payload: Bytes, written: Instant) -> Result<u64, Full> {
         debug_assert!(kind.is_headed(&payload), "readers refuse a message without the head of its kind");
         if !self.can_write(payload.len()) {
             return Err(Full);
         }
         #[cfg(smokesignal_next)]
         let copy = payload.clone();
-        let number = self.publisher.push(kind, payload);
+        let number = self.publisher.push(kind, payload, written);
         #[cfg(smokesignal_next)]
         if number % 4 == 1 {
-            self.publisher.push(MessageKind::Next, copy);
+            self.publisher.push(MessageKind::Next, copy, written);
         }
         Ok(number)
     }
@@ -215,7 +219,7 @@ impl Node {
     /// The same, with another patience: for how long the node waits without progress.
     pub fn leave_within(&mut self, patience: Duration, now: Instant) {
         if self.departure.is_staying() {
-            self.publisher.end();
+            self.publisher.end(now);
         }
         self.departure.begin(patience, now);
         if self.membership.degree() > 0 {
@@ -302,7 +306,7 @@ impl Node {
             self.flows.arrived(link, message.cost(), now);
         }
         match message {
-            Message::Data(segment) => self.on_segment(link, &segment, now),
+            Message::Data(segment, age) => self.on_segment(link, &segment, age, now),
             Message::Part(part) => self.on_part(link, part, now),
             Message::Control(control) => self.on_control(link, *control, now),
         }
@@ -463,6 +467,7 @@ impl Node {
                 let address = conn.record().and_then(|record| record.socket_addrs().next());
                 let features = self.membership.features(link);
                 self.spread.link_up(cx, link, rtt, features);
+                self.transits.link_up(link, rtt, now);
                 self.departure.set_deserted(false);
                 if features.contains(Features::FLOW) {
                     self.flows.link_up(link, rtt, now);
@@ -478,6 +483,7 @@ impl Node {
                 self.spread.link_down(cx, &self.streams, (link, reason));
                 self.flows.link_down(link);
                 self.joints.link_down(link);
+                self.transits.link_down(link);
                 self.netsplit.link_down(link);
                 let has_left = reason == CloseReason::EndedByPeer(DisconnectReason::Leaving);
                 self.departure.set_deserted(has_left && self.membership.degree() == 0);
@@ -559,7 +565,9 @@ impl Node {
             self.hand = link;
             self.membership.spoke(link, now);
             self.flows.handed(link, messages.iter().map(Message::cost).sum(), now);
-            self.out.extend(messages.drain(..).map(|message| Output::Send { link, message }));
+            self.out.extend(
+                messages.drain(..).map(|message| Output::Send { link, message: message.handed(now) }),
+            );
         }
         if self.departure.is_leaving() && self.out.is_empty() {
             self.leave_when_done(now);
@@ -582,8 +590,8 @@ impl Node {
         let cx = &mut self.context.at(now);
         let most = self.flows.waiting_most().1.min(cx.config.write_window);
         while self.spread.may_write(cx, &self.streams, self.publisher.is_waiting(), most) {
-            let Some(segment) = self.publisher.next(cx, self.streams.get(OWN).have) else { break };
-            self.streams.accept(cx, OWN, &segment);
+            let Some((segment, age)) = self.publisher.next(cx, self.streams.get(OWN).have) else { break };
+            self.streams.accept(cx, OWN, &segment, age);
             self.spread.fan_out(cx, OWN, segment.seq, None);
         }
     }

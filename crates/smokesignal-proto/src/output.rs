@@ -95,6 +95,9 @@ pub enum Output {
         kind: MessageKind,
         /// The payloads.
         messages: Messages,
+        /// How long ago the first of them was written, as well as this node can know, in
+        /// milliseconds; see [`Age`](crate::Age).
+        age_ms: u32,
     },
     /// Messages of a writer that are of a kind which this program does not know. They were checked,
     /// are passed on to other nodes, and count as read.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::age::Age;
 use crate::context::Cx;
 use crate::hash_tree::MAX_LEAVES;
 use crate::segment::{MessageKind, Segment};
@@ -23,7 +24,7 @@ pub(crate) struct Publisher {
     rate: SignatureRate,
     /// Segments that are made, and their bytes: what waits behind them is made into segments, and
     /// signed, together.
-    ready: VecDeque<Arc<Segment>>,
+    ready: VecDeque<(Arc<Segment>, Age)>,
     ready_bytes: usize,
     /// When the next signature may be made, if something waits for it.
     sign_at: Option<Instant>,
@@ -32,17 +33,17 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Queues a message and returns its number in this incarnation.
-    pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes) -> u64 {
+    /// Queues a message that was written at this time, and returns its number in this incarnation.
+    pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes, written: Instant) -> u64 {
         self.last_kind = Some(kind);
-        self.writer.push(kind, message)
+        self.writer.push(kind, message, written)
     }
 
     /// Queues the end of the stream after all that was written, unless that is an end already, or
     /// nothing was written at all.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, now: Instant) {
         if self.last_kind.is_some_and(|kind| kind != MessageKind::End) {
-            self.push(MessageKind::End, Bytes::new());
+            self.push(MessageKind::End, Bytes::new(), now);
         }
     }
 
@@ -58,15 +59,16 @@ impl Publisher {
 
     /// Returns the messages waiting, the half-sent one included, and an end not.
     pub(crate) fn messages(&self) -> u64 {
-        let ready = self.ready.front().map_or(0, |segment| self.writer.packed() + 1 - segment.first_message);
-        let ends = self.ready.iter().filter(|segment| segment.message_kind == MessageKind::End).count();
+        let ready =
+            self.ready.front().map_or(0, |(segment, _)| self.writer.packed() + 1 - segment.first_message);
+        let ends = self.ready.iter().filter(|(segment, _)| segment.message_kind == MessageKind::End).count();
         let is_end = self.last_kind == Some(MessageKind::End) && self.writer.messages() > 0;
         ready + self.writer.messages() as u64 - ends as u64 - u64::from(is_end)
     }
 
     /// Returns the number of the last message that is completely part of the own stream.
     pub(crate) fn published(&self) -> u64 {
-        self.ready.front().map_or(self.writer.packed(), |segment| segment.first_message - 1)
+        self.ready.front().map_or(self.writer.packed(), |(segment, _)| segment.first_message - 1)
     }
 
     /// Returns when to call [`Publisher::next`] again, if something waits for a signature.
@@ -87,7 +89,7 @@ impl Publisher {
 
     /// Returns the segment that comes after number `last` of the own stream; `None` where nothing
     /// waits, or has to wait for its signature.
-    pub(crate) fn next(&mut self, cx: &Cx<'_>, last: u64) -> Option<Arc<Segment>> {
+    pub(crate) fn next(&mut self, cx: &Cx<'_>, last: u64) -> Option<(Arc<Segment>, Age)> {
         if self.ready.is_empty() {
             self.sign_at = self.wait_until(cx);
             if self.sign_at.is_some() {
@@ -95,9 +97,9 @@ impl Publisher {
             }
             self.make_segments(cx, last + 1);
         }
-        let segment = self.ready.pop_front()?;
+        let (segment, age) = self.ready.pop_front()?;
         self.ready_bytes -= segment.body.len();
-        Some(segment)
+        Some((segment, age))
     }
 
     /// Returns until when what was written has to wait for its signature, if it has to.
@@ -111,10 +113,13 @@ impl Publisher {
     /// signature.
     fn make_segments(&mut self, cx: &Cx<'_>, first: u64) {
         let (origin, incarnation) = (cx.me.id(), cx.me.incarnation());
-        let mut batch = Vec::new();
+        let (mut batch, mut ages) = (Vec::new(), Vec::new());
         for seq in (first..).take(MAX_LEAVES) {
-            let Some(Packed { kind, message_kind, first_message, body }) = self.writer.next() else { break };
+            let Some(Packed { kind, message_kind, first_message, body, written }) = self.writer.next() else {
+                break;
+            };
             let seal = None;
+            ages.push(Age::written(written));
             batch.push(Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal });
         }
         if cx.config.signed {
@@ -122,6 +127,6 @@ impl Publisher {
             Segment::sign_all(&mut batch, cx.me.keypair(), &cx.config.network);
         }
         self.ready_bytes += batch.iter().map(|segment| segment.body.len()).sum::<usize>();
-        self.ready.extend(batch.into_iter().map(Arc::new));
+        self.ready.extend(batch.into_iter().map(Arc::new).zip(ages));
     }
 }

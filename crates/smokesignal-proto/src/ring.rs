@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::age::Age;
+use crate::message::Message;
 use crate::segment::Segment;
 use crate::time::Instant;
 
@@ -26,21 +28,25 @@ pub(crate) struct Ring {
 #[derive(Debug)]
 struct Entry {
     segment: Arc<Segment>,
+    age: Age,
     pushed: Instant,
     end: u64,
 }
 
 impl Ring {
-    pub(crate) fn push(&mut self, segment: Arc<Segment>, now: Instant) {
+    pub(crate) fn push(&mut self, segment: Arc<Segment>, age: Age, now: Instant) {
         self.bytes += cost(&segment);
         self.end += segment.body.len() as u64;
-        self.entries.push_back(Entry { segment, pushed: now, end: self.end });
+        self.entries.push_back(Entry { segment, age, pushed: now, end: self.end });
     }
 
     pub(crate) fn get(&self, seq: u64) -> Option<&Arc<Segment>> {
-        let first = self.entries.front()?.segment.seq;
-        let at = usize::try_from(seq.checked_sub(first)?).ok()?;
-        self.entries.get(at).map(|entry| &entry.segment)
+        self.entry(seq).map(|entry| &entry.segment)
+    }
+
+    /// Returns the message that hands this segment to a neighbour.
+    pub(crate) fn message(&self, seq: u64) -> Option<Message> {
+        self.entry(seq).map(|entry| Message::Data(Arc::clone(&entry.segment), entry.age))
     }
 
     pub(crate) fn front(&self) -> Option<&Arc<Segment>> {
@@ -95,6 +101,12 @@ impl Ring {
             self.entries.get((seq - first) as usize).map_or(self.end, |entry| entry.end)
         };
         (self.end - begin) as usize
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        let first = self.entries.front()?.segment.seq;
+        let at = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.entries.get(at)
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::age::Age;
 use crate::config::{Config, MAX_SEGMENT};
 use crate::context::Cx;
 use crate::id::NodeId;
@@ -88,6 +89,7 @@ pub(crate) struct Stream {
 struct Partial {
     number: u64,
     kind: MessageKind,
+    age: Age,
     /// Put together only in the end, when the size is known: memory that grows is copied and
     /// cleared again and again.
     pieces: Vec<Bytes>,
@@ -98,8 +100,8 @@ struct Partial {
 }
 
 impl Partial {
-    fn new(number: u64, kind: MessageKind, begun: Instant) -> Self {
-        Self { number, kind, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
+    fn new((number, kind): (u64, MessageKind), age: Age, begun: Instant) -> Self {
+        Self { number, kind, age, pieces: Vec::new(), small: BytesMut::new(), bytes: 0, begun }
     }
 
     /// Appends a piece. Full ones are kept where they arrived, small ones are copied together.
@@ -140,7 +142,7 @@ struct Backlog {
     keep: u64,
     end: u64,
     until: Instant,
-    held: VecDeque<(u64, MessageKind, Bytes)>,
+    held: VecDeque<(u64, MessageKind, Bytes, Age)>,
     /// Messages among what is held; an end is none.
     messages: u64,
     bytes: usize,
@@ -149,17 +151,17 @@ struct Backlog {
 /// A writer that was silent for this long needs no share of what is retained.
 const ACTIVE: Duration = Duration::from_secs(10);
 impl Backlog {
-    fn push(&mut self, seq: u64, kind: MessageKind, data: Bytes) {
+    fn push(&mut self, seq: u64, kind: MessageKind, data: Bytes, age: Age) {
         self.messages += u64::from(kind != MessageKind::End);
         self.bytes += data.len();
-        self.held.push_back((seq, kind, data));
+        self.held.push_back((seq, kind, data, age));
     }
 
     /// Drops the oldest until no more than `limit` bytes are held, and no more messages than
     /// wanted.
     fn shrink(&mut self, limit: usize) {
         while self.messages > self.keep || self.bytes > limit {
-            let Some((_, kind, data)) = self.held.pop_front() else { break };
+            let Some((_, kind, data, _)) = self.held.pop_front() else { break };
             self.messages -= u64::from(kind != MessageKind::End);
             self.bytes -= data.len();
         }
@@ -452,9 +454,10 @@ impl Streams {
             return cx.out.push(output);
         };
         // A gap from before this node joined is not a loss to it.
-        let Output::Deliver { seq, kind, messages, .. } = output else { return };
+        let Output::Deliver { seq, kind, messages, age_ms, .. } = output else { return };
+        let age = Age::new(age_ms, cx.now);
         for (seq, data) in (seq..).zip(messages) {
-            backlog.push(seq, kind, data);
+            backlog.push(seq, kind, data, age);
         }
         backlog.shrink(cx.config.ring_bytes);
     }
@@ -465,8 +468,9 @@ impl Streams {
         let from = stream.origin;
         let over = |backlog: &mut Backlog| stream.have >= backlog.end || cx.now >= backlog.until;
         let backlog = stream.backlog.take_if(over);
-        for (seq, kind, data) in backlog.into_iter().flat_map(|backlog| backlog.held) {
-            cx.out.push(Output::Deliver { from, seq, kind, messages: Messages::one(data) });
+        for (seq, kind, data, age) in backlog.into_iter().flat_map(|backlog| backlog.held) {
+            let (messages, age_ms) = (Messages::one(data), age.millis(cx.now));
+            cx.out.push(Output::Deliver { from, seq, kind, messages, age_ms });
         }
     }
 
@@ -487,8 +491,14 @@ impl Streams {
         segment.verify_after(network, ix.map_or(&mut unknown, |ix| &mut self.list[ix].root))
     }
 
-    /// Takes a segment if it is the stream's next one.
-    pub(crate) fn accept(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Arc<Segment>) -> Verdict {
+    /// Takes a segment, which is this old, if it is the stream's next one.
+    pub(crate) fn accept(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ix: StreamIx,
+        segment: &Arc<Segment>,
+        age: Age,
+    ) -> Verdict {
         let stream = &mut self.list[ix];
         stream.touched = cx.now;
         if segment.seq <= stream.have {
@@ -498,23 +508,23 @@ impl Streams {
             return Verdict::Ahead;
         }
         self.list[ix].proven = true;
-        self.store(cx, ix, Arc::clone(segment));
+        self.store(cx, ix, Arc::clone(segment), age);
         if ix == OWN {
             self.list[ix].next_message = Some(segment.first_message + segment.messages_ended());
         } else {
-            self.deliver(cx, ix, segment);
+            self.deliver(cx, ix, segment, age);
             self.release_backlog(cx, ix);
         }
         Verdict::New
     }
 
     /// Adds the segment to the ring and makes room where the rings are too large.
-    fn store(&mut self, cx: &Cx<'_>, ix: StreamIx, segment: Arc<Segment>) {
+    fn store(&mut self, cx: &Cx<'_>, ix: StreamIx, segment: Arc<Segment>, age: Age) {
         let config = cx.config;
         let stream = &mut self.list[ix];
         stream.have = segment.seq;
         let before = stream.ring.bytes();
-        stream.ring.push(segment, cx.now);
+        stream.ring.push(segment, age, cx.now);
         while stream.ring.bytes() > config.ring_bytes {
             stream.ring.pop();
         }
@@ -537,7 +547,7 @@ impl Streams {
     }
 
     /// Hands the segment's messages to the application, as far as they are new to it.
-    fn deliver(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment) {
+    fn deliver(&mut self, cx: &mut Cx<'_>, ix: StreamIx, segment: &Segment, age: Age) {
         if let MessageKind::Other(kind) = segment.message_kind {
             return self.pass_over(cx, ix, segment, kind);
         }
@@ -554,8 +564,8 @@ impl Streams {
                 }
                 if messages.len() > 0 {
                     stream.next_message = Some(end);
-                    let (from, kind) = (stream.origin, segment.message_kind);
-                    self.emit(cx, ix, Output::Deliver { from, seq, kind, messages });
+                    let (from, kind, age_ms) = (stream.origin, segment.message_kind, age.millis(cx.now));
+                    self.emit(cx, ix, Output::Deliver { from, seq, kind, messages, age_ms });
                 }
             }
             SegmentKind::Fragment { first, last } => {
@@ -563,7 +573,8 @@ impl Streams {
                     self.begin(cx, ix, segment.first_message);
                     let number = segment.first_message;
                     if self.list[ix].next_message.is_none_or(|next| number >= next) {
-                        self.list[ix].partial = Some(Partial::new(number, segment.message_kind, cx.now));
+                        self.list[ix].partial =
+                            Some(Partial::new((number, segment.message_kind), age, cx.now));
                         self.partials.insert(ix);
                     }
                 }
@@ -689,8 +700,9 @@ impl Streams {
             self.partials.remove(&ix);
             self.partial_total -= done.bytes;
             stream.next_message = Some(done.number + 1);
-            let (from, seq, kind) = (stream.origin, done.number, done.kind);
-            self.emit(cx, ix, Output::Deliver { from, seq, kind, messages: Messages::one(done.whole()) });
+            let (from, seq, kind, age_ms) = (stream.origin, done.number, done.kind, done.age.millis(cx.now));
+            let messages = Messages::one(done.whole());
+            self.emit(cx, ix, Output::Deliver { from, seq, kind, messages, age_ms });
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::config::MAX_SEGMENT;
 use crate::segment::{MessageKind, SegmentKind};
+use crate::time::Instant;
 use crate::varint;
 
 /// A varint of a length up to 64 KiB, at most.
@@ -24,12 +25,15 @@ pub(crate) struct Packed {
     /// Number of the first message in it.
     pub(crate) first_message: u64,
     pub(crate) body: Bytes,
+    /// When its first message was written.
+    pub(crate) written: Instant,
 }
 
 /// The messages that wait to be packed.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    pending: VecDeque<(MessageKind, Bytes)>,
+    /// Each has the time at which it was written.
+    pending: VecDeque<(MessageKind, Bytes, Instant)>,
     bytes: usize,
     /// How much of the front message has left as fragments.
     offset: usize,
@@ -59,38 +63,38 @@ impl Writer {
     }
 
     /// Queues a message and returns its number in this incarnation.
-    pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes) -> u64 {
+    pub(crate) fn push(&mut self, kind: MessageKind, message: Bytes, written: Instant) -> u64 {
         self.bytes += message.len();
-        self.pending.push_back((kind, message));
+        self.pending.push_back((kind, message, written));
         self.written + self.pending.len() as u64
     }
 
     /// Packs the next segment; `None` when nothing waits.
     pub(crate) fn next(&mut self) -> Option<Packed> {
-        let (message_kind, first) = self.pending.front()?;
-        let (message_kind, first_message) = (*message_kind, self.written + 1);
+        let (message_kind, first, written) = self.pending.front()?;
+        let (message_kind, first_message, written) = (*message_kind, self.written + 1, *written);
         if self.offset > 0 || first.len() + LENGTH > MAX_SEGMENT {
             let (kind, body) = self.fragment();
-            return Some(Packed { kind, message_kind, first_message, body });
+            return Some(Packed { kind, message_kind, first_message, body, written });
         }
         // Allocates no more than is filled: the body is retained as it is.
         let (count, size) = self.fitting(message_kind);
         let mut body = BytesMut::with_capacity(size);
-        for (_, message) in self.pending.drain(..count) {
+        for (_, message, _) in self.pending.drain(..count) {
             varint::put(&mut body, message.len() as u64);
             body.put_slice(&message);
             self.bytes -= message.len();
         }
         self.written += count as u64;
         let kind = SegmentKind::Whole { messages: count as u32 };
-        Some(Packed { kind, message_kind, first_message, body: body.freeze() })
+        Some(Packed { kind, message_kind, first_message, body: body.freeze(), written })
     }
 
     /// Returns how many of the messages at the front are of this kind and fit into a segment, and
     /// how many bytes they take there.
     fn fitting(&self, of: MessageKind) -> (usize, usize) {
         let (mut count, mut size) = (0, 0);
-        for (kind, message) in &self.pending {
+        for (kind, message, _) in &self.pending {
             if *kind != of || size + LENGTH + message.len() > MAX_SEGMENT {
                 break;
             }
@@ -100,7 +104,7 @@ impl Writer {
     }
 
     fn fragment(&mut self) -> (SegmentKind, Bytes) {
-        let (_, message) = &self.pending[0];
+        let (_, message, _) = &self.pending[0];
         let end = message.len().min(self.offset + MAX_SEGMENT);
         let body = message.slice(self.offset..end);
         let kind = SegmentKind::Fragment { first: self.offset == 0, last: end == message.len() };
@@ -124,7 +128,7 @@ mod tests {
     fn small_messages_share_a_segment_and_keep_their_bounds() {
         let mut writer = Writer::default();
         for message in ["a", "", "ccc"] {
-            writer.push(MessageKind::Application, message.into());
+            writer.push(MessageKind::Application, message.into(), Instant::ZERO);
         }
         let Packed { kind, first_message, body, .. } = writer.next().unwrap();
         assert_eq!((kind, first_message), (SegmentKind::Whole { messages: 3 }, 1));
@@ -137,9 +141,9 @@ mod tests {
         let mut writer = Writer::default();
         let kinds = [MessageKind::Application, MessageKind::Application, MessageKind::Query];
         for kind in kinds {
-            writer.push(kind, "12345678".into());
+            writer.push(kind, "12345678".into(), Instant::ZERO);
         }
-        writer.push(MessageKind::Application, "last".into());
+        writer.push(MessageKind::Application, "last".into(), Instant::ZERO);
         let packed: Vec<_> = std::iter::from_fn(|| writer.next()).collect();
         let of = |packed: &Packed| (packed.message_kind, packed.kind);
         let whole = |kind, messages| (kind, SegmentKind::Whole { messages });
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn a_large_message_travels_in_pieces_between_its_neighbours() {
         let mut writer = Writer::default();
-        let mut push = |message: Bytes| writer.push(MessageKind::Application, message);
+        let mut push = |message: Bytes| writer.push(MessageKind::Application, message, Instant::ZERO);
         push("before".into());
         assert_eq!(push(vec![7; 2 * MAX_SEGMENT + 1].into()), 2);
         push("after".into());

@@ -64,7 +64,7 @@ fn among_messages_of_an_unknown_kind_no_other_message_is_missed() {
         for number in 0..200 {
             let size = if number % 20 == 7 { 150_000 } else { 20 };
             let unknown = Bytes::from(vec![7; size]);
-            world.with(11, |node, _| node.broadcast_as(MessageKind::Other(9), unknown)).unwrap();
+            world.with(11, |node, now| node.broadcast_as(MessageKind::Other(9), unknown, now)).unwrap();
             world.write(11, text(11, number)).unwrap();
             written.push(text(11, number));
             world.run(Duration::from_millis(20));

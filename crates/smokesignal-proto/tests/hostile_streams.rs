@@ -35,12 +35,12 @@ fn a_digest_of_thousands_of_streams_is_asked_for_in_portions() {
 #[test]
 fn no_neighbour_moves_a_node_in_its_own_stream() {
     let mut bench = Bench::new(&[2]);
-    bench.node.broadcast("a".into()).unwrap();
+    bench.node.broadcast("a".into(), bench.now).unwrap();
     assert_eq!(data(&bench.drain(None), 2), [(1, 1)]);
     bench.marks(2, vec![mark(1, 9, 0, 1, 1), mark(1, 1, (1 << 62) - 1, (1 << 62) - 1, 5)]);
     let outputs = bench.pass(12, &[2]);
     assert!(!outputs.iter().any(|output| matches!(output, Output::Gap { .. })));
-    bench.node.broadcast("b".into()).unwrap();
+    bench.node.broadcast("b".into(), bench.now).unwrap();
     assert_eq!(data(&bench.drain(None), 2), [(1, 2)]);
 }
 
@@ -93,7 +93,7 @@ fn catching_up_on_tiny_segments_stays_within_the_window() {
 fn an_expired_segment_is_remembered_by_its_messages() {
     let mut bench = Bench::new(&[2]);
     for seq in 1..=3 {
-        assert_eq!(bench.node.broadcast("a".into()), Ok(seq));
+        assert_eq!(bench.node.broadcast("a".into(), bench.now), Ok(seq));
     }
     bench.drain(None);
     bench.pass(65, &[2]);
@@ -133,17 +133,17 @@ fn a_restarted_writer_waits_until_slow_neighbours_have_its_former_words() {
 #[test]
 fn a_forged_segment_ends_the_link_it_came_over_and_nothing_else() {
     let mut bench = Bench::new(&[2, 3]);
-    let Message::Data(honest) = tiny(50, 1, 1) else { unreachable!() };
+    let Message::Data(honest, age) = tiny(50, 1, 1) else { unreachable!() };
     let forged = Segment { body: Bytes::from_static(b"\x01b"), ..(*honest).clone() };
     let unsigned = Segment { seal: None, ..(*honest).clone() };
     for (n, lie) in [(2, forged), (3, unsigned)] {
-        bench.tell(n, Message::Data(Arc::new(lie)));
+        bench.tell(n, Message::Data(Arc::new(lie), age));
         let outputs = bench.drain(None);
         assert!(outputs.iter().any(breaks_a_rule));
         assert!(!outputs.iter().any(|output| matches!(output, Output::Deliver { .. })));
     }
     bench.link_and_drain(4);
-    bench.tell(4, Message::Data(honest));
+    bench.tell(4, Message::Data(honest, age));
     assert!(bench.drain(None).iter().any(|output| matches!(output, Output::Deliver { seq: 1, .. })));
 }
 
@@ -194,7 +194,7 @@ fn a_claimed_incarnation_silences_no_writer() {
 fn a_claimed_incarnation_of_our_own_is_believed_only_if_it_can_be() {
     let mut bench = Bench::new(&[2, 3]);
     bench.marks(2, vec![mark(1, (1 << 62) - 1, 1, 1, 1)]);
-    bench.node.broadcast(Bytes::from_static(b"x")).unwrap();
+    bench.node.broadcast(Bytes::from_static(b"x"), bench.now).unwrap();
     assert_eq!(data(&bench.drain(None), 3), [(1, 1)]);
 }
 
@@ -247,11 +247,11 @@ fn a_writer_without_any_child_asks_its_neighbours_until_they_have_read() {
     bench.link_to(2, peer, Vec::new());
     bench.drain(None);
     let (me, incarnation) = (key(1).id(), 1);
-    bench.node.broadcast("the first".into()).unwrap();
+    bench.node.broadcast("the first".into(), bench.now).unwrap();
     bench.drain(None);
     bench.tell(2, Control::Prune { origin: me, incarnation });
     while bench.node.can_write(100_000) {
-        bench.node.broadcast(vec![0; 100_000].into()).unwrap();
+        bench.node.broadcast(vec![0; 100_000].into(), bench.now).unwrap();
         bench.drain(None);
     }
     let digests = |outputs: &[Output]| {
@@ -536,7 +536,7 @@ fn a_joiner_reads_the_next_start_of_a_writer_that_it_has_read_from_its_beginning
 
 fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {
     let numbers = |output: &Output| match output {
-        Output::Send { link, message: Message::Data(segment) } if *link == LinkId(n.into()) => {
+        Output::Send { link, message: Message::Data(segment, _) } if *link == LinkId(n.into()) => {
             Some((segment.incarnation, segment.seq))
         }
         _ => None,
@@ -589,7 +589,7 @@ fn was_asked_to_skip(outputs: &[Output], n: u16) -> bool {
 #[test]
 fn a_link_that_takes_a_batch_in_parts_is_not_stalled_and_one_that_takes_nothing_is() {
     let mut bench = Bench::new(&[2]);
-    bench.node.broadcast(vec![0; 60_000].into()).unwrap();
+    bench.node.broadcast(vec![0; 60_000].into(), bench.now).unwrap();
     let stalled = |output: &Output| matches!(output, Output::Close { reason: CloseReason::Stalled, .. });
     let mut pass = |seconds: u64, takes_parts: bool| {
         (0..seconds * 4).any(|_| {

@@ -199,13 +199,13 @@ fn readers_are_told_the_end_of_a_stream_once_and_after_its_messages() {
         for message in &written {
             world.write(5, message.clone()).unwrap();
         }
-        world.with(5, |node, _| node.broadcast_as(MessageKind::End, Bytes::new())).unwrap();
+        world.with(5, |node, now| node.broadcast_as(MessageKind::End, Bytes::new(), now)).unwrap();
         world.until("read", SECOND * 5, |world| world.told_ends.len() == 11);
         for reader in (0..12).filter(|reader| *reader != 5) {
             assert!(world.has_read(reader, 5, &written));
         }
         // The end is there already; a question after it does not begin a new stream.
-        world.with(5, |node, _| node.broadcast_as(MessageKind::Query, "12345678?".into())).unwrap();
+        world.with(5, |node, now| node.broadcast_as(MessageKind::Query, "12345678?".into(), now)).unwrap();
         let (farewell, _) = leave(&mut world, 5);
         assert!(farewell.confirmed > 0 && farewell.behind == 0, "{farewell:?}");
         world.run(SECOND);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use smokesignal_proto::{Config, Control, Message, NodeId, Segment, decode, encode};
+use smokesignal_proto::{Age, Config, Control, Message, NodeId, Segment, decode, encode};
 
 use crate::kernel::Rng;
 use crate::net::Relaying;
@@ -88,7 +88,7 @@ impl Hostile {
     /// Returns the messages that leave node `me` in place of this one.
     pub(crate) fn alter(&mut self, me: NodeId, mut message: Message, rng: &mut Rng) -> Vec<Message> {
         match (self.behaviour, &mut message) {
-            (Behaviour::Drop, Message::Data(segment)) if segment.origin != me => Vec::new(),
+            (Behaviour::Drop, Message::Data(segment, _)) if segment.origin != me => Vec::new(),
             (Behaviour::Lie, Message::Control(control)) => {
                 if let Control::Digest { marks, .. } = &mut **control {
                     let of_others = marks.iter_mut().filter(|mark| mark.origin != me);
@@ -96,17 +96,17 @@ impl Hostile {
                 }
                 vec![message]
             }
-            (Behaviour::Forge, Message::Data(segment)) if segment.origin != me && rng.happens(SHARE) => {
+            (Behaviour::Forge, Message::Data(segment, _)) if segment.origin != me && rng.happens(SHARE) => {
                 let forged = if rng.happens(0.5) { altered_body(segment) } else { invented(segment, rng) };
                 forged.into_iter().collect()
             }
-            (Behaviour::Replay, Message::Data(segment)) => {
+            (Behaviour::Replay, Message::Data(segment, age)) => {
                 if self.kept.len() < KEPT {
                     self.kept.push(Arc::clone(segment));
                 }
                 let replayed = rng
                     .happens(SHARE)
-                    .then(|| Message::Data(Arc::clone(&self.kept[rng.below(self.kept.len())])));
+                    .then(|| Message::Data(Arc::clone(&self.kept[rng.below(self.kept.len())]), *age));
                 std::iter::once(message).chain(replayed).collect()
             }
             _ => vec![message],
@@ -137,7 +137,7 @@ fn invented(segment: &Arc<Segment>, rng: &mut Rng) -> Option<Message> {
 
 fn encoded(segment: &Arc<Segment>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(&Message::Data(Arc::clone(segment)), &mut bytes);
+    encode(&Message::Data(Arc::clone(segment), Age::default()), &mut bytes);
     bytes
 }
 

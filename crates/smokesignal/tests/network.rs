@@ -50,7 +50,7 @@ async fn pair() -> (Node, Peer, Node, Peer) {
 
 async fn message(broadcast: &mut Broadcast) -> (smokesignal::NodeId, u64, Vec<u8>) {
     match soon("a message", broadcast.recv()).await {
-        Some(Incoming::Message { from, seq, data }) => (from, seq, data.to_vec()),
+        Some(Incoming::Message { from, seq, data, .. }) => (from, seq, data.to_vec()),
         other => panic!("expected a message, got {other:?}"),
     }
 }

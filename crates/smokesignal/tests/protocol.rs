@@ -9,9 +9,9 @@ mod vectors;
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Address, Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, Keypair, Mark, Message,
-    MessageKind, Part, Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind, SoughtSeed,
-    decode, encode,
+    Address, Age, Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, Instant, Keypair, Mark,
+    Message, MessageKind, Part, Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
+    SoughtSeed, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -192,9 +192,10 @@ fn segments() -> Vec<(&'static str, Segment)> {
 fn messages() -> Vec<(&'static str, Message)> {
     let controls = membership().into_iter().chain(beacon()).chain(digests());
     let mut messages: Vec<_> = controls.map(|(name, control)| (name, control.into())).collect();
+    let age = Age::new(300, Instant::from_micros(70_000_000));
     for (name, segment) in segments() {
         assert!(segment.seal.is_none() || segment.verify(&NETWORK), "{name}");
-        messages.push((name, Message::Data(Arc::new(segment))));
+        messages.push((name, Message::Data(Arc::new(segment), age)));
     }
     let part = |piece: &'static [u8], last| Message::Part(Part { piece: piece.into(), last });
     messages.extend([("part", part(b"hello", false)), ("part: the last one", part(b"hi", true))]);

@@ -5,6 +5,7 @@
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
 const { test } = require('node:test')
+const { setTimeout } = require('node:timers/promises')
 const { createNode } = require('smokesignal-p2p')
 const { network, pair, seedsOf, soon, started, until } = require('../helpers')
 const { becomes, take } = require('./common')
@@ -24,6 +25,29 @@ test('messages carry their writer, their number and their data', async (t) => {
     ['74657874', '0102', '03', '0400', '0506', ''].map((data, index) => [a.id, index + 1, data])
   )
   assert.ok(taken.every(({ data }) => Buffer.isBuffer(data)))
+})
+
+test('messages carry their age, with the time for which nobody has read them', async (t) => {
+  const { a, b } = await pair(t)
+  const [early, late, events] = [b.messages(), b.messages(), []]
+  b.broadcast.on('message', (data, from, age) => events.push([String(data), from, age]))
+  const begun = performance.now()
+  for (let number = 0; number < 3; number += 1) await a.send(String(number))
+  const arrived = await take(early, 3)
+  // The first of a batch is fetched with the others, which wait in JavaScript.
+  const ages = (await take(late, 1)).map(({ age }) => age)
+  await setTimeout(300)
+  ages.push(...(await take(late, 2)).map(({ age }) => age))
+  const most = performance.now() - begun + 1000
+  for (const age of [...arrived.map((message) => message.age), ...ages]) {
+    assert.ok(Number.isInteger(age) && age >= 0 && age <= most, String(age))
+  }
+  assert.ok(ages[1] >= 299 && ages[2] >= 299, String(ages))
+  await until(() => events.length === 3, [b.broadcast, 'message'])
+  for (const [index, [data, from, age]] of events.entries()) {
+    assert.deepEqual([data, from], [String(index), a.id])
+    assert.ok(Number.isInteger(age) && age >= 0 && age <= most, String(age))
+  }
 })
 
 test('every reader of a node gets every message since it was created', async (t) => {

@@ -127,8 +127,8 @@ async function uses(): Promise<void> {
   await node.send(Buffer.from('bytes'))
   await node.send(new Uint16Array(2))
   await node.send(new ArrayBuffer(2))
-  for await (const { from, seq, data, missed, end, restarted } of node.messages()) {
-    if (data !== undefined) console.log(from, seq.toFixed(), data.toString('utf8'), missed)
+  for await (const { from, seq, data, age, missed, end, restarted } of node.messages()) {
+    if (data !== undefined) console.log(from, seq.toFixed(), data.toString('utf8'), age.toFixed(), missed)
     else if (missed !== undefined) console.log(from, missed.toFixed(), seq)
     else console.log(from, end, restarted)
   }

@@ -8,6 +8,8 @@
 //! Only the lines of others go to the output. Answers to commands, arrivals, departures and errors
 //! are notices. An error never ends the session as long as the node runs and the input can be read.
 
+use std::time::Duration;
+
 use smokesignal::{Acceptor, Broadcast, BroadcastSender, Event, Events, Incoming, Node, NodeId, Peer};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
@@ -30,6 +32,9 @@ const RECEIVERS: usize = 256;
 
 /// The line number of a message that nobody typed: the introduction to a new neighbour.
 const INTRODUCTION: u64 = 0;
+
+/// A line that is older than this when it is read says how old it is.
+const OLD: Duration = Duration::from_secs(10);
 
 /// What `/help` prints.
 const HELP: &str = "\
@@ -284,11 +289,12 @@ impl<'a> Session<'a> {
     /// Prints a line that a node has sent to everyone, or the size of a gap.
     async fn on_broadcast(&mut self, incoming: Incoming) {
         match incoming {
-            Incoming::Message { from, data, .. } => {
+            Incoming::Message { from, data, age, .. } => {
                 let Received { name, text } = message::decode(&data);
                 self.learn(from, name);
                 if let Some(text) = text {
-                    self.print(format!("<{}> {text}\n", self.names.show(from))).await;
+                    let old = old(age);
+                    self.print(format!("<{}> {text}{old}\n", self.names.show(from))).await;
                 }
             }
             Incoming::Gap { from, missed } => {
@@ -350,6 +356,11 @@ async fn receive_from(peer: Peer, incoming: Sender<DirectMessage>) {
 }
 
 /// Encodes a message of this person.
+/// Returns what is behind a line that comes late: how long ago it was written.
+fn old(age: Duration) -> String {
+    if age < OLD { String::new() } else { format!(" ({} s ago)", age.as_secs()) }
+}
+
 fn encode(name: &str, text: Option<&str>) -> Result<Vec<u8>, Failure> {
     message::encode(name, text)
         .map_err(|error| Failure::Failed(format!("cannot encode the line as JSON: {error}")))

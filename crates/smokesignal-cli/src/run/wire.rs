@@ -50,6 +50,8 @@ pub(super) enum JsonEvent<'a> {
         from: String,
         /// The number of the message. Each writer counts from 1.
         seq: u64,
+        /// How long ago its writer wrote it, in milliseconds, as the nodes on the way claim it.
+        age_ms: u64,
         #[serde(flatten)]
         payload: Payload<'a>,
     },
@@ -579,9 +581,9 @@ mod tests {
             ),
             (
                 JsonEvent::Message {
-                    from: from.clone(), seq: 3, payload: Payload::of("grüß\n".as_bytes())
+                    from: from.clone(), seq: 3, age_ms: 12, payload: Payload::of("grüß\n".as_bytes())
                 },
-                format!(r#"{{"event":"message","from":"{from}","seq":3,"data":"grüß\n"}}"#),
+                format!(r#"{{"event":"message","from":"{from}","seq":3,"age_ms":12,"data":"grüß\n"}}"#),
             ),
             (
                 JsonEvent::Direct { from: from.clone(), payload: Payload::of(&[0xff, 0]) },

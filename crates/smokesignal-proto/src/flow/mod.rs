@@ -296,6 +296,12 @@ impl Flows {
         self.links.contains_key(&link)
     }
 
+    /// Returns the least round trip that was seen, if the other side of this link confirms what it
+    /// reads.
+    pub(crate) fn rtt(&self, link: LinkId) -> Option<Duration> {
+        self.links.get(&link).map(|flow| flow.rtt)
+    }
+
     // Up.
 
     /// Returns how many bytes the link may be handed now, as one of `ready` links; `None` if its

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::age::Age;
 use crate::codec::{self, CodecError, MAX_FRAME};
 use crate::ids::LinkId;
 use crate::limits::Held;
@@ -47,7 +48,11 @@ impl Joints {
     ///
     /// # Errors
     /// The parts are longer than a segment can be, or are something else.
-    pub(crate) fn join(&mut self, link: LinkId, part: Part) -> Result<Option<Arc<Segment>>, CodecError> {
+    pub(crate) fn join(
+        &mut self,
+        link: LinkId,
+        part: Part,
+    ) -> Result<Option<(Arc<Segment>, Age)>, CodecError> {
         let joined = self.0.entry(link).or_default();
         if joined.len() + part.piece.len() > MAX_FRAME {
             return Err(CodecError::TooLong(joined.len() + part.piece.len()));
@@ -58,7 +63,7 @@ impl Joints {
         }
         let whole = self.0.remove(&link).unwrap_or_default();
         match codec::decode(whole.freeze())? {
-            Message::Data(segment) => Ok(Some(segment)),
+            Message::Data(segment, age) => Ok(Some((segment, age))),
             Message::Control(_) | Message::Part(_) => Err(CodecError::Malformed("message in parts")),
         }
     }
@@ -101,7 +106,7 @@ mod tests {
         let (incarnation, seq, first_message, seal) = (1, 2, 3, None);
         let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
         segment.sign(&keypair, &[0; 32]);
-        Message::Data(Arc::new(segment))
+        Message::Data(Arc::new(segment), Age::from_wire(300, 5))
     }
 
     #[test]
@@ -113,7 +118,11 @@ mod tests {
                 assert!(part.piece.len() <= size);
                 whole = joints.join(LINK, part).unwrap();
             }
-            assert_eq!(whole.map(Message::Data), Some(segment()), "parts of {size} bytes");
+            assert_eq!(
+                whole.map(|(segment, age)| Message::Data(segment, age)),
+                Some(segment()),
+                "parts of {size} bytes"
+            );
             assert!(cut.is_done());
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Node;
+use crate::age::Age;
 use crate::config::ReadFrom;
 use crate::features::Features;
 use crate::id::NodeId;
@@ -18,13 +19,15 @@ use crate::streams::{OWN, Position, StreamIx, Verdict};
 use crate::time::Instant;
 
 impl Node {
-    pub(super) fn on_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
+    /// Takes a segment, with its age by the neighbour's clock.
+    pub(super) fn on_segment(&mut self, link: LinkId, segment: &Arc<Segment>, age: Age, now: Instant) {
         if !self.membership.is_active(link) {
             return;
         }
         if segment.origin == self.id() {
             return self.decline(link, OWN, now);
         }
+        let age = self.transits.arrived(link, age, now, || self.flows.rtt(link));
         let place = self.streams.find(&segment.origin);
         let current = place.filter(|ix| self.streams.get(*ix).incarnation == segment.incarnation);
         let ended = place.is_some_and(|ix| {
@@ -59,7 +62,7 @@ impl Node {
         if config.signed && !self.streams.verify(place, segment, &config.network) {
             return self.violation(link, CloseReason::ForgedSegment, now);
         }
-        self.on_proven_segment(link, segment, now);
+        self.on_proven_segment(link, segment, age, now);
     }
 
     /// Takes a part of a segment, and the segment that it completes.
@@ -68,13 +71,13 @@ impl Node {
             return;
         }
         match self.joints.join(link, part) {
-            Ok(Some(segment)) => self.on_segment(link, &segment, now),
+            Ok(Some((segment, age))) => self.on_segment(link, &segment, age, now),
             Ok(None) => {}
             Err(_) => self.violation(link, CloseReason::Malformed, now),
         }
     }
 
-    fn on_proven_segment(&mut self, link: LinkId, segment: &Arc<Segment>, now: Instant) {
+    fn on_proven_segment(&mut self, link: LinkId, segment: &Arc<Segment>, age: Age, now: Instant) {
         let Segment { incarnation, seq, .. } = **segment;
         let from = if self.settling.is_settled() || seq == 1 {
             Position::beginning(incarnation)
@@ -91,7 +94,7 @@ impl Node {
             self.streams.skip(ix, segment.seq);
         }
         let cx = &mut self.context.at(now);
-        match self.streams.accept(cx, ix, segment) {
+        match self.streams.accept(cx, ix, segment, age) {
             Verdict::New => {
                 if self.streams.choose_turns(cx) {
                     self.spread.report_again(cx, self.streams.half_arrived());

@@ -4,7 +4,6 @@
 //! turns of 16 KiB. The node's own stream may grow while some link takes it, and while its readers
 //! keep up, see `pace.rs`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::full::LOOK_EVERY;
@@ -15,6 +14,7 @@ use crate::flow::parts::Cut;
 use crate::ids::LinkId;
 use crate::message::{Control, DigestEnd, MAX_MARKS, Message};
 use crate::streams::{OWN, StreamIx, Streams};
+use crate::time::Instant;
 
 /// Bytes that a stream may send in one turn. Streams take turns so that a busy one delays no other.
 const QUANTUM: u32 = 16 * 1024;
@@ -87,7 +87,7 @@ impl Spread {
         let mut left = room.bytes;
         while state.unsent < state.window(cx.config) && left > 0 {
             let before = out.len();
-            if !state.go_on(room.part, out) {
+            if !state.go_on(room.part, cx.now, out) {
                 let mut of = None;
                 if state.digest_next.is_some() {
                     out.push(first_digest(state, streams, settled));
@@ -286,13 +286,15 @@ impl Link {
 
     /// Appends the next part of the segment that was begun, or the next message of the queue.
     /// Returns whether there was one.
-    fn go_on(&mut self, part: usize, out: &mut Vec<Message>) -> bool {
+    fn go_on(&mut self, part: usize, now: Instant, out: &mut Vec<Message>) -> bool {
         let whole = match self.cut {
             None => self.queue.pop_front().map(|(_, message)| message),
             Some(_) => None,
         };
         match whole {
-            Some(message @ Message::Data(_)) if message.cost() > part => self.cut = Some(Cut::new(&message)),
+            Some(message @ Message::Data(..)) if message.cost() > part => {
+                self.cut = Some(Cut::new(&message.handed(now)));
+            }
             Some(message) => {
                 out.push(message);
                 return true;
@@ -353,14 +355,13 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mu
             column.deficit = 0;
             return false;
         }
-        let Some(segment) = stream.ring.get(next) else {
+        let Some(message) = stream.ring.message(next) else {
             // The neighbour fell out of the ring: the mark says what is left, and the neighbour may
             // request it.
             (column.push, column.offered, column.deficit) = (false, true, 0);
             out.push(Control::Digest { marks: vec![stream.mark()], end: None }.into());
             return false;
         };
-        let message = Message::Data(Arc::clone(segment));
         if part < usize::MAX && !column.trial.admits(message.cost() > part) {
             (column.push, column.offered, column.deficit) = (false, true, 0);
             return true;

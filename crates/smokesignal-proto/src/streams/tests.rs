@@ -25,7 +25,7 @@ impl Bench {
     }
 
     fn feed_to(&mut self, ix: StreamIx, segment: Segment) -> Verdict {
-        self.streams.accept(&mut self.context.at(Instant::ZERO), ix, &Arc::new(segment))
+        self.streams.accept(&mut self.context.at(Instant::ZERO), ix, &Arc::new(segment), Age::default())
     }
 
     /// Begins another writer's stream after segment 9, of which all up to segment 12 is held back.
@@ -136,7 +136,7 @@ fn a_late_joiner_in_the_middle_of_a_large_message_reports_no_gap() {
     let from = Position { incarnation: 1, have: 9, next_message: None };
     let ix = bench.streams.admit(&bench.context.at(Instant::ZERO), late, from).unwrap();
     for part in [piece(10, 7, false, false, "t"), piece(11, 7, false, true, "t"), whole(12, 8, &["mine"])] {
-        bench.streams.accept(&mut bench.context.at(Instant::ZERO), ix, &Arc::new(part));
+        bench.streams.accept(&mut bench.context.at(Instant::ZERO), ix, &Arc::new(part), Age::default());
     }
     assert_eq!(bench.deliveries(), ["8:mine"]);
 }

@@ -109,7 +109,7 @@ impl Bench {
         let message_kind = MessageKind::Application;
         let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
         segment.sign(&keypair, &[0; 32]);
-        self.tell(n, Message::Data(Arc::new(segment)));
+        self.tell(n, Message::Data(Arc::new(segment), Age::default()));
     }
 }
 
@@ -137,7 +137,7 @@ pub fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body:
     let message_kind = MessageKind::Application;
     let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
     segment.sign(&keypair, &[0; 32]);
-    Message::Data(Arc::new(segment))
+    Message::Data(Arc::new(segment), Age::default())
 }
 
 /// A segment with one message of one byte.

@@ -36,6 +36,9 @@ pub struct World {
     latest: BTreeMap<(LinkId, usize), Instant>,
     /// What each node read of each writer: `(seq, payload)`.
     pub read: BTreeMap<(usize, NodeId), Vec<(u64, Bytes)>>,
+    /// The age of the first message of each delivery, in milliseconds: the reader, when it read it,
+    /// the writer, the message's number, and the age.
+    pub ages: Vec<(usize, Instant, NodeId, u64, u32)>,
     pub gaps: Vec<(usize, NodeId, u64)>,
     pub requested: Vec<(usize, RequestId, Result<NodeId, RequestFailure>)>,
     pub reached: Vec<(usize, RequestId, Result<LinkId, Unreachable>)>,
@@ -91,6 +94,7 @@ impl World {
             splits: Vec::new(),
             latest: BTreeMap::new(),
             read: BTreeMap::new(),
+            ages: Vec::new(),
             gaps: Vec::new(),
             requested: Vec::new(),
             reached: Vec::new(),
@@ -166,7 +170,7 @@ impl World {
     }
 
     pub fn write(&mut self, ix: usize, payload: impl Into<Bytes>) -> Option<u64> {
-        let seq = self.nodes.get_mut(&ix)?.broadcast(payload.into()).ok();
+        let seq = self.nodes.get_mut(&ix)?.broadcast(payload.into(), self.now).ok();
         self.settle(ix);
         seq
     }
@@ -288,7 +292,7 @@ impl World {
             Output::Send { link, message } => {
                 let Some(ends) = self.ends.get(&link).copied() else { return };
                 let at = if ends.0 == ix { ends.1 } else { ends.0 };
-                let is_data = matches!(&message, Message::Data(_) | Message::Part(Part { last: true, .. }));
+                let is_data = matches!(&message, Message::Data(..) | Message::Part(Part { last: true, .. }));
                 self.data_messages += u64::from(is_data);
                 // Through the codec, as on the wire.
                 let mut bytes = Vec::new();
@@ -326,7 +330,8 @@ impl World {
             Output::Close { link, .. } | Output::Demoted { link, .. } => self.close(link, ix),
             Output::Deliver { from, kind: MessageKind::End, .. } => self.told_ends.push((ix, from)),
             Output::Restarted { from } => self.restarts.push((ix, from)),
-            Output::Deliver { from, seq, messages, .. } => {
+            Output::Deliver { from, seq, messages, age_ms, .. } => {
+                self.ages.push((ix, self.now, from, seq, age_ms));
                 self.read.entry((ix, from)).or_default().extend((seq..).zip(messages));
             }
             Output::Gap { from, missed } => self.gaps.push((ix, from, missed)),

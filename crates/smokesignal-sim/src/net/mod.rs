@@ -298,7 +298,7 @@ impl Net {
         joined.extend_from_slice(&part.piece);
         let whole = part.last.then(|| std::mem::take(joined))?;
         match decode(whole.into()) {
-            Ok(Message::Data(segment)) => Some(segment),
+            Ok(Message::Data(segment, _)) => Some(segment),
             _ => None,
         }
     }

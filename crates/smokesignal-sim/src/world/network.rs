@@ -141,7 +141,7 @@ impl World {
             encode(message, &mut self.encoded);
             self.stats.wire_bytes += self.encoded.len() as u64 + OVERHEAD;
         }
-        let Message::Data(segment) = message else { return 0 };
+        let Message::Data(segment, _) = message else { return 0 };
         self.hops_at(ix, segment)
     }
 
@@ -288,7 +288,7 @@ impl World {
     /// Records and counts a message, and gives it to its receiver.
     fn receive(&mut self, to: usize, id: LinkId, hops: u8, message: Message) {
         let kind = match &message {
-            Message::Data(segment) => mix(segment.seq),
+            Message::Data(segment, _) => mix(segment.seq),
             Message::Control(_) => 1,
             Message::Part(_) => 2,
         };
@@ -306,7 +306,7 @@ impl World {
     fn count(&mut self, to: usize, id: LinkId, hops: u8, message: &Message) {
         let kinds = &mut self.stats.kinds;
         let control = match message {
-            Message::Data(segment) => {
+            Message::Data(segment, _) => {
                 kinds.data += 1;
                 return self.count_copy(to, hops, segment);
             }

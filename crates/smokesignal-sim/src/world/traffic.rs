@@ -54,7 +54,7 @@ impl World {
         let number = self.traffic.writers()[writer as usize].written + 1;
         let start = self.cluster.starts(ix) as u32;
         let message = Head { writer, start, number, written_at: now }.message(size);
-        let given = self.cluster.act(ix, now, |node, _| node.broadcast(message));
+        let given = self.cluster.act(ix, now, |node, now| node.broadcast(message, now));
         let as_number = given == Some(Ok(number));
         if as_number {
             self.traffic.written(writer, now);

@@ -5,7 +5,7 @@
 //! as it is; a question begins with its number, and a message on a channel with the channel's name.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use smokesignal_proto::{MessageKind, NodeId};
+use smokesignal_proto::{Instant, MessageKind, NodeId};
 use tokio::sync::oneshot;
 
 /// Maximum length of a channel's name, in bytes.
@@ -18,6 +18,8 @@ pub(crate) const MAX_ENVELOPE: usize = MessageKind::MAX_HEAD;
 pub(crate) struct Outgoing {
     pub(crate) kind: MessageKind,
     pub(crate) data: Bytes,
+    /// When the driver first saw it, if it could not take it then.
+    pub(crate) seen: Option<Instant>,
     /// Where it is reported how many nodes have read it.
     pub(crate) confirm: Option<oneshot::Sender<usize>>,
 }
@@ -25,18 +27,18 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// A message of the application.
     pub(crate) const fn message(data: Bytes) -> Self {
-        Self { kind: MessageKind::Application, data, confirm: None }
+        Self { kind: MessageKind::Application, data, seen: None, confirm: None }
     }
 
     /// A message on a channel, whose name has at most [`MAX_CHANNEL`] bytes.
     pub(crate) fn on_channel(channel: &str, data: &[u8]) -> Self {
         let data = [&[channel.len() as u8], channel.as_bytes(), data].concat().into();
-        Self { kind: MessageKind::Channel, data, confirm: None }
+        Self { kind: MessageKind::Channel, data, seen: None, confirm: None }
     }
 
     /// The end of the application's messages.
     pub(crate) const fn end() -> Self {
-        Self { kind: MessageKind::End, data: Bytes::new(), confirm: None }
+        Self { kind: MessageKind::End, data: Bytes::new(), seen: None, confirm: None }
     }
 
     /// A question.
@@ -44,7 +46,7 @@ impl Outgoing {
         let mut data = BytesMut::with_capacity(8 + question.len());
         data.put_u64(number);
         data.put_slice(question);
-        Self { kind: MessageKind::Query, data: data.freeze(), confirm: None }
+        Self { kind: MessageKind::Query, data: data.freeze(), seen: None, confirm: None }
     }
 }
 

@@ -252,14 +252,19 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::broadcast::Broadcast;
+    use crate::broadcast::incoming::Written;
     use crate::broadcast::mailbox::Mailbox;
     use smokesignal_proto::Messages;
+    use tokio::time::Instant;
 
     fn message(seq: u64, len: usize) -> Batch {
         let messages = Messages::one(vec![0; len].into());
-        Batch::Messages { channel: None, from: NodeId::from_bytes([1; 32]), seq, messages }
+        let written = Written { age: Duration::ZERO, until: Instant::now() };
+        Batch::Messages { channel: None, from: NodeId::from_bytes([1; 32]), seq, messages, written }
     }
 
     #[tokio::test]

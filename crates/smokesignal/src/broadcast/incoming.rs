@@ -3,8 +3,11 @@
 //! The driver hands over consecutive messages of one writer as one batch, and every handle that
 //! reads them takes them out of its own copy one by one. A copy shares the bytes of the messages.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smokesignal_proto::{Messages, NodeId};
+use tokio::time::Instant;
 
 /// Bytes that a queued message, or batch of messages, counts beyond its payload.
 pub(crate) const OVERHEAD: usize = 96;
@@ -26,6 +29,24 @@ pub(crate) const OVERHEAD: usize = 96;
 /// # let from = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c".parse().unwrap();
 /// assert_eq!(apply(Incoming::Gap { from, missed: 3 }), "fetch the whole state again, over a stream");
 /// ```
+///
+/// After a program, its machine or its line was held up, what comes first is old. A voice or a
+/// position of half a minute ago is of no use; the program skips to now:
+///
+/// ```
+/// # use smokesignal::{Broadcast, Incoming};
+/// # use std::time::Duration;
+/// # async fn play(_: bytes::Bytes) {}
+/// async fn listen(mut broadcast: Broadcast) {
+///     while let Some(incoming) = broadcast.recv().await {
+///         match incoming {
+///             Incoming::Message { age, .. } if age > Duration::from_secs(1) => {} // Too late.
+///             Incoming::Message { data, .. } => play(data).await,
+///             _ => {}
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// One message, exactly as it was written.
@@ -37,6 +58,14 @@ pub enum Incoming {
         seq: u64,
         /// The payload.
         data: Bytes,
+        /// How long ago its writer wrote it: the time that it waited there, in every node on its
+        /// way and in this handle's inbox, and the time between the nodes, a day at most. No clock
+        /// is compared with another one. Of messages that share a segment, all have the age of the
+        /// oldest. For a message from before its writer's start, it counts from that start.
+        ///
+        /// It is what the nodes on the way claim, and the writer's signature does not cover it:
+        /// each can make the messages that it passes on look older or younger.
+        age: Duration,
     },
     /// Messages of this writer that were lost: it outran the network, or this reader was too slow.
     Gap {
@@ -81,6 +110,7 @@ pub(crate) enum Batch {
         from: NodeId,
         seq: u64,
         messages: Messages,
+        written: Written,
     },
     /// Every reader is handed a gap: the lost messages may have been for any of them.
     Gap { from: NodeId, missed: u64 },
@@ -88,14 +118,30 @@ pub(crate) enum Batch {
     Notice(Option<Incoming>),
 }
 
+/// When messages were written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    /// How long before `until` that was.
+    pub(crate) age: Duration,
+    /// When they came into the inboxes.
+    pub(crate) until: Instant,
+}
+
+impl Written {
+    fn age(self, now: Instant) -> Duration {
+        self.age + now.saturating_duration_since(self.until)
+    }
+}
+
 impl Batch {
-    /// Takes the next message, or the gap.
-    pub(crate) fn next(&mut self) -> Option<Incoming> {
+    /// Takes the next message, or the gap. A message's age is that at the time `now`, which is
+    /// asked for only then.
+    pub(crate) fn next(&mut self, now: impl FnOnce() -> Instant) -> Option<Incoming> {
         match self {
-            Self::Messages { from, seq, messages, .. } => {
-                let data = messages.next()?;
+            Self::Messages { from, seq, messages, written, .. } => {
+                let (data, age) = (messages.next()?, written.age(now()));
                 *seq += 1;
-                Some(Incoming::Message { from: *from, seq: *seq - 1, data })
+                Some(Incoming::Message { from: *from, seq: *seq - 1, data, age })
             }
             Self::Gap { missed: 0, .. } => None,
             Self::Gap { from, missed } => Some(Incoming::Gap { from: *from, missed: std::mem::take(missed) }),

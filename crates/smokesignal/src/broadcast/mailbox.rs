@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::broadcast::envelope::{Question, split_channel};
 use crate::broadcast::inbox::Inboxes;
-use crate::broadcast::incoming::Batch;
+use crate::broadcast::incoming::{Batch, Written};
 use crate::broadcast::outbox::Outbox;
 use crate::lock::Lock;
 
@@ -25,6 +25,17 @@ pub(crate) struct Mailbox {
     questions: Lock<Option<mpsc::Sender<Question>>>,
     /// Wakes the driver: something was written, or a reader has caught up.
     wake: Arc<Notify>,
+}
+
+/// Consecutive messages of one writer, all of one kind, as the core delivers them.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) from: NodeId,
+    /// The number of the first one.
+    pub(crate) seq: u64,
+    pub(crate) kind: MessageKind,
+    pub(crate) messages: Messages,
+    pub(crate) written: Written,
 }
 
 impl Mailbox {
@@ -63,22 +74,17 @@ impl Mailbox {
 
     /// Sorts what arrived, all of one kind: adds messages to the batches for the readers, and hands
     /// questions to the responder.
-    pub(crate) fn sort(
-        &self,
-        (from, seq): (NodeId, u64),
-        kind: MessageKind,
-        messages: Messages,
-        batches: &mut Vec<Batch>,
-    ) {
+    pub(crate) fn sort(&self, delivery: Delivery, batches: &mut Vec<Batch>) {
+        let Delivery { from, seq, kind, messages, written } = delivery;
         match kind {
             MessageKind::Application => {
-                batches.push(Batch::Messages { channel: None, from, seq, messages });
+                batches.push(Batch::Messages { channel: None, from, seq, messages, written });
             }
             MessageKind::Channel => {
                 for (seq, message) in (seq..).zip(messages) {
                     let Some((channel, data)) = split_channel(message) else { continue };
                     let (channel, messages) = (Some(channel), Messages::one(data));
-                    batches.push(Batch::Messages { channel, from, seq, messages });
+                    batches.push(Batch::Messages { channel, from, seq, messages, written });
                 }
             }
             MessageKind::Query => messages.for_each(|data| self.ask(from, data)),
@@ -115,12 +121,16 @@ impl Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::broadcast::Broadcast;
     use crate::broadcast::envelope::Outgoing;
     use crate::broadcast::incoming::Incoming;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_channel_is_read_by_its_own_readers_alone_and_a_gap_by_all() {
         let mailbox = Arc::new(Mailbox::new(1000));
         let [mut all, mut one, mut two] =
@@ -132,12 +142,15 @@ mod tests {
             Outgoing::on_channel("two", b"b"),
         ];
         for (seq, Outgoing { kind, data, .. }) in (1..).zip(written) {
-            mailbox.sort((from, seq), kind, Messages::one(data), &mut batches);
+            let written = Written { age: Duration::ZERO, until: Instant::now() };
+            let messages = Messages::one(data);
+            mailbox.sort(Delivery { from, seq, kind, messages, written }, &mut batches);
         }
         batches.push(Batch::Gap { from, missed: 7 });
         mailbox.inboxes.deliver(&batches);
         for (reader, seq, data) in [(&mut all, 1, "all"), (&mut one, 2, "a"), (&mut two, 3, "b")] {
-            assert_eq!(reader.recv().await, Some(Incoming::Message { from, seq, data: data.into() }));
+            let message = Incoming::Message { from, seq, data: data.into(), age: Duration::ZERO };
+            assert_eq!(reader.recv().await, Some(message));
             assert_eq!(reader.recv().await, Some(Incoming::Gap { from, missed: 7 }));
             assert_eq!(reader.try_recv(), None);
         }

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::inbox::Reader;
@@ -57,7 +58,7 @@ use crate::error::{SendError, TrySendError};
 /// ann.start().await?;
 /// bob.start().await?;
 /// ann.broadcast().send("hello").await?; // Kept until there is a peer.
-/// let Some(Incoming::Message { from, seq, data }) = inbox.recv().await else { panic!("a message") };
+/// let Some(Incoming::Message { from, seq, data, .. }) = inbox.recv().await else { panic!("a message") };
 /// assert_eq!((from, seq, &data[..]), (ann.id(), 1, &b"hello"[..]));
 /// # Ok(())
 /// # }
@@ -142,15 +143,15 @@ impl Broadcast {
             && messages.len() < end
             && let Some(batch) = self.try_batch()
         {
-            let room = end - messages.len();
-            messages.extend(std::iter::from_fn(|| batch.next()).take(room));
+            let (room, now) = (end - messages.len(), Instant::now());
+            messages.extend(std::iter::from_fn(|| batch.next(|| now)).take(room));
         }
         messages.len() - before
     }
 
     /// Returns the next message or gap if one has arrived already.
     pub fn try_recv(&mut self) -> Option<Incoming> {
-        self.try_batch()?.next()
+        self.try_batch()?.next(Instant::now)
     }
 
     /// Returns a batch that has arrived already and is not empty.
@@ -163,7 +164,7 @@ impl Broadcast {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         loop {
-            if let Some(incoming) = self.batch.as_mut().and_then(Batch::next) {
+            if let Some(incoming) = self.batch.as_mut().and_then(|batch| batch.next(Instant::now)) {
                 return Poll::Ready(Some(incoming));
             }
             self.batch = ready!(self.reader.poll_take(cx));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Waker;
 
-use smokesignal_proto::MessageKind;
+use smokesignal_proto::{Instant, MessageKind};
 use tokio::sync::{Notify, Semaphore, TryAcquireError, oneshot};
 
 use crate::broadcast::envelope::Outgoing;
@@ -176,18 +176,23 @@ impl Outbox {
         }
     }
 
-    /// Offers written messages to `take`, in order, until it returns false and leaves one in place.
-    pub(crate) fn drain(&self, mut take: impl FnMut(&mut Outgoing) -> bool) {
+    /// Offers written messages to `take`, in order, with the time at which each was first seen
+    /// here, until it returns false and leaves one in place. So a write itself reads no clock.
+    pub(crate) fn drain(&self, now: Instant, mut take: impl FnMut(&mut Outgoing, Instant) -> bool) {
         let mut state = self.state.lock();
         let mut room = 0;
         while let Some(message) = state.queue.front_mut() {
             let cost = cost(message) as usize;
-            if !take(message) {
+            let seen = message.seen.unwrap_or(now);
+            if !take(message, seen) {
                 break;
             }
             room += cost;
             state.queue.pop_front();
         }
+        // Those seen before are in front.
+        let unseen = state.queue.iter_mut().rev().take_while(|message| message.seen.is_none());
+        unseen.for_each(|message| message.seen = Some(now));
         if room > 0 {
             state.room.add_permits(room);
             state.writers.drain(..).for_each(Waker::wake);
@@ -274,7 +279,7 @@ mod tests {
         }
         assert_eq!(accepted, 10);
         let mut first = None;
-        mailbox.outbox.drain(|message| {
+        mailbox.outbox.drain(Instant::ZERO, |message, _| {
             let wanted = first.is_none();
             if wanted {
                 first = Some(std::mem::take(&mut message.data));

@@ -103,7 +103,7 @@ impl Finishing {
 /// Returns the number of the segment if it is the end of this writer's stream.
 pub(super) fn end_of(writer: &NodeId, message: &Message) -> Option<u64> {
     match message {
-        Message::Data(segment) if segment.message_kind == MessageKind::End => {
+        Message::Data(segment, _) if segment.message_kind == MessageKind::End => {
             (segment.origin == *writer).then_some(segment.seq)
         }
         _ => None,

@@ -46,7 +46,8 @@ use self::requests::{AddPeer, OpenStream, Requests};
 use self::shutdown::Phase;
 use self::writers::Writers;
 use crate::broadcast::envelope::Outgoing;
-use crate::broadcast::incoming::{Batch, Incoming};
+use crate::broadcast::incoming::{Batch, Incoming, Written};
+use crate::broadcast::mailbox::Delivery;
 use crate::command::{Command, CommandInbox};
 use crate::stream::handle::Path;
 use crate::transport::incompatible::Incompatible;
@@ -301,22 +302,25 @@ impl Driver {
         let core = &mut self.core;
         let (mut messages, mut bytes) = (0, 0);
         let (confirming, finishing) = (&mut self.confirming, &mut self.finishing);
-        self.shared.mailbox.outbox.drain(|Outgoing { kind, data, confirm }| {
-            let size = data.len();
-            if !core.can_write(size) {
-                return false;
-            }
-            match core.broadcast_as(*kind, std::mem::take(data)) {
-                Ok(number) if *kind == MessageKind::End => finishing.end_written(number),
-                Ok(number) => {
-                    (messages, bytes) = (messages + 1, bytes + size as u64);
-                    let confirm = confirm.take();
-                    confirming.extend(confirm.map(|waiter| Confirming { number, waiter, read_at: None }));
+        self.shared.mailbox.outbox.drain(
+            self.clock.now(),
+            |Outgoing { kind, data, confirm, .. }, written| {
+                let size = data.len();
+                if !core.can_write(size) {
+                    return false;
                 }
-                Err(_) => tracing::error!("the core refused a message that it had room for"),
-            }
-            true
-        });
+                match core.broadcast_as(*kind, std::mem::take(data), written) {
+                    Ok(number) if *kind == MessageKind::End => finishing.end_written(number),
+                    Ok(number) => {
+                        (messages, bytes) = (messages + 1, bytes + size as u64);
+                        let confirm = confirm.take();
+                        confirming.extend(confirm.map(|waiter| Confirming { number, waiter, read_at: None }));
+                    }
+                    Err(_) => tracing::error!("the core refused a message that it had room for"),
+                }
+                true
+            },
+        );
         if messages > 0 {
             self.shared.counters.sent(messages, bytes);
         }
@@ -332,7 +336,8 @@ impl Driver {
     /// Performs everything that the core asks for. Messages are delivered together at the end.
     fn perform_all(&mut self) {
         let mut batches = Vec::new();
-        let now = self.clock.now();
+        let until = Instant::now();
+        let now = self.clock.at(until);
         while let Some(output) = self.core.poll_output(now) {
             match output {
                 Output::Deliver { from, kind: MessageKind::End, .. } => {
@@ -341,10 +346,12 @@ impl Driver {
                 Output::Restarted { from } => {
                     batches.push(Batch::Notice(Some(Incoming::Restarted { from })));
                 }
-                Output::Deliver { from, seq, kind, messages } => {
+                Output::Deliver { from, seq, kind, messages, age_ms } => {
                     self.writers.heard_of(from, now);
                     self.shared.counters.received(messages.len() as u64, messages.bytes() as u64);
-                    self.shared.mailbox.sort((from, seq), kind, messages, &mut batches);
+                    let written = Written { age: Duration::from_millis(age_ms.into()), until };
+                    let delivery = Delivery { from, seq, kind, messages, written };
+                    self.shared.mailbox.sort(delivery, &mut batches);
                 }
                 Output::Gap { from, missed } => {
                     tracing::warn!(?from, missed, "messages are lost");

@@ -22,7 +22,7 @@ use crate::wire::writer::FrameWriter;
 /// overtake others.
 fn is_urgent(message: &Message) -> bool {
     match message {
-        Message::Data(_) | Message::Part(_) => false,
+        Message::Data(..) | Message::Part(_) => false,
         Message::Control(control) => {
             !matches!(**control, Control::Digest { .. } | Control::Disconnect { .. })
         }
