@@ -1,9 +1,10 @@
 //! `smokesignal run --json`: the network for a program in any language, one JSON object per line.
 //!
 //! [`commands`] reads commands from stdin and executes them. [`events`] prints what happens to the
-//! node, and this file prints the messages that arrive. [`wire`] defines the JSON. All of them run
-//! at the same time and print through one [`Emitter`], so that lines are never mixed. The command
-//! ends with the JSON command `stop`, a signal, or a closed stdout, but not with the end of stdin.
+//! node, and this file prints the messages that arrive. [`parse`] defines the JSON that is read,
+//! [`print`] the JSON that is printed. All of them run at the same time and print through one
+//! [`Emitter`], so that lines are never mixed. The command ends with the JSON command `stop`, a
+//! signal, or a closed stdout, but not with the end of stdin.
 //!
 //! A command that fails is answered with an `error` event and changes nothing else; one with a
 //! `request` is always answered, also when it succeeds. The process itself fails (exit code 1) only
@@ -14,7 +15,8 @@
 
 mod commands;
 mod events;
-mod wire;
+mod parse;
+mod print;
 
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::commands::{Commands, Unanswered};
-use self::wire::{Emitter, JsonEvent, Payload, StoppedInfo};
+use self::print::{Emitter, JsonEvent, Payload, StoppedInfo};
 use crate::direct::{self, DirectMessage};
 use crate::leave::{self, if_ready};
 use crate::options::{self, JoinArgs};

@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::wire::{Command, Emitter, JsonEvent, LinkInfo, MetricsInfo, WriterInfo, quote};
+use super::parse::{Command, quote};
+use super::print::{Emitter, JsonEvent, LinkInfo, MetricsInfo, WriterInfo};
 use crate::direct::{Direct, DirectMessage};
 use crate::input;
 use crate::lines::Line;

@@ -8,7 +8,7 @@
 use smokesignal::{Event, Events, NodeId, Peer};
 use tokio::sync::mpsc;
 
-use super::wire::{Emitter, JsonEvent, Payload, PeerInfo};
+use super::print::{Emitter, JsonEvent, Payload, PeerInfo};
 use crate::direct::DirectMessage;
 use crate::options::{events_missed, seed_unreachable};
 
