@@ -34,7 +34,10 @@ class NativeDuplex extends ChunkDuplex {
   _due() {
     if (this._finishing !== undefined) guarded(() => this._finish())
     this._sink.resume()
-    this._pump()
+    // A writing direction that is done counts as finished in the next tick: a failure of the other
+    // direction, for which the same wakeup may be, must not come before that.
+    if (this.writableEnded && !this.writableFinished) this._schedulePump()
+    else this._pump()
   }
 
   _final(callback) {

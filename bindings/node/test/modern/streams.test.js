@@ -7,6 +7,9 @@ const { once } = require('node:events')
 const { Duplex, PassThrough, Readable, Writable } = require('node:stream')
 const { pipeline } = require('node:stream/promises')
 const { test } = require('node:test')
+const { setImmediate } = require('node:timers/promises')
+const { NodeStream } = require('../../lib/stream')
+const { reserve } = require('../../lib/wakeups')
 const { pair, started, soon } = require('../helpers')
 const { apart, chain, failure, linked, read, take } = require('./common')
 
@@ -243,6 +246,35 @@ test('streams break when the node at the other end stops, and its accept ends', 
   here.resume()
   await Promise.all([b.stop(), assert.rejects(once(here, 'end'), { code: 'ERR_SMOKESIGNAL_STREAM_CUT' })])
   assert.deepEqual(await waiting, { value: undefined, done: true })
+})
+
+test('a stream whose end has left does not fail when the link goes before that was noticed', async () => {
+  // The native half of a stream whose writing direction is done, and whose link is gone, by the
+  // time of the one wakeup for both.
+  let isGone = false
+  const native = {
+    name: 'test',
+    path: 'neighbour',
+    write: (_bytes, _lengths, count) => count,
+    resumeWrite: () => 0,
+    finish: () => isGone,
+    readInto(_buffer, table) {
+      table.fill(0)
+      if (!isGone) return
+      new Uint32Array(table.buffer, table.byteOffset)[3] = 1 // It has ended.
+      this.failure = { code: 'STREAM_CUT', message: 'cut' }
+    },
+    close() {}
+  }
+  const stream = new NodeStream(native, reserve(), 1000)
+  stream.end('the last word')
+  await setImmediate()
+  isGone = true
+  // Not by `once`, which listens for errors: without a listener one ends the process.
+  const closed = new Promise((resolve) => stream.on('close', resolve))
+  stream._due()
+  await soon(closed)
+  assert.equal(stream.writableFinished, true)
 })
 
 test('names can be accepted before the node has started', async (t) => {
