@@ -383,7 +383,7 @@ impl Spread {
     fn forgive_all(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, mut want: Want) -> Option<Repair> {
         let columns = self.links.iter_mut().filter_map(|(id, link)| Some((*id, link.streams.get_mut(ix)?)));
         let (mut any, mut forgiven) = (false, false);
-        // What the neighbours do not claim to retain others may have, but not for longer than that.
+        // Others may retain a segment that no neighbour does, but not for longer than that.
         let since = *want.unserved_since.get_or_insert(cx.now);
         let may_be_had = cx.now - since < cx.config.ring_age;
         for (id, column) in columns.filter(|(_, column)| column.peer_have > have) {
