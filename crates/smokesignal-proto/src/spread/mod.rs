@@ -55,6 +55,8 @@ const MAX_FAILED_CLAIMS: u8 = 3;
 #[derive(Debug)]
 pub(crate) struct Spread {
     links: BTreeMap<LinkId, Link>,
+    /// The number of links whose other ends report nothing.
+    silent: usize,
     parents: Vec<Parentage>,
     wants: BTreeMap<StreamIx, Want>,
     /// How long requests have taken lately, and whether this node's line is slow.
@@ -232,6 +234,7 @@ impl Spread {
             links: BTreeMap::new(),
             parents: Vec::new(),
             wants: BTreeMap::new(),
+            silent: 0,
             answers: Answers::default(),
             line_is_slow: false,
             parentless: VecDeque::new(),
@@ -273,6 +276,7 @@ impl Spread {
             turned_away: None,
             own_told_at: cx.now,
         };
+        self.silent += usize::from(!state.reports);
         self.links.insert(link, state);
     }
 
@@ -284,6 +288,7 @@ impl Spread {
         (link, reason): (LinkId, CloseReason),
     ) {
         if let Some(state) = self.links.remove(&link) {
+            self.silent -= usize::from(!state.reports);
             self.pace.dirty = true;
             // The neighbour reads what came before the link's end.
             let sent = state.streams.get(OWN).map_or(0, |column| column.sent.max(column.peer_have));

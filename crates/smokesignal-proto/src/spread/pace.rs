@@ -149,8 +149,7 @@ impl Spread {
     pub(crate) fn readers(&mut self, cx: &Cx<'_>, streams: &Streams) -> Option<Summary> {
         // Neighbours that report nothing count by what this node has sent them, which changes all
         // the time.
-        let silent = self.links.values().any(|link| !link.reports);
-        if std::mem::take(&mut self.pace.dirty) || silent {
+        if std::mem::take(&mut self.pace.dirty) || self.silent > 0 {
             let own = streams.get(OWN);
             self.pace.summary = self.summary(cx, streams, OWN);
             let position = self.pace.summary.map_or_else(|| self.without_children(), |all| all.position);

@@ -62,7 +62,7 @@ impl Spread {
     /// Returns the links that can take more now.
     pub(crate) fn ready_links(&self, config: &Config) -> Vec<LinkId> {
         let ready = |link: &Link| {
-            link.unsent < link.window(config) && (link.digest_next.is_some() || link.has_data())
+            (link.has_data() || link.digest_next.is_some()) && link.unsent < link.window(config)
         };
         self.links.iter().filter(|(_, link)| ready(link)).map(|(id, _)| *id).collect()
     }
