@@ -36,6 +36,7 @@ export type {
   Pace,
   PeerlistEvents,
   Preset,
+  ReaderTimedOut,
   ReadFrom,
   ReadOptions,
   Restarted,

@@ -208,6 +208,13 @@ declare namespace smokesignal {
     /** The readers that this node waits for when it writes. Default `'most'`. */
     pace?: Pace | null | undefined
     /**
+     * With the pace `'all'`: how long writes wait for a reader that has confirmed nothing, although
+     * there is something for it to read, in milliseconds, from 1 to 86400000. The event `reader
+     * timed out` names it; it gets what is retained, and counts again once it has caught up.
+     * Without effect with another pace. Default: no limit.
+     */
+    readerTimeout?: number | null | undefined
+    /**
      * How many bytes per second the node sends at most, over all its connections together: what
      * streams of others carry through it and TLS records count; the headers of TCP and IP, some 4 %,
      * come on top. Connections that are busy get equal shares, and what keeps them alive goes
@@ -285,6 +292,8 @@ declare namespace smokesignal {
     retention: { bytes: number; age: number }
     /** The readers that this node waits for when it writes. */
     pace: Pace
+    /** How long writes wait for a reader that stands still, in milliseconds. */
+    readerTimeout: number | undefined
     /** How many bytes per second the node sends at most. */
     uploadLimit: number | undefined
     /** The identity that was given. */
@@ -588,6 +597,15 @@ declare namespace smokesignal {
     bytes: number
   }
 
+  /**
+   * The event `reader timed out`: a reader has confirmed nothing for `readerTimeout`, and this
+   * node's writes do not wait for it any more, until it has caught up.
+   */
+  export interface ReaderTimedOut {
+    /** The first 16 digits of the id of the reader. */
+    reader: string
+  }
+
   /** The events of a node, and the arguments of their listeners. */
   export interface NodeEvents {
     /**
@@ -611,6 +629,8 @@ declare namespace smokesignal {
     lagging: [lagging: Lagging]
     /** It is less than 200 ms behind again. */
     'caught up': [caughtUp: { from: string }]
+    /** With the pace `'all'`: a reader has confirmed nothing for `readerTimeout`. */
+    'reader timed out': [timedOut: ReaderTimedOut]
     /** `start()` has failed, and nobody awaits its promise. */
     error: [error: SmokesignalError]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]

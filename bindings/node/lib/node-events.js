@@ -66,6 +66,8 @@ class NodeEvents {
       }
       case 'caught up':
         return guarded(() => node.emit('caught up', { from: event.id }))
+      case 'timed out':
+        return guarded(() => node.emit('reader timed out', { reader: event.id }))
       case 'missed': {
         const text = `${event.missed} events were dropped: the event loop was blocked for too long`
         guarded(() => node.logger.warn(text))

@@ -30,6 +30,9 @@ const LONGEST_PING_TIMEOUT = 3_600_000
 /** Default and longest `leaveTimeout`, in ms. */
 const LEAVE_TIMEOUT = 30_000
 const LONGEST_LEAVE_TIMEOUT = 86_400_000
+/** Bounds of `readerTimeout`, in ms. */
+const SHORTEST_READER_TIMEOUT = 1
+const LONGEST_READER_TIMEOUT = 86_400_000
 /** Default of `retention`, in bytes and ms. */
 const RETENTION = { bytes: 64 * MIB, age: 60_000 }
 /** Bytes retained at least: two messages of `maxMessage`, or of this size. The library's limit. */
@@ -72,6 +75,12 @@ function readOptions(given = {}) {
     maxMessage,
     retention: retention(given.retention, maxMessage),
     pace: oneOf('pace', given.pace, PACES),
+    readerTimeout: integer(
+      'readerTimeout',
+      given.readerTimeout,
+      SHORTEST_READER_TIMEOUT,
+      LONGEST_READER_TIMEOUT
+    ),
     uploadLimit: uploadLimit(given.uploadLimit, timeout),
     identity: identity(given.identity),
     keyFile: filePath('keyFile', given.keyFile),
@@ -113,6 +122,7 @@ function forNative(options, logLevel) {
       maxMessage: options.maxMessage,
       retention: options.retention,
       pace: options.pace,
+      readerTimeout: options.readerTimeout,
       uploadLimit: options.uploadLimit,
       keyFile: options.keyFile,
       networkSecret: options.networkSecret,

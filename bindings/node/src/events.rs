@@ -16,9 +16,10 @@ use crate::wake_queue::WakeQueue;
 #[derive(Default)]
 pub struct NativeEvent {
     /// One of `connect`, `disconnect`, `added`, `removed`, `unreachable`, `incompatible`,
-    /// `netsplit`, `resolved`, `lagging`, `caught up` and `missed`.
+    /// `netsplit`, `resolved`, `lagging`, `caught up`, `timed out` and `missed`.
     pub name: String,
-    /// The id of the peer, of the seed that was lost, or of a writer.
+    /// The id of the peer, of the seed that was lost, or of a writer; the beginning of that of a
+    /// reader.
     pub id: Option<String>,
     /// `HOST:PORT` of a seed that cannot be reached.
     pub seed: Option<String>,
@@ -151,6 +152,7 @@ impl NativeEvents {
                 ..named("lagging")
             },
             Event::CaughtUp { from } => NativeEvent { id: Some(from.to_string()), ..named("caught up") },
+            Event::ReaderTimedOut { reader } => NativeEvent { id: Some(reader), ..named("timed out") },
             Event::Missed(missed) => NativeEvent { missed: Some(missed as f64), ..named("missed") },
             _ => return None,
         })

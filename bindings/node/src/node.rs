@@ -51,6 +51,9 @@ pub struct NativeOptions {
     pub retention: NativeRetention,
     /// The readers that writes wait for: `all`, `none`, or anything else for the default.
     pub pace: String,
+    /// How long a writer that waits for all waits for a reader that stands still, in milliseconds;
+    /// `None` means no limit.
+    pub reader_timeout: Option<f64>,
     /// The bytes per second that all connections together may send; `None` means no limit.
     pub upload_limit: Option<f64>,
     /// The file of the key pair, which is created if there is none.
@@ -397,6 +400,9 @@ fn configured(options: &NativeOptions) -> Result<NodeBuilder> {
     }
     if let Some(bytes) = options.max_message {
         builder = builder.max_message(bytes as usize);
+    }
+    if let Some(timeout) = options.reader_timeout {
+        builder = builder.reader_timeout(milliseconds(timeout));
     }
     if let Some(limit) = options.upload_limit {
         builder = builder.upload_limit(limit as u64);

@@ -114,6 +114,12 @@ struct TuningArgs {
     /// Choose the readers that this node waits for when it sends
     #[arg(long, value_name = "PACE", env = "SMOKESIGNAL_PACE", default_value = "most", value_enum)]
     pace: PaceName,
+    /// With --pace all, stop waiting for a reader that has confirmed nothing for this long
+    ///
+    /// It gets what is retained, and counts again once it has caught up. Without this option such a
+    /// reader holds this node up as long as it lives. Without effect with another --pace.
+    #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_READER_TIMEOUT", value_parser = reader_timeout)]
+    reader_timeout: Option<Duration>,
 }
 
 /// The library's paces, as they are written on the command line.
@@ -198,6 +204,14 @@ fn leave_timeout(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write a time, for example 30s or 5m".to_owned())
 }
 
+/// Parses the time for which a writer waits for a reader that stands still.
+fn reader_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(timeout) if !timeout.is_zero() => Ok(timeout),
+        _ => Err("write a time above 0s, for example 60s or 5m; leave it out for no limit".to_owned()),
+    }
+}
+
 /// Parses where reading starts.
 fn read_from(text: &str) -> Result<ReadFrom, String> {
     let last = || text.strip_prefix("last:")?.parse().ok().map(ReadFrom::Last);
@@ -254,6 +268,11 @@ pub(crate) fn bytes(text: &str) -> Option<usize> {
 }
 
 impl JoinArgs {
+    /// Returns for how long writes wait for a reader that stands still, if that has a limit.
+    pub(crate) const fn reader_timeout(&self) -> Option<Duration> {
+        self.tuning.reader_timeout
+    }
+
     /// Starts the log and creates the node. The node is not started yet.
     pub(crate) fn node(&self) -> Result<Node, Failure> {
         log::start(self.verbose);
@@ -271,6 +290,9 @@ impl JoinArgs {
             .unsigned_messages(self.signing.unsigned());
         if let Some(timeout) = self.ping_timeout {
             builder = builder.ping_timeout(timeout);
+        }
+        if let Some(timeout) = self.tuning.reader_timeout {
+            builder = builder.reader_timeout(timeout);
         }
         if let Some(limit) = self.tuning.upload_limit {
             builder = builder.upload_limit(limit);

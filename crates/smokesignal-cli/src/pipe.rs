@@ -105,7 +105,7 @@ async fn pipe(args: Args) -> Result<Exit, Failure> {
         None if args.until_end => {
             whole::start(broadcast, events, printer, args.from, args.join.leave_timeout)
         }
-        None => everyone::start(broadcast, events, printer),
+        None => everyone::start(broadcast, events, printer, args.join.reader_timeout()),
         Some((id, acceptor)) => one::start(id, node.clone(), acceptor, events, printer),
     };
     let mut to_be_read = 0;

@@ -66,6 +66,29 @@ fn pipe_progress_prints_lines_where_stderr_is_not_a_terminal_and_one_about_all_o
 }
 
 #[test]
+fn pipe_pace_all_ends_with_0_without_a_reader_that_timed_out_and_says_so() {
+    let port = free_port();
+    let seed = format!("127.0.0.1:{port}");
+    let fast = reader(&["--port", &port]);
+    fast.wait_id();
+    let mut stuck = TextCommand::start_unread(&["pipe", "--until-end", "--seed", &seed]);
+    stuck.close_stdin();
+    let id = stuck.wait_id();
+    let watcher = JsonNode::start(&["--seed", &seed]);
+    wait("all are linked", &[&watcher], || (watcher.transcript().peers.len() == 2).then_some(()));
+    let limited = ["pipe", "--pace", "all", "--reader-timeout", "2s", "--seed", &seed];
+    let mut writer = TextCommand::start(&limited);
+    // A reader whose program does not read takes less: 8 MiB, and what waits before its stdout.
+    let data: Vec<u8> = (0..40_000_000_u32).map(|number| number as u8).collect();
+    writer.write(data.clone());
+    writer.close_stdin();
+    fast.wait_stdout("all of it", |stdout| stdout == data);
+    assert_ends(fast, 0, &[]);
+    let line = format!("reader {} has confirmed nothing for 2s: it is no longer waited for", &id[..16]);
+    assert_ends(writer, 0, &[&line, "have all of it; 1 node is behind by up to"]);
+}
+
+#[test]
 fn pipe_until_end_fails_without_the_beginning_and_names_the_cure() {
     let seed = JsonNode::start(&[]);
     let address = seed.address();

@@ -346,3 +346,16 @@ test('sendConfirmed resolves to how many nodes have the message', async (t) => {
     code: 'ERR_SMOKESIGNAL_TOO_LARGE'
   })
 })
+
+test('a writer that waits for all names a reader that stands still for readerTimeout', async (t) => {
+  const { a, b } = await pair(t, { pace: 'all', readerTimeout: 500, leaveTimeout: 0 })
+  const messages = b.messages()
+  const timedOut = once(a, 'reader timed out')
+  a.broadcast.write('the first')
+  await take(messages, 1)
+  // More than the 8 MiB that a reader may be behind.
+  for (let count = 0; count < 48; count += 1) a.broadcast.write(Buffer.alloc(2 ** 20))
+  const [event] = await soon(timedOut, 'the event')
+  assert.deepEqual(event, { reader: b.id.slice(0, 16) })
+  await messages.return()
+})

@@ -44,6 +44,7 @@ const options: Options = {
   preset: 'lan',
   retention: { bytes: 4_000_000, age: 30_000 },
   pace: 'all',
+  readerTimeout: 60_000,
   uploadLimit: 500_000,
   networkSecret: Buffer.alloc(32),
   readFrom: { last: 5 },
@@ -81,6 +82,7 @@ node.on('netsplit resolved', ({ duration, size }) => duration * size)
 node.on('seed unreachable', ({ seed, error }) => `${seed}: ${error.code}`)
 node.on('lagging', ({ from, messages, bytes }) => console.log(from, messages + bytes))
 node.on('caught up', ({ from }) => console.log(from))
+node.on('reader timed out', ({ reader }) => console.log(reader.length))
 node.on('incompatible', ({ address, ours, theirs, upgrade }) =>
   upgrade === 'this' ? `${address}: ${theirs.oldest} to ${theirs.newest}` : ours.newest - ours.oldest
 )

@@ -32,6 +32,8 @@ createNode({ address: '127.0.0.1', retention: 60_000 })
 createNode({ address: '127.0.0.1', pace: 'some' })
 // @ts-expect-error It has to be a number.
 createNode({ address: '127.0.0.1', uploadLimit: '500k' })
+// @ts-expect-error It has to be a number.
+createNode({ address: '127.0.0.1', readerTimeout: '60s' })
 // @ts-expect-error It has to be bytes.
 createNode({ address: '127.0.0.1', networkSecret: 5 })
 // @ts-expect-error The methods are functions.

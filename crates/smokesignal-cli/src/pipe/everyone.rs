@@ -5,6 +5,8 @@
 //! then stdin is not read either, and the program that feeds it waits. The messages of several
 //! writers are printed in the order of their arrival, so without `--lines` their bytes mix.
 
+use std::time::Duration;
+
 use smokesignal::{Broadcast, BroadcastSender, Event, Events, Incoming};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -13,15 +15,17 @@ use super::{PrintTask, Printer, Sent};
 use crate::options::print_warning;
 use crate::outcome::Failure;
 
-/// Starts a task that prints, and one that reads stdin as soon as the first peer is connected.
+/// Starts a task that prints, and one that reads stdin as soon as the first peer is connected. A
+/// reader that stands still for longer than `reader_timeout` is reported.
 pub(super) fn start(
     broadcast: Broadcast,
     events: Events,
     printer: Printer,
+    reader_timeout: Option<Duration>,
 ) -> (PrintTask, JoinHandle<Result<Sent, Failure>>) {
     let (sender, writer) = (broadcast.sender(), printer.clone());
     let (connected, first_peer) = oneshot::channel();
-    tokio::spawn(watch(events, connected));
+    tokio::spawn(watch(events, connected, reader_timeout.unwrap_or_default()));
     let writing = tokio::spawn(async move {
         if first_peer.await.is_err() {
             let text = "the node stopped before it was connected, and stdin was not sent";
@@ -33,10 +37,14 @@ pub(super) fn start(
 }
 
 /// Prints warnings, and reports the first connection.
-async fn watch(mut events: Events, connected: oneshot::Sender<()>) {
+async fn watch(mut events: Events, connected: oneshot::Sender<()>, reader_timeout: Duration) {
     let mut connected = Some(connected);
     while let Some(event) = events.recv().await {
         print_warning(&event);
+        if let Event::ReaderTimedOut { reader } = &event {
+            let timeout = humantime::format_duration(reader_timeout);
+            notice!("reader {reader} has confirmed nothing for {timeout}: it is no longer waited for");
+        }
         if matches!(event, Event::Connect) {
             // Fails if the program is ending, and then nothing is to be written any more.
             let _ending = connected.take().map(|connected| connected.send(()));

@@ -46,6 +46,7 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
             emitter.emit(&JsonEvent::Lagging { from: from.to_string(), messages, bytes }).await;
         }
         Event::CaughtUp { from } => emitter.emit(&JsonEvent::CaughtUp { from: from.to_string() }).await,
+        Event::ReaderTimedOut { reader } => emitter.emit(&JsonEvent::ReaderTimedOut { reader }).await,
         Event::Missed(count) => emitter.error(events_missed(count)).await,
         other => tracing::debug!(?other, "this event has no JSON form"),
     }

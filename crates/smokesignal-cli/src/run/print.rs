@@ -80,6 +80,12 @@ pub(super) enum JsonEvent<'a> {
         /// The id of the writer.
         from: String,
     },
+    /// A reader has confirmed nothing for `--reader-timeout`, and this node's messages do not wait
+    /// for it any more.
+    ReaderTimedOut {
+        /// The first 16 digits of the id of the reader.
+        reader: String,
+    },
     /// A direct message has arrived.
     Direct {
         /// The id of the sender.
@@ -486,6 +492,10 @@ mod tests {
                 format!(r#"{{"event":"lagging","from":"{from}","messages":7,"bytes":700}}"#),
             ),
             (JsonEvent::CaughtUp { from: from.clone() }, format!(r#"{{"event":"caught_up","from":"{from}"}}"#)),
+            (
+                JsonEvent::ReaderTimedOut { reader: "0123456789abcdef".to_owned() },
+                r#"{"event":"reader_timed_out","reader":"0123456789abcdef"}"#.to_owned(),
+            ),
             (
                 JsonEvent::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },
                 format!(r#"{{"event":"netsplit","seed":"{from}","size":4,"size_before":9}}"#),
