@@ -349,6 +349,7 @@ impl Node {
                 self.spread.report_again(cx, self.streams.half_arrived());
             }
             self.spread.share_room(cx, &self.streams);
+            self.spread.look_at_awaited(cx, &self.streams);
             if let Some(reader) = self.spread.drop_slowest(cx, &self.streams) {
                 self.out.push_back(Output::ReaderTimedOut { reader });
             }

@@ -108,6 +108,38 @@ fn an_expired_segment_is_remembered_by_its_messages() {
     assert_eq!(digest, Some(Mark { next_message: 4, ..mark(1, 1, 1, 2, 4) }));
 }
 
+/// It is sent a message and answers nothing, neither that it reads it nor that it gets it from
+/// somebody else, and it lives.
+#[test]
+fn a_neighbour_that_never_answers_holds_up_a_writer_that_waits_for_all_for_ten_seconds() {
+    let mut bench = Bench::with(Config { pace: Pace::All, ..Config::default() });
+    let confirmation = Confirmation {
+        writer: key(1).id().prefix(),
+        incarnation: 1,
+        position: 1,
+        half: 1,
+        lowest: 1,
+        nodes: 1,
+        behind: 0,
+        gaps: 0,
+        missed: 0,
+        room: 1024,
+        slowest: 3,
+    };
+    for n in [2, 3] {
+        bench.link_to(n, OtherEnd { id: key(n).id(), features: Features::CONFIRM }, Vec::new());
+    }
+    bench.pass(1, &[2, 3]);
+    bench.node.broadcast("message".into(), bench.now).unwrap();
+    bench.drain(None);
+    bench.tell(3, Control::Confirm { reports: vec![confirmation] });
+    bench.pass(8, &[2, 3]);
+    assert_eq!(bench.node.confirmed(bench.now).message, 0, "it may yet answer");
+    bench.pass(4, &[2, 3]);
+    let confirmed = bench.node.confirmed(bench.now);
+    assert_eq!((confirmed.message, confirmed.nodes), (1, 1));
+}
+
 /// "Nothing of an old incarnation may follow the first of a new one", and nothing of it is dropped
 /// silently.
 #[test]

@@ -288,7 +288,7 @@ impl Spread {
                 // It reports nothing: what was sent to it counts.
                 let position = column.sent.max(column.peer_have).min(have);
                 parts.push(Summary::single(position, u32::MAX, 0));
-            } else if let Some(known) = self.awaited(ix, column, streams) {
+            } else if let Some(known) = self.awaited(cx, ix, column, streams) {
                 held = Some(held.map_or((known, 0), |held| held.min((known, 0))));
             }
         }

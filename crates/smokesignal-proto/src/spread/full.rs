@@ -53,6 +53,7 @@ impl Spread {
             (link.turned_away, link.own_told_at) = (Some(cx.now), cx.now);
             // It counts until it has found another parent.
             (link.stream(OWN).push, link.stream(OWN).offered) = (false, true);
+            link.stream(OWN).offered_at = Some(cx.now);
             link.recall(OWN);
             link.make_dirty(cx, OWN);
             away.push(*id);

@@ -152,6 +152,9 @@ struct LinkStream {
     /// Whether the neighbour is not sent the stream, and has yet to say from where it gets it: this
     /// node has sent it a digest or a redirect instead.
     offered: bool,
+    /// When the neighbour was first sent something of the stream, or a digest or a redirect
+    /// instead, since it last answered.
+    offered_at: Option<Instant>,
     /// Whether the neighbour has named this stream.
     named: bool,
     /// How the neighbour has taken what it was sent unasked, see `trial.rs`.
@@ -535,6 +538,7 @@ impl Spread {
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);
             (column.trial, column.offered, column.from) = (Trial::Passed, false, column.from.min(from - 1));
+            column.offered_at = None;
             // A neighbour that requests a stream knows it: no digest has to name it.
             column.named = true;
             state.recall(ix);
@@ -550,7 +554,7 @@ impl Spread {
             // A neighbour that prunes a stream knows it: the end of its first digest changes
             // nothing.
             (column.push, column.named, column.offered) = (false, true, false);
-            column.trial = Trial::Passed;
+            (column.trial, column.offered_at) = (Trial::Passed, None);
             if column.peer_have < have {
                 state.make_dirty(cx, ix);
             }

@@ -96,6 +96,7 @@ impl Spread {
                     if serve(state, ix, streams, room.part, out) {
                         state.offer(cx, ix);
                     }
+                    state.stream(ix).offered_at.get_or_insert(cx.now);
                     if !state.reports {
                         let bytes = out[before..].iter().map(Message::cost).sum();
                         self.confirms.moved_below(cx, streams, ix, bytes);

@@ -16,13 +16,18 @@ pub struct Bench {
 impl Bench {
     /// Node 1 with these neighbours, which have announced no streams.
     pub fn new(neighbours: &[u16]) -> Self {
-        let mut node = Node::new(key(1), Config::default(), 1, Instant::ZERO);
-        node.set_addresses(vec!["127.0.0.1:9".parse().unwrap()]);
-        let mut bench = Self { node, now: Instant::ZERO };
+        let mut bench = Self::with(Config::default());
         for n in neighbours {
             bench.link_and_drain(*n);
         }
         bench
+    }
+
+    /// A node that is alone.
+    pub fn with(config: Config) -> Self {
+        let mut node = Node::new(key(1), config, 1, Instant::ZERO);
+        node.set_addresses(vec!["127.0.0.1:9".parse().unwrap()]);
+        Self { node, now: Instant::ZERO }
     }
 
     /// A joiner that has not heard of any stream.

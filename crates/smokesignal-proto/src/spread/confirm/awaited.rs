@@ -7,8 +7,7 @@
 //! everything itself does not report that before it knows who is below it, and the writer waits for
 //! a reader far away from the first segment on (as RMTP's designated receivers acknowledge what all
 //! of their group have, Paul et al., 1997; here the group forms with the stream). An awaited
-//! neighbour delays a writer no more than a child that confirms nothing: `pace.rs` and the end of
-//! its link bound it.
+//! neighbour delays a writer no more than a child that confirms nothing, and for 10 s at most.
 //!
 //! The other side owes the answer: to a segment that comes twice immediately; to a digest, or a
 //! redirect, as soon as it has a parent.
@@ -27,18 +26,40 @@ use crate::streams::{OWN, StreamIx, Streams};
 /// forgotten the stream meanwhile. 10 s: five neighbours get 23 bytes a second and stream.
 const ANSWERED_AGAIN: Duration = Duration::from_secs(10);
 
+/// A neighbour that has not answered for this long does not hold the position any more. 10 s: a
+/// segment of 64 KiB takes 2 s on 256 kbit/s, and no fault of a neighbour, or of an answer that was
+/// lost with its cause, may hold up a writer for good.
+const AWAITED_MOST: Duration = Duration::from_secs(10);
+
 impl Spread {
     /// Returns how far the neighbour is known to be, if it lacks something that this node has for
     /// it. It is none of the children. One that has sent the stream to this node has a parent of
     /// its own, below which it counts.
-    pub(super) fn awaited(&self, ix: StreamIx, column: &LinkStream, streams: &Streams) -> Option<u64> {
-        if column.pruned {
+    pub(super) fn awaited(
+        &self,
+        cx: &Cx<'_>,
+        ix: StreamIx,
+        column: &LinkStream,
+        streams: &Streams,
+    ) -> Option<u64> {
+        if column.pruned || column.offered_at.is_some_and(|at| cx.now - at >= AWAITED_MOST) {
             return None;
         }
         let stream = streams.get(ix);
         // It has to find elsewhere the segments that are not retained here.
         let known = column.knows().max(stream.floor() - 1);
         (known < stream.have).then(|| known.max(self.confirms.reported(self.pace.position, ix)))
+    }
+
+    /// Looks again at the streams whose position somebody holds, because an awaited neighbour does
+    /// so for a limited time. Call it once in a second.
+    pub(crate) fn look_at_awaited(&mut self, cx: &Cx<'_>, streams: &Streams) {
+        self.pace.dirty = true;
+        for ix in 1..streams.len() {
+            if self.has_to_report(ix, streams.get(ix).have) {
+                self.confirms.progressed(cx, ix, MUCH);
+            }
+        }
     }
 
     /// Lets the neighbours that were awaited on this link count for a while, as children do.
@@ -57,7 +78,7 @@ impl Spread {
             if is_other || !column.is_child() {
                 continue;
             }
-            if let Some(known) = self.awaited(ix, column, streams) {
+            if let Some(known) = self.awaited(cx, ix, column, streams) {
                 self.leave_ghost(cx, ix, (known, 0), (reason, state.rtt));
             }
         }
