@@ -265,7 +265,10 @@ def five_nodes(program, members, secret):
     total = 0
     for reader in survivors:
         expect("%s: %s" % (reader.name, reader.gaps[:3]), not reader.gaps)
-        expect("%s: %s" % (reader.name, reader.errors[:3]), not reader.errors)
+        # All leave at the same time, long after the last direct message was read: the end of a
+        # stream may find its other side gone.
+        errors = [error for error in reader.errors if "ended before the stream did" not in error]
+        expect("%s: %s" % (reader.name, errors[:3]), not errors)
         for writer in members:
             if writer is not reader:
                 check_order(reader, writer, reader.read[writer.id])
