@@ -933,16 +933,17 @@ def the_age_of_a_segment_grows_on_its_way(stranger):
     try:
         assert other.answered(), "the other one is no neighbour"
         stranger.segment(1, age=(5_000, now_ms()))
-        # 20 s older when it comes, by a clock that has gone on since the first one.
+        # 20 s older when it comes, by a clock that has gone on since the first one, which may have
+        # been some milliseconds longer on its way.
         stranger.segment(2, age=(0, now_ms() - 20_000))
         other.until("the segments", lambda: len(other.segments()) == 2)
         ages = [segment.age for segment in other.segments()]
-        assert 5_000 <= ages[0] < 15_000 and 20_000 <= ages[1] < 30_000, ages
+        assert 5_000 <= ages[0] < 15_000 and 19_000 <= ages[1] < 30_000, ages
     finally:
         other.socket.close()
     read = [stranger.program.told("message", lambda event, n=n: event["seq"] == n) for n in (1, 2)]
     ages = [event["age_ms"] for event in read]
-    assert 5_000 <= ages[0] < 15_000 and 20_000 <= ages[1] < 30_000, ages
+    assert 5_000 <= ages[0] < 15_000 and 19_000 <= ages[1] < 30_000, ages
 
 
 @checks
