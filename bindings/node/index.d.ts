@@ -678,8 +678,8 @@ declare namespace smokesignal {
   /** The events of `node.broadcast`. */
   export interface BroadcastEvents extends Omit<StreamEvents, 'pipe' | 'unpipe'> {
     /**
-     * A whole message, the id of its writer, and its [age](Message.age). The event does not depend on whether the stream is
-     * read as well.
+     * A whole message, the id of its writer, and its [age](Message.age). The event does not depend on
+     * whether the stream is read as well.
      */
     message: [data: Buffer, from: string, age: number]
     /** Messages that were lost. */

@@ -104,7 +104,7 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
             varint::put(out, age);
             varint::put(out, at);
             let signed = if segment.seal.is_some() { SIGNED } else { 0 };
-            out.extend_from_slice(&[segment.flags() | signed]);
+            out.push(segment.flags() | signed);
             out.extend_from_slice(segment.origin.as_bytes());
             varint::put(out, segment.incarnation);
             varint::put(out, segment.seq);

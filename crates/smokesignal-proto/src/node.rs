@@ -174,7 +174,7 @@ impl Node {
     /// Returns whether [`Node::broadcast`] would take a message of this size.
     pub fn can_write(&self, size: usize) -> bool {
         let waiting = self.publisher.bytes();
-        let most = self.context.config.write_buffer.min(self.flows.waiting_most().0);
+        let most = self.context.config.write_buffer.min(self.flows.written_most());
         let fits = waiting == 0 || waiting + size <= most;
         fits && self.departure.is_staying()
     }
@@ -589,7 +589,7 @@ impl Node {
     fn publish(&mut self, now: Instant) {
         self.publisher.stop_waiting();
         let cx = &mut self.context.at(now);
-        let most = self.flows.waiting_most().1.min(cx.config.write_window);
+        let most = self.flows.segments_most().min(cx.config.write_window);
         while self.spread.may_write(cx, &self.streams, self.publisher.is_waiting(), most) {
             let Some((segment, age)) = self.publisher.next(cx, self.streams.get(OWN).have) else { break };
             self.streams.accept(cx, OWN, &segment, age);

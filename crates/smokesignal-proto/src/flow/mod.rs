@@ -316,19 +316,15 @@ impl Flows {
         if 0 < by_limit && by_limit.saturating_mul(ready) <= by_line {
             return Some((by_limit, part));
         }
-        let is_used_up = by_limit > 0 && by_line == 0;
-        if is_used_up {
-            self.up.note_used_up();
-            self.up.note_full(now);
-        }
         if by_limit == 0 {
             sent.held = true;
             // Several neighbours may each measure their part of this node's line.
             if self.up.is_starting() {
                 self.up.note_full(now);
             }
-        }
-        if is_used_up {
+        } else if by_line == 0 {
+            self.up.note_used_up();
+            self.up.note_full(now);
             self.urge_all(now);
         }
         // A turn is as long for a link with small parts as for one that takes whole segments.
@@ -337,17 +333,21 @@ impl Flows {
         Some((by_limit.min(share), part))
     }
 
-    /// Returns how much of what this node writes may wait for its line: as it was written, and on
-    /// top of that in the form of segments. The writer learns of what has to wait before that.
-    pub(crate) fn waiting_most(&self) -> (usize, usize) {
-        if self.links.is_empty() {
-            return (usize::MAX, usize::MAX);
-        }
+    /// Returns how many bytes that this node writes may wait for its line as they were written. The
+    /// writer learns of what has to wait before that.
+    pub(crate) fn written_most(&self) -> usize {
+        let segments = self.segments_most();
+        if self.up.is_starting() { segments.saturating_mul(2) } else { segments }
+    }
+
+    /// Returns how many bytes may wait on top of that in the form of segments.
+    pub(crate) fn segments_most(&self) -> usize {
         let budget = self.up.budget().max(MAX_SEGMENT);
-        if self.up.is_starting() {
-            return (2 * WAITING_AT_FIRST * budget, WAITING_AT_FIRST * budget);
+        match self.links.is_empty() {
+            true => usize::MAX,
+            false if self.up.is_starting() => WAITING_AT_FIRST * budget,
+            false => budget,
         }
-        (budget, budget)
     }
 
     /// Returns the pause between two digests to this link: longer where the other side has a slow
@@ -536,10 +536,8 @@ impl Flows {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
                 continue;
             }
-            let window = match flow.is_quiet(growth) {
-                true => idle,
-                false => flow.demand(growth).max(idle).min(self.level.max(idle)),
-            };
+            let demand = flow.demand(growth);
+            let window = if demand > FIRST { demand.max(idle).min(self.level.max(idle)) } else { idle };
             let got = &mut flow.got;
             (got.since, got.confirmed, got.limit) = (None, got.read, got.read + window);
             let held = std::mem::take(&mut got.tell_held);
@@ -628,8 +626,8 @@ impl Flows {
         // Quiet links have their small windows besides: a line with many of them would have none
         // left for the one that is busy.
         let growth = self.down.growth();
-        let busy = self.links.values().filter(|flow| !flow.is_quiet(growth));
-        let mut demands: Vec<_> = busy.map(|flow| flow.demand(growth)).collect();
+        let demands = self.links.values().map(|flow| flow.demand(growth));
+        let mut demands: Vec<_> = demands.filter(|demand| *demand > FIRST).collect();
         demands.sort_unstable();
         let mut left = self.down.budget() as u64;
         let mut count = demands.len() as u64;
@@ -680,11 +678,6 @@ impl Flow {
     /// Returns after which time without a confirmation the link stands still.
     fn patience(&self) -> Duration {
         STILL_AFTER.max(4 * self.rtt)
-    }
-
-    /// Returns whether the link brings so little that the smallest window suffices.
-    fn is_quiet(&self, growth: u64) -> bool {
-        self.demand(growth) == FIRST
     }
 
     /// Returns how much is confirmed by itself: a quarter of what was granted, and for a neighbour

@@ -432,6 +432,7 @@ impl Spread {
         }
     }
 
+    /// Returns whether the neighbour is a child, by its request or its reports.
     pub(super) fn is_child(&self, link: LinkId, ix: StreamIx) -> bool {
         self.confirms.children.contains_key(&(ix, link))
     }
@@ -511,9 +512,10 @@ impl Spread {
     /// is known to have everything up to `head`.
     pub(crate) fn children_report(&self, head: u64) -> bool {
         let is_child = |link: &Link| link.streams.get(OWN).is_some_and(|column| column.push);
-        let mut silent = self.links.iter().filter(|(id, link)| {
-            link.reports && is_child(link) && !self.confirms.children.contains_key(&(OWN, **id))
-        });
+        let mut silent = self
+            .links
+            .iter()
+            .filter(|(id, link)| link.reports && is_child(link) && !self.is_child(**id, OWN));
         silent.all(|(_, link)| link.knows_own() >= head)
     }
 

@@ -177,6 +177,13 @@ impl Spread {
         (now - self.pace.moved).min(ring.age_after(self.pace.position, now))
     }
 
+    /// Returns in what time the slowest reader counts as lagging, if half of them stay at `half`.
+    fn lags_in(&self, now: Instant, ring: &Ring, half: u64) -> Duration {
+        let later = ring.age_after(self.pace.position, now).saturating_sub(ring.age_after(half, now));
+        let round_trip = self.links.values().map(|link| link.rtt).max().unwrap_or_default();
+        (LAGS_FROM + 4 * round_trip).saturating_sub(later)
+    }
+
     /// Drops the slowest reader where the writer would wait for everyone, and it has confirmed
     /// nothing for too long. Returns the first bytes of its id.
     pub(crate) fn drop_slowest(&mut self, cx: &Cx<'_>, streams: &Streams) -> Option<u64> {
@@ -204,9 +211,8 @@ impl Spread {
         let half = summary.map_or(self.pace.position, |summary| summary.half);
         let is_still = self.still_for(cx.now, ring) >= STILL;
         let is_far = unconfirmed - ring.bytes_after(half) >= window / 4;
-        let later = ring.age_after(self.pace.position, cx.now).saturating_sub(ring.age_after(half, cx.now));
-        let lags_from = LAGS_FROM + 4 * self.links.values().map(|link| link.rtt).max().unwrap_or_default();
-        let lags = is_far && later >= lags_from;
+        let lags_in = is_far.then(|| self.lags_in(cx.now, ring, half));
+        let lags = lags_in == Some(Duration::ZERO);
         let for_minority = cx.config.pace == Pace::Most && (is_still || lags);
         if for_minority && !self.pace.may_wait(cx, Duration::ZERO) {
             // Those far behind, and not everyone who is a little slower than half at the moment.
@@ -223,7 +229,7 @@ impl Spread {
                 return true;
             }
         }
-        let look = if is_far && !lags { LOOK.min(lags_from.saturating_sub(later)) } else { LOOK };
+        let look = lags_in.filter(|_| !lags).map_or(LOOK, |left| left.min(LOOK));
         self.pace.wait(cx.now, for_minority, look);
         false
     }

@@ -74,7 +74,7 @@ impl Spread {
             return;
         }
         for (ix, column) in state.streams.iter().enumerate().take(streams.len()) {
-            let is_other = self.parent(ix) == Some(link) || self.confirms.children.contains_key(&(ix, link));
+            let is_other = self.parent(ix) == Some(link) || self.is_child(link, ix);
             if is_other || !column.is_child() {
                 continue;
             }
