@@ -250,7 +250,7 @@ declare namespace smokesignal {
      * relayed by other nodes then. Default false.
      */
     relayOnly?: boolean | null | undefined
-    /** Whether far peers are replaced by nearer ones over time. Default false. */
+    /** Whether the node looks for near peers, besides at least two random ones. Default true. */
     preferNearPeers?: boolean | null | undefined
     /**
      * For tests: the seed of the node's random choices, a whole number. They also depend on its
@@ -308,7 +308,7 @@ declare namespace smokesignal {
     unsigned: boolean
     /** Whether the node never dials for a stream. */
     relayOnly: boolean
-    /** Whether far peers are replaced by nearer ones. */
+    /** Whether the node looks for near peers. */
     preferNearPeers: boolean
     /** The seed of the node's random choices. */
     rngSeed: number | undefined

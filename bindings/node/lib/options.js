@@ -88,7 +88,7 @@ function readOptions(given = {}) {
     readFrom: readFrom(given.readFrom),
     unsigned: flag('unsigned', given.unsigned),
     relayOnly: flag('relayOnly', given.relayOnly),
-    preferNearPeers: flag('preferNearPeers', given.preferNearPeers),
+    preferNearPeers: flag('preferNearPeers', given.preferNearPeers, true),
     rngSeed: integer('rngSeed', given.rngSeed, 0, Number.MAX_SAFE_INTEGER),
     transport: instance('transport', given.transport, MemoryNetwork, 'a MemoryNetwork, or left out for TCP')
   }
@@ -371,8 +371,8 @@ function readFrom(value) {
   return { last: value.last }
 }
 
-function flag(name, value) {
-  if (isMissing(value)) return false
+function flag(name, value, missing = false) {
+  if (isMissing(value)) return missing
   if (typeof value !== 'boolean') throw optionType(name, 'true or false', value)
   return value
 }

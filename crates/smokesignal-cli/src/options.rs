@@ -65,6 +65,12 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "TIME", env = "SMOKESIGNAL_LEAVE_TIMEOUT", default_value = "30s",
           value_parser = leave_timeout)]
     pub(crate) leave_timeout: Duration,
+    /// Do not look for peers that are near
+    ///
+    /// By default a node measures other nodes now and then and prefers near ones, so that messages
+    /// arrive sooner.
+    #[arg(long, env = "SMOKESIGNAL_NO_PREFER_NEAR_PEERS")]
+    pub(crate) no_prefer_near_peers: bool,
     #[command(flatten)]
     tuning: TuningArgs,
     /// Read this node's key from this file, which is created if it does not exist
@@ -287,6 +293,7 @@ impl JoinArgs {
             .leave_timeout(self.leave_timeout)
             .read_from(self.read_from)
             .max_message(MAX_MESSAGE)
+            .prefer_near_peers(!self.no_prefer_near_peers)
             .unsigned_messages(self.signing.unsigned());
         if let Some(timeout) = self.ping_timeout {
             builder = builder.ping_timeout(timeout);

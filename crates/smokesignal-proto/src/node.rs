@@ -323,6 +323,9 @@ impl Node {
     /// Time has passed. Call it at [`Node::poll_timeout`]; calling it more often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = now >= self.membership.next_tick();
+        if due {
+            self.membership.note_reporting(|link| self.netsplit.carries_reports(link));
+        }
         if self.membership.tick(&mut self.context.at(now)) {
             self.spread.forgive(&self.context.at(now));
             self.flows.forgive(now);
@@ -464,7 +467,7 @@ impl Node {
         match fact {
             Fact::Up(link) => {
                 let Some(conn) = self.membership.link(link) else { return };
-                let (peer, rtt) = (conn.peer(), conn.rtt());
+                let (peer, rtt, near) = (conn.peer(), conn.rtt(), conn.is_near());
                 let address = conn.record().and_then(|record| record.socket_addrs().next());
                 let features = self.membership.features(link);
                 self.spread.link_up(cx, link, rtt, features);
@@ -473,7 +476,7 @@ impl Node {
                 if features.contains(Features::FLOW) {
                     self.flows.link_up(link, rtt, now);
                 }
-                self.netsplit.link_up(cx, link);
+                self.netsplit.link_up(cx, link, near);
                 self.settling.link_up(now);
                 self.out.extend(self.settling.pass(Output::PeerUp { link, peer, address }));
                 #[cfg(smokesignal_next)]

@@ -18,7 +18,12 @@ fn setup(rng_seed: u64) -> Setup {
 
 /// Creates a world of nodes that have found their places.
 fn gathered(nodes: usize, rng_seed: u64) -> World {
-    let mut world = World::new(setup(rng_seed));
+    gathered_with(nodes, setup(rng_seed))
+}
+
+fn gathered_with(nodes: usize, setup: Setup) -> World {
+    let rng_seed = setup.rng_seed;
+    let mut world = World::new(setup);
     world.join(nodes, 100.0);
     world.run(8 * S);
     assert_eq!(world.graph().components(), [nodes], "seed {rng_seed}");
@@ -62,6 +67,25 @@ fn a_late_seed_is_met_within_five_seconds_and_dialled_three_times_in_five_at_mos
     assert!(missed.is_empty(), "seed {}: {missed:?}", report.rng_seed);
 }
 
+/// Larger networks in `smokesignal sim reorder`.
+#[test]
+fn with_near_links_each_node_keeps_two_random_ones_and_all_stay_connected() {
+    let progress = &mut |_| {};
+    let (nodes, ignore) = (Some(24), Vec::new());
+    let mut run =
+        Run { rng_seed: 1, nodes, seeds: 0, case: None, features: 0, ignore, trace: None, progress };
+    let report = Scenario::find("reorder").unwrap().run(&mut run);
+    assert_eq!(report.violations, []);
+    let figure = |name: &str| report.figures.iter().find(|figure| figure.name == name).unwrap();
+    for name in ["regions, near: near links per node", "cities, near: near links per node"] {
+        assert!(figure(name).value > 0.5, "seed {}: {:?}", report.rng_seed, figure(name));
+    }
+    // How much sooner messages arrive depends on the size.
+    let missed = report.figures.iter().filter(|figure| figure.met == Some(false) && figure.unit != "x");
+    let missed: Vec<_> = missed.collect();
+    assert!(missed.is_empty(), "seed {}: {missed:?}", report.rng_seed);
+}
+
 #[test]
 fn a_kill_takes_its_share_and_everyone_else_reads_everything() {
     let mut world = with_rule(20, Rule::once(2 * S, Fault::Kill { share: 0.5, silent: false }));
@@ -92,7 +116,10 @@ fn a_silent_kill_closes_no_connection() {
 
 #[test]
 fn a_short_partition_stops_all_messages_across_it_and_breaks_no_link() {
-    let mut world = gathered(20, 1);
+    // No node exchanges links meanwhile.
+    let mut setup = setup(1);
+    setup.config.reorder = false;
+    let mut world = gathered_with(20, setup);
     // Until no node has a link too many, which it would close.
     world.run(60 * S);
     // Together with the longest silence between keepalives, 2.1 s, this is less than the ping

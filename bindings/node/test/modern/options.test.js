@@ -154,7 +154,7 @@ const defaults = {
   readFrom: 'now',
   unsigned: false,
   relayOnly: false,
-  preferNearPeers: false,
+  preferNearPeers: true,
   rngSeed: undefined,
   transport: undefined
 }
@@ -228,7 +228,7 @@ test('right values of all options are kept', () => {
     { address, rngSeed: Number.MAX_SAFE_INTEGER },
     { address, logger: console },
     { address, identity },
-    { address, unsigned: true, relayOnly: true, preferNearPeers: true },
+    { address, unsigned: true, relayOnly: true, preferNearPeers: false },
     { address, transport: new MemoryNetwork() }
   ]) {
     const node = createNode(options)

@@ -99,8 +99,12 @@ impl Membership {
         let rejoining =
             contact && conn.phase() == Phase::Session && self.committed() < cx.config.automatic_max();
         let enough = self.conns.standing() >= cx.config.min_peers && !rejoining;
-        if enough || self.dials.room(cx.config) == 0 {
+        let for_choice = enough && split.is_none() && self.lacks_random(cx) && self.has_place(cx);
+        if (enough && !for_choice) || self.dials.room(cx.config) == 0 {
             return;
+        }
+        if for_choice && self.committed() >= cx.config.automatic_max() {
+            self.yield_place(cx);
         }
         let priority = if self.degree() == 0 { Priority::High } else { Priority::Need };
         match split {
@@ -173,7 +177,7 @@ impl Membership {
         if record.id == cx.me.id() || self.conns.link_to(&record.id).is_some() {
             return;
         }
-        if self.committed() < cx.config.automatic_max() {
+        if self.has_place(cx) {
             let record = self.known.own_record();
             cx.out.send(back, Control::Offer { walk, record, split: None });
         } else {

@@ -4,8 +4,9 @@
 //! The node that wants the link asks with a priority. `Explicit` (a user's wish), `Bridge` and a
 //! split's token count against `hard_max`, all others against `automatic_max`. A full node makes
 //! room for `High` (no link at all) and `Bridge`, by a split or by ending a link; for `Need` (too
-//! few links) it refuses and sends a walk; `Low` (a nearer neighbour) it only refuses. Where both
-//! ask at the same time, ids decide which request and which connection stays.
+//! few links) it refuses and sends a walk; for either it ends a near link first, if it has one.
+//! `Low` (a near neighbour) it refuses, unless it has a random link to exchange (`optimise.rs`).
+//! Where both ask at the same time, ids decide which request and which connection stays.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Membership {
                     cx.out.note(Fact::NotReached { peer, relayed });
                 }
             }
-            Purpose::None | Purpose::Nearer(_) => {}
+            Purpose::None | Purpose::Nearer => {}
         }
     }
 
@@ -89,7 +90,7 @@ impl Membership {
             Purpose::Probe => cx.out.send(link, Control::Probe),
             Purpose::Streams { .. } => self.serve_dialled(cx, link),
             // TCP and TLS take two round trips.
-            Purpose::Nearer(from) => self.maybe_move(cx, link, from, took / 2),
+            Purpose::Nearer => self.maybe_near(cx, link, took / 2),
             Purpose::Link { priority, token } => self.ask_for_link(cx, link, priority, token),
             Purpose::Pin(request) => match self.conns.link_to(&peer) {
                 Some((existing, _)) => {
@@ -147,7 +148,12 @@ impl Membership {
         self.conns.introduce(link, record, incarnation);
         let Some(conn) = self.conns.get(link) else { return };
         let bridge = matches!(conn.purpose(), Purpose::Link { priority: Priority::Bridge, .. });
-        let ordinary = matches!(conn.purpose(), Purpose::Link { token: None, .. });
+        let ordinary = match conn.purpose() {
+            Purpose::Link { token, .. } => token.is_none(),
+            // In place of another one, which ends then.
+            Purpose::Nearer => self.optimisation.sought().is_none(),
+            _ => false,
+        };
         let limit = if ordinary && !bridge && !conn.is_pinned() {
             cx.config.automatic_max()
         } else {
@@ -211,7 +217,12 @@ impl Membership {
         }
         // Both asked. There may be enough others by now that were asked at the same time.
         let crossing = phase == Phase::Requested && self.conns.standing() < cx.config.hard_max();
-        if crossing || self.has_room_for(cx, &peer, priority, token) {
+        let room = crossing || self.has_room_for(cx, &peer, priority, token);
+        // A near link gives way to one that is needed.
+        let needed = matches!(priority, Priority::Need | Priority::High);
+        let yields = !room && needed && self.is_just_full(cx) && self.yield_place(cx);
+        let exchanges = priority == Priority::Low && self.is_just_full(cx) && self.may_exchange(cx);
+        if room || yields || exchanges {
             self.accept(cx, link, priority);
         } else {
             // Our own request is void where theirs is refused.
@@ -247,6 +258,10 @@ impl Membership {
             _ => cx.config.automatic_max(),
         };
         self.conns.links_to_be() < limit
+    }
+
+    fn is_just_full(&self, cx: &Cx<'_>) -> bool {
+        self.conns.links_to_be() == cx.config.automatic_max()
     }
 
     fn accept(&mut self, cx: &mut Cx<'_>, link: LinkId, priority: Priority) {
@@ -296,7 +311,8 @@ impl Membership {
                 cx.out.push(Output::Requested { request, outcome: Ok(peer) });
                 self.announce_pin(cx, link);
             }
-            Purpose::Nearer(from) => self.moved(cx, link, from),
+            Purpose::Nearer => self.moved(cx, link),
+            _ if self.conns.get(link).is_some_and(Conn::is_near) => self.near_link_up(cx),
             _ => {}
         }
         self.settle_crossed(cx, link, &peer);

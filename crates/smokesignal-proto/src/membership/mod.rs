@@ -11,8 +11,8 @@
 //! `link_down` of the broadcast; `KeepAlive` becomes a ping, which carries this node's degree. The
 //! files beside this one hold those methods, by topic: `join` walks and shuffles, `link` the
 //! three-step link, `pin` links that a user asked for, `disconnect` the end of one, `split` room
-//! for a joiner, `probe` and `bridge` other partitions, `optimise` nearer neighbours (off by
-//! default), `stream_only` connections for streams, `upkeep` the tick.
+//! for a joiner, `probe` and `bridge` other partitions, `optimise` near neighbours,
+//! `stream_only` connections for streams, `upkeep` the tick.
 
 mod bridge;
 mod disconnect;
@@ -47,7 +47,7 @@ use state::conns::{Conns, MAX_STREAM_ONLY};
 use state::crossed::Crossed;
 use state::dials::{Dials, Purpose};
 use state::known::Known;
-use state::optimisation::Optimisation;
+use state::optimisation::{MAX_TRIED, Optimisation};
 use state::probing::Probing;
 use state::reconnect::{MAX_LOST, Reconnect};
 use state::refill::Refill;
@@ -193,6 +193,16 @@ impl Membership {
         self.conns.degree()
     }
 
+    /// See [`crate::Node::near_and_kept`].
+    pub(crate) fn near_and_kept(&self) -> (usize, usize) {
+        (self.conns.active().filter(|(_, conn)| conn.is_near()).count(), self.kept_count())
+    }
+
+    /// Notes over which links the count of nodes travels.
+    pub(crate) fn note_reporting(&mut self, reports: impl Fn(LinkId) -> bool) {
+        self.conns.note_reporting(reports);
+    }
+
     pub(crate) fn own_record(&self) -> Record {
         self.known.own_record()
     }
@@ -223,6 +233,7 @@ impl Membership {
             Held { what: "known nodes", amount: known, limit: config.passive_view },
             Held { what: "nodes that did not answer", amount: dead, limit: config.graveyard },
             Held { what: "lost neighbours", amount: self.reconnect.len(), limit: MAX_LOST },
+            Held { what: "nodes measured lately", amount: self.optimisation.measured(), limit: MAX_TRIED },
             Held { what: "walks", amount: self.walks.len(), limit: config.max_walks },
             Held { what: "splits", amount: self.splits.len(), limit: MAX_SPLITS },
             Held {

@@ -94,7 +94,6 @@ impl Membership {
             && !self.splits.is_splitting(link)
             && !self.splits.is_for(&joiner)
             && self.splits.has_room()
-            && !self.optimisation.is_leased(cx.now)
             && !cx.me.is_leaving();
         if free {
             self.splits.agree(cx, token, link, joiner);
@@ -150,13 +149,16 @@ impl Membership {
         true
     }
 
-    /// Returns the link that is easiest to do without: not a pinned one nor a bridge, the youngest
-    /// to a neighbour that has others. All nodes were connected before that one was made.
+    /// Returns the link that is easiest to do without: not a pinned one nor a bridge, rather a near
+    /// one, the youngest to a neighbour that has others. All nodes were connected before that one
+    /// was made.
     pub(super) fn spare(&self, cx: &Cx<'_>, suits: impl Fn(&Conn) -> bool) -> Option<LinkId> {
         self.conns
             .active()
             .filter(|(_, conn)| conn.is_spare(cx.now) && suits(conn))
-            .max_by_key(|(link, conn)| (conn.degree() > 1, conn.since(), *link))
+            .max_by_key(|(link, conn)| {
+                (conn.is_near(), conn.degree() > 1, !conn.carries_reports(), conn.since(), *link)
+            })
             .map(|(link, _)| link)
     }
 }

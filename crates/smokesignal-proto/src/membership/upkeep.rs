@@ -80,7 +80,7 @@ impl Membership {
             return self.refill.no_surplus();
         }
         let waited = self.refill.surplus_for(cx.now);
-        if waited < cx.config.split_timeout || self.optimisation.is_leased(cx.now) {
+        if waited < cx.config.split_timeout {
             return;
         }
         // There is no hurry, and several neighbours of one node must not all end their links in the
@@ -144,7 +144,7 @@ impl Membership {
     }
 
     /// Sends a walk on this node's own behalf; the offers come back over the neighbour it left by.
-    fn ask_neighbours(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn ask_neighbours(&mut self, cx: &mut Cx<'_>) {
         let Some(link) = self.any_neighbour(cx) else { return };
         let (walk, record) = (cx.rng.next(), self.known.own_record());
         cx.out.send(link, Control::Walk { walk, ttl: cx.config.walk_ttl, record });

@@ -97,6 +97,8 @@ struct Side {
     sent: u64,
     /// Its distance from the root at that beat.
     hops: u8,
+    /// Whether the link was chosen because it is near, and so may be exchanged soon.
+    near: bool,
     answered: Instant,
     told: Option<Report>,
     /// The number of new beats that it may still send, and since when.
@@ -205,7 +207,7 @@ impl Netsplit {
         Control::Beacon { beat: Arc::clone(&self.best.beat), age_ms, hops: self.hops(cx.me) }
     }
 
-    pub(crate) fn link_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+    pub(crate) fn link_up(&mut self, cx: &mut Cx<'_>, link: LinkId, near: bool) {
         let side = Side {
             child: None,
             subtree: 0,
@@ -214,6 +216,7 @@ impl Netsplit {
             beat: 0,
             sent: 0,
             hops: 0,
+            near,
             answered: cx.now,
             told: None,
             beats_due: (BEATS_DUE, cx.now),
@@ -227,6 +230,12 @@ impl Netsplit {
         if self.up == Some(link) {
             self.up = None;
         }
+    }
+
+    /// Returns whether reports travel over the link, in either direction: if it ended, the nodes on
+    /// one side of it would be missed in the count until the next beat.
+    pub(crate) fn carries_reports(&self, link: LinkId) -> bool {
+        self.up == Some(link) || self.children().any(|(child, _)| child == link)
     }
 
     /// Takes a beat from a neighbour. Returns whether its signature, if it had to be checked, is
@@ -274,18 +283,21 @@ impl Netsplit {
     }
 
     /// Notes that a beat came over this link, and adapts the path to the root. The path changes
-    /// only if another is shorter, or the present one lags by a whole beat. Because every beat
-    /// carries the length anew, no cycle lasts.
+    /// only if another is shorter, or the present one lags by a whole beat. Nodes that change it
+    /// are missed in the count for a moment, so near links, which come and go, do not attract it,
+    /// apart from those to the root. Because every beat carries the length anew, no cycle lasts.
     fn came_over(&mut self, cx: &mut Cx<'_>, link: LinkId, beat: &Beat, hops: u8) {
         let Some(side) = self.sides.get_mut(&link) else { return };
         if beat.beat < side.beat || beat.incarnation != self.best.beat.incarnation {
             return;
         }
         (side.beat, side.hops) = (beat.beat, hops);
+        // All neighbours of a root report to it, see `has_gathered`.
+        let attracts = !side.near || hops == 0;
         let current = self.best.beat.beat;
         let lags = |side: &Side| side.beat.saturating_add(1) < current;
         let up = self.up.and_then(|up| self.sides.get(&up));
-        if beat.beat == current && up.is_none_or(|side| lags(side) || hops < side.hops) {
+        if beat.beat == current && up.is_none_or(|side| lags(side) || (hops < side.hops && attracts)) {
             self.up = Some(link);
             self.tell_up(cx);
         }

@@ -65,6 +65,12 @@ impl Node {
         })
     }
 
+    /// Returns how many links were chosen because they are near, and how many random ones this node
+    /// keeps.
+    pub fn near_and_kept(&self) -> (usize, usize) {
+        self.membership.near_and_kept()
+    }
+
     /// Returns the records of all nodes that it may dial or name to others.
     pub fn known_records(&self) -> impl Iterator<Item = &Record> {
         self.membership.known_records()

@@ -106,7 +106,7 @@ pub const SCENARIOS: [Scenario; 22] = [
     scenario("restart", "half of the nodes, writers too, restart with their keys", 300, faults::restart),
     scenario(
         "reorder",
-        "twelve cities: what do nearer neighbours gain, and at what cost?",
+        "twelve cities, three regions: what do near neighbours gain, and at what cost?",
         200,
         reorder::reorder,
     ),

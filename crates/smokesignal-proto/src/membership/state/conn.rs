@@ -39,6 +39,17 @@ pub(crate) enum Phase {
     StreamOnly,
 }
 
+/// Whether a random link may be exchanged for a near one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The other end was not asked.
+    Unknown,
+    /// Neither end keeps it.
+    Granted,
+    /// The other end keeps it.
+    Refused,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -56,6 +67,10 @@ pub(crate) struct Conn {
     pinned: bool,
     /// The link was chosen because it is near.
     near: bool,
+    /// Whether a random link may be exchanged for a near one.
+    release: Release,
+    /// Whether the count of nodes travels over the link.
+    reports: bool,
     /// From asking for the link, or agreeing to it, to the answer.
     rtt: Duration,
     remote: Remote,
@@ -152,6 +167,8 @@ impl Conn {
             purpose,
             pinned: false,
             near: false,
+            release: Release::Unknown,
+            reports: false,
             rtt: Duration::ZERO,
             remote: Remote::default(),
             bridge: Bridge::default(),
@@ -218,6 +235,22 @@ impl Conn {
         self.near
     }
 
+    pub(crate) fn carries_reports(&self) -> bool {
+        self.reports
+    }
+
+    pub(super) fn note_reporting(&mut self, reports: bool) {
+        self.reports = reports;
+    }
+
+    pub(crate) fn release(&self) -> Release {
+        self.release
+    }
+
+    pub(super) fn set_release(&mut self, release: Release) {
+        self.release = release;
+    }
+
     pub(crate) fn rtt(&self) -> Duration {
         self.rtt
     }
@@ -271,7 +304,7 @@ impl Conn {
         if priority == Priority::Bridge {
             self.bridge.hold(cx);
         }
-        if !matches!(self.purpose, Purpose::Pin(_) | Purpose::Nearer(_)) {
+        if !matches!(self.purpose, Purpose::Pin(_) | Purpose::Nearer) {
             self.purpose = Purpose::Link { priority, token };
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::conn::{Conn, Phase};
+use super::conn::{Conn, Phase, Release};
 use super::dials::Purpose;
 use crate::config::Config;
 use crate::context::Cx;
@@ -220,6 +220,18 @@ impl Conns {
     pub(crate) fn pinned_by_peer(&mut self, link: LinkId) {
         if let Some(conn) = self.get_mut(link) {
             conn.pin();
+        }
+    }
+
+    /// Notes over which links the count of nodes travels.
+    pub(crate) fn note_reporting(&mut self, reports: impl Fn(LinkId) -> bool) {
+        self.0.iter_mut().for_each(|(link, conn)| conn.note_reporting(reports(*link)));
+    }
+
+    /// Notes whether a random link may be exchanged for a near one.
+    pub(crate) fn set_release(&mut self, link: LinkId, release: Release) {
+        if let Some(conn) = self.0.get_mut(&link) {
+            conn.set_release(release);
         }
     }
 

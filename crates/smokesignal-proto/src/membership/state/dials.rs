@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::context::Cx;
 use crate::id::NodeId;
-use crate::ids::{DialId, LinkId, RequestId};
+use crate::ids::{DialId, RequestId};
 use crate::message::Priority;
 use crate::time::Instant;
 
@@ -27,8 +27,8 @@ pub(crate) enum Purpose {
     Probe,
     /// A connection for streams, by dialling or through other nodes.
     Streams { relayed: bool },
-    /// A neighbour's neighbour: move there from that neighbour if it is nearer.
-    Nearer(LinkId),
+    /// A known node: measure how near it is, and ask for a link if it is near.
+    Nearer,
     /// The user's request for a link.
     Pin(RequestId),
 }
@@ -99,7 +99,7 @@ impl Dials {
 
     /// Returns how many of the dials may become links.
     pub(crate) fn for_links(&self) -> usize {
-        let for_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. } | Purpose::Nearer(_));
+        let for_link = |dial: &&Dial| matches!(dial.purpose, Purpose::Link { .. } | Purpose::Nearer);
         self.open.values().filter(for_link).count()
     }
 

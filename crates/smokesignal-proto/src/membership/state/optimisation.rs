@@ -1,32 +1,39 @@
-//! When a node tries to move to a nearer neighbour, and what it has promised to a neighbour that
-//! does.
+//! When a node looks for a nearer neighbour, what for, and which nodes it has measured lately.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::context::Cx;
+use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::time::Instant;
 
-/// A promise to keep all links, so that a neighbour can move, holds for this long.
-const LEASE: Duration = Duration::from_secs(10);
-/// The time from the end of one promise to the next.
-const REST: Duration = Duration::from_secs(30);
+/// Nodes measured lately, which are not measured again; the one measured first loses. More would
+/// leave too few to try again in a network of some dozens, where a full node has a place later.
+pub(crate) const MAX_TRIED: usize = 24;
 
-/// The timer of moves, the promise given, and the neighbour that was asked.
+/// The timer, what is sought, and the nodes measured.
 #[derive(Debug)]
 pub(crate) struct Optimisation {
     next: Instant,
     wait: Duration,
-    /// A neighbour was allowed to move until then: meanwhile no link is ended for others, and no
-    /// other neighbour may move.
-    lease: Instant,
-    /// The link to the neighbour that was asked for its neighbours.
-    asked: Option<LinkId>,
+    seeking: Seeking,
+    tried: VecDeque<NodeId>,
+}
+
+/// What a node looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seeking {
+    Nothing,
+    /// One more neighbour.
+    More,
+    /// A neighbour in place of this one.
+    InPlaceOf(LinkId),
 }
 
 impl Optimisation {
     pub(crate) fn new(now: Instant, wait: Duration) -> Self {
-        Self { next: now + wait, wait, lease: Instant::ZERO, asked: None }
+        Self { next: now + wait, wait, seeking: Seeking::Nothing, tried: VecDeque::new() }
     }
 
     /// Returns whether it is time to look for a nearer neighbour. Where nothing is gained that is
@@ -36,44 +43,48 @@ impl Optimisation {
             return false;
         }
         let wait = self.wait;
-        self.wait = (wait * 2).min(cx.config.reorder_wait.1);
+        self.wait = (wait * 3 / 2).min(cx.config.reorder_wait.1);
         self.next = cx.now + cx.rng.duration(wait / 2, wait * 3 / 2);
-        self.asked = None;
+        self.seeking = Seeking::Nothing;
         true
     }
 
-    pub(crate) fn asked(&self) -> Option<LinkId> {
-        self.asked
+    /// Notes what is sought: a neighbour in place of `spare`, or one more.
+    pub(crate) fn seek(&mut self, spare: Option<LinkId>) {
+        self.seeking = spare.map_or(Seeking::More, Seeking::InPlaceOf);
     }
 
-    pub(crate) fn ask(&mut self, link: LinkId) {
-        self.asked = Some(link);
+    pub(crate) fn is_seeking(&self) -> bool {
+        self.seeking != Seeking::Nothing
     }
 
-    /// The attempt is over, without a gain.
-    pub(crate) fn settle(&mut self) {
-        self.asked = None;
+    /// Returns the link that a nearer one is to replace.
+    pub(crate) fn sought(&self) -> Option<LinkId> {
+        if let Seeking::InPlaceOf(link) = self.seeking { Some(link) } else { None }
     }
 
-    /// A nearer link is up.
-    pub(crate) fn gained(&mut self, cx: &Cx<'_>) {
-        self.asked = None;
+    /// Notes that a near link is up, and begins anew. Returns the link that it replaces.
+    pub(crate) fn gained(&mut self, cx: &mut Cx<'_>) -> Option<LinkId> {
+        let spare = self.sought();
+        self.seeking = Seeking::Nothing;
         self.wait = cx.config.reorder_wait.0;
+        self.next = self.next.min(cx.now + self.wait);
+        spare
     }
 
-    /// Returns whether a neighbour relies on this node's links just now.
-    pub(crate) fn is_leased(&self, now: Instant) -> bool {
-        now < self.lease
+    /// Returns how many nodes were measured lately.
+    pub(crate) fn measured(&self) -> usize {
+        self.tried.len()
     }
 
-    /// Returns whether another promise may be given. A neighbour that asks again and again must not
-    /// keep this node from letting in others.
-    pub(crate) fn may_lease(&self, now: Instant) -> bool {
-        let rested = now >= self.lease + REST || self.lease == Instant::ZERO;
-        rested && self.asked.is_none()
+    pub(crate) fn has_tried(&self, peer: &NodeId) -> bool {
+        self.tried.contains(peer)
     }
 
-    pub(crate) fn lease(&mut self, now: Instant) {
-        self.lease = now + LEASE;
+    pub(crate) fn note_tried(&mut self, peer: NodeId) {
+        if self.tried.len() == MAX_TRIED {
+            self.tried.pop_front();
+        }
+        self.tried.push_back(peer);
     }
 }
