@@ -261,3 +261,33 @@ fn a_pinned_link_is_not_ended_as_surplus() {
     world.run(SECOND * 30);
     assert!([first, others[0], others[1]].iter().all(|ix| is_linked(&world, *ix)), "{}", world.picture());
 }
+
+/// Links to near nodes take up only what nobody needs.
+#[test]
+fn near_links_give_way_to_a_joiner_and_each_node_keeps_two_random_ones() {
+    for seed in 0..5 {
+        let mut world = World::new(seed);
+        world.gather(16, &Config::default());
+        world.run(SECOND * 300);
+        for ix in world.nodes.keys() {
+            let (_, kept) = world.nodes[ix].near_and_kept();
+            assert_eq!(kept, 2, "node {ix}\n{}", world.picture());
+        }
+        let near = |world: &World| world.nodes.values().map(|node| node.near_and_kept().0).sum::<usize>();
+        let before = near(&world);
+        assert!(before >= 8, "{before} ends of near links");
+        world.start(16, Config::default(), &[0]);
+        world.until("the joiner has links enough", SECOND * 5, |world| world.degree(16) >= 3);
+        world.run(SECOND * 10);
+        assert!(settled(&world, 3, 5), "{}", world.picture());
+    }
+}
+
+/// "Off" means that no link is chosen by its round trip.
+#[test]
+fn without_the_option_no_link_is_near() {
+    let mut world = World::new(0);
+    world.gather(16, &Config { reorder: false, ..Config::default() });
+    world.run(SECOND * 300);
+    assert!(world.nodes.values().all(|node| node.near_and_kept().0 == 0));
+}
