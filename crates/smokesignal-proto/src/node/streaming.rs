@@ -147,6 +147,14 @@ impl Node {
         }
     }
 
+    /// Follows the link that turns out to be faster than the parent.
+    fn compare(&mut self, link: LinkId, ix: StreamIx, have: u64, now: Instant) {
+        let cx = self.context.at(now);
+        if let Some((faster, advice)) = self.spread.compare(&cx, (link, ix), have) {
+            self.follow(advice, faster, ix);
+        }
+    }
+
     /// Tells a link that brings what is of no use to stop.
     fn decline(&mut self, link: LinkId, ix: StreamIx, now: Instant) {
         if self.spread.decline(&self.context.at(now), link, ix) {
@@ -289,6 +297,9 @@ impl Node {
             }
             let stream_have = self.streams.get(ix).have;
             self.spread.mark(&self.context.at(now), (link, ix), mark, stream_have);
+            if end.is_none() {
+                self.compare(link, ix, mark.have, now);
+            }
             self.want(ix, now);
             // Claims that this neighbour did not keep are void.
             if self.spread.behind_by(ix, stream_have) > 0 {

@@ -19,6 +19,7 @@ mod confirm;
 mod full;
 mod pace;
 mod pump;
+mod race;
 mod repair;
 mod trial;
 mod window;
@@ -41,6 +42,7 @@ use confirm::Confirms;
 pub(crate) use confirm::Summary;
 use pace::Pacer;
 pub(crate) use pump::Room;
+use race::Race;
 pub(crate) use repair::Repair;
 use repair::{Answers, Want};
 use trial::Trial;
@@ -96,6 +98,7 @@ struct Parentage {
     redirected: Option<(LinkId, Instant)>,
     /// Whether it is queued to find a parent.
     seeking: bool,
+    race: Race,
 }
 
 #[derive(Debug)]
@@ -159,6 +162,8 @@ struct LinkStream {
     named: bool,
     /// How the neighbour has taken what it was sent unasked, see `trial.rs`.
     trial: Trial,
+    /// Whether the next digest names the stream in any case, see `race.rs`.
+    announced: bool,
     in_ready: bool,
     dirty: bool,
     /// Requests in a row that the neighbour has not answered, see [`MAX_FAILED_CLAIMS`].
@@ -423,6 +428,7 @@ impl Spread {
     fn choose(&mut self, cx: &Cx<'_>, ix: StreamIx, link: LinkId) {
         let tree = self.parentage(ix);
         (tree.parent, tree.switched, tree.fed) = (Some(link), cx.now, 0);
+        tree.race.forget();
         if let Some(state) = self.links.get_mut(&link) {
             state.stream(ix).pruned = false;
         }
@@ -565,7 +571,11 @@ impl Spread {
 
     /// Offers the new segments of the stream to all links.
     pub(crate) fn fan_out(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, except: Option<LinkId>) {
+        let races = self.parentage(ix).race.begins(have, cx.now);
         for (_, state) in self.links.iter_mut().filter(|(id, _)| Some(**id) != except) {
+            if races {
+                state.announce(cx, ix);
+            }
             let column = state.stream(ix);
             if column.push {
                 state.make_ready(ix);

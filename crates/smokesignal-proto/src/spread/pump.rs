@@ -150,9 +150,11 @@ impl Spread {
                 }
                 let column = link.stream(ix);
                 column.dirty = false;
-                if !column.push && column.peer_have < streams.get(ix).have {
+                let announced = std::mem::take(&mut column.announced);
+                let is_news = column.peer_have < streams.get(ix).have;
+                if is_news && (announced || !column.push) {
                     marks.push(streams.get(ix).mark());
-                    if ix == OWN {
+                    if ix == OWN && !column.push {
                         link.own_told_at = cx.now;
                         link.own_told = streams.get(OWN).have;
                     }
