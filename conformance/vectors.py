@@ -164,7 +164,7 @@ def control_messages():
         ("Located", "Located", LOOKUP, record),
         ("Sought", "Sought", [(ADDRESS, 300)]),
         ("Turn", "Turn", ADDRESS),
-        ("Ack", "Ack", 70_000, 135_536, True, True),
+        ("Ack", "Ack", 70_000, 135_536, True, True, 40_000, (1_000, 30)),
         ("Confirm", "Confirm", [(SEED, 1, 38, 40, 30, 20, 2, 1, 7, 32_768, OTHER_SEED)]),
         ("Pace", "Pace", ID, 1, 37, True),
         ("Redirect", "Redirect", ID, 1),

@@ -81,7 +81,7 @@ LAYOUT = {
     "Located": ["u", "R"],
     "Sought": [("[", ("u", "u"))],
     "Turn": ["u"],
-    "Ack": ["u", "u", "?", "?"],
+    "Ack": ["u", "u", "?", "?", "u", ("o", ("u", "u"))],
     "Confirm": [("[", CONFIRMATION)],
     "Pace": ["i", "u", "u", "?"],
     "Redirect": ["i", "u"],

@@ -267,6 +267,11 @@ pub enum Control {
         /// Whether the sender of this needs an Ack for what it sends within 100 ms, in the next
         /// second: it is near to the most that it may have under way on all its links.
         soon: bool,
+        /// The sender's clock in milliseconds, modulo 2^16.
+        clock: u16,
+        /// The clock in the last Ack of the receiver, and the milliseconds since that arrived; none
+        /// if it is longer ago than 30 s. Together they show the receiver the round trip.
+        echo: Option<(u16, u16)>,
     },
     /// "This far are the nodes that get these streams through me, I included." Sent to the
     /// neighbour that the streams come from, as they get on. See `spread/confirm.rs`.
@@ -547,7 +552,7 @@ impl Message {
             Control::Find { .. } => 48,
             Control::Sought { seeds } => 16 + 12 * seeds.len(),
             Control::Turn { .. } => 16,
-            Control::Ack { .. } => 24,
+            Control::Ack { .. } => 32,
             _ => 192,
         }
     }

@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::departure::Departure;
 use crate::features::{Features, OtherEnd};
 use crate::flow::parts::Joints;
-use crate::flow::{Ack, Flows};
+use crate::flow::{Ack, Clocks, Flows};
 use crate::id::{Keypair, NodeId};
 use crate::ids::{DialId, LinkId, RequestId};
 use crate::lag::Lags;
@@ -406,8 +406,9 @@ impl Node {
                 self.on_redirect(link, &origin, incarnation, now);
             }
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
-            Control::Ack { read, limit, held, soon } => {
-                if self.flows.acknowledged(link, Ack { read, limit, held, soon }, now).is_err() {
+            Control::Ack { read, limit, held, soon, clock, echo } => {
+                let ack = Ack { read, limit, held, soon, clocks: Clocks { clock, echo } };
+                if self.flows.acknowledged(link, ack, now).is_err() {
                     self.violation(link, CloseReason::Malformed, now);
                 }
             }
@@ -583,8 +584,9 @@ impl Node {
         if !self.flows.is_ack_due(now) {
             return;
         }
-        for (link, Ack { read, limit, held, soon }) in self.flows.take_acks(now) {
-            self.send(link, Control::Ack { read, limit, held, soon });
+        for (link, Ack { read, limit, held, soon, clocks }) in self.flows.take_acks(now) {
+            let Clocks { clock, echo } = clocks;
+            self.send(link, Control::Ack { read, limit, held, soon, clock, echo });
         }
         self.perform_all(now);
     }

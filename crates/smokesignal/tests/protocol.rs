@@ -106,7 +106,17 @@ fn beacon() -> Vec<(&'static str, Control)> {
         ("Located", Control::Located { query: QUERY, record: record() }),
         ("Sought", Control::Sought { seeds: vec![SoughtSeed { seed: ADDRESS, by: 300 }] }),
         ("Turn", Control::Turn { seed: ADDRESS }),
-        ("Ack", Control::Ack { read: 70_000, limit: 135_536, held: true, soon: true }),
+        (
+            "Ack",
+            Control::Ack {
+                read: 70_000,
+                limit: 135_536,
+                held: true,
+                soon: true,
+                clock: 40_000,
+                echo: Some((1_000, 30)),
+            },
+        ),
     ]
 }
 

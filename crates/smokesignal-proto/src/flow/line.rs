@@ -42,9 +42,12 @@ const FULL_FOR: Duration = Duration::from_secs(2);
 const FULL_MOST: usize = 4 * 1024 * 1024;
 /// The number of measurements of which the highest counts.
 const MEASUREMENTS: usize = 4;
+/// While the queue in front of the line drains, this part of the budget may be under way. A
+/// quarter: with a round trip of 50 ms the queue is empty then.
+const DRAINED: usize = 4;
 /// A round trip counts as this long at least: 50 ms, because the other side confirms what it has
 /// read in steps.
-const BASE_LEAST: Duration = Duration::from_millis(50);
+pub(super) const BASE_LEAST: Duration = Duration::from_millis(50);
 /// The time that may be under way on top of a round trip. 130 ms: with a round trip of 50 ms an
 /// urgent message arrives within 250 ms, two parts of an eighth of the budget included.
 pub(super) const QUEUE: Duration = Duration::from_millis(130);
@@ -70,6 +73,8 @@ pub(crate) struct Line {
     /// While the rate is unknown: the bytes that have moved since the budget grew, and whether that
     /// was in this measurement.
     starting: Option<(usize, bool)>,
+    /// Whether its queue is to drain, see `flow/survey.rs`.
+    drains: bool,
     /// Whether the budget was used up, for a moment at least, since something moved last.
     used_up: bool,
 }
@@ -96,13 +101,28 @@ impl Line {
             full_for: Duration::ZERO,
             full_until: now,
             starting: Some((0, false)),
+            drains: false,
             used_up: false,
         }
     }
 
     /// Returns how many bytes may be under way.
-    pub(crate) const fn budget(&self) -> usize {
-        self.budget
+    pub(crate) fn budget(&self) -> usize {
+        if self.drains { (self.budget / DRAINED).max(LEAST.min(self.budget)) } else { self.budget }
+    }
+
+    /// Returns the bytes per second that the line has proven to carry.
+    pub(super) const fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    /// Lets the queue in front of the line drain, if it is full, or fill again.
+    pub(super) fn drain(&mut self, drains: bool, now: Instant) {
+        let drains = drains && self.is_full() && self.starting.is_none();
+        if self.drains && !drains {
+            self.begin(now);
+        }
+        self.drains = drains;
     }
 
     /// Returns whether the budget was used up for the last second: the line is what holds this node
@@ -144,6 +164,10 @@ impl Line {
     /// Notes that the line has carried this many bytes: they were acknowledged, or have arrived.
     /// `base` is the round trip of the links without a queue.
     pub(crate) fn moved(&mut self, bytes: usize, base: Duration, now: Instant) {
+        if self.drains {
+            (self.last, self.full) = (now, None);
+            return; // It says nothing about the line.
+        }
         if self.full.is_none() && now - self.last >= MEASURE {
             self.begin(now);
         }

@@ -25,6 +25,8 @@
 
 mod line;
 pub(crate) mod parts;
+mod survey;
+mod trip;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,6 +37,9 @@ use crate::limits::Held;
 use crate::time::Instant;
 
 use line::Line;
+use survey::Survey;
+pub(crate) use trip::Clocks;
+use trip::RoundTrip;
 
 /// The limit of a link before the first acknowledgement, and the window of a quiet one, where the
 /// line has room for it. 4 KiB: two parts.
@@ -125,6 +130,7 @@ pub(crate) struct Flows {
     shared: (Instant, usize),
     /// When the links' rates were last looked at.
     measured: Instant,
+    survey: Survey,
     /// The earliest time at which something that arrived is to be confirmed; it may be too early.
     next_ack: Option<Instant>,
 }
@@ -132,10 +138,7 @@ pub(crate) struct Flows {
 /// The flow over one link.
 #[derive(Debug)]
 struct Flow {
-    /// The least round trip seen.
-    rtt: Duration,
-    /// How many intervals of [`MEASURE`] it takes, rounded up.
-    trips: u64,
+    trip: RoundTrip,
     sent: Sent,
     got: Got,
 }
@@ -180,6 +183,8 @@ struct Got {
     /// acknowledge soon.
     tell_held: bool,
     tell_soon: bool,
+    /// Whether the other side has asked for an acknowledgement now.
+    answers: bool,
 }
 
 /// Bytes in the running and in the last full interval of [`MEASURE`].
@@ -224,6 +229,7 @@ pub(crate) struct Ack {
     pub(crate) limit: u64,
     pub(crate) held: bool,
     pub(crate) soon: bool,
+    pub(crate) clocks: Clocks,
 }
 
 /// The other side confirms what was never sent.
@@ -246,6 +252,7 @@ impl Flows {
             level: FIRST,
             shared: (now, 0),
             measured: now,
+            survey: Survey::new(now),
             next_ack: None,
         }
     }
@@ -278,8 +285,9 @@ impl Flows {
             soon_until: now,
             tell_held: false,
             tell_soon: false,
+            answers: false,
         };
-        self.links.insert(link, Flow { rtt, trips: trips(rtt), sent, got });
+        self.links.insert(link, Flow { trip: RoundTrip::new(rtt), sent, got });
         self.next_ack = Some(now);
     }
 
@@ -299,7 +307,7 @@ impl Flows {
     /// Returns the least round trip that was seen, if the other side of this link confirms what it
     /// reads.
     pub(crate) fn rtt(&self, link: LinkId) -> Option<Duration> {
-        self.links.get(&link).map(|flow| flow.rtt)
+        self.links.get(&link).map(|flow| flow.trip.get())
     }
 
     // Up.
@@ -409,16 +417,25 @@ impl Flows {
         }
     }
 
+    /// Sends an acknowledgement that is answered.
+    fn ask(&mut self, link: LinkId, now: Instant) {
+        let Some(flow) = self.links.get_mut(&link) else { return };
+        (flow.got.tell_soon, flow.got.since) = (true, Some(now));
+        self.next_ack = Some(now);
+    }
+
     /// Takes what the other side confirms. Returns whether it is more than before.
     pub(crate) fn acknowledged(&mut self, link: LinkId, ack: Ack, now: Instant) -> Result<bool, Lie> {
         let Some(flow) = self.links.get_mut(&link) else { return Ok(false) };
-        let Ack { read, limit, held, soon } = ack;
+        let Ack { read, limit, held, soon, clocks } = ack;
+        flow.trip.hear(clocks, now);
         if soon {
             flow.got.soon_until = now + SOON_FOR;
-            if let Some(since) = flow.got.since {
-                let by = since + ACK_AFTER;
-                self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
-            }
+            // Where something has arrived that is not confirmed yet, that is the answer.
+            flow.got.answers = flow.got.since.is_none();
+            let since = *flow.got.since.get_or_insert(now);
+            let by = if flow.got.answers { now } else { since + ACK_AFTER };
+            self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
         }
         let sent = &mut flow.sent;
         if read > sent.handed {
@@ -445,13 +462,12 @@ impl Flows {
         if let Some((from, at)) = sent.timed
             && read >= from
         {
-            if now - at < flow.rtt {
-                (flow.rtt, flow.trips) = (now - at, trips(now - at));
-            }
+            flow.trip.at_most(now - at);
             sent.timed = None;
             self.newest = self.newest.max(at);
         }
         self.leave_out_overtaken(now);
+        self.survey(now);
         self.up.moved(more, self.base, now);
         self.measure(now);
         Ok(true)
@@ -464,7 +480,7 @@ impl Flows {
         }
         self.compared = now;
         for flow in self.links.values_mut().filter(|flow| !flow.sent.still) {
-            let patience = OVERTAKEN_AFTER + flow.rtt;
+            let patience = OVERTAKEN_AFTER + flow.trip.get();
             let Some(since) = flow.sent.pressed_since(now) else { continue };
             if flow.sent.timed.is_some_and(|(_, at)| at.max(since) + patience < self.newest) {
                 flow.sent.still = true;
@@ -509,6 +525,7 @@ impl Flows {
         if self.down.is_starting() && self.level < flow.demand(growth) {
             self.down.note_used_up();
         }
+        self.survey(now);
         self.down.moved(cost, self.base, now);
         if now < self.held_until {
             self.down.note_full(now);
@@ -530,7 +547,8 @@ impl Flows {
         let (idle, growth) = (self.idle_window(), self.down.growth());
         for (link, flow) in &mut self.links {
             let Some(since) = flow.got.since else { continue };
-            let at_once = flow.got.read == 0 || flow.got.tell_held || flow.got.tell_soon;
+            let got = &flow.got;
+            let at_once = got.read == 0 || got.tell_held || got.tell_soon || got.answers;
             let due = if at_once { since } else { since + flow.ack_after(now) };
             if due > now && flow.got.read - flow.got.confirmed < flow.ack_from(now) {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
@@ -540,9 +558,11 @@ impl Flows {
             let window = if demand > FIRST { demand.max(idle).min(self.level.max(idle)) } else { idle };
             let got = &mut flow.got;
             (got.since, got.confirmed, got.limit) = (None, got.read, got.read + window);
+            got.answers = false;
             let held = std::mem::take(&mut got.tell_held);
             let soon = std::mem::take(&mut got.tell_soon);
-            acks.push((*link, Ack { read: got.read, limit: got.limit, held, soon }));
+            let clocks = flow.trip.clocks(now);
+            acks.push((*link, Ack { read: got.read, limit: got.limit, held, soon, clocks }));
         }
         self.next_ack = next;
         acks
@@ -574,7 +594,7 @@ impl Flows {
 
     /// Returns whether the link has brought something paced lately.
     pub(crate) fn brings(&self, link: LinkId, now: Instant) -> bool {
-        self.links.get(&link).is_some_and(|flow| now - flow.got.last < BRINGS_FOR.max(4 * flow.rtt))
+        self.links.get(&link).is_some_and(|flow| now - flow.got.last < BRINGS_FOR.max(4 * flow.trip.get()))
     }
 
     /// Looks at the links' rates, a few times a second.
@@ -607,7 +627,7 @@ impl Flows {
             }
             // A link that has become quiet gives back what it was granted.
             let got = &mut flow.got;
-            if got.rate.bytes() == 0 && got.limit - got.read > 2 * idle && got.since.is_none() {
+            if got.rate.bytes() == 0 && got.limit.saturating_sub(got.read) > 2 * idle && got.since.is_none() {
                 got.since = Some(now);
                 let by = now + ACK_AFTER;
                 self.next_ack = Some(self.next_ack.map_or(by, |next| next.min(by)));
@@ -626,7 +646,9 @@ impl Flows {
         // Quiet links have their small windows besides: a line with many of them would have none
         // left for the one that is busy.
         let growth = self.down.growth();
-        let demands = self.links.values().map(|flow| flow.demand(growth));
+        // Bytes that a link was granted, and has not used yet, may still come.
+        let granted = |flow: &Flow| flow.got.limit.saturating_sub(flow.got.read);
+        let demands = self.links.values().map(|flow| flow.demand(growth).max(granted(flow)));
         let mut demands: Vec<_> = demands.filter(|demand| *demand > FIRST).collect();
         demands.sort_unstable();
         let mut left = self.down.budget() as u64;
@@ -655,7 +677,7 @@ impl Flows {
     fn mean_rtt(&self) -> Duration {
         let weigh = |flow: &Flow| u128::from(flow.sent.rate.bytes() + flow.got.rate.bytes() + 1);
         let total: u128 = self.links.values().map(weigh).sum();
-        let sum: u128 = self.links.values().map(|flow| weigh(flow) * flow.rtt.as_micros()).sum();
+        let sum: u128 = self.links.values().map(|flow| weigh(flow) * flow.trip.get().as_micros()).sum();
         Duration::from_micros(u64::try_from(sum / total.max(1)).unwrap_or(u64::MAX))
     }
 
@@ -672,12 +694,12 @@ impl Flow {
     /// Returns the window that fits what the link brings: its rate, which may grow by this factor,
     /// in the time of a round trip, or in a quarter of a second.
     fn demand(&self, growth: u64) -> u64 {
-        FIRST.max(self.got.rate.bytes().saturating_mul(growth * self.trips))
+        FIRST.max(self.got.rate.bytes().saturating_mul(growth * trips(self.trip.get())))
     }
 
     /// Returns after which time without a confirmation the link stands still.
     fn patience(&self) -> Duration {
-        STILL_AFTER.max(4 * self.rtt)
+        STILL_AFTER.max(4 * self.trip.get())
     }
 
     /// Returns how much is confirmed by itself: a quarter of what was granted, and for a neighbour

@@ -94,10 +94,8 @@ impl Fluid {
     /// percentile of the queue, from `from` on.
     fn run(&mut self, from: Duration, until: Duration) -> (f64, Duration) {
         let (from, until) = (Instant::ZERO + from, Instant::ZERO + until);
-        while let Some((now, _, event)) = self.events.pop_first() {
-            if now >= until {
-                break;
-            }
+        while self.events.first().is_some_and(|(at, ..)| *at < until) {
+            let Some((now, _, event)) = self.events.pop_first() else { break };
             self.now = now;
             match event {
                 Event::Look => {
@@ -156,7 +154,7 @@ fn a_line_is_filled_and_its_queue_stays_short_whatever_its_rate_and_the_number_o
 }
 
 fn ack(read: u64, limit: u64) -> Ack {
-    Ack { read, limit, held: false, soon: false }
+    Ack { read, limit, held: false, soon: false, clocks: Clocks { clock: 0, echo: None } }
 }
 
 #[test]
@@ -242,11 +240,14 @@ fn what_arrives_is_confirmed_soon_and_on_a_quiet_link_nothing_is() {
     assert_eq!(flows.take_acks(now), []);
     let later = flows.next_deadline().unwrap();
     assert_eq!(later, now + ACK_AT_EASE, "the other side needs it no sooner");
-    flows.acknowledged(link, Ack { soon: true, ..ack(0, 1 << 20) }, now).unwrap();
+    let asks = Ack { soon: true, ..ack(0, 1 << 20) };
+    flows.acknowledged(link, asks, now).unwrap();
     let later = flows.next_deadline().unwrap();
     assert_eq!(later, now + ACK_AFTER, "now it does");
     let [(_, first)] = flows.take_acks(later)[..] else { panic!("it is due") };
     assert_eq!(first.read, 200);
+    flows.acknowledged(link, asks, later).unwrap();
+    assert_eq!(flows.take_acks(later).len(), 1, "it has asked, and there is nothing else to wait for");
     flows.arrived(link, 2 * ACK_LEAST as usize, later);
     let [(_, second)] = flows.take_acks(later)[..] else { panic!("it is much") };
     assert_eq!(second.read, 200 + 2 * ACK_LEAST);
@@ -310,4 +311,43 @@ fn segments_stay_whole_until_a_line_is_known_to_be_slow() {
     assert_eq!(part(&flows.up, &flows.links[&link].sent), usize::MAX);
     flows.acknowledged(link, ack(0, 16 * 1024), now).unwrap();
     assert_eq!(part(&flows.up, &flows.links[&link].sent), PART_LEAST, "the other side has a slow line");
+}
+
+/// A route changes, or somebody else fills the queue of the line, and stops again.
+#[test]
+fn a_line_is_filled_again_after_the_way_has_become_longer_or_shorter() {
+    let ms = Duration::from_millis;
+    let mut worst = Vec::new();
+    for up in [true, false] {
+        for kbits in [256, 1_000, 4_000, 20_000, 100_000] {
+            for links in [1, 3, 5] {
+                for (first, then) in [(2, 300), (20, 600), (40, 150), (300, 20)] {
+                    let mut fluid = Fluid::new(kbits * 1000 / 8, links, ms(first), up);
+                    fluid.run(ms(9_000), ms(10_000));
+                    (fluid.delay, fluid.carried, fluid.queues) = (ms(then) / 2, 0, Vec::new());
+                    let (share, queue) = fluid.run(ms(75_000), ms(90_000));
+                    // On 256 kbit/s the smallest windows of five links are longer than that.
+                    let most = ms(if kbits == 256 { 2_000 } else { 400 });
+                    if share < 0.85 || queue > most {
+                        worst.push((up, kbits, links, (first, then), share, queue));
+                    }
+                }
+            }
+        }
+    }
+    assert!(worst.is_empty(), "{worst:#?}");
+}
+
+#[test]
+fn clocks_show_the_round_trip_without_the_time_that_an_answer_waits() {
+    let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+    let mut trip = RoundTrip::new(Duration::from_millis(400));
+    let clocks = |clock, echo| Clocks { clock, echo };
+    assert_eq!(trip.clocks(at(65_536 + 5)), clocks(5, None), "modulo 2^16");
+    trip.hear(clocks(7, Some((5, 900))), at(65_536 + 955));
+    assert_eq!(trip.get(), Duration::from_millis(50));
+    assert_eq!(trip.clocks(at(65_536 + 1000)), clocks(1000, Some((7, 45))));
+    assert_eq!(trip.clocks(at(3 * 65_536)).echo, None, "it is too long ago");
+    trip.hear(clocks(8, Some((900, 900))), at(65_536 + 955));
+    assert_eq!(trip.get(), Duration::ZERO, "it claims to have waited for longer than it can have");
 }

@@ -1,0 +1,140 @@
+//! The round trip of a link: the least one that was seen, renewed while the link is busy.
+//!
+//! Each acknowledgement carries its sender's clock, and the last one of the other side with the
+//! time since it arrived (as the timestamps of TCP, RFC 7323): so both sides measure the round trip
+//! whenever they exchange acknowledgements, and waiting for one does not count.
+//!
+//! The way may get longer: a route changes, or somebody else fills the queue of a home line. Then
+//! a survey (`survey.rs`) finds the round trip anew.
+
+use std::time::Duration;
+
+use super::line::{BASE_LEAST, QUEUE};
+use crate::time::Instant;
+
+/// A round trip that is longer than the least one by this much on top of [`QUEUE`] is not explained
+/// by this node's queue. 20 ms.
+const UNEXPLAINED: Duration = Duration::from_millis(20);
+/// A round trip that is longer by this much may be a queue, or a longer way. 30 ms.
+const DOUBTFUL: Duration = Duration::from_millis(30);
+/// The longest round trip that is believed. 2 s: what is longer is a queue.
+const MOST: Duration = Duration::from_secs(2);
+/// A clock that came longer ago is not echoed: it would be ambiguous. 30 s, of the 65 that it
+/// counts.
+const ECHO_MOST: Duration = Duration::from_secs(30);
+
+/// The clocks in an acknowledgement: milliseconds, modulo 2^16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Clocks {
+    /// The sender's clock.
+    pub(crate) clock: u16,
+    /// The clock that the other side sent last, and the milliseconds since it arrived.
+    pub(crate) echo: Option<(u16, u16)>,
+}
+
+/// The round trip of one link.
+#[derive(Debug)]
+pub(super) struct RoundTrip {
+    least: Duration,
+    /// The least one since the last survey, and since the survey has begun to ask.
+    lately: Option<Duration>,
+    renewed: Option<Duration>,
+    /// The last one.
+    last: Duration,
+    /// Clocks before this are of no use to the survey, while it asks.
+    asked: Option<Instant>,
+    /// The other side's clock, and when it came.
+    heard: Option<(u16, Instant)>,
+    /// The last clock of this side that was echoed: each is measured once.
+    echoed: Option<u16>,
+}
+
+impl RoundTrip {
+    pub(super) const fn new(first: Duration) -> Self {
+        Self {
+            least: first,
+            lately: None,
+            renewed: None,
+            last: first,
+            asked: None,
+            heard: None,
+            echoed: None,
+        }
+    }
+
+    /// Returns the round trip without a queue of this node's.
+    pub(super) const fn get(&self) -> Duration {
+        self.least
+    }
+
+    /// Returns the clocks to send.
+    pub(super) fn clocks(&self, now: Instant) -> Clocks {
+        let waited = self.heard.map(|(clock, at)| (clock, now - at));
+        let echo = waited.filter(|(_, waited)| *waited < ECHO_MOST);
+        Clocks { clock: clock(now), echo: echo.map(|(clock, waited)| (clock, waited.as_millis() as u16)) }
+    }
+
+    /// Takes the clocks that the other side has sent.
+    pub(super) fn hear(&mut self, clocks: Clocks, now: Instant) {
+        self.heard = Some((clocks.clock, now));
+        let Some((echo, waited)) = clocks.echo else { return };
+        if self.echoed == Some(echo) {
+            return;
+        }
+        self.echoed = Some(echo);
+        let elapsed = Duration::from_millis(u64::from(clock(now).wrapping_sub(echo)));
+        let trip = elapsed.saturating_sub(Duration::from_millis(u64::from(waited)));
+        if elapsed >= ECHO_MOST {
+            return;
+        }
+        self.at_most(trip);
+        self.last = trip;
+        self.lately = Some(self.lately.map_or(trip, |least| least.min(trip)));
+        if self.asked.is_some_and(|asked| elapsed <= now - asked) {
+            self.renewed = Some(self.renewed.map_or(trip, |least| least.min(trip)));
+        }
+    }
+
+    /// Begins to measure the round trip anew.
+    pub(super) const fn renew(&mut self, now: Instant) {
+        (self.asked, self.renewed) = (Some(now), None);
+    }
+
+    /// Returns whether it was measured anew.
+    pub(super) const fn is_renewed(&self) -> bool {
+        self.renewed.is_some()
+    }
+
+    /// Takes what was measured anew. Returns whether that is something else.
+    pub(super) fn settle(&mut self) -> bool {
+        (self.asked, self.lately) = (None, None);
+        let Some(trip) = self.renewed.take() else { return false };
+        let trip = trip.min(MOST);
+        let before = std::mem::replace(&mut self.least, trip);
+        trip.abs_diff(before) > DOUBTFUL
+    }
+
+    /// Returns whether all round trips since the last survey were longer than the least one.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.lately.is_some_and(|trip| trip > self.least.max(BASE_LEAST) + DOUBTFUL)
+    }
+
+    /// Returns whether the last round trip was longer than the least one.
+    pub(super) fn was_long(&self) -> bool {
+        self.last > self.least.max(BASE_LEAST) + DOUBTFUL
+    }
+
+    /// Returns whether this node's queue does not explain how long the last round trip was.
+    pub(super) fn is_unexplained(&self) -> bool {
+        self.last > self.least.max(BASE_LEAST) + QUEUE + UNEXPLAINED
+    }
+
+    /// Notes that a round trip takes this long at most.
+    pub(super) fn at_most(&mut self, trip: Duration) {
+        self.least = self.least.min(trip);
+    }
+}
+
+fn clock(now: Instant) -> u16 {
+    ((now - Instant::ZERO).as_millis() & 0xffff) as u16
+}
