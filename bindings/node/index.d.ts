@@ -209,9 +209,9 @@ declare namespace smokesignal {
     pace?: Pace | null | undefined
     /**
      * With the pace `'all'`: how long writes wait for a reader that has confirmed nothing, although
-     * there is something for it to read, in milliseconds, from 1 to 86400000. The event `reader
-     * timed out` names it; it gets what is retained, and counts again once it has caught up.
-     * Without effect with another pace. Default: no limit.
+     * there is something for it to read, in milliseconds, from 1 to 86400000; 0 is refused, because
+     * no reader is that fast. The event `reader timed out` names it; it gets what is retained, and
+     * counts again once it has caught up. Without effect with another pace. Default: no limit.
      */
     readerTimeout?: number | null | undefined
     /**

@@ -75,12 +75,7 @@ function readOptions(given = {}) {
     maxMessage,
     retention: retention(given.retention, maxMessage),
     pace: oneOf('pace', given.pace, PACES),
-    readerTimeout: integer(
-      'readerTimeout',
-      given.readerTimeout,
-      SHORTEST_READER_TIMEOUT,
-      LONGEST_READER_TIMEOUT
-    ),
+    readerTimeout: readerTimeout(given.readerTimeout),
     uploadLimit: uploadLimit(given.uploadLimit, timeout),
     identity: identity(given.identity),
     keyFile: filePath('keyFile', given.keyFile),
@@ -244,6 +239,18 @@ function pingTimeout(value, preset) {
   if (!(value >= SHORTEST_PING_TIMEOUT && value <= LONGEST_PING_TIMEOUT)) {
     const range = `from ${SHORTEST_PING_TIMEOUT} to ${LONGEST_PING_TIMEOUT} milliseconds`
     throw optionRange('pingTimeout', `${range}; ${byDefault} is the default`, value)
+  }
+  return value
+}
+
+/** Returns a limit in milliseconds. The library refuses 0 for the same reason. */
+function readerTimeout(value) {
+  if (isMissing(value)) return undefined
+  if (typeof value !== 'number') throw optionType('readerTimeout', 'a number of milliseconds', value)
+  if (!Number.isInteger(value) || value < SHORTEST_READER_TIMEOUT || value > LONGEST_READER_TIMEOUT) {
+    const range = `from ${SHORTEST_READER_TIMEOUT} to ${LONGEST_READER_TIMEOUT} milliseconds`
+    const cure = `${value === 0 ? 'no reader is that fast; ' : ''}leave it out for no limit`
+    throw optionRange('readerTimeout', `a whole number ${range}; ${cure}`, value)
   }
   return value
 }

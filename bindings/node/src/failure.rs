@@ -52,11 +52,12 @@ impl Failure {
 /// Returns a text of the library with the names that options and methods have in JavaScript.
 pub(crate) fn in_javascript(text: &str) -> String {
     /// Names and phrases of the library's texts, each with its form in JavaScript.
-    const NAMES: [(&str, &str); 10] = [
+    const NAMES: [(&str, &str); 11] = [
         ("max_message", "maxMessage"),
         ("max_peers", "maxPeerNo"),
         ("min_peers", "minPeerNo"),
         ("ping_timeout", "pingTimeout"),
+        ("reader_timeout", "readerTimeout"),
         ("network secret", "networkSecret"),
         ("the same secret file", "the same secret"),
         ("`smokesignal localip SUBNET` prints one that is", "localIp(subnet) returns one that is"),

@@ -214,7 +214,11 @@ fn leave_timeout(text: &str) -> Result<Duration, String> {
 fn reader_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(timeout) if !timeout.is_zero() => Ok(timeout),
-        _ => Err("write a time above 0s, for example 60s or 5m; leave it out for no limit".to_owned()),
+        Ok(_) => {
+            let cure = "use a time above 0s, for example 60s, or leave it out for no limit";
+            Err(format!("no reader is that fast; {cure}"))
+        }
+        Err(_) => Err("write a time, for example 60s or 5m".to_owned()),
     }
 }
 

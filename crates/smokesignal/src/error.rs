@@ -56,6 +56,11 @@ pub enum BuildError {
     /// `ping_timeout` is outside 100 ms to 1 h.
     #[error("ping_timeout {0:?} is outside 100 ms to 1 h; 3 s is the default")]
     BadPingTimeout(std::time::Duration),
+    /// `reader_timeout` is 0.
+    #[error(
+        "reader_timeout is 0, and no reader is that fast; use a time above 0, for example 60 s, or leave it out for no limit"
+    )]
+    ReaderTimeoutZero,
     /// `max_message` is 0 or above 1 GiB.
     #[error("max_message {0} is outside 1 byte to 1 GiB; 16 MiB is the default")]
     BadMaxMessage(usize),

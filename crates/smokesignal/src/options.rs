@@ -325,8 +325,8 @@ impl NodeBuilder {
     }
 
     /// Limits how long this node's writes wait for one reader that stands still, with
-    /// [`Pace::All`]; without effect otherwise. Default: no limit, they wait as long as the reader
-    /// lives.
+    /// [`Pace::All`]; without effect otherwise. It has to be above zero. Default: no limit, they
+    /// wait as long as the reader lives.
     ///
     /// Once the slowest reader has confirmed nothing for this long, although there is something for
     /// it to read, an [`Event::ReaderTimedOut`](crate::Event) names it, and it counts as gone. Once
@@ -445,6 +445,9 @@ impl NodeBuilder {
         if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&timeout) {
             return Err(BuildError::BadPingTimeout(timeout));
         }
+        if self.reader_timeout == Some(Duration::ZERO) {
+            return Err(BuildError::ReaderTimeoutZero);
+        }
         if !(1..=1024 * MIB).contains(&self.max_message) {
             return Err(BuildError::BadMaxMessage(self.max_message));
         }
@@ -535,6 +538,10 @@ mod tests {
             (1..=5).fold(Node::builder(), |builder, host| builder.advertise(format!("10.0.0.{host}:1")));
         refused(five, &["5 addresses", "4"]);
         refused(Node::builder().ping_timeout(Duration::ZERO), &["0ns", "100 ms"]);
+        refused(
+            Node::builder().reader_timeout(Duration::ZERO),
+            &["reader_timeout is 0", "above 0", "leave it out"],
+        );
         refused(Node::builder().max_message(0), &["max_message 0"]);
         let minute = Duration::from_secs(60);
         refused(
@@ -552,6 +559,7 @@ mod tests {
         assert!(Node::builder().max_peers(usize::MAX).seed("host.example:1").build().is_ok());
         assert!(Node::builder().max_peers(1).min_peers(1).advertise("host.example:0").build().is_ok());
         assert!(Node::builder().max_message(1).retention(2 * MIB, Duration::from_secs(1)).build().is_ok());
+        assert!(Node::builder().reader_timeout(Duration::from_nanos(1)).build().is_ok());
         assert!(Node::builder().upload_limit(43_690).build().is_ok());
         assert!(Node::builder().upload_limit(u64::MAX).build().is_ok());
         assert!(Node::builder().retention(usize::MAX, Duration::MAX).build().is_ok());

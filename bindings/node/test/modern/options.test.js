@@ -126,6 +126,15 @@ test('without an address the error has the text of 0.2.x', () => {
   }
 })
 
+test('a reader timeout of 0 is refused with the words of the library', () => {
+  const cure = 'no reader is that fast; leave it out for no limit, not 0'
+  assert.throws(() => createNode({ address, readerTimeout: 0 }), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: `"readerTimeout" has to be a whole number from 1 to 86400000 milliseconds; ${cure}`
+  })
+})
+
 test('an identity and a key file exclude each other', () => {
   assert.throws(() => createNode({ address, identity, keyFile: 'node.key' }), {
     code: 'ERR_SMOKESIGNAL_BAD_OPTION',
