@@ -14,8 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smokesignal::{Acceptor, Node, NodeId, NodeStream, OpenError, StreamError, StreamErrorKind};
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
 
 use crate::leave::if_ready;
 use crate::open::{self, Failed};
@@ -26,9 +25,6 @@ use crate::outcome::Failure;
 const NAME: &str = "direct";
 /// A stream to which nothing has been written for this long is finished. A guess.
 const IDLE: Duration = Duration::from_secs(60);
-/// The connection of a link that was closed is gone after this long, if it goes at all. A guess:
-/// the other node closes it, a round trip later.
-const GOING: Duration = Duration::from_secs(1);
 
 /// The most streams of other nodes that are read concurrently; more are refused. A guess.
 const READERS: usize = 4096;
@@ -42,17 +38,9 @@ pub(crate) struct Direct {
     to: NodeId,
     /// Takes what the other node writes to the stream that this side opened.
     received: mpsc::Sender<DirectMessage>,
-    /// `None` before the first message, after an idle time and after an error.
-    stream: Mutex<Option<Open>>,
-}
-
-/// An open stream.
-struct Open {
-    /// Shared with the task that reads from it.
-    stream: Arc<NodeStream>,
-    reading: JoinHandle<()>,
-    /// Whether it was opened to a neighbour, and so over the link to it.
-    over_link: bool,
+    /// The open stream, shared with the task that reads from it. `None` before the first message,
+    /// after an idle time and after an error.
+    stream: Mutex<Option<Arc<NodeStream>>>,
 }
 
 impl Direct {
@@ -64,18 +52,13 @@ impl Direct {
     /// Returns the open stream, or opens one and waits until the other node has accepted it.
     async fn stream(&self) -> Result<Arc<NodeStream>, String> {
         let mut open_stream = self.stream.lock().await;
-        if let Some(Open { stream, .. }) = &*open_stream {
+        if let Some(stream) = &*open_stream {
             return Ok(Arc::clone(stream));
         }
         let stream = Arc::new(open(&self.node, self.to).await.map_err(|error| error.to_string())?);
-        let reading = tokio::spawn(read(Arc::clone(&stream), self.received.clone()));
-        let over_link = self.is_neighbour();
-        *open_stream = Some(Open { stream: Arc::clone(&stream), reading, over_link });
+        tokio::spawn(read(Arc::clone(&stream), self.received.clone()));
+        *open_stream = Some(Arc::clone(&stream));
         Ok(stream)
-    }
-
-    fn is_neighbour(&self) -> bool {
-        self.node.peers().get(&self.to).is_some()
     }
 
     /// Forgets a broken stream, so that the next message opens another one.
@@ -178,11 +161,11 @@ impl Target for Direct {
     /// Finishes the stream after [`IDLE`]. Each message interrupts this wait.
     async fn idle(&self) -> Result<(), String> {
         tokio::time::sleep(IDLE).await;
-        if let Some(Open { stream, .. }) = self.stream.lock().await.take() {
+        if let Some(stream) = self.stream.lock().await.take() {
             stream.finish();
             // A failure that is known now is reported. A stream that is not done yet is left alone,
             // because waiting for it would delay the next message.
-            if let Some(Err(error)) = if_ready(stream.finished()).await {
+            if let Some(Err(error)) = if_ready(stream.sent()).await {
                 return Err(format!("{error}; this message and those just before it may be lost"));
             }
         }
@@ -190,18 +173,15 @@ impl Target for Direct {
     }
 
     /// Finishes the stream and waits until all of it is handed to the connection. The other node
-    /// may not have read it by then; stopping the node flushes the connection.
+    /// may not have read it by then; stopping the node flushes the connection. The connection may
+    /// go meanwhile, because the other node stops, too. Then only messages that were not sent are a
+    /// failure: the receiver does not need the end of the stream.
     async fn finish(&self) -> Result<(), String> {
-        let Some(Open { stream, reading, over_link }) = self.stream.lock().await.take() else {
-            return Ok(());
-        };
-        // A link that was closed, by `close_peer` for example, takes the stream along. Then the end
-        // of the stream need not arrive, but messages that were not sent are a failure.
-        let is_going = over_link && !self.is_neighbour();
-        if is_going && timeout(GOING, reading).await.is_err() {
-            tracing::debug!(to = %self.to, "the stream goes on without the link");
-        }
+        let Some(stream) = self.stream.lock().await.take() else { return Ok(()) };
         stream.finish();
-        stream.finished().await.map_err(|error| error.to_string())
+        if let Err(error) = stream.finished().await {
+            tracing::debug!(to = %self.to, %error, "the end of a direct stream is lost");
+        }
+        stream.sent().await.map_err(|error| error.to_string())
     }
 }

@@ -7,6 +7,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
+use serde_json::json;
+
 use common::{JsonNode, TextCommand, refs, start_network, wait, wait_connected};
 
 /// Starts ten nodes, each with at most five neighbours.
@@ -41,6 +43,32 @@ fn direct_messages_reach_every_node_in_order() {
         assert_eq!(got, expected);
         assert_eq!(reader.transcript().all("message").count(), 0, "nobody else reads it");
     }
+}
+
+/// A link that is closed, or whose other end goes, takes the streams along.
+#[test]
+fn a_node_that_stops_tells_of_lost_direct_messages_and_not_of_a_lost_end() {
+    let seed = JsonNode::start(&[]);
+    let mut nodes = [(); 2].map(|()| JsonNode::join(&seed, &[]));
+    for node in &nodes {
+        node.wait_peer_added(&seed.id);
+        node.direct(&seed.id, "first");
+    }
+    seed.wait_until("all messages", |transcript| transcript.all("direct").count() == 2);
+    // It answers nothing any more, so the closed link takes nothing more.
+    seed.signal("STOP");
+    let [complete, incomplete] = &mut nodes;
+    // More than the stream takes before the other side reads.
+    incomplete.direct(&seed.id, &"last ".repeat(60_000));
+    for node in [&mut *complete, &mut *incomplete] {
+        node.send(&json!({"cmd": "close_peer", "id": seed.id}));
+        node.wait_peer_removed(&seed.id);
+        node.send(&json!({"cmd": "stop"}));
+        assert!(node.exit_status().success());
+    }
+    assert_eq!(complete.transcript().first("error"), None);
+    let lost = ["line 2: not sent", &seed.id, "ended before the stream did"];
+    assert!(incomplete.transcript().error_with(&lost).is_some(), "{:?}", incomplete.transcript().events);
 }
 
 #[test]

@@ -136,8 +136,12 @@ impl Peer {
         self.0.stream.finish();
         let peer = self.clone();
         let close = async move {
-            let finished = tokio::time::timeout(CLOSE_TIMEOUT, peer.0.stream.finished());
-            if !matches!(finished.await, Ok(Ok(()))) {
+            // The other side may close the link at the same time: then the end need not arrive.
+            let sent = async {
+                let stream = &peer.0.stream;
+                if stream.finished().await.is_ok() { Ok(()) } else { stream.sent().await }
+            };
+            if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, sent).await, Ok(Ok(()))) {
                 tracing::warn!(peer = ?peer.id(), "closed before the other side took all that was written to it");
             }
             if peer.is_closed() {

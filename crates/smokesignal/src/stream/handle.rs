@@ -199,15 +199,48 @@ impl NodeStream {
         self.stream.finish();
     }
 
+    /// Waits until everything that was written is handed to the connection. It has not been read
+    /// then; only the other side can tell that.
+    ///
+    /// Unlike [`finished`](Self::finished) it does not fail where only the end of the stream is
+    /// lost. The end matters where bytes are sent, not where each message is complete:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let network = smokesignal::transport::MemoryNetwork::new();
+    /// # let ann = smokesignal::Node::builder().transport(network.clone()).port(1).build()?;
+    /// # let bob = smokesignal::Node::builder().transport(network).port(2).seed("127.0.0.1:1").build()?;
+    /// # let mut connected = bob.events();
+    /// # ann.start().await?;
+    /// # bob.start().await?;
+    /// # while !matches!(connected.recv().await, Some(smokesignal::Event::Connect)) {}
+    /// # let _streams = ann.accept("chat")?;
+    /// let stream = bob.open(ann.id(), "chat").await?;
+    /// stream.send("hello").await?;
+    /// ann.stop().await; // Its end of the stream goes.
+    /// stream.finish();
+    /// stream.sent().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The stream failed before; something that was written is lost.
+    pub async fn sent(&self) -> Result<(), StreamError> {
+        std::future::poll_fn(|cx| self.stream.poll_flush(cx)).await.map_err(|kind| self.error(kind))
+    }
+
     /// Waits until everything that was written and the end are handed to the connection; call
     /// [`finish`](Self::finish) first. It has not been read then; only the other side can tell
     /// that.
     ///
     /// # Errors
-    /// The stream failed before; something may be lost.
+    /// The stream failed before: something that was written may be lost, or only the end is, see
+    /// [`sent`](Self::sent).
     pub async fn finished(&self) -> Result<(), StreamError> {
         std::future::poll_fn(|cx| self.stream.poll_finished(cx)).await;
-        self.stream.check_sent().map_err(|kind| self.error(kind))
+        self.stream.check_finished().map_err(|kind| self.error(kind))
     }
 
     /// Ends both directions immediately. The other side's reads and writes fail with the first 255
@@ -275,7 +308,7 @@ impl NodeStream {
     pub(crate) fn poll_shutdown(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.stream.finish();
         std::task::ready!(self.stream.poll_finished(cx));
-        Poll::Ready(self.stream.check_sent().map_err(|kind| self.error(kind).into()))
+        Poll::Ready(self.stream.check_finished().map_err(|kind| self.error(kind).into()))
     }
 }
 

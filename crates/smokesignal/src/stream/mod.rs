@@ -255,9 +255,9 @@ impl Stream {
         self.state.lock().send.poll_flush(cx)
     }
 
-    /// Returns the failure that has lost something that was written, if there was one.
-    pub(crate) fn check_sent(&self) -> Result<(), StreamErrorKind> {
-        self.state.lock().send.state().lost_data()
+    /// Returns the failure that has lost something that was written, or the end, if there was one.
+    pub(crate) fn check_finished(&self) -> Result<(), StreamErrorKind> {
+        self.state.lock().send.state().lost_anything()
     }
 
     // For the connection.

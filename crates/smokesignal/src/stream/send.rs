@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::state::SendState;
+use super::state::{Lost, SendState};
 use super::window::{LEAST_COST, SendWindow, cost};
 use super::{pending, wake};
 use crate::error::StreamErrorKind;
@@ -167,8 +167,12 @@ impl SendHalf {
     pub(super) fn abort(&mut self, failure: StreamErrorKind) {
         if !self.state.is_over() {
             // A reader that has stopped needs no end; any other one misses it.
-            let end_lost = self.state.is_finishing() && failure != StreamErrorKind::Stopped;
-            self.state = SendState::Aborted { failure, data_lost: self.has_data() || end_lost };
+            let lost = match () {
+                () if self.has_data() => Lost::Data,
+                () if self.state.is_finishing() && failure != StreamErrorKind::Stopped => Lost::End,
+                () => Lost::Nothing,
+            };
+            self.state = SendState::Aborted { failure, lost };
         }
         self.outgoing.clear();
         self.write_buffer = None;

@@ -58,9 +58,18 @@ pub(super) enum SendState {
     /// Nothing can be sent any more.
     Aborted {
         failure: StreamErrorKind,
-        /// Whether something was written that was never sent, or the end was not.
-        data_lost: bool,
+        lost: Lost,
     },
+}
+
+/// What a failure has kept from being sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    Nothing,
+    /// All that was written was sent, but not that nothing follows.
+    End,
+    /// Something that was written, and what came after it.
+    Data,
 }
 
 impl SendState {
@@ -88,7 +97,15 @@ impl SendState {
     /// Returns the failure that has lost something that was written, if there was one.
     pub(super) fn lost_data(&self) -> Result<(), StreamErrorKind> {
         match self {
-            Self::Aborted { failure, data_lost: true } => Err(failure.clone()),
+            Self::Aborted { failure, lost: Lost::Data } => Err(failure.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the failure that has lost something that was written, or the end, if there was one.
+    pub(super) fn lost_anything(&self) -> Result<(), StreamErrorKind> {
+        match self {
+            Self::Aborted { failure, lost: Lost::Data | Lost::End } => Err(failure.clone()),
             _ => Ok(()),
         }
     }

@@ -279,7 +279,18 @@ fn a_stream_whose_end_was_not_sent_is_not_finished() {
     assert!(a.poll_finished(cx).is_pending());
     a.connection_lost();
     assert!(a.poll_finished(cx).is_ready());
-    assert_eq!(a.check_sent(), Err(StreamErrorKind::ConnectionLost));
+    assert_eq!(a.check_finished(), Err(StreamErrorKind::ConnectionLost));
+    assert_eq!(a.poll_flush(cx), Poll::Ready(Ok(())), "but all that was written was sent");
+
+    let (a, b) = pair();
+    sent(&a, "sent");
+    deliver(&a, &b);
+    sent(&a, "never sent");
+    a.finish();
+    a.connection_lost();
+    for lost in [a.poll_flush(cx), Poll::Ready(a.check_finished())] {
+        assert_eq!(lost, Poll::Ready(Err(StreamErrorKind::ConnectionLost)));
+    }
 
     // A reader that has stopped misses nothing.
     let (a, b) = pair();
@@ -287,7 +298,7 @@ fn a_stream_whose_end_was_not_sent_is_not_finished() {
     b.stop_reading();
     take(&b).into_iter().for_each(|frame| assert!(a.receive(frame)));
     assert!(a.poll_finished(cx).is_ready());
-    assert_eq!(a.check_sent(), Ok(()));
+    assert_eq!(a.check_finished(), Ok(()));
 }
 
 /// Nothing tells these fragments from a chunk that was not begun, so they must not be charged to
