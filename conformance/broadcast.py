@@ -20,6 +20,7 @@ from wire import (
     SIGNED_TOGETHER,
     Segment,
     aged,
+    clock,
     head,
     leaf,
     seal,
@@ -78,7 +79,7 @@ class WriterStream:
 class Side:
     """What is known of one neighbour. All tables are by writer."""
 
-    def __init__(self, told):
+    def __init__(self, told, now, ahead):
         # The next segment to be sent unasked: the link is eager for these writers, and lazy for
         # all others.
         self.eager = {}
@@ -93,9 +94,9 @@ class Side:
         self.named, self.heard_all = set(), False
         # Whether this node has sent it a settled end.
         self.told_settled = False
-        # The least difference of the two clocks at a segment's arrival, in this half minute and
-        # in the last one in which any came; and when this one began.
-        self.least, self.least_before, self.since = math.inf, math.inf, 0.0
+        # The least difference of the two clocks at the arrival of a segment, or of what made the
+        # link, in this half minute and in the last one in which any came; and when this one began.
+        self.least, self.least_before, self.since = ahead, math.inf, now
 
     def born(self, segment, now):
         """When a segment was written, by this node's clock, in seconds.
@@ -121,10 +122,11 @@ class Broadcast:
 
     # Links.
 
-    def link_up(self, link):
+    def link_up(self, link, sent):
         now = time.monotonic()
         self.settle_at = self.settle_at or now + 1
-        self.sides[link] = Side({s.writer: s.have for s in self.streams.values()})
+        told = {s.writer: s.have for s in self.streams.values()}
+        self.sides[link] = Side(told, now, now - sent / 1000)
         marks = [s.mark() for s in self.streams.values()]
         parts = [marks[at : at + MAX_MARKS] for at in range(0, len(marks), MAX_MARKS)]
         for part in parts[:-1]:
@@ -491,8 +493,7 @@ def written(segment, signed=True):
 
 def handed(segment):
     """The segment as it is handed over now."""
-    now = time.monotonic()
-    return aged(segment.signed_part, int((now - segment.born) * 1000), int(now * 1000))
+    return aged(segment.signed_part, int((time.monotonic() - segment.born) * 1000), clock())
 
 
 def is_sane(mark):

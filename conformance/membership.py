@@ -7,7 +7,7 @@ twice to see whether it is there, and builds no bridges.
 import random
 import time
 
-from wire import EXPLICIT, HIGH, NEED, Malformed
+from wire import EXPLICIT, HIGH, NEED, Malformed, clock
 
 HANDSHAKE = 3.0
 SESSION = 10.0
@@ -87,8 +87,11 @@ class Membership:
             self.next_refill = time.monotonic()
             self.node.link_down(conn)
 
-    def _link(self, conn):
-        """Of two connections between one pair the one stays that the smaller id has dialled."""
+    def _link(self, conn, sent):
+        """The neighbour sent Accept or Active at that time of its clock.
+
+        Of two connections between one pair the one stays that the smaller id has dialled.
+        """
         other = self.links.get(conn.peer)
         if other:
             by_smaller = conn.dialler == (self.node.id < conn.peer)
@@ -98,7 +101,7 @@ class Membership:
                 return conn.close("another connection stays")
         conn.enter("link")
         self.links[conn.peer] = conn
-        self.node.link_up(conn)
+        self.node.link_up(conn, sent)
 
     def leave(self):
         for conn in list(self.links.values()):
@@ -137,20 +140,20 @@ class Membership:
         room = len(self.links) < self.node.options.max_peers + extra
         if room or conn.peer in self.links or (priority == HIGH and not self.links):
             conn.enter("accepted")
-            conn.say("Accept", self.node.record, self.node.incarnation)
+            conn.say("Accept", self.node.record, self.node.incarnation, clock())
         else:
             conn.enter("open")
             conn.say("Refuse", self.sample(SOME, (conn.peer,)))
 
-    def on_accept(self, conn, record, incarnation):
+    def on_accept(self, conn, record, incarnation, sent):
         self._own_record(conn, record)
         if conn.state == "asked":
-            conn.say("Active")
-            self._link(conn)
+            conn.say("Active", clock())
+            self._link(conn, sent)
 
-    def on_active(self, conn):
+    def on_active(self, conn, sent):
         if conn.state == "accepted":
-            self._link(conn)
+            self._link(conn, sent)
 
     def on_refuse(self, conn, records):
         self.learn(*records)

@@ -126,9 +126,9 @@ class Node:
         if conn.failed:
             conn.failed()
 
-    def link_up(self, link):
+    def link_up(self, link, sent):
         self.event("peer_added", id=link.peer.hex())
-        self.broadcast.link_up(link)
+        self.broadcast.link_up(link, sent)
         self.beacon.link_up(link)
         self.beacon.ping(link)
 

@@ -51,6 +51,7 @@ from wire import (
     Record,
     Segment,
     aged,
+    clock,
     decode,
     encode,
     frame,
@@ -65,11 +66,6 @@ from wire import (
 )
 
 NETWORK = bytes(32)
-
-
-def now_ms():
-    """The clock that segments are sent by."""
-    return time.monotonic_ns() // 1_000_000
 
 
 def hello(oldest=1, newest=1, body=bytes(HELLO_BODY), size=None):
@@ -159,7 +155,7 @@ class Stranger:
         if link:
             self.ask_for_link(EXPLICIT)
             self.until("Accept", lambda: self.said_to_us("Accept"))
-            self.say("Active")
+            self.say("Active", clock())
             self.say("Digest", [], True)
 
     def ask_for_link(self, priority):
@@ -203,7 +199,7 @@ class Stranger:
         signature = self.key.sign(seal_text(root) + wrong.get("behind", b""))
         shape = bytes([wrong.get("shape", len(hashes))])
         seal = signature + shape + b"".join(hashes) if flags & SIGNED else b""
-        handed = aged(head(flags, *name) + seal + body, *wrong.get("age", (0, now_ms())))
+        handed = aged(head(flags, *name) + seal + body, *wrong.get("age", (0, clock())))
         self.frame(MESSAGE, handed)
 
     # What arrives.
@@ -932,10 +928,10 @@ def the_age_of_a_segment_grows_on_its_way(stranger):
     other = Stranger(stranger.program)
     try:
         assert other.answered(), "the other one is no neighbour"
-        stranger.segment(1, age=(5_000, now_ms()))
+        stranger.segment(1, age=(5_000, clock()))
         # 20 s older when it comes, by a clock that has gone on since the first one, which may have
         # been some milliseconds longer on its way.
-        stranger.segment(2, age=(0, now_ms() - 20_000))
+        stranger.segment(2, age=(0, clock() - 20_000))
         other.until("the segments", lambda: len(other.segments()) == 2)
         ages = [segment.age for segment in other.segments()]
         assert 5_000 <= ages[0] < 15_000 and 19_000 <= ages[1] < 30_000, ages
@@ -944,6 +940,15 @@ def the_age_of_a_segment_grows_on_its_way(stranger):
     read = [stranger.program.told("message", lambda event, n=n: event["seq"] == n) for n in (1, 2)]
     ages = [event["age_ms"] for event in read]
     assert 5_000 <= ages[0] < 15_000 and 19_000 <= ages[1] < 30_000, ages
+
+
+@checks
+def the_first_segment_of_a_link_is_compared_with_what_made_the_link(stranger):
+    """As if the program had been frozen for 20 s with the segment in front of it."""
+    stranger.segment(1, age=(0, clock() - 20_000))
+    me = stranger.id.hex()
+    event = stranger.program.told("message", lambda event: event["from"] == me)
+    assert 19_000 <= event["age_ms"] < 30_000, event
 
 
 @checks
@@ -1274,12 +1279,12 @@ def an_address_of_an_unknown_kind_is_signed(stranger):
 
 @stays
 def accept_that_was_not_asked_for(stranger):
-    stranger.say("Accept", stranger.record, stranger.incarnation)
+    stranger.say("Accept", stranger.record, stranger.incarnation, clock())
 
 
 @stays(link=False)
 def active_without_accept(stranger):
-    stranger.say("Active")
+    stranger.say("Active", clock())
 
 
 @checks

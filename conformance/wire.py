@@ -6,6 +6,7 @@ that cannot be decoded raises `Malformed`, for which the connection is to be clo
 
 import socket
 import struct
+import time
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
@@ -61,9 +62,9 @@ LAYOUT = {
     "SplitAnswer": ["u", "?"],
     "SplitCommit": ["u"],
     "Neighbor": ["R", "u", "u", ("o", "u")],
-    "Accept": ["R", "u"],
+    "Accept": ["R", "u", "u"],
     "Refuse": [RECORDS],
-    "Active": [],
+    "Active": ["u"],
     "Disconnect": ["u", RECORDS],
     "Ping": ["u", ("o", "u"), "u", ("[", REPORT)],
     "Beacon": ["B", "u", "b"],
@@ -393,6 +394,11 @@ def head(flags, writer, incarnation, seq, first_message):
     """What comes before the seal of a segment, and behind its age."""
     numbers = varint(incarnation) + varint(seq) + varint(first_message)
     return bytes([flags]) + writer + numbers
+
+
+def clock():
+    """The time of this node's clock, in milliseconds, as it is sent."""
+    return int(time.monotonic() * 1000)
 
 
 def aged(segment, age=0, sent=0):

@@ -4,8 +4,10 @@
 //! the segment waits in a node, that node's clock counts. The time on the way, every buffer between
 //! the two nodes included, is what [`Transits`] finds: no clock shows it, but the two clocks
 //! together show how much longer than another one a segment was on its way. The quickest one lately
-//! is taken to have needed half of the link's round trip. So a segment that has waited in front of
-//! a frozen node is as old as it is, although nobody counted while it waited.
+//! is taken to have needed half of the link's round trip. The first to be compared with is the
+//! message that made the link, Accept or Active, which has the neighbour's time, too. So a segment
+//! that has waited in front of a frozen node is as old as it is, although nobody counted while it
+//! waited.
 //!
 //! All of it is the neighbours' claim: none can be checked, and no signature covers it. A false
 //! claim makes the segments that pass that neighbour look younger or older, up to
@@ -66,6 +68,11 @@ impl Age {
     }
 }
 
+/// Returns the time of this node's clock as it is sent in Accept and Active, in milliseconds.
+pub(crate) const fn sent_at(now: Instant) -> u64 {
+    now.as_micros() / MILLI
+}
+
 /// Microseconds in a millisecond.
 const MILLI: u64 = 1000;
 /// [`Age::MOST_MS`], in microseconds.
@@ -83,8 +90,8 @@ pub(crate) struct Transits(BTreeMap<LinkId, Transit>);
 struct Transit {
     /// Half of the least round trip, as of this window's beginning, in microseconds.
     way: u64,
-    /// The least difference between this node's clock at a segment's arrival and the neighbour's
-    /// when it was sent, in this window and in the one before.
+    /// The least difference between this node's clock at the arrival of a segment, or of what made
+    /// the link, and the neighbour's when it was sent; in this window and in the one before.
     least: i64,
     least_before: i64,
     /// When this window began.
@@ -92,9 +99,11 @@ struct Transit {
 }
 
 impl Transits {
-    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, now: Instant) {
-        let way = half(rtt);
-        self.0.insert(link, Transit { way, least: i64::MAX, least_before: i64::MAX, since: now });
+    /// Takes a link that is new, made by a message that was `sent` at this time of the neighbour's
+    /// clock, in milliseconds.
+    pub(crate) fn link_up(&mut self, link: LinkId, rtt: Duration, sent: u64, now: Instant) {
+        let least = difference(Age::from_wire(0, sent).at, now);
+        self.0.insert(link, Transit { way: half(rtt), least, least_before: i64::MAX, since: now });
     }
 
     pub(crate) fn link_down(&mut self, link: LinkId) {
@@ -120,7 +129,7 @@ impl Transit {
     /// Returns how much longer than the quickest one lately a segment was on its way that was sent
     /// at `sent`, by the neighbour's clock.
     fn lateness(&mut self, sent: Instant, now: Instant, rtt: impl FnOnce() -> Option<Duration>) -> u64 {
-        let difference = now.as_micros().wrapping_sub(sent.as_micros()) as i64;
+        let difference = difference(sent, now);
         if now.as_micros().saturating_sub(self.since.as_micros()) >= WINDOW {
             (self.least_before, self.least, self.since) = (self.least, difference, now);
             self.way = rtt().map_or(self.way, half);
@@ -128,6 +137,11 @@ impl Transit {
         self.least = self.least.min(difference);
         difference.saturating_sub(self.least.min(self.least_before)).unsigned_abs()
     }
+}
+
+/// Returns how far this node's clock is ahead of the neighbour's, and the way, in microseconds.
+const fn difference(sent: Instant, now: Instant) -> i64 {
+    now.as_micros().wrapping_sub(sent.as_micros()) as i64
 }
 
 /// Returns half of a round trip, in microseconds.
@@ -145,35 +159,36 @@ mod tests {
         Instant::from_micros(millis * MILLI)
     }
 
-    /// Begins with a link that has a round trip of 100 ms.
-    fn transits() -> Transits {
+    /// Begins with a link that has a round trip of 100 ms, half of which the first message took.
+    /// The neighbour's clock is `ahead` by this many milliseconds.
+    fn transits(ahead: u64) -> Transits {
         let mut transits = Transits::default();
-        transits.link_up(LINK, Duration::from_millis(100), at(0));
+        transits.link_up(LINK, Duration::from_millis(100), ahead, at(50));
         transits
     }
 
     #[test]
     fn the_way_is_half_a_round_trip_and_all_that_a_segment_took_longer_than_the_quickest_one() {
-        let mut transits = transits();
         // The neighbour's clock is far ahead, and this one's is not known to it.
         let ahead = 1_000_000_u64;
+        let mut transits = transits(ahead);
         let mut arrives = |sent, age, now| {
             let age = Age::from_wire(age, ahead + sent);
             transits.arrived(LINK, age, at(now), || None).millis(at(now))
         };
-        assert_eq!(arrives(1_000, 7, 1_080), 57, "the first one: nothing to compare with");
-        assert_eq!(arrives(2_000, 7, 2_060), 57, "a quicker one");
-        assert_eq!(arrives(3_000, 7, 3_080), 77, "20 ms more");
-        assert_eq!(arrives(4_000, 7, 24_060), 20_057, "frozen for 20 s");
+        assert_eq!(arrives(1_000, 7, 21_050), 20_057, "the first one, frozen for 20 s");
+        assert_eq!(arrives(22_000, 7, 22_040), 57, "quicker than what made the link");
+        assert_eq!(arrives(23_000, 7, 23_060), 77, "20 ms more");
+        assert_eq!(arrives(24_000, 7, 44_040), 20_057, "frozen for 20 s");
         // A quick one of the last window counts, an older one does not.
-        assert_eq!(arrives(40_000, 0, 40_070), 60);
+        assert_eq!(arrives(60_000, 0, 60_070), 80);
         assert_eq!(arrives(90_000, 0, 90_090), 70);
         assert_eq!(arrives(130_000, 0, 130_090), 50);
     }
 
     #[test]
     fn a_clock_that_stood_still_makes_what_it_sends_old_for_a_minute() {
-        let mut transits = transits();
+        let mut transits = transits(0);
         let mut arrives = |sent, now| {
             let age = Age::from_wire(0, sent);
             transits.arrived(LINK, age, at(now), || None).millis(at(now))
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_claim_beyond_all_bounds_is_a_day_and_does_no_harm_to_the_next_one() {
-        let mut transits = transits();
+        let mut transits = transits(0);
         for (age, sent) in [(u64::MAX, u64::MAX), (0, u64::MAX), (u64::MAX, 0), (0, 0)] {
             for now in [0, 1, 1 << 40] {
                 let age = transits.arrived(LINK, Age::from_wire(age, sent), at(now), || None);
@@ -198,8 +213,11 @@ mod tests {
                 assert_eq!(age.millis(Instant::from_micros(u64::MAX)), Age::MOST_MS);
             }
         }
-        let honest = LinkId(2);
-        transits.link_up(honest, Duration::ZERO, at(0));
+        let (hostile, honest) = (LinkId(3), LinkId(2));
+        transits.link_up(hostile, Duration::ZERO, u64::MAX, at(0));
+        let age = transits.arrived(hostile, Age::from_wire(0, 0), at(1), || None);
+        assert_eq!(age.millis(at(1)), Age::MOST_MS);
+        transits.link_up(honest, Duration::ZERO, 0, at(100));
         assert_eq!(transits.arrived(honest, Age::from_wire(5, 100), at(200), || None).millis(at(201)), 6);
         assert_eq!(Age::new(u32::MAX, at(0)).millis(at(5)), Age::MOST_MS);
     }

@@ -317,9 +317,9 @@ mod tests {
             Control::SplitCommit { token: 5 }.into(),
             Control::Neighbor { record: record(), incarnation: 1, priority: Priority::High, token: None }
                 .into(),
-            Control::Accept { record: record(), incarnation: 1 }.into(),
+            Control::Accept { record: record(), incarnation: 1, sent: 1 << 40 }.into(),
             Control::Refuse { records: vec![] }.into(),
-            Control::Active.into(),
+            Control::Active { sent: 1 << 40 }.into(),
             Control::Disconnect { reason: DisconnectReason::Leaving, records: vec![record()] }.into(),
             Control::Ping { degree: 4, child: Some(1 << 31), subtree: 9, seeds: vec![report] }.into(),
             Control::Beacon { beat: Arc::new(beat), age_ms: 1700, hops: 3 }.into(),

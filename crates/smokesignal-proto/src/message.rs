@@ -120,6 +120,9 @@ pub enum Control {
         record: Record,
         /// The start of that node that is running.
         incarnation: u64,
+        /// The time of the sender's clock, in milliseconds: what comes over the link later is
+        /// compared with it, see `age.rs`.
+        sent: u64,
     },
     /// "No room", or "we have a connection already". Closes nothing by itself.
     Refuse {
@@ -127,7 +130,10 @@ pub enum Control {
         records: Vec<Record>,
     },
     /// "The link stands." After it the link exists on both sides.
-    Active,
+    Active {
+        /// As in [`Control::Accept`].
+        sent: u64,
+    },
     /// "This link ends, in good order."
     Disconnect {
         /// Why.
@@ -548,7 +554,7 @@ impl Message {
             | Control::MoveAnswer { records }
             | Control::ShuffleReply { records, .. } => 16 + 128 * records.len(),
             Control::Ping { seeds, .. } => 16 + 16 * seeds.len(),
-            Control::Active | Control::Probe | Control::Move | Control::Streams => 8,
+            Control::Active { .. } | Control::Probe | Control::Move | Control::Streams => 8,
             Control::Find { .. } => 48,
             Control::Sought { seeds } => 16 + 12 * seeds.len(),
             Control::Turn { .. } => 16,

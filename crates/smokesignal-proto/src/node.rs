@@ -469,10 +469,11 @@ impl Node {
             Fact::Up(link) => {
                 let Some(conn) = self.membership.link(link) else { return };
                 let (peer, rtt, near) = (conn.peer(), conn.rtt(), conn.is_near());
+                let sent = conn.peer_clock();
                 let address = conn.record().and_then(|record| record.socket_addrs().next());
                 let features = self.membership.features(link);
                 self.spread.link_up(cx, link, rtt, features);
-                self.transits.link_up(link, rtt, now);
+                self.transits.link_up(link, rtt, sent, now);
                 self.departure.set_deserted(false);
                 if features.contains(Features::FLOW) {
                     self.flows.link_up(link, rtt, now);

@@ -96,9 +96,10 @@ fn every_reader_learns_how_old_a_message_is_however_far_its_writer() {
 /// in front of the node, where nobody counts.
 #[test]
 fn what_a_frozen_reader_finds_is_as_old_as_it_is() {
-    for frozen_for in [2, 20] {
+    // Also on a link that has carried no message before.
+    for (frozen_for, before) in [(2, SECOND), (20, SECOND), (2, Duration::ZERO), (20, Duration::ZERO)] {
         let mut log = chain(1);
-        log.write_for(1, SECOND);
+        log.write_for(1, before);
         log.world.freeze(2);
         log.write_for(1, SECOND * frozen_for);
         let thawed = log.world.now;
@@ -119,9 +120,9 @@ fn what_a_frozen_reader_finds_is_as_old_as_it_is() {
 
 #[test]
 fn a_frozen_relay_makes_what_it_passes_on_as_old_as_it_is() {
-    for frozen_for in [2, 20] {
+    for (frozen_for, before) in [(2, SECOND), (20, SECOND), (2, Duration::ZERO), (20, Duration::ZERO)] {
         let mut log = chain(2);
-        log.write_for(1, SECOND);
+        log.write_for(1, before);
         log.world.freeze(0);
         log.write_for(1, SECOND * frozen_for);
         log.world.thaw(0);

@@ -27,7 +27,7 @@ fn a_lonely_node_that_everyone_accepts_takes_no_more_than_it_may() {
             next += 1;
             let n = (20..40).find(|n| key(*n).id() == peer).unwrap_or(2);
             bench.node.handle_connected(LinkId(next), peer, Some(dial), bench.now);
-            let accept = Control::Accept { record: record(n), incarnation: 1 };
+            let accept = Control::Accept { record: record(n), incarnation: 1, sent: 0 };
             bench.node.handle_message(LinkId(next), accept.into(), bench.now);
         }
         most = most.max(bench.node.peers().count());

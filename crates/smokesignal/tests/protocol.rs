@@ -68,9 +68,9 @@ fn membership() -> Vec<(&'static str, Control)> {
         ("SplitCommit", Control::SplitCommit { token }),
         ("Neighbor", neighbor(Priority::Need, None)),
         ("Neighbor: with a token", neighbor(Priority::Low, Some(token))),
-        ("Accept", Control::Accept { record: record(), incarnation }),
+        ("Accept", Control::Accept { record: record(), incarnation, sent: 70_000 }),
         ("Refuse", Control::Refuse { records: both() }),
-        ("Active", Control::Active),
+        ("Active", Control::Active { sent: 70_000 }),
         (
             "Disconnect",
             Control::Disconnect { reason: DisconnectReason::Surplus, records: vec![other_record()] },

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::state::conn::{Conn, Phase};
 use super::state::dials::{Dial, Purpose};
 use super::{LinkRequest, Membership};
+use crate::age;
 use crate::context::Cx;
 use crate::features::OtherEnd;
 use crate::id::NodeId;
@@ -141,7 +142,13 @@ impl Membership {
         cx.out.send(link, Control::Neighbor { record, incarnation, priority, token });
     }
 
-    pub(super) fn on_accept(&mut self, cx: &mut Cx<'_>, link: LinkId, record: Record, incarnation: u64) {
+    pub(super) fn on_accept(
+        &mut self,
+        cx: &mut Cx<'_>,
+        link: LinkId,
+        (record, incarnation): (Record, u64),
+        sent: u64,
+    ) {
         if self.conns.get(link).is_none_or(|conn| conn.phase() != Phase::Requested) {
             return;
         }
@@ -164,8 +171,8 @@ impl Membership {
             self.conns.step_back(cx, link);
             return self.drop_link(cx, link, CloseReason::EnoughPeers);
         }
-        cx.out.send(link, Control::Active);
-        self.activate(cx, link);
+        cx.out.send(link, Control::Active { sent: age::sent_at(cx.now) });
+        self.activate(cx, link, sent);
         if bridge {
             self.bridged(cx, link);
         }
@@ -266,7 +273,7 @@ impl Membership {
 
     fn accept(&mut self, cx: &mut Cx<'_>, link: LinkId, priority: Priority) {
         let (record, incarnation) = (self.known.own_record(), cx.me.incarnation());
-        cx.out.send(link, Control::Accept { record, incarnation });
+        cx.out.send(link, Control::Accept { record, incarnation, sent: age::sent_at(cx.now) });
         self.conns.accept(cx, link, priority);
     }
 
@@ -284,16 +291,17 @@ impl Membership {
         }
     }
 
-    pub(super) fn on_active(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+    pub(super) fn on_active(&mut self, cx: &mut Cx<'_>, link: LinkId, sent: u64) {
         if self.conns.get(link).is_some_and(|conn| conn.phase() == Phase::Accepted) {
-            self.activate(cx, link);
+            self.activate(cx, link, sent);
         }
     }
 
     // On both sides.
 
-    fn activate(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        let Some((peer, purpose)) = self.conns.activate(cx, link) else { return };
+    /// The link stands; the neighbour `sent` what made it at this time of its clock.
+    fn activate(&mut self, cx: &mut Cx<'_>, link: LinkId, sent: u64) {
+        let Some((peer, purpose)) = self.conns.activate(cx, link, sent) else { return };
         self.known.passive_mut().forget(&peer);
         self.reconnect.forget(&peer);
         self.shuffle.reset(cx);

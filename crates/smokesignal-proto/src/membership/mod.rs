@@ -309,9 +309,11 @@ impl Membership {
             Control::Neighbor { record, incarnation, priority, token } => {
                 self.on_neighbor(cx, link, LinkRequest { record, incarnation, priority, token });
             }
-            Control::Accept { record, incarnation } => self.on_accept(cx, link, record, incarnation),
+            Control::Accept { record, incarnation, sent } => {
+                self.on_accept(cx, link, (record, incarnation), sent);
+            }
             Control::Refuse { records } => self.on_refuse(cx, link, &records),
-            Control::Active => self.on_active(cx, link),
+            Control::Active { sent } => self.on_active(cx, link, sent),
             Control::Disconnect { reason, records } => self.on_disconnect(cx, link, reason, &records),
             Control::Move => self.on_move(cx, link),
             Control::MoveAnswer { records } => self.on_move_answer(cx, link, &records),

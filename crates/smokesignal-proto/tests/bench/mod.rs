@@ -58,7 +58,7 @@ impl Bench {
         self.node.handle_connected(LinkId(n.into()), peer, None, self.now);
         let (record, priority) = (record(n), Priority::Need);
         self.tell(n, Control::Neighbor { record, incarnation: 1, priority, token: None });
-        self.tell(n, Control::Active);
+        self.tell(n, Control::Active { sent: self.now.as_micros() / 1000 });
     }
 
     /// The same, and the node has said what it has to say to it.

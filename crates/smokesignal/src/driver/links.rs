@@ -145,7 +145,7 @@ impl Links {
     pub(super) fn note_arrived(&mut self, link: LinkId, messages: &[Message]) {
         let Some(entry) = self.entries.get_mut(&link) else { return };
         let Some(asked) = entry.asked else { return };
-        let answers = |control: &Control| matches!(control, Control::Accept { .. } | Control::Active);
+        let answers = |control: &Control| matches!(control, Control::Accept { .. } | Control::Active { .. });
         if messages.iter().any(|message| is_control(message, answers)) {
             entry.asked = None;
             // Fails for a connection that becomes a link again: its first round trip stays.

@@ -73,6 +73,8 @@ pub(crate) struct Conn {
     reports: bool,
     /// From asking for the link, or agreeing to it, to the answer.
     rtt: Duration,
+    /// The time of the neighbour's clock when it sent what made the link, in milliseconds.
+    peer_clock: u64,
     remote: Remote,
     bridge: Bridge,
     budget: Budget,
@@ -170,6 +172,7 @@ impl Conn {
             release: Release::Unknown,
             reports: false,
             rtt: Duration::ZERO,
+            peer_clock: 0,
             remote: Remote::default(),
             bridge: Bridge::default(),
             budget: Budget::new(cx.config.budget_per_tick, cx.config),
@@ -255,6 +258,11 @@ impl Conn {
         self.rtt
     }
 
+    /// Returns the time of the neighbour's clock when it sent what made the link, in milliseconds.
+    pub(crate) fn peer_clock(&self) -> u64 {
+        self.peer_clock
+    }
+
     pub(crate) fn record(&self) -> Option<&Record> {
         self.remote.record.as_ref()
     }
@@ -319,8 +327,8 @@ impl Conn {
         }
     }
 
-    pub(super) fn activate(&mut self, now: Instant) -> (NodeId, Purpose) {
-        self.rtt = self.age(now);
+    pub(super) fn activate(&mut self, now: Instant, sent: u64) -> (NodeId, Purpose) {
+        (self.rtt, self.peer_clock) = (self.age(now), sent);
         self.enter(Phase::Active, now);
         (self.peer, self.take_purpose())
     }

@@ -169,8 +169,8 @@ impl Conns {
     }
 
     /// Makes the connection a link. Returns what it was made for.
-    pub(crate) fn activate(&mut self, cx: &Cx<'_>, link: LinkId) -> Option<(NodeId, Purpose)> {
-        Some(self.get_mut(link)?.activate(cx.now))
+    pub(crate) fn activate(&mut self, cx: &Cx<'_>, link: LinkId, sent: u64) -> Option<(NodeId, Purpose)> {
+        Some(self.get_mut(link)?.activate(cx.now, sent))
     }
 
     /// Makes the connection a session again: the link that this node asked for will not be made.
