@@ -1,11 +1,12 @@
 //! Starts, signals and ends processes of the program.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wait::{DEADLINE, lock, notify, wait_or};
 
@@ -112,10 +113,28 @@ pub(super) fn wait_collected(text: &Arc<Mutex<String>>) {
     wait_or(DEADLINE, collected, || false, |why| panic!("{why} while waiting for the end of stderr"));
 }
 
-/// Sends a signal by its name without `SIG`: `signal(pid, "STOP")`.
+/// Sends a signal by its name without `SIG`: `signal(pid, "STOP")`, which also waits until the
+/// process has stopped: on a busy machine some of its threads run for a moment longer.
 pub(super) fn signal(pid: u32, name: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
     assert!(status.expect("sh runs").success(), "kill -{name} {pid}");
+    let since = Instant::now();
+    while name == "STOP" && !has_stopped(pid) {
+        assert!(since.elapsed() < DEADLINE, "process {pid} goes on after SIGSTOP");
+        // Nothing tells when the last thread has stopped.
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Returns whether all threads of a process have stopped. Without `/proc` they are taken to have.
+fn has_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let is_stopped = |path: PathBuf| {
+        let stat = std::fs::read_to_string(path.join("stat")).unwrap_or_default();
+        // The name, which may have any characters, is in parentheses; the state follows.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    threads.flatten().all(|thread| is_stopped(thread.path()))
 }
 
 /// Kills a process that may be frozen or may have ended already.
