@@ -581,6 +581,13 @@ impl Flows {
         self.up.budget() <= SLOW && self.up.was_full_lately(now)
     }
 
+    /// Returns whether the line away from this node was used up lately, or may be: what it sends
+    /// takes longer than a small message shows.
+    pub(crate) fn is_up_busy(&self, now: Instant) -> bool {
+        let is_near = self.up.is_starting() && self.under_way * NEAR_SHARE > self.up.budget();
+        is_near || self.up.was_full_lately(now)
+    }
+
     /// Returns whether the line to this node is slow, or has never carried much: what is under way
     /// is little.
     pub(crate) fn is_down_slow(&self) -> bool {
@@ -699,7 +706,8 @@ impl Flow {
 
     /// Returns after which time without a confirmation the link stands still.
     fn patience(&self) -> Duration {
-        STILL_AFTER.max(4 * self.trip.get())
+        let trip = self.trip.get();
+        STILL_AFTER.max((4 * trip).min(STILL_AFTER + 2 * trip))
     }
 
     /// Returns how much is confirmed by itself: a quarter of what was granted, and for a neighbour

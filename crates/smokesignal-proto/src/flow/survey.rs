@@ -1,10 +1,12 @@
 //! Finds out whether the ways to the neighbours have become longer or shorter.
 //!
-//! On a line that is full all the time, a round trip consists of the way and of this node's own
-//! queue, and nothing shows which part is which: a route that has become longer looks like a queue,
-//! and the budget for the old way would leave most of the line unused. So where round trips are
-//! longer than the least one, the queue is let drain for a moment now and then (as in BBR's
-//! ProbeRTT, Cardwell et al., 2016), and they are measured anew.
+//! On a line that is full all the time, a round trip consists of the way and of queues, and nothing
+//! shows which part is which: a route that has become longer looks like a queue, and the budget for
+//! the old way would leave most of the line unused. So where a line carries less than before, and
+//! round trips are long, this node lets the queue drain for a moment (as in BBR's ProbeRTT, Cardwell
+//! et al., 2016), and measures them anew. What it measures may still contain queues of the
+//! neighbours: it counts only as long as the line carries more with it. A shorter round trip counts
+//! in any case, and every 30 s the node looks for one.
 
 use std::time::Duration;
 
@@ -13,17 +15,19 @@ use super::{Flow, Flows};
 use crate::ids::LinkId;
 use crate::time::Instant;
 
-/// The time between two surveys. 30 s: each costs what the line carries in a quarter of a second, 1
-/// % of all.
+/// The time between two surveys where nothing has happened. 30 s: each costs what the line carries
+/// in a quarter of a second, 1 % of all.
 const EVERY: Duration = Duration::from_secs(30);
-/// The time between two surveys where the last one has changed a round trip, or where this node's
-/// queue does not explain how long they are. 2 s.
-const AGAIN: Duration = Duration::from_secs(2);
+/// A line that carries less than before for this long is surveyed. 3 s: a neighbour that stops is
+/// found, and its streams come from another one.
+const FALLEN_FOR: Duration = Duration::from_secs(3);
+/// The time after which longer round trips must have brought more. 5 s: a budget can double in it,
+/// also where a round trip takes 600 ms.
+const AGAIN: Duration = Duration::from_secs(5);
 /// The time between two round trips that are measured while a line is full. 2 s: five links cost
 /// 0.3 % of 1 Mbit/s.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// A survey ends after this long if some neighbour has not answered. 2 s: longer ways are not
-/// believed.
+/// A survey ends after this long if no neighbour has answered. 2 s: longer ways are not believed.
 const MOST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -32,10 +36,14 @@ pub(super) struct Survey {
     since: Instant,
     /// When a line that was full was last asked for its round trips.
     asked: Instant,
-    /// Whether the last one has changed something.
-    changed: bool,
+    /// Whether it was begun because a line carries less than before.
+    fallen: bool,
     /// The highest rates up and down since the last one.
     rates: (u64, u64),
+    /// When a line began to carry less.
+    less_since: Option<Instant>,
+    /// The rates before round trips were found to be longer.
+    raised: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +57,15 @@ enum Step {
 
 impl Survey {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { step: Step::Rests, since: now, asked: now, changed: false, rates: (0, 0) }
+        Self {
+            step: Step::Rests,
+            since: now,
+            asked: now,
+            fallen: false,
+            rates: (0, 0),
+            less_since: None,
+            raised: None,
+        }
     }
 
     fn enter(&mut self, step: Step, now: Instant) {
@@ -68,16 +84,18 @@ impl Flows {
                     self.survey.asked = now;
                     self.ask_busy(now);
                 }
-                let fallen = self.note_rates();
-                let is_sign = |flow: &Flow| flow.trip.is_unexplained() || (fallen && flow.trip.was_long());
-                let sign = full && self.busy().any(|(_, flow)| is_sign(flow));
-                if elapsed < if self.survey.changed || sign { AGAIN } else { EVERY } {
+                if elapsed >= AGAIN {
+                    self.judge();
+                }
+                let fallen = full && self.has_fallen(now);
+                if !fallen && elapsed < EVERY {
                     return;
                 }
-                if full && (sign || self.is_in_doubt()) {
+                if full && (fallen || self.is_in_doubt()) {
                     self.drain(true, now);
+                    self.survey.fallen = fallen;
                     self.survey.enter(Step::Drains, now);
-                } else if elapsed >= EVERY {
+                } else {
                     self.settle(now);
                 }
             }
@@ -86,7 +104,7 @@ impl Flows {
                 self.ask_busy(now);
                 self.survey.enter(Step::Asks, now);
             }
-            Step::Asks if elapsed >= MOST || self.busy().all(|(_, flow)| flow.trip.is_renewed()) => {
+            Step::Asks if elapsed >= MOST || self.is_answered(elapsed) => {
                 self.drain(false, now);
                 self.settle(now);
             }
@@ -94,7 +112,18 @@ impl Flows {
         }
     }
 
-    /// Returns whether a line carries much less than after the last survey.
+    /// Returns whether a line carries a quarter less than it did after the last survey, and has
+    /// for a while, with long round trips.
+    fn has_fallen(&mut self, now: Instant) -> bool {
+        let long = self.busy().any(|(_, flow)| flow.trip.was_long());
+        let still = self.links.values().any(|flow| flow.sent.still);
+        if !self.note_rates() || !long || still {
+            self.survey.less_since = None;
+            return false;
+        }
+        now - *self.survey.less_since.get_or_insert(now) >= FALLEN_FOR
+    }
+
     fn note_rates(&mut self) -> bool {
         let (up, down) = (self.up.rate(), self.down.rate());
         let rates = &mut self.survey.rates;
@@ -103,14 +132,32 @@ impl Flows {
         fallen(up, rates.0) || fallen(down, rates.1)
     }
 
+    /// Takes longer round trips back if a line carries not a sixth more since.
+    fn judge(&mut self) {
+        let Some((up, down)) = self.survey.raised.take() else { return };
+        let more = |rate: u64, before: u64| rate > before + before / 6;
+        let paid = more(self.up.rate(), up) || more(self.down.rate(), down);
+        self.links.values_mut().for_each(|flow| flow.trip.judge(paid));
+    }
+
+    /// Ends a survey.
     fn settle(&mut self, now: Instant) {
-        self.survey.rates = (0, 0);
-        let mut changed = false;
+        let raises = std::mem::take(&mut self.survey.fallen);
+        let mut raised = false;
         for flow in self.links.values_mut() {
-            changed |= flow.trip.settle();
+            raised |= flow.trip.settle(raises);
         }
-        self.survey.changed = changed;
+        self.survey.rates = (self.up.rate(), self.down.rate());
+        self.survey.raised = raised.then_some(self.survey.rates);
+        self.survey.less_since = None;
         self.survey.enter(Step::Rests, now);
+    }
+
+    /// Returns whether all have answered who do within twice the time of the first one.
+    fn is_answered(&self, elapsed: Duration) -> bool {
+        let first = self.busy().filter_map(|(_, flow)| flow.trip.renewed()).min();
+        first.is_some_and(|first| elapsed >= 2 * first.max(BASE_LEAST))
+            || self.busy().all(|(_, flow)| flow.trip.renewed().is_some())
     }
 
     fn drain(&mut self, drains: bool, now: Instant) {

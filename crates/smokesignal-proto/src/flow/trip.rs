@@ -9,12 +9,9 @@
 
 use std::time::Duration;
 
-use super::line::{BASE_LEAST, QUEUE};
+use super::line::BASE_LEAST;
 use crate::time::Instant;
 
-/// A round trip that is longer than the least one by this much on top of [`QUEUE`] is not explained
-/// by this node's queue. 20 ms.
-const UNEXPLAINED: Duration = Duration::from_millis(20);
 /// A round trip that is longer by this much may be a queue, or a longer way. 30 ms.
 const DOUBTFUL: Duration = Duration::from_millis(30);
 /// The longest round trip that is believed. 2 s: what is longer is a queue.
@@ -39,6 +36,8 @@ pub(super) struct RoundTrip {
     /// The least one since the last survey, and since the survey has begun to ask.
     lately: Option<Duration>,
     renewed: Option<Duration>,
+    /// The least one before a longer one replaced it, until that has proven itself.
+    before: Option<Duration>,
     /// The last one.
     last: Duration,
     /// Clocks before this are of no use to the survey, while it asks.
@@ -55,6 +54,7 @@ impl RoundTrip {
             least: first,
             lately: None,
             renewed: None,
+            before: None,
             last: first,
             asked: None,
             heard: None,
@@ -100,18 +100,31 @@ impl RoundTrip {
         (self.asked, self.renewed) = (Some(now), None);
     }
 
-    /// Returns whether it was measured anew.
-    pub(super) const fn is_renewed(&self) -> bool {
-        self.renewed.is_some()
+    /// Returns what was measured anew.
+    pub(super) const fn renewed(&self) -> Option<Duration> {
+        self.renewed
     }
 
-    /// Takes what was measured anew. Returns whether that is something else.
-    pub(super) fn settle(&mut self) -> bool {
+    /// Takes what was measured anew, if it is shorter, or if longer ones count. Returns whether it
+    /// is longer.
+    pub(super) fn settle(&mut self, longer_counts: bool) -> bool {
         (self.asked, self.lately) = (None, None);
         let Some(trip) = self.renewed.take() else { return false };
-        let trip = trip.min(MOST);
-        let before = std::mem::replace(&mut self.least, trip);
-        trip.abs_diff(before) > DOUBTFUL
+        if trip <= self.least + DOUBTFUL || !longer_counts {
+            self.at_most(trip);
+            return false;
+        }
+        self.before = Some(std::mem::replace(&mut self.least, trip.min(MOST)));
+        true
+    }
+
+    /// Keeps the longer round trip, or takes it back.
+    pub(super) fn judge(&mut self, keeps: bool) {
+        if let Some(before) = self.before.take()
+            && !keeps
+        {
+            self.at_most(before);
+        }
     }
 
     /// Returns whether all round trips since the last survey were longer than the least one.
@@ -122,11 +135,6 @@ impl RoundTrip {
     /// Returns whether the last round trip was longer than the least one.
     pub(super) fn was_long(&self) -> bool {
         self.last > self.least.max(BASE_LEAST) + DOUBTFUL
-    }
-
-    /// Returns whether this node's queue does not explain how long the last round trip was.
-    pub(super) fn is_unexplained(&self) -> bool {
-        self.last > self.least.max(BASE_LEAST) + QUEUE + UNEXPLAINED
     }
 
     /// Notes that a round trip takes this long at most.

@@ -297,7 +297,7 @@ impl Node {
             }
             let stream_have = self.streams.get(ix).have;
             self.spread.mark(&self.context.at(now), (link, ix), mark, stream_have);
-            if end.is_none() {
+            if end.is_none() && self.membership.peer(link) != Some(mark.origin) {
                 self.compare(link, ix, mark.have, now);
             }
             self.want(ix, now);
@@ -458,7 +458,8 @@ impl Node {
         let cx = &mut self.context.at(now);
         let (flows, pause) = (&self.flows, |link| self.flows.digest_pause(link));
         let holds_own = flows.is_up_full(now) && self.spread.is_own_carried(|link| flows.moves(link, now));
-        for (link, digest) in self.spread.digests(cx, &self.streams, holds_own, pause) {
+        let line = (holds_own, flows.is_up_busy(now));
+        for (link, digest) in self.spread.digests(cx, &self.streams, line, pause) {
             cx.out.send(link, digest);
         }
         let lonely = self.membership.degree() < cx.config.min_peers;

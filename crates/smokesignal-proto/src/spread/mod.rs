@@ -571,7 +571,7 @@ impl Spread {
 
     /// Offers the new segments of the stream to all links.
     pub(crate) fn fan_out(&mut self, cx: &Cx<'_>, ix: StreamIx, have: u64, except: Option<LinkId>) {
-        let races = self.parentage(ix).race.begins(have, cx.now);
+        let races = ix != OWN && self.parentage(ix).race.begins(have, cx.now);
         for (_, state) in self.links.iter_mut().filter(|(id, _)| Some(**id) != except) {
             if races {
                 state.announce(cx, ix);

@@ -129,7 +129,7 @@ impl Spread {
         &mut self,
         cx: &Cx<'_>,
         streams: &Streams,
-        holds_own: bool,
+        (holds_own, is_busy): (bool, bool),
         pause: impl Fn(LinkId) -> Duration,
     ) -> Vec<(LinkId, Control)> {
         let mut due = Vec::new();
@@ -150,7 +150,7 @@ impl Spread {
                 }
                 let column = link.stream(ix);
                 column.dirty = false;
-                let announced = std::mem::take(&mut column.announced);
+                let announced = std::mem::take(&mut column.announced) && !is_busy;
                 let is_news = column.peer_have < streams.get(ix).have;
                 if is_news && (announced || !column.push) {
                     marks.push(streams.get(ix).mark());
