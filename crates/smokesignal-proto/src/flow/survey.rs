@@ -3,8 +3,8 @@
 //! On a line that is full all the time, a round trip consists of the way and of queues, and nothing
 //! shows which part is which: a route that has become longer looks like a queue, and the budget for
 //! the old way would leave most of the line unused. So where a line carries less than before, and
-//! round trips are long, this node lets the queue drain for a moment (as in BBR's ProbeRTT, Cardwell
-//! et al., 2016), and measures them anew. What it measures may still contain queues of the
+//! round trips are long, this node lets the queue drain for a moment (as in BBR's ProbeRTT,
+//! Cardwell et al., 2016), and measures them anew. What it measures may still contain queues of the
 //! neighbours: it counts only as long as the line carries more with it. A shorter round trip counts
 //! in any case, and every 30 s the node looks for one.
 
