@@ -493,7 +493,7 @@ impl Spread {
         if first && is_parentless && retains {
             self.adopt(ix);
         }
-        if !first && ix != OWN {
+        if !first {
             self.owe_answer(cx, link, ix);
         }
         if mark.floor > have + 1

@@ -93,10 +93,13 @@ impl Spread {
                     out.push(first_digest(state, streams, settled));
                 } else if let Some(ix) = state.ready.pop_front() {
                     of = Some(ix);
-                    if serve(state, ix, streams, room.part, out) {
+                    let is_offered = serve(state, ix, streams, room.part, out);
+                    if is_offered {
                         state.offer(cx, ix);
                     }
-                    state.stream(ix).offered_at.get_or_insert(cx.now);
+                    if is_offered || out.len() > before {
+                        state.stream(ix).offered_at.get_or_insert(cx.now);
+                    }
                     if !state.reports {
                         let bytes = out[before..].iter().map(Message::cost).sum();
                         self.confirms.moved_below(cx, streams, ix, bytes);

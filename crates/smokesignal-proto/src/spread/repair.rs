@@ -363,10 +363,10 @@ impl Spread {
     }
 
     /// Looks for another parent, because this one, the stream's writer, has a full line. It is
-    /// asked again if there is no other.
+    /// asked again if there is no other. If this node has another one already, it learns that.
     pub(crate) fn redirected(&mut self, cx: &Cx<'_>, link: LinkId, ix: StreamIx) {
         if self.parent(ix) != Some(link) {
-            return;
+            return self.owe_answer(cx, link, ix);
         }
         let tree = self.parentage(ix);
         (tree.parent, tree.redirected) = (None, Some((link, cx.now)));

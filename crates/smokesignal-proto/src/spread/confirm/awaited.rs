@@ -10,7 +10,8 @@
 //! neighbour delays a writer no more than a child that confirms nothing, and for 10 s at most.
 //!
 //! The other side owes the answer: to a segment that comes twice immediately; to a digest, or a
-//! redirect, as soon as it has a parent.
+//! redirect, as soon as it has a parent. The writer itself answers as if it had one, until its
+//! stream has ended.
 
 use std::time::Duration;
 
@@ -117,8 +118,13 @@ impl Spread {
                 continue; // A request or a report has answered it.
             }
             let stream = streams.get(ix);
+            if ix == OWN && stream.is_at_end() {
+                continue; // A reader says by the digest that it has read everything.
+            }
             let is_filled = self.is_filled(cx, link);
-            if is_filled || (self.parent(ix).is_none() && !stream.is_at_end()) {
+            // A writer has no parent, and gets its stream from nobody.
+            let has_parent = ix == OWN || self.parent(ix).is_some();
+            if is_filled || !(has_parent || stream.is_at_end()) {
                 self.confirms.unanswered.insert((link, ix));
                 self.confirms.can_answer |= is_filled;
             } else if self.prune(cx, link, ix).is_some() {
@@ -139,5 +145,115 @@ impl Confirms {
             _ if ix == OWN => own,
             tally => tally.and_then(|tally| tally.told).map_or(0, |told| told.position),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::age::Age;
+    use crate::config::Config;
+    use crate::context::Context;
+    use crate::features::Features;
+    use crate::id::Keypair;
+    use crate::message::{Confirmation, Mark};
+    use crate::segment::{MessageKind, Segment, SegmentKind};
+    use crate::spread::Room;
+    use crate::streams::Position;
+    use crate::time::Instant;
+
+    const NOW: Instant = Instant::from_micros(1_000_000);
+
+    /// A node with a stream of its own and one of somebody else, and two neighbours.
+    fn with_neighbours() -> (Context, Streams, Spread, StreamIx) {
+        let mut context = Context::new(Keypair::from_seed(&[1; 32]), Config::default(), 1);
+        let mut streams = Streams::new(context.me.id(), 1, NOW);
+        let other = Keypair::from_seed(&[2; 32]).id();
+        let ix = streams.admit(&context.at(NOW), other, Position::beginning(1)).unwrap();
+        let mut spread = Spread::new(&context.config, NOW);
+        for link in [LinkId(1), LinkId(2)] {
+            spread.link_up(&context.at(NOW), link, Duration::from_millis(20), Features::OURS);
+            spread.pump(&context.at(NOW), (link, Room::WINDOW), &streams, true, &mut Vec::new());
+            spread.digest_ended(link, &streams);
+        }
+        (context, streams, spread, ix)
+    }
+
+    fn is_prune((link, control): &(LinkId, Control)) -> Option<(LinkId, u64)> {
+        match control {
+            Control::Prune { origin, .. } => Some((*link, origin.prefix())),
+            _ => None,
+        }
+    }
+
+    /// However long the link has been up: the ten seconds begin with what was offered.
+    #[test]
+    fn a_writer_waits_for_a_neighbour_that_says_nothing_although_its_link_is_old() {
+        let (mut context, mut streams, mut spread, _) = with_neighbours();
+        let pump = |spread: &mut Spread, cx: &Cx<'_>, streams: &Streams| {
+            for link in [LinkId(1), LinkId(2)] {
+                spread.pump(cx, (link, Room::WINDOW), streams, true, &mut Vec::new());
+            }
+        };
+        pump(&mut spread, &context.at(NOW), &streams);
+        let later = NOW + 2 * AWAITED_MOST;
+        let origin = context.me.id();
+        let (kind, message_kind) = (SegmentKind::Whole { messages: 1 }, MessageKind::Application);
+        let (body, seal) = (vec![1, 7].into(), None);
+        let first =
+            Segment { origin, incarnation: 1, seq: 1, first_message: 1, kind, message_kind, body, seal };
+        streams.accept(&mut context.at(later), OWN, &Arc::new(first), Age::written(later));
+        let cx = &context.at(later);
+        spread.fan_out(cx, OWN, 1, None);
+        pump(&mut spread, cx, &streams);
+        let report = Confirmation {
+            writer: origin.prefix(),
+            incarnation: 1,
+            position: 1,
+            half: 1,
+            lowest: 1,
+            nodes: 1,
+            behind: 0,
+            gaps: 0,
+            missed: 0,
+            room: 64,
+            slowest: 1,
+        };
+        spread.confirmed(cx, (LinkId(1), OWN), &report, &streams);
+        let readers = |spread: &mut Spread, cx: &Cx<'_>| spread.readers(cx, &streams).map(|all| all.position);
+        assert_eq!(readers(&mut spread, cx), Some(0), "the other one may lack it");
+        let cx = &context.at(later + AWAITED_MOST);
+        spread.look_at_awaited(cx, &streams);
+        assert_eq!(readers(&mut spread, cx), Some(1), "it has had its time");
+    }
+
+    /// Where the line is slow, or unknown, a neighbour that gets the stream from another one offers
+    /// it by a digest to the writer, too.
+    #[test]
+    fn a_writer_answers_a_neighbour_that_offers_it_its_own_stream() {
+        let (mut context, streams, mut spread, _) = with_neighbours();
+        let (origin, cx) = (streams.get(OWN).origin, &context.at(NOW));
+        let mark = Mark { origin, incarnation: 1, have: 0, floor: 1, floor_message: 1, next_message: 1 };
+        spread.mark(cx, (LinkId(1), OWN), &mark, 0);
+        let answers = spread.confirmations(cx, &streams);
+        let prunes: Vec<_> = answers.iter().filter_map(is_prune).collect();
+        assert_eq!(prunes, [(LinkId(1), origin.prefix())]);
+        spread.mark(cx, (LinkId(1), OWN), &mark, 0);
+        assert!(spread.confirmations(cx, &streams).is_empty(), "once in ten seconds");
+    }
+
+    /// The writer may send it away before anything that it was sent has left.
+    #[test]
+    fn a_node_that_is_sent_away_and_has_another_parent_says_so() {
+        let (mut context, streams, mut spread, ix) = with_neighbours();
+        let cx = &context.at(NOW);
+        spread.received(cx, LinkId(2), ix, 1);
+        spread.redirected(cx, LinkId(1), ix);
+        assert_eq!(spread.parent(ix), Some(LinkId(2)));
+        let answers = spread.confirmations(cx, &streams);
+        let prunes: Vec<_> = answers.iter().filter_map(is_prune).collect();
+        assert_eq!(prunes, [(LinkId(1), streams.get(ix).origin.prefix())]);
     }
 }
