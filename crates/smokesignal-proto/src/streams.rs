@@ -244,6 +244,8 @@ pub(crate) struct Streams {
     index: BTreeMap<NodeId, StreamIx>,
     ring_total: usize,
     partial_total: usize,
+    /// Bytes of new segments of others, in all.
+    arrived: u64,
     /// Writers of which much is retained, since they were last counted.
     sharers: usize,
     /// Streams with a half-arrived message.
@@ -283,6 +285,7 @@ impl Streams {
             index: BTreeMap::from([(own, OWN)]),
             ring_total: 0,
             partial_total: 0,
+            arrived: 0,
             sharers: 0,
             partials: BTreeSet::new(),
             waiting_from: None,
@@ -336,6 +339,11 @@ impl Streams {
         lowest[..8].copy_from_slice(&prefix.to_be_bytes());
         let (id, ix) = self.index.range(NodeId::from_bytes(lowest)..).next()?;
         (id.prefix() == prefix).then_some(*ix)
+    }
+
+    /// Returns how many bytes of new segments of others have arrived in all.
+    pub(crate) fn bytes_arrived(&self) -> u64 {
+        self.arrived
     }
 
     /// Returns how many writers need a share of what this node retains.
@@ -512,6 +520,7 @@ impl Streams {
         if ix == OWN {
             self.list[ix].next_message = Some(segment.first_message + segment.messages_ended());
         } else {
+            self.arrived += segment.body.len() as u64;
             self.deliver(cx, ix, segment, age);
             self.release_backlog(cx, ix);
         }

@@ -262,6 +262,31 @@ fn large_messages_of_many_writers_arrive_in_turns() {
     println!("all read after {:?}", world.now);
 }
 
+/// Each stream has its share of each line only, and its readers are later by as much than others:
+/// nobody is slow.
+#[test]
+fn large_messages_of_many_writers_leave_no_reader_behind() {
+    let (n, size) = (12, 8 * MIB);
+    for seed in 0..2 {
+        let config = Config {
+            ring_bytes: 32 * MIB,
+            ring_total: 32 * MIB,
+            partial_room: 16 * MIB,
+            partial_total: 128 * MIB,
+            signed: false,
+            ..Config::default()
+        };
+        let mut world = gathered(seed, n, &config);
+        world.run(SECOND * 2);
+        world.traced = false;
+        (0..n).for_each(|writer| assert_eq!(world.write(writer, vec![writer as u8; size]), Some(1)));
+        world.until("all read", SECOND * 30, |world| {
+            assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+            (0..n).all(|reader| (0..n).all(|writer| reader == writer || read(world, reader, writer) == 1))
+        });
+    }
+}
+
 /// The writer believes no position above what it has written, and a report on nothing does nothing.
 #[test]
 fn false_reports_break_nothing() {

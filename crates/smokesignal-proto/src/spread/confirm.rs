@@ -353,6 +353,11 @@ impl Spread {
         self.confirms.room
     }
 
+    /// Returns the number of writers among whom this node shares its room.
+    pub(super) fn sharers(&self) -> u32 {
+        u32::try_from(self.confirms.sharers.max(1)).unwrap_or(u32::MAX)
+    }
+
     /// Takes a child's report on a stream.
     pub(crate) fn confirmed(
         &mut self,

@@ -6,7 +6,8 @@
 //! passing time, one for all of them. Where it is spent, the writer raises the floor of its
 //! stream: readers below it are behind, and it does not wait for them until they have caught up. A
 //! writer that is faster than the network itself is slowed to the pace of the faster half, and
-//! nobody falls behind because of that.
+//! nobody falls behind because of that. Nor where many write much: as long as the lines are busy
+//! with their streams, a reader may be later than others by as much more as it gets of them.
 
 use std::time::Duration;
 
@@ -32,7 +33,13 @@ const WORTH_WAITING: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// A reader lags if it is this much later than half of the readers, and four round trips on top:
 /// nodes far down in the tree of a fast writer are many bytes behind, and not slow. 100 ms.
+/// Where several writers share the readers' room, each line is one stream's for its share of the
+/// time only, and what takes 100 ms takes that many times as long.
 const LAGS_FROM: Duration = Duration::from_millis(100);
+/// The lines are busy with the streams of others while these bring at least an eighth of the most
+/// that they have brought within 10 s. If they bring less, some reader holds up all.
+const BUSY_SHARE: u64 = 8;
+const BUSY_WITHIN: Duration = Duration::from_secs(10);
 /// Readers that have confirmed nothing for this long stand still.
 const STILL: Duration = Duration::from_secs(2);
 
@@ -47,6 +54,7 @@ pub(super) struct Pacer {
     /// When the position moved last.
     moved: Instant,
     window: Window,
+    others: Others,
     /// What is left for waiting on a minority, and when it was last refilled.
     budget: Duration,
     refilled: Instant,
@@ -64,6 +72,7 @@ impl Pacer {
             summary: None,
             moved: now,
             window: Window::new(),
+            others: Others::new(now),
             budget: config.slow_budget,
             refilled: now,
             blocked: None,
@@ -100,8 +109,10 @@ impl Pacer {
     }
 }
 
-/// The bytes that the writer may be ahead of its readers: a window that doubles with each report
-/// while it is full, until the rate at which full windows are confirmed is known.
+/// The bytes that the writer may be ahead of its readers: a window that grows by what is confirmed
+/// while it is full, until the rate at which full windows are confirmed is known. So it doubles
+/// each time that all of it has been read (TCP's slow start, Jacobson, 1988), and where many begin
+/// to write together, each learns of the others before it is far ahead.
 #[derive(Debug)]
 struct Window {
     bytes: usize,
@@ -125,7 +136,7 @@ impl Window {
             self.bytes = usize::try_from(ahead).unwrap_or(usize::MAX).clamp(LEAST, MOST);
             (self.full_since, self.confirmed) = (Some(now), 0);
         } else {
-            self.bytes = (2 * self.bytes).min(MOST);
+            self.bytes = (self.bytes + bytes).min(MOST);
         }
     }
 
@@ -136,6 +147,42 @@ impl Window {
         } else if self.full_since.is_none() {
             self.full_since = Some(now);
         }
+    }
+}
+
+/// What the streams of others bring to this node, which shows whether the lines are busy.
+#[derive(Debug)]
+struct Others {
+    /// When the measurement began, and what had arrived then.
+    since: Instant,
+    bytes: u64,
+    /// What has arrived in the last interval of [`SAMPLE`], and the most that did lately.
+    rate: u64,
+    best: u64,
+    best_at: Instant,
+}
+
+impl Others {
+    const fn new(now: Instant) -> Self {
+        Self { since: now, bytes: 0, rate: 0, best: 0, best_at: now }
+    }
+
+    /// Notes how much has arrived in all.
+    fn look(&mut self, now: Instant, bytes: u64) {
+        let elapsed = now - self.since;
+        if elapsed < SAMPLE {
+            return;
+        }
+        let arrived = u128::from(bytes - self.bytes) * SAMPLE.as_micros() / elapsed.as_micros();
+        self.rate = u64::try_from(arrived).unwrap_or(u64::MAX);
+        if self.rate >= self.best || now - self.best_at > BUSY_WITHIN {
+            (self.best, self.best_at) = (self.rate, now);
+        }
+        (self.since, self.bytes) = (now, bytes);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.rate > 0 && self.rate.saturating_mul(BUSY_SHARE) >= self.best
     }
 }
 
@@ -181,7 +228,8 @@ impl Spread {
     fn lags_in(&self, now: Instant, ring: &Ring, half: u64) -> Duration {
         let later = ring.age_after(self.pace.position, now).saturating_sub(ring.age_after(half, now));
         let round_trip = self.links.values().map(|link| link.rtt).max().unwrap_or_default();
-        (LAGS_FROM + 4 * round_trip).saturating_sub(later)
+        let writers = if self.pace.others.is_busy() { self.sharers() } else { 1 };
+        (writers * LAGS_FROM + 4 * round_trip).saturating_sub(later)
     }
 
     /// Drops the slowest reader where the writer would wait for everyone, and it has confirmed
@@ -205,6 +253,7 @@ impl Spread {
         let unconfirmed = ring.bytes_after(self.pace.position);
         // It is full where a report let the writer on a moment ago, too.
         self.pace.window.look(cx.now, unconfirmed >= window / 2);
+        self.pace.others.look(cx.now, streams.bytes_arrived());
         if unconfirmed < window {
             return true;
         }
@@ -315,5 +364,35 @@ mod tests {
         pacer.stop_waiting(&context.at(at(2000)));
         assert!(pacer.budget < WORTH_WAITING, "a wait for the network costs nothing");
         assert!(pacer.may_wait(&context.at(at(2000)), Duration::ZERO), "and 5 % of the time comes back");
+    }
+
+    /// There may be a report each 10 ms, and what is under way is not more because of that.
+    #[test]
+    fn a_full_window_grows_by_what_is_confirmed_however_many_reports_say_so() {
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let mut window = Window::new();
+        for report in 0..8 {
+            window.look(at(10 * report), true);
+            window.confirmed(at(10 * report), LEAST / 8);
+        }
+        assert_eq!(window.bytes, 2 * LEAST);
+    }
+
+    #[test]
+    fn lines_that_bring_an_eighth_of_what_they_did_are_not_busy() {
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let mut others = Others::new(at(0));
+        assert!(!others.is_busy(), "nobody else writes");
+        let mut arrived = 0;
+        let mut look = |others: &mut Others, tick: u64, bytes: u64| {
+            arrived += bytes;
+            others.look(at(250 * tick), arrived);
+            others.is_busy()
+        };
+        assert!((1..5).all(|tick| look(&mut others, tick, 8000)));
+        assert!(look(&mut others, 5, 1000), "they are while they bring as much");
+        assert!(!look(&mut others, 6, 900), "one slow reader holds up all");
+        assert!(!look(&mut others, 7, 0), "all wait for one that stands still");
+        assert!(look(&mut others, 50, 900 * 43), "there has not been more for ten seconds");
     }
 }

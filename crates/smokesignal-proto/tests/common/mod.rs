@@ -51,6 +51,8 @@ pub struct World {
     /// Nodes that have reported a peer.
     pub connected: BTreeSet<usize>,
     pub trace: String,
+    /// Whether what happens is written down; large messages take long to write down.
+    pub traced: bool,
     pub data_messages: u64,
     /// What all nodes offer, but for these, which offer nothing.
     pub features: Features,
@@ -104,6 +106,7 @@ impl World {
             timed_out: Vec::new(),
             connected: BTreeSet::new(),
             trace: String::new(),
+            traced: true,
             data_messages: 0,
             features: Features::OURS,
             without_features: BTreeSet::new(),
@@ -276,6 +279,10 @@ impl World {
         loop {
             let now = self.now;
             let Some(output) = self.nodes.get_mut(&ix).and_then(|node| node.poll_output(now)) else { return };
+            if !self.traced {
+                self.perform(ix, output);
+                continue;
+            }
             let short = match &output {
                 Output::Send { link, message } => {
                     format!("send {link:?} {message:.0?}").chars().take(300).collect()
