@@ -85,13 +85,9 @@ class Life(Member):
         return self.metrics
 
     def warnings(self):
-        """What it has warned of: a neighbour that breaks the rules, or that is of another version.
-
-        A node that takes more than 2 s to leave says what it waits for, which is no warning: a busy
-        machine may need longer.
-        """
+        """What it has warned of: a neighbour that breaks the rules, or that is of another version."""
         self.log.seek(0)
-        return [line for line in self.log if "waiting for others to read what was sent" not in line]
+        return self.log.readlines()
 
     def __str__(self):
         return "%s, start %d" % (self.name, self.start)

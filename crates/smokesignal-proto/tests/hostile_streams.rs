@@ -342,6 +342,29 @@ fn what_a_neighbour_that_reports_nothing_is_sent_is_reported_after_it() {
     assert_eq!(last_report(&bench.pass(2, &[2])), Some((4, 1)), "it is gone");
 }
 
+/// It has asked for what is not retained here, and asks another node once it has the digest.
+#[test]
+fn a_neighbour_that_reports_nothing_and_was_sent_a_digest_holds_no_position() {
+    let mut bench = Bench::new(&[3]);
+    bench.link_to(2, OtherEnd { id: key(2).id(), features: Features::CONFIRM }, Vec::new());
+    let (origin, incarnation) = (key(9).id(), 1);
+    bench.part(2, 9, 1, false);
+    bench.tell(3, Control::Prune { origin, incarnation });
+    bench.part(2, 9, 2, false);
+    assert_eq!(last_report(&bench.pass(130, &[2, 3])), Some((2, 1)));
+    let asks = vec![Ask { origin, incarnation, from: 1, or_later: false }];
+    bench.tell(3, Control::Graft { asks });
+    let outputs = bench.pass(2, &[2, 3]);
+    assert!(outputs.iter().any(|output| matches!(
+        output,
+        Output::Send { link: LinkId(3), message: Message::Control(control) }
+            if matches!(**control, Control::Digest { .. })
+    )));
+    assert_eq!(last_report(&outputs), Some((2, 1)), "it gets the stream elsewhere");
+    bench.part(2, 9, 3, false);
+    assert_eq!(last_report(&bench.pass(2, &[2, 3])), Some((3, 1)));
+}
+
 /// Neighbour 3 has requested the stream here, and got it from another node first: it is not sent
 /// what it has, and reports to the other one. It says how far it is by a digest, or by a segment.
 #[test]

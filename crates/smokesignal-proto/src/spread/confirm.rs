@@ -285,9 +285,12 @@ impl Spread {
             if let Some(child) = self.confirms.children.get(&(ix, *id)) {
                 parts.push(child.or_known(column.peer_have).counted(&tally, have));
             } else if !link.reports {
-                // It reports nothing: what was sent to it counts.
-                let position = column.sent.max(column.peer_have).min(have);
-                parts.push(Summary::single(position, u32::MAX, 0));
+                // It reports nothing: what it is sent counts. One that was sent a digest instead
+                // owes no answer, and may get the stream from another node for good.
+                if column.push {
+                    let position = column.sent.max(column.peer_have).min(have);
+                    parts.push(Summary::single(position, u32::MAX, 0));
+                }
             } else if let Some(known) = self.awaited(cx, ix, column, streams) {
                 held = Some(held.map_or((known, 0), |held| held.min((known, 0))));
             }
