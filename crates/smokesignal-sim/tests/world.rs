@@ -421,3 +421,11 @@ fn nodes_do_not_look_for_ever_for_what_nobody_retains() {
     let world = Draw::new(359, None).play();
     assert_eq!(world.violation(), None);
 }
+
+/// `no-needless-gap`: a node kept a parent on a slow line, of which half a segment had always
+/// arrived, until nobody retained what it was behind by.
+#[test]
+fn a_parent_that_falls_far_behind_is_left_though_it_goes_on_to_bring_something() {
+    let world = Draw::new(198, None).play();
+    assert_eq!(world.violation(), None);
+}

@@ -463,10 +463,12 @@ impl Node {
             cx.out.send(link, digest);
         }
         let lonely = self.membership.degree() < cx.config.min_peers;
-        // This node's line is full, or a segment that takes long is half there.
+        // This node's line is full, or a segment that takes long is half there: but not again and
+        // again while others get far ahead.
         let (flows, joints) = (&self.flows, &self.joints);
-        let is_excused =
-            |link| flows.brings(link, now) && (flows.is_down_full(now) || joints.has_begun(link));
+        let is_excused = |link, is_far: bool| {
+            flows.brings(link, now) && (flows.is_down_full(now) || (!is_far && joints.has_begun(link)))
+        };
         let mut asks: BTreeMap<LinkId, Vec<Ask>> = BTreeMap::new();
         for repair in self.spread.repairs(cx, &self.streams, lonely, is_excused) {
             let Repair { link, ix, from, or_later, prune } = repair;

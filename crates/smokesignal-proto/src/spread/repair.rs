@@ -29,6 +29,9 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// A parent that shares a full line is asked again if nothing of the stream has come for this long.
 /// 10 s: six segments of 64 KiB over 1 Mbit/s take 3 s.
 const EXCUSED_FOR: Duration = Duration::from_secs(10);
+/// A parent that is on a slow line is left if other neighbours are ahead by more segments than
+/// this. 8: 512 KiB, 16 s of 256 kbit/s.
+const FAR_BEHIND: u64 = 8;
 /// A node asks a writer with a full line last for this long. 30 s: as long as it serves a
 /// neighbour that has come back.
 const REDIRECTED_FOR: Duration = Duration::from_secs(30);
@@ -197,7 +200,7 @@ impl Spread {
         cx: &Cx<'_>,
         streams: &Streams,
         lonely: bool,
-        is_excused: impl Fn(LinkId) -> bool,
+        is_excused: impl Fn(LinkId, bool) -> bool,
     ) -> Vec<Repair> {
         if cx.now < self.next_repair {
             return Vec::new();
@@ -331,7 +334,7 @@ impl Spread {
         cx: &Cx<'_>,
         ix: StreamIx,
         have: u64,
-        is_excused: impl Fn(LinkId) -> bool,
+        is_excused: impl Fn(LinkId, bool) -> bool,
     ) -> bool {
         let tree = self.parentage(ix);
         if tree.seen.0 != have {
@@ -345,7 +348,9 @@ impl Spread {
         let by_writer = stands_for < REDIRECTED_STILL
             && self.ahead(ix, have).any(|(link, _)| is_writer(link))
             && self.ahead(ix, have).all(|(link, _)| link == parent || is_writer(link));
-        let by_line = stands_for < EXCUSED_FOR && is_excused(parent);
+        let others = self.ahead(ix, have).filter(|(link, _)| *link != parent);
+        let is_far = others.map(|(_, column)| column.peer_have).max() > Some(have + FAR_BEHIND);
+        let by_line = stands_for < EXCUSED_FOR && is_excused(parent, is_far);
         if floor > have + 1 || !(by_writer || by_line) {
             return false;
         }
@@ -492,7 +497,7 @@ mod tests {
             while let Some(at) = spread.next_deadline().filter(|at| *at <= until) {
                 now = now.max(at);
                 spread.confirmations(&context.at(now), &streams);
-                let repairs = spread.repairs(&context.at(now), &streams, false, |_| false);
+                let repairs = spread.repairs(&context.at(now), &streams, false, |_, _| false);
                 asked.extend(repairs.iter().map(|repair| repair.link));
             }
             now = until;
