@@ -701,12 +701,12 @@ impl Flow {
     /// Returns the window that fits what the link brings: its rate, which may grow by this factor,
     /// in the time of a round trip, or in a quarter of a second.
     fn demand(&self, growth: u64) -> u64 {
-        FIRST.max(self.got.rate.bytes().saturating_mul(growth * trips(self.trip.get())))
+        FIRST.max(self.got.rate.bytes().saturating_mul(growth * trips(self.trip.last())))
     }
 
     /// Returns after which time without a confirmation the link stands still.
     fn patience(&self) -> Duration {
-        let trip = self.trip.get();
+        let trip = self.trip.proven();
         STILL_AFTER.max((4 * trip).min(STILL_AFTER + 2 * trip))
     }
 

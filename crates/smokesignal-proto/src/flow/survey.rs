@@ -5,8 +5,8 @@
 //! the old way would leave most of the line unused. So where a line carries less than before, and
 //! round trips are long, this node lets the queue drain for a moment (as in BBR's ProbeRTT,
 //! Cardwell et al., 2016), and measures them anew. What it measures may still contain queues of the
-//! neighbours: it counts only as long as the line carries more with it. A shorter round trip counts
-//! in any case, and every 30 s the node looks for one.
+//! neighbours: it counts only as long as the line carries more with it. (A way that has become
+//! shorter needs no survey: the round trips show it.)
 
 use std::time::Duration;
 
@@ -15,9 +15,6 @@ use super::{Flow, Flows};
 use crate::ids::LinkId;
 use crate::time::Instant;
 
-/// The time between two surveys where nothing has happened. 30 s: each costs what the line carries
-/// in a quarter of a second, 1 % of all.
-const EVERY: Duration = Duration::from_secs(30);
 /// A line that carries less than before for this long is surveyed. 3 s: a neighbour that stops is
 /// found, and its streams come from another one.
 const FALLEN_FOR: Duration = Duration::from_secs(3);
@@ -36,8 +33,6 @@ pub(super) struct Survey {
     since: Instant,
     /// When a line that was full was last asked for its round trips.
     asked: Instant,
-    /// Whether it was begun because a line carries less than before.
-    fallen: bool,
     /// The highest rates up and down since the last one.
     rates: (u64, u64),
     /// When a line began to carry less.
@@ -57,15 +52,7 @@ enum Step {
 
 impl Survey {
     pub(super) const fn new(now: Instant) -> Self {
-        Self {
-            step: Step::Rests,
-            since: now,
-            asked: now,
-            fallen: false,
-            rates: (0, 0),
-            less_since: None,
-            raised: None,
-        }
+        Self { step: Step::Rests, since: now, asked: now, rates: (0, 0), less_since: None, raised: None }
     }
 
     fn enter(&mut self, step: Step, now: Instant) {
@@ -87,16 +74,9 @@ impl Flows {
                 if elapsed >= AGAIN {
                     self.judge();
                 }
-                let fallen = full && self.has_fallen(now);
-                if !fallen && elapsed < EVERY {
-                    return;
-                }
-                if full && (fallen || self.is_in_doubt()) {
+                if full && self.has_fallen(now) {
                     self.drain(true, now);
-                    self.survey.fallen = fallen;
                     self.survey.enter(Step::Drains, now);
-                } else {
-                    self.settle(now);
                 }
             }
             Step::Drains if elapsed >= self.base.max(BASE_LEAST) + QUEUE => {
@@ -142,10 +122,9 @@ impl Flows {
 
     /// Ends a survey.
     fn settle(&mut self, now: Instant) {
-        let raises = std::mem::take(&mut self.survey.fallen);
         let mut raised = false;
         for flow in self.links.values_mut() {
-            raised |= flow.trip.settle(raises);
+            raised |= flow.trip.settle();
         }
         self.survey.rates = (self.up.rate(), self.down.rate());
         self.survey.raised = raised.then_some(self.survey.rates);
@@ -173,9 +152,5 @@ impl Flows {
     fn ask_busy(&mut self, now: Instant) {
         let links: Vec<_> = self.busy().map(|(link, _)| link).collect();
         links.into_iter().for_each(|link| self.ask(link, now));
-    }
-
-    fn is_in_doubt(&self) -> bool {
-        self.busy().any(|(_, flow)| flow.trip.is_in_doubt())
     }
 }

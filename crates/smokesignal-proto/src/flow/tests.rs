@@ -328,7 +328,7 @@ fn a_line_is_filled_again_after_the_way_has_become_longer_or_shorter() {
                     let (share, queue) = fluid.run(ms(75_000), ms(90_000));
                     // On 256 kbit/s the least budget is what counts, and the smallest windows of
                     // five links are longer than that.
-                    let (least, most) = if kbits == 256 { (0.25, ms(2_000)) } else { (0.6, ms(500)) };
+                    let (least, most) = if kbits == 256 { (0.25, ms(2_000)) } else { (0.7, ms(500)) };
                     if share < least || queue > most {
                         worst.push((up, kbits, links, (first, then), share, queue));
                     }

@@ -33,8 +33,7 @@ pub(crate) struct Clocks {
 #[derive(Debug)]
 pub(super) struct RoundTrip {
     least: Duration,
-    /// The least one since the last survey, and since the survey has begun to ask.
-    lately: Option<Duration>,
+    /// The least one since a survey has begun to ask.
     renewed: Option<Duration>,
     /// The least one before a longer one replaced it, until that has proven itself.
     before: Option<Duration>,
@@ -52,7 +51,6 @@ impl RoundTrip {
     pub(super) const fn new(first: Duration) -> Self {
         Self {
             least: first,
-            lately: None,
             renewed: None,
             before: None,
             last: first,
@@ -65,6 +63,16 @@ impl RoundTrip {
     /// Returns the round trip without a queue of this node's.
     pub(super) const fn get(&self) -> Duration {
         self.least
+    }
+
+    /// Returns the last round trip, with the queues on the way.
+    pub(super) fn last(&self) -> Duration {
+        self.last.clamp(self.least, MOST.max(self.least))
+    }
+
+    /// Returns the same as `get`, without a longer one that has not proven itself.
+    pub(super) fn proven(&self) -> Duration {
+        self.before.unwrap_or(self.least).min(self.least)
     }
 
     /// Returns the clocks to send.
@@ -89,7 +97,6 @@ impl RoundTrip {
         }
         self.at_most(trip);
         self.last = trip;
-        self.lately = Some(self.lately.map_or(trip, |least| least.min(trip)));
         if self.asked.is_some_and(|asked| elapsed <= now - asked) {
             self.renewed = Some(self.renewed.map_or(trip, |least| least.min(trip)));
         }
@@ -105,12 +112,11 @@ impl RoundTrip {
         self.renewed
     }
 
-    /// Takes what was measured anew, if it is shorter, or if longer ones count. Returns whether it
-    /// is longer.
-    pub(super) fn settle(&mut self, longer_counts: bool) -> bool {
-        (self.asked, self.lately) = (None, None);
+    /// Takes what was measured anew. Returns whether it is longer than before.
+    pub(super) fn settle(&mut self) -> bool {
+        self.asked = None;
         let Some(trip) = self.renewed.take() else { return false };
-        if trip <= self.least + DOUBTFUL || !longer_counts {
+        if trip <= self.least + DOUBTFUL {
             self.at_most(trip);
             return false;
         }
@@ -125,11 +131,6 @@ impl RoundTrip {
         {
             self.at_most(before);
         }
-    }
-
-    /// Returns whether all round trips since the last survey were longer than the least one.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.lately.is_some_and(|trip| trip > self.least.max(BASE_LEAST) + DOUBTFUL)
     }
 
     /// Returns whether the last round trip was longer than the least one.
