@@ -653,8 +653,13 @@ impl Flows {
         // Quiet links have their small windows besides: a line with many of them would have none
         // left for the one that is busy.
         let growth = self.down.growth();
-        // Bytes that a link was granted, and has not used yet, may still come.
-        let granted = |flow: &Flow| flow.got.limit.saturating_sub(flow.got.read);
+        // On a line that is known, bytes that a link was granted and has not used yet may still
+        // come.
+        let is_known = !self.down.is_starting();
+        let granted = |flow: &Flow| match flow.got.limit.saturating_sub(flow.got.read) {
+            granted if is_known => granted,
+            _ => 0,
+        };
         let demands = self.links.values().map(|flow| flow.demand(growth).max(granted(flow)));
         let mut demands: Vec<_> = demands.filter(|demand| *demand > FIRST).collect();
         demands.sort_unstable();
