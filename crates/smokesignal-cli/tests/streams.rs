@@ -13,7 +13,7 @@ use common::{JsonNode, TextCommand, refs, start_network, wait, wait_connected};
 
 /// Starts ten nodes, each with at most five neighbours.
 fn start_ten_nodes() -> Vec<JsonNode> {
-    let nodes = start_network(10, &[]);
+    let nodes = start_network(10, &["--no-prefer-near-peers"]);
     wait_connected(&refs(&nodes), 3);
     nodes
 }
