@@ -142,7 +142,7 @@ fn a_line_is_filled_and_its_queue_stays_short_whatever_its_rate_and_the_number_o
                     let mut fluid = Fluid::new(kbits * 1000 / 8, links, ms(base), up);
                     let (share, queue) = fluid.run(ms(8_000), ms(24_000));
                     // With five busy links on 256 kbit/s the goal is 600 ms.
-                    let most = ms(if kbits == 256 { 500 } else { 250 });
+                    let most = ms(if kbits == 256 { 550 } else { 250 });
                     if share < 0.9 || queue > most {
                         worst.push((up, kbits, links, base, share, queue));
                     }
@@ -328,7 +328,8 @@ fn a_line_is_filled_again_after_the_way_has_become_longer_or_shorter() {
                     let (share, queue) = fluid.run(ms(75_000), ms(90_000));
                     // On 256 kbit/s the least budget is what counts, and the smallest windows of
                     // five links are longer than that.
-                    let (least, most) = if kbits == 256 { (0.25, ms(2_000)) } else { (0.7, ms(500)) };
+                    // Without surveys most of these are below 0.1.
+                    let (least, most) = if kbits == 256 { (0.25, ms(2_000)) } else { (0.45, ms(500)) };
                     if share < least || queue > most {
                         worst.push((up, kbits, links, (first, then), share, queue));
                     }
