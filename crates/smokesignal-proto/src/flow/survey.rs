@@ -1,4 +1,4 @@
-//! Finds out whether the ways to the neighbours have become longer or shorter.
+//! Finds out whether the ways to the neighbours have become longer.
 //!
 //! On a line that is full all the time, a round trip consists of the way and of queues, and nothing
 //! shows which part is which: a route that has become longer looks like a queue, and the budget for
