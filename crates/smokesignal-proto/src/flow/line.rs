@@ -25,7 +25,7 @@ const START: usize = 64 * 1024;
 const GROWTH: usize = 4;
 /// The factor for a link's window once the line is known: 2.
 const KNOWN_GROWTH: u64 = 2;
-/// The least budget. 6 KiB: a fifth of a second of 256 kbit/s, and three parts.
+/// The least budget. 6 KiB: a fifth of a second of 256 kbit/s, and more than two parts.
 const LEAST: usize = 6 * 1024;
 /// The largest budget. 16 MiB: a tenth of a second of 1.3 Gbit/s, and less than a fast machine's
 /// sockets hold.

@@ -42,7 +42,7 @@ pub(crate) use trip::Clocks;
 use trip::RoundTrip;
 
 /// The limit of a link before the first acknowledgement, and the window of a quiet one, where the
-/// line has room for it. 4 KiB: two parts.
+/// line has room for it. 4 KiB: a part, and the beginning of another one.
 const FIRST: u64 = 4 * 1024;
 /// The smallest part that a segment is cut into. 2.5 KiB: 80 ms of 256 kbit/s. Its heads, of TLS
 /// and TCP, too, take 4 %; with 2 KiB a line of 1 Mbit/s carries 1 % less.
@@ -412,9 +412,7 @@ impl Flows {
         if last.is_none_or(|last| last >= URGE_EVERY) {
             let since = flow.sent.urged.filter(|(_, last)| now - *last < SOON_FOR);
             flow.sent.urged = Some((since.map_or(now, |(since, _)| since), now));
-            flow.got.tell_soon = true;
-            flow.got.since = Some(now);
-            self.next_ack = Some(now);
+            self.ask(link, now);
         }
     }
 

@@ -157,7 +157,7 @@ impl Spread {
                 let is_news = column.peer_have < streams.get(ix).have;
                 if is_news && (announced || !column.push) {
                     marks.push(streams.get(ix).mark());
-                    if ix == OWN && !column.push {
+                    if ix == OWN {
                         link.own_told_at = cx.now;
                         link.own_told = streams.get(OWN).have;
                     }
