@@ -53,6 +53,9 @@ const PART_SHARE: usize = 8;
 const MEASURE: Duration = Duration::from_millis(250);
 /// The least amount that is confirmed by itself: half a part.
 const ACK_LEAST: u64 = 1024;
+/// The most that a neighbour which is near to its budget waits to see confirmed. 1 MiB: the largest
+/// budget, divided by 16.
+const ACK_MOST: u64 = 1024 * 1024;
 /// The longest time until what arrived is confirmed, for a neighbour that is near to its budget.
 /// 100 ms: a fifth of the time after which a link is taken to stand still.
 const ACK_AFTER: Duration = Duration::from_millis(100);
@@ -718,7 +721,8 @@ impl Flow {
     /// that is near to its budget what arrives in a sixteenth of a second at most.
     fn ack_from(&self, now: Instant) -> u64 {
         let granted = (self.got.limit - self.got.confirmed) / 4;
-        let most = if now < self.got.soon_until { self.got.rate.bytes() / 4 } else { granted };
+        let pressed = now < self.got.soon_until;
+        let most = if pressed { ACK_MOST.min(self.got.rate.bytes() / 4) } else { granted };
         most.min(granted).max(ACK_LEAST)
     }
 
