@@ -20,6 +20,7 @@ from wire import (
     SIGNED_TOGETHER,
     Segment,
     aged,
+    check_proof,
     clock,
     head,
     leaf,
@@ -32,6 +33,9 @@ from wire import (
 
 RETAINED = 4096
 MAX_MARKS = 256
+MAX_PROOFS = 64
+# Questions to one neighbour that are open.
+MAX_OPEN = 4
 # The parent may take this long to bring what another neighbour has announced.
 ASK_AFTER = 0.5
 # A node looks for a range that nobody retains for this long.
@@ -46,10 +50,12 @@ WINDOW = 30.0
 class WriterStream:
     """What one writer has written in one incarnation, as far as this node has read it.
 
-    `next_message` is None as long as a late joiner has not seen a segment.
+    `next_message` is None as long as a late joiner has not seen a segment. A stream that is not
+    `proven` is a neighbour's claim, and named to nobody; `proof` is the last proof of it.
     """
 
-    def __init__(self, writer, incarnation, have, next_message):
+    def __init__(self, writer, incarnation, have, next_message, proven=True):
+        self.proven, self.proof, self.read = proven, None, False
         self.writer, self.incarnation = writer, incarnation
         self.have, self.next_message = have, next_message
         self.retained, self.floor = {}, have + 1
@@ -70,6 +76,8 @@ class WriterStream:
 
     def retain(self, segment):
         self.have = segment.seq
+        self.proven = self.read = True
+        self.proof = segment.proven() if segment.flags & SIGNED else None
         self.retained[segment.seq] = segment
         if len(self.retained) > RETAINED:
             del self.retained[self.floor]
@@ -119,23 +127,28 @@ class Broadcast:
         self.sides = {}
         # No joiner any more: a writer met now is read from its first segment.
         self.settled, self.settle_at = False, None
+        # The writers that each neighbour was asked to prove, one list for each question.
+        self.asked = {}
 
     # Links.
 
     def link_up(self, link, sent):
         now = time.monotonic()
         self.settle_at = self.settle_at or now + 1
-        told = {s.writer: s.have for s in self.streams.values()}
+        named = [s for s in self.streams.values() if s.proven]
+        told = {s.writer: s.have for s in named}
         self.sides[link] = Side(told, now, now - sent / 1000)
-        marks = [s.mark() for s in self.streams.values()]
+        marks = [s.mark() for s in named]
         parts = [marks[at : at + MAX_MARKS] for at in range(0, len(marks), MAX_MARKS)]
         for part in parts[:-1]:
             link.say("Digest", part, None)
-        link.say("Digest", parts[-1], self.settled)
-        self.sides[link].told_settled = self.settled
+        settled = self.settled and not self.asked
+        link.say("Digest", parts[-1], settled)
+        self.sides[link].told_settled = settled
 
     def link_down(self, link):
         self.sides.pop(link, None)
+        self._answered(link, len(self.asked.get(link, [])))
         for stream in self.streams.values():
             if stream.parent is link:
                 stream.parent = None
@@ -152,16 +165,19 @@ class Broadcast:
     def _settle(self):
         if not self.settled:
             self.settled = True
-            for link, side in self.sides.items():
-                self._tell_settled(link, side)
+            self._tell_all_settled()
             self.node.event("connect")
+
+    def _tell_all_settled(self):
+        for link, side in self.sides.items():
+            self._tell_settled(link, side)
 
     def _tell_settled(self, link, side):
         """Names the streams met since the first digest: a joiner takes all others for new."""
-        if side.told_settled or not side.heard_all:
+        if side.told_settled or not side.heard_all or self.asked:
             return
         side.told_settled = True
-        met = [s for s in self.streams.values() if s.writer not in side.first_told]
+        met = [s for s in self.streams.values() if s.writer not in side.first_told and s.proven]
         marks = [s.mark() for s in met if s.writer not in side.marks]
         parts = [marks[at : at + MAX_MARKS] for at in range(0, len(marks), MAX_MARKS)] or [[]]
         for part in parts[:-1]:
@@ -177,7 +193,8 @@ class Broadcast:
             told = side.told.get(stream.writer, 0) >= stream.have
             has = side.marks.get(stream.writer, (0, 0, 0))[:2]
             ahead = has >= (stream.incarnation, stream.have)
-            if stream.writer in side.eager or told or ahead or now - stream.changed < DIGEST_DELAY:
+            waits = now - stream.changed < DIGEST_DELAY or not stream.proven
+            if stream.writer in side.eager or told or ahead or waits:
                 continue
             side.told[stream.writer] = stream.have
             grown.append(stream.mark())
@@ -188,6 +205,7 @@ class Broadcast:
 
     def on_digest(self, link, marks, end):
         side = self.sides[link]
+        known = set(self.streams)
         for mark in marks:
             if is_sane(mark) and mark[0] != self.node.id:
                 self._on_mark(link, side, *mark)
@@ -203,6 +221,11 @@ class Broadcast:
                 if stream.writer not in side.named:
                     begin = side.first_told.get(stream.writer, stream.have)
                     self._push_from(link, stream, max(begin + 1, stream.floor))
+        claimed = [w for w in self.streams if w not in known and not self.streams[w].proven]
+        for at in range(0, len(claimed), MAX_PROOFS):
+            self.asked.setdefault(link, []).append(claimed[at : at + MAX_PROOFS])
+            if len(self.asked[link]) <= MAX_OPEN:
+                link.say("Prove", self.asked[link][-1])
         if end:
             self._settle()
         if end is not None and self.settled:
@@ -217,13 +240,18 @@ class Broadcast:
                 stream = WriterStream(writer, incarnation, 0, 1)
             else:
                 # A large message may have begun before: that its first pieces are missing is not a gap.
-                stream = WriterStream(writer, incarnation, have, None)
+                proven = self.node.options.unsigned_messages
+                stream = WriterStream(writer, incarnation, have, None, proven)
             self._meet(stream, None)
         elif incarnation > stream.incarnation:
             # A claim; a segment of it is the proof.
             return link.say("Graft", [(writer, incarnation, 1, True)])
         if incarnation != stream.incarnation:
             return
+        if not stream.proven:
+            # The smallest claim decides.
+            stream.have = min(stream.have, have)
+            stream.floor = stream.have + 1
         if have > stream.have:
             stream.behind_since = stream.behind_since or time.monotonic()
         if not side.heard_all and stream.parent is None:
@@ -258,6 +286,35 @@ class Broadcast:
         elif now - stream.behind_since > SKIP_AFTER:
             stream.behind_since = now
             self._graft(stream, min(ahead, key=lambda way: way[1])[2], or_later=True)
+
+    def on_prove(self, link, writers):
+        known = [self.streams[writer] for writer in writers if writer in self.streams]
+        link.say("Proofs", [stream.proof for stream in known if stream.proof])
+
+    def on_proofs(self, link, proofs):
+        """Begins where the claims say, but not later than after the segment that is proven."""
+        asked = self.asked.get(link, [[]])[0]
+        for proof in proofs:
+            writer, incarnation, seq = proof[:3]
+            stream = self.streams.get(writer)
+            if writer not in asked or stream is None or stream.read:
+                continue
+            check_proof(self.node.network, proof)
+            if incarnation != stream.incarnation:
+                stream.incarnation, stream.have = incarnation, seq
+            stream.have, stream.proven, stream.proof = min(stream.have, seq), True, proof
+            stream.floor = stream.have + 1
+        self._answered(link, 1)
+
+    def _answered(self, link, questions):
+        """Takes answers, or their end: what is not proven is not named."""
+        open_ones = self.asked.pop(link, [])[questions:]
+        if open_ones:
+            self.asked[link] = open_ones
+            if len(open_ones) >= MAX_OPEN:
+                link.say("Prove", open_ones[MAX_OPEN - 1])
+        if self.settled:
+            self._tell_all_settled()
 
     def on_graft(self, link, asks):
         for writer, incarnation, begin, or_later in asks:
@@ -306,6 +363,9 @@ class Broadcast:
         incarnation, have, floor = side.marks.get(segment.writer, (0, 0, 1))
         have = have if incarnation == segment.incarnation else 0
         side.marks[segment.writer] = (segment.incarnation, max(have, segment.seq), floor)
+        if segment.seq <= stream.have and not stream.read:
+            # The place where it began was only a claim.
+            stream.have, stream.floor = segment.seq - 1, segment.seq
         if segment.seq <= stream.have:
             if stream.parent is not link:
                 self._prune(link, stream, now)

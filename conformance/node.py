@@ -29,6 +29,8 @@ from streams import Streams
 from wire import MESSAGE, Record, Segment, decode, ip_address, raw
 
 TICK = 0.25
+# Messages about streams, between neighbours only.
+STREAMS = ("Digest", "Graft", "Prune", "Prove", "Proofs")
 TCP_TIMEOUT = 2.0
 
 
@@ -156,10 +158,10 @@ class Node:
             return
         name, values = decode(payload)
         self.log("<", conn, name, values)
-        between_neighbours = name in ("Digest", "Graft", "Prune", "Beacon", "Sought", "Turn")
+        between_neighbours = name in (*STREAMS, "Beacon", "Sought", "Turn")
         if between_neighbours and conn.state != "link":
             return
-        if name in ("Digest", "Graft", "Prune"):
+        if name in STREAMS:
             part = self.broadcast
         elif name in ("Beacon", "Sought", "Turn"):
             part = self.beacon

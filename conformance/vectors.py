@@ -168,7 +168,16 @@ def control_messages():
         ("Confirm", "Confirm", [(SEED, 1, 38, 40, 30, 20, 2, 1, 7, 32_768, OTHER_SEED)]),
         ("Pace", "Pace", ID, 1, 37, True),
         ("Redirect", "Redirect", ID, 1),
+        ("Prove", "Prove", [ID, OTHER_ID]),
+        ("Proofs", "Proofs", proofs()),
     ]
+
+
+def proofs():
+    """The proofs of a signed pair of segments, and of a fragment."""
+    named = ("2 of a signed pair", "3 of a signed pair", "fragment 1 of 3")
+    frames = dict(segments())
+    return [wire.Segment(frames["segment: " + name][4:]).proven() for name in named]
 
 
 def segments():
@@ -264,6 +273,8 @@ def check(name, data, file):
             wire.Segment(data[4:], signed=name != "segment: unsigned")
         elif data[4] == 0:
             message, values = wire.decode(data[4:])
+            for proof in values[0] if message == "Proofs" else ():
+                wire.check_proof(OPEN_NETWORK, proof)
             if frame(MESSAGE, wire.encode(message, *values)) != data:
                 return "is something else when it is encoded again"
     except wire.Malformed as error:

@@ -52,6 +52,9 @@ MARK = ("i", "u", "u", "u", "u", "u")
 ASK = ("i", "u", "u", "?")
 REPORT = ("u", "?", "b", ("o", "u"), "u")
 CONFIRMATION = ("u",) * 11
+# What is signed of a segment: writer, incarnation, seq, first message, flags, messages and the hash
+# of the body; then the signature (two halves), the sides of the hashes, and the hashes.
+PROOF = ("i", "u", "u", "u", "b", "u", "i", "i", "i", "b", ("[", "i"))
 RECORDS = ("[", "R")
 LAYOUT = {
     "Join": ["R", "b"],
@@ -86,6 +89,8 @@ LAYOUT = {
     "Confirm": [("[", CONFIRMATION)],
     "Pace": ["i", "u", "u", "?"],
     "Redirect": ["i", "u"],
+    "Prove": [("[", "i")],
+    "Proofs": [("[", PROOF)],
 }
 NAMES = list(LAYOUT)
 
@@ -363,11 +368,35 @@ class Segment:
 
     def root(self, network):
         """The root of the hash tree that the seal signs."""
+        return root_of(network, self.proven())
+
+    def proven(self):
+        """The proof that it was written, as Proofs carries it."""
         numbers = (self.incarnation, self.seq, self.first_message)
-        at = leaf(network, self.writer, *numbers, self.flags & ~SIGNED, self.body)
-        for other, on_the_left in self.proof:
-            at = joined(other, at) if on_the_left else joined(at, other)
-        return at
+        said = (self.flags & ~SIGNED, len(self.messages), blake3(self.body).digest())
+        left = sum(on_the_left << n for n, (_, on_the_left) in enumerate(self.proof))
+        halves = (self.signature[:32], self.signature[32:])
+        return (self.writer, *numbers, *said, *halves, left, [other for other, _ in self.proof])
+
+
+def root_of(network, proof):
+    """The root that a proof leads to."""
+    left, hashes = proof[9:]
+    at = hash_of(network, *proof[:7])
+    for n, other in enumerate(hashes):
+        at = joined(other, at) if left >> n & 1 else joined(at, other)
+    return at
+
+
+def check_proof(network, proof):
+    """Raises `Malformed` unless the writer has signed what the proof says."""
+    writer, *numbers, flags, messages, _, first, second, left, hashes = proof
+    is_piece = flags & FRAGMENT != 0
+    sane = all(0 < number < 1 << 62 for number in numbers)
+    sane = sane and len(hashes) <= MAX_HASHES and not left >> len(hashes) and not flags & SIGNED
+    if not sane or is_piece != (messages == 0) or (flags & (FIRST | LAST) and not is_piece):
+        raise Malformed("a proof")
+    verify(writer, first + second, seal_text(root_of(network, proof)))
 
 
 def has_head(kind, message):
@@ -411,9 +440,16 @@ def joined(left, right):
 
 
 def leaf(network, writer, incarnation, seq, first_message, flags, body):
+    messages = 0 if flags & FRAGMENT else len(list(messages_in(body)))
+    name = (writer, incarnation, seq, first_message)
+    return hash_of(network, *name, flags, messages, blake3(body).digest())
+
+
+def hash_of(network, writer, incarnation, seq, first_message, flags, messages, body_hash):
+    """The leaf of a segment, of which only the hash of the body is known."""
     text = b"smokesignal segment 1\0" + network + writer
-    text += struct.pack(">QQQB", incarnation, seq, first_message, flags)
-    return blake3(text + blake3(body).digest()).digest()
+    text += struct.pack(">QQQBI", incarnation, seq, first_message, flags, messages)
+    return blake3(text + body_hash).digest()
 
 
 def seal_text(root):

@@ -23,8 +23,9 @@ use crate::age::Age;
 use crate::config::MAX_SEGMENT;
 use crate::hash_tree::{InclusionProof, MAX_PROOF};
 use crate::id::{NodeId, Signature};
-use crate::message::{Control, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Message, Part};
+use crate::message::{Control, MAX_MARKS, MAX_PROOFS, MAX_RECORDS, MAX_SEEDS, Message, Part};
 use crate::messages;
+use crate::proof::SegmentProof;
 use crate::segment::{MessageKind, Seal, Segment, SegmentKind};
 use crate::varint;
 
@@ -38,7 +39,7 @@ const CONTROL: u8 = 0;
 const DATA: u8 = 1;
 const PART: u8 = 2;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 33 } else { 32 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 35 } else { 34 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -170,6 +171,8 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
         Control::Digest { marks, .. } => ("marks", marks.len(), MAX_MARKS),
         Control::Graft { asks } => ("asks", asks.len(), MAX_MARKS),
         Control::Confirm { reports } => ("reports", reports.len(), MAX_MARKS),
+        Control::Prove { writers } => ("writers", writers.len(), MAX_PROOFS),
+        Control::Proofs { proofs } => ("proofs", proofs.len(), MAX_PROOFS),
         Control::Ping { seeds, .. } => ("seeds", seeds.len(), MAX_SEEDS),
         Control::Beacon { beat, .. } => ("seeds", beat.seeds.len(), MAX_SEEDS),
         Control::Sought { seeds } => ("seeds", seeds.len(), MAX_SEEDS),
@@ -177,6 +180,11 @@ fn decode_control(frame: &[u8]) -> Result<Control, CodecError> {
     };
     if count > limit {
         return Err(CodecError::TooMany { what, count, limit });
+    }
+    if let Control::Proofs { proofs } = &control
+        && !proofs.iter().all(SegmentProof::is_sane)
+    {
+        return Err(CodecError::Malformed("proof"));
     }
     Ok(control)
 }
@@ -267,6 +275,27 @@ mod tests {
         Record::sign(&Keypair::from_seed(&[1; 32]), &[0; 32], addresses, u64::MAX)
     }
 
+    /// The proof of the last of 16 segments, with the largest numbers.
+    fn proof() -> SegmentProof {
+        let keypair = Keypair::from_seed(&[1; 32]);
+        let number = (1 << 62) - 1;
+        let mut batch = vec![
+            Segment {
+                origin: keypair.id(),
+                incarnation: number,
+                seq: number,
+                first_message: number,
+                kind: SegmentKind::Whole { messages: 1 },
+                message_kind: MessageKind::Application,
+                body: vec![0].into(),
+                seal: None,
+            };
+            16
+        ];
+        Segment::sign_all(&mut batch, &keypair, &[0; 32]);
+        SegmentProof::of(&batch[15]).unwrap()
+    }
+
     fn samples() -> Vec<Message> {
         let id = NodeId::from_bytes([3; 32]);
         let mark =
@@ -343,6 +372,8 @@ mod tests {
             Control::Confirm { reports: vec![confirmation; MAX_MARKS] }.into(),
             Control::Pace { origin: id, incarnation: 1, floor: 70_000, patient: true }.into(),
             Control::Redirect { origin: id, incarnation: 1 }.into(),
+            Control::Prove { writers: vec![id; MAX_PROOFS] }.into(),
+            Control::Proofs { proofs: vec![proof(); MAX_PROOFS] }.into(),
             segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]

@@ -53,6 +53,7 @@ mod messages;
 mod netsplit;
 mod node;
 mod output;
+mod proof;
 mod publish;
 mod record;
 mod ring;
@@ -74,12 +75,13 @@ pub use ids::{DialId, LinkId, RequestId, Target};
 pub use lag::Lag;
 pub use limits::{Confirmed, Held, StreamLink, StreamView};
 pub use message::{
-    Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_RECORDS, MAX_SEEDS, Mark,
-    Message, Part, Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
+    Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_PROOFS, MAX_RECORDS,
+    MAX_SEEDS, Mark, Message, Part, Priority, SeedReport, SeedState, SeedStatus, SoughtSeed,
 };
 pub use messages::Messages;
 pub use node::Node;
 pub use output::{CloseReason, DialFailure, Farewell, Full, Output, Relay, RequestFailure, Unreachable};
+pub use proof::SegmentProof;
 pub use record::{Address, MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_OTHER_ADDRESSES, Record, Statement};
 pub use segment::{MessageKind, Seal, Segment, SegmentKind};
 pub use time::Instant;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::age::Age;
 use crate::id::{Keypair, NodeId, Signature};
+use crate::proof::SegmentProof;
 use crate::record::Record;
 use crate::segment::Segment;
 use crate::time::Instant;
@@ -20,6 +21,8 @@ use crate::time::Instant;
 pub const MAX_RECORDS: usize = 32;
 /// Marks in one digest, or asks in one graft, at most; longer ones come in parts.
 pub const MAX_MARKS: usize = 256;
+/// Proofs that one message asks for, or brings, at most. 64: some 20 KiB.
+pub const MAX_PROOFS: usize = 64;
 /// Seeds that a partition keeps an eye on at most; those with the largest numbers lose.
 pub const MAX_SEEDS: usize = 8;
 
@@ -260,7 +263,8 @@ pub enum Control {
     /// "I have read this much of what you sent, and you may send this much." Sent between
     /// neighbours that offer [`Features::FLOW`](crate::Features::FLOW), when a link comes up and
     /// when something paced has arrived. Paced are segments, each counted as 128 bytes and its
-    /// body; parts, 8 bytes and the piece; and digests, 16 bytes and 64 for each mark.
+    /// body; parts, 8 bytes and the piece; digests, 16 bytes and 64 for each mark; and proofs, 16
+    /// bytes and 320 for each.
     Ack {
         /// Bytes read since the link came up.
         read: u64,
@@ -306,6 +310,18 @@ pub enum Control {
         origin: NodeId,
         /// The incarnation of the stream.
         incarnation: u64,
+    },
+    /// "Prove that these have written." To a neighbour whose marks name writers that the sender does
+    /// not know, or a later start of the sender itself. Owes one [`Control::Proofs`]. Only in
+    /// networks of signed messages.
+    Prove {
+        /// The writers; at most [`MAX_PROOFS`].
+        writers: Vec<NodeId>,
+    },
+    /// "This is the last that I know of what they have signed." The answer to [`Control::Prove`].
+    Proofs {
+        /// One for each of the writers that the sender can prove, in the order of the question.
+        proofs: Vec<SegmentProof>,
     },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
@@ -544,6 +560,8 @@ impl Message {
         match control {
             Control::Digest { marks, .. } => 16 + 64 * marks.len(),
             Control::Graft { asks } => 16 + 48 * asks.len(),
+            Control::Prove { writers } => 16 + 32 * writers.len(),
+            Control::Proofs { proofs } => 16 + 320 * proofs.len(),
             Control::Confirm { reports } => 16 + 48 * reports.len(),
             Control::Pace { .. } | Control::Redirect { .. } => 64,
             Control::Welcome { records }
@@ -568,7 +586,9 @@ impl Message {
     pub(crate) fn is_paced(&self) -> bool {
         match self {
             Self::Data(..) | Self::Part(_) => true,
-            Self::Control(control) => matches!(**control, Control::Digest { .. }),
+            Self::Control(control) => {
+                matches!(**control, Control::Digest { .. } | Control::Proofs { .. })
+            }
         }
     }
 

@@ -7,9 +7,11 @@
 //! that moment.
 
 mod beacon;
+mod claims;
 mod inspect;
 mod leaving;
 mod lookup;
+mod proving;
 mod settling;
 mod streaming;
 
@@ -40,6 +42,7 @@ use crate::spread::{Room, Spread};
 use crate::streams::{OWN, Streams};
 use crate::time::Instant;
 
+use claims::Claims;
 use settling::Settling;
 
 /// The node drops what is too old this often.
@@ -66,6 +69,7 @@ pub struct Node {
     queries: Queries,
     publisher: Publisher,
     settling: Settling,
+    claims: Claims,
     departure: Departure,
     next_expiry: Instant,
     /// Messages that arrived although they were known.
@@ -93,6 +97,7 @@ impl Node {
             queries: Queries::default(),
             publisher: Publisher::default(),
             settling: Settling::default(),
+            claims: Claims::default(),
             departure: Departure::default(),
             next_expiry: now,
             context,
@@ -359,6 +364,7 @@ impl Node {
             let (spread, mut needed) = (&self.spread, Vec::new());
             needed.extend((0..self.streams.len()).map(|ix| spread.unconfirmed_from(cx, &self.streams, ix)));
             self.streams.expire(cx, &needed);
+            self.expire_claims(now);
             self.switch_incarnations(now);
             self.publisher.trim();
             self.out.shrink_to(2 * self.out.len());
@@ -389,7 +395,8 @@ impl Node {
         let flows = self.flows.next_deadline();
         let others =
             [self.spread.next_deadline(), self.publisher.next_deadline(), flows, self.lags.next_deadline()];
-        others.into_iter().flatten().fold(self.membership.next_tick(), Instant::min)
+        let others = others.into_iter().chain([self.claims.next_deadline()]);
+        others.flatten().fold(self.membership.next_tick(), Instant::min)
     }
 
     // How it works.
@@ -406,6 +413,8 @@ impl Node {
                 self.on_redirect(link, &origin, incarnation, now);
             }
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
+            Control::Prove { writers } => self.on_prove(link, &writers, now),
+            Control::Proofs { proofs } => self.on_proofs(link, proofs, now),
             Control::Ack { read, limit, held, soon, clock, echo } => {
                 let ack = Ack { read, limit, held, soon, clocks: Clocks { clock, echo } };
                 if self.flows.acknowledged(link, ack, now).is_err() {
@@ -489,6 +498,7 @@ impl Node {
                 self.spread.link_down(cx, &self.streams, (link, reason));
                 self.flows.link_down(link);
                 self.joints.link_down(link);
+                self.claimer_down(link, now);
                 self.transits.link_down(link);
                 self.netsplit.link_down(link);
                 let has_left = reason == CloseReason::EndedByPeer(DisconnectReason::Leaving);
@@ -559,12 +569,12 @@ impl Node {
             let begin = ready.partition_point(|link| *link <= self.hand);
             ready.rotate_left(begin);
         }
-        let count = ready.len();
+        let (count, has_named_all) = (ready.len(), self.has_named_all());
         for link in ready {
             let room = self.flows.room(link, count, now);
             let room = room.map_or(Room::WINDOW, |(bytes, part)| Room { bytes, part });
             let cx = &self.context.at(now);
-            self.spread.pump(cx, (link, room), &self.streams, self.settling.is_settled(), &mut messages);
+            self.spread.pump(cx, (link, room), &self.streams, has_named_all, &mut messages);
             if messages.is_empty() {
                 continue;
             }
@@ -594,6 +604,9 @@ impl Node {
 
     fn publish(&mut self, now: Instant) {
         self.publisher.stop_waiting();
+        if self.claims.is_own_pending(now) {
+            return;
+        }
         let cx = &mut self.context.at(now);
         let most = self.flows.segments_most().min(cx.config.write_window);
         while self.spread.may_write(cx, &self.streams, self.publisher.is_waiting(), most) {

@@ -53,6 +53,10 @@ impl Ring {
         self.entries.front().map(|entry| &entry.segment)
     }
 
+    pub(crate) fn back(&self) -> Option<&Arc<Segment>> {
+        self.entries.back().map(|entry| &entry.segment)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::hash_tree::{self, Hash, InclusionProof, MAX_LEAVES};
 use crate::id::{Keypair, NodeId, Signature};
+use crate::proof::Head;
 
 /// A numbered part of one writer's stream: some whole messages, or a fragment of a large one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,7 @@ pub struct Segment {
 pub enum SegmentKind {
     /// Whole messages, each after its length as a varint.
     Whole {
-        /// The number of messages. It is not sent: the decoder counts them, and the count is
-        /// believed from then on.
+        /// The number of messages. It is signed, but not sent: the decoder counts them.
         messages: u32,
     },
     /// A piece of one message.
@@ -180,7 +180,7 @@ impl Segment {
             signature.remember(&self.origin, network);
             return true;
         }
-        let holds = signature.verify(&self.origin, network, || signed_text(&hash));
+        let holds = is_signed(&hash, signature, &self.origin, network);
         if holds {
             *last = Some(root);
         }
@@ -201,16 +201,20 @@ impl Segment {
         }
     }
 
-    /// The hash of everything that the segment says, its writer and its network. The body is hashed
-    /// on its own, because a whole buffer is hashed fastest.
+    /// Returns everything that is signed of it. The body is hashed on its own, because a whole
+    /// buffer is hashed fastest.
+    pub(crate) fn head(&self) -> Head {
+        let Self { origin, incarnation, seq, first_message, .. } = *self;
+        let messages = match self.kind {
+            SegmentKind::Whole { messages } => messages,
+            SegmentKind::Fragment { .. } => 0,
+        };
+        let body = *blake3::hash(&self.body).as_bytes();
+        Head { origin, incarnation, seq, first_message, flags: self.flags(), messages, body }
+    }
+
     fn leaf(&self, network: &[u8; 32]) -> Hash {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"smokesignal segment 1\0").update(network).update(self.origin.as_bytes());
-        for number in [self.incarnation, self.seq, self.first_message] {
-            hasher.update(&number.to_be_bytes());
-        }
-        hasher.update(&[self.flags()]).update(blake3::hash(&self.body).as_bytes());
-        *hasher.finalize().as_bytes()
+        self.head().leaf(network)
     }
 }
 
@@ -220,6 +224,21 @@ fn sign_batch(segments: &mut [Segment], keypair: &Keypair, network: &[u8; 32]) {
     let signature = Signature::new(keypair.sign(&signed_text(&root)));
     for (segment, proof) in segments.iter_mut().zip(proofs) {
         segment.seal = Some(Seal { signature: signature.clone(), proof });
+    }
+}
+
+/// Returns whether the writer has signed this root, in this network.
+pub(crate) fn is_signed(root: &Hash, signature: &Signature, writer: &NodeId, network: &[u8; 32]) -> bool {
+    signature.verify(writer, network, || signed_text(root))
+}
+
+/// Returns whether a segment may have these flags and this number of whole messages.
+pub(crate) fn has_sane_flags(flags: u8, messages: u32) -> bool {
+    let is_end = MessageKind::from_bits(flags >> 4) == MessageKind::End;
+    match flags & 15 {
+        0 => messages > 0,
+        1 | 3 | 5 | 7 => messages == 0 && !is_end,
+        _ => false,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::limits::Held;
 use crate::message::Mark;
 use crate::messages::Messages;
 use crate::output::Output;
+use crate::proof::SegmentProof;
 use crate::ring::Ring;
 use crate::segment::{MessageKind, Segment, SegmentKind, VerifiedRoot};
 use crate::time::Instant;
@@ -68,8 +69,15 @@ pub(crate) struct Stream {
     pub(crate) ring: Ring,
     /// The writer's signature that was checked last.
     root: Option<VerifiedRoot>,
-    /// A segment of it has been believed: before that a neighbour's word is all we have.
+    /// Whether a segment of it, or the proof of one, has been believed: before that a neighbour's
+    /// word is all we have.
     pub(crate) proven: bool,
+    /// Whether a segment of it was taken.
+    pub(crate) read: bool,
+    /// Whether the stream is a neighbour's claim that has to be proven: it is named to nobody.
+    pub(crate) claimed: bool,
+    /// The last proof, where no segment is retained.
+    proof: Option<Arc<SegmentProof>>,
     /// The next message's number; `None` until a late joiner sees its first segment. Messages
     /// before it that arrive all the same are not delivered.
     next_message: Option<u64>,
@@ -175,7 +183,7 @@ impl Stream {
     fn new(origin: NodeId, from: Position, now: Instant) -> Self {
         let Position { incarnation, have, next_message } = from;
         let (ring, root, partial, backlog, newer) = (Ring::default(), None, None, None, None);
-        let proven = false;
+        let (proven, read, claimed, proof) = (false, false, false, None);
         Self {
             origin,
             incarnation,
@@ -183,6 +191,9 @@ impl Stream {
             ring,
             root,
             proven,
+            read,
+            claimed,
+            proof,
             next_message,
             partial,
             backlog,
@@ -201,6 +212,26 @@ impl Stream {
     /// Returns the number of the next message, if it is known.
     pub(crate) const fn next_message(&self) -> Option<u64> {
         self.next_message
+    }
+
+    /// Returns the proof of the last segment that is known of the stream. Where segments are not
+    /// signed there is none.
+    pub(crate) fn proof(&self) -> Option<Arc<SegmentProof>> {
+        let last = self.ring.back().and_then(|last| SegmentProof::of(last));
+        last.map(Arc::new).or_else(|| self.proof.clone())
+    }
+
+    /// Drops segments from the ring, and keeps the proof of the last one. Returns how many bytes
+    /// that frees.
+    fn drop_segments(&mut self, drop: impl FnOnce(&mut Ring) -> usize) -> usize {
+        let last = self.ring.back().cloned();
+        let freed = drop(&mut self.ring);
+        if self.ring.front().is_none()
+            && let Some(last) = last
+        {
+            self.proof = SegmentProof::of(&last).map(Arc::new);
+        }
+        freed
     }
 
     /// The oldest segment that can be given to others.
@@ -257,6 +288,8 @@ pub(crate) struct Streams {
     /// In the order of burial; an entry whose number is not the tombstone's own is stale.
     tombstone_order: VecDeque<(NodeId, u64)>,
     burials: u64,
+    /// Places of claims that nobody has proven.
+    vacant: Vec<StreamIx>,
     /// Where the search for a loser goes on.
     hand: usize,
 }
@@ -293,6 +326,7 @@ impl Streams {
             tombstones: BTreeMap::new(),
             tombstone_order: VecDeque::new(),
             burials: 0,
+            vacant: Vec::new(),
             hand: 0,
         }
     }
@@ -369,12 +403,16 @@ impl Streams {
             Some(buried) if buried.incarnation == incarnation => {
                 // Only what was proved is buried: an old segment that comes again must not set it
                 // back.
-                (stream.have, stream.next_message, stream.proven) = (buried.have, buried.next_message, true);
+                (stream.have, stream.next_message) = (buried.have, buried.next_message);
+                (stream.proven, stream.read) = (true, true);
             }
             _ => {}
         }
         self.tombstones.remove(&origin);
-        let ix = if self.list.len() < cx.config.max_streams {
+        let ix = if let Some(ix) = self.vacant.pop() {
+            self.list[ix] = stream;
+            ix
+        } else if self.list.len() < cx.config.max_streams {
             self.list.push(stream);
             self.list.len() - 1
         } else {
@@ -429,7 +467,33 @@ impl Streams {
         let stream = &mut self.list[ix];
         self.ring_total -= stream.ring.clear();
         *stream = Stream::new(stream.origin, Position::beginning(incarnation), cx.now);
-        stream.proven = true; // By the segment that showed it: the one before is over for good.
+        // By the segment that showed it: the one before is over for good.
+        (stream.proven, stream.read) = (true, true);
+    }
+
+    /// Notes that the stream is a neighbour's claim, or that it is none any more.
+    pub(crate) fn set_claimed(&mut self, ix: StreamIx, claimed: bool) {
+        self.list[ix].claimed = claimed;
+    }
+
+    /// Takes the proof of a segment of a stream that was only claimed. Nothing of it is read yet,
+    /// and reading begins where the claims say, but not later than after this segment.
+    pub(crate) fn prove(&mut self, ix: StreamIx, proof: SegmentProof) {
+        let stream = &mut self.list[ix];
+        if proof.head.seq < stream.have {
+            (stream.have, stream.next_message) = (proof.head.seq, None);
+        }
+        (stream.proven, stream.claimed, stream.proof) = (true, false, Some(Arc::new(proof)));
+    }
+
+    /// Frees the place of a claim that nobody has proven.
+    pub(crate) fn vacate(&mut self, ix: StreamIx, now: Instant) {
+        let stream = &mut self.list[ix];
+        self.index.remove(&stream.origin);
+        let nobody = Position { incarnation: 0, have: 0, next_message: None };
+        *stream = Stream::new(NodeId::from_bytes([0; 32]), nobody, now);
+        stream.claimed = true;
+        self.vacant.push(ix);
     }
 
     /// The stream was admitted on a neighbour's word only, and that was wrong: it has another
@@ -515,7 +579,8 @@ impl Streams {
         if segment.seq > stream.have + 1 {
             return Verdict::Ahead;
         }
-        self.list[ix].proven = true;
+        let stream = &mut self.list[ix];
+        (stream.proven, stream.read, stream.claimed) = (true, true, false);
         self.store(cx, ix, Arc::clone(segment), age);
         if ix == OWN {
             self.list[ix].next_message = Some(segment.first_message + segment.messages_ended());
@@ -547,10 +612,14 @@ impl Streams {
                 let Some(largest) = self.list.iter_mut().max_by_key(|stream| stream.ring.bytes()) else {
                     break;
                 };
-                let half = largest.ring.bytes() / 2;
-                while self.ring_total > goal && largest.ring.bytes() > half {
-                    self.ring_total -= largest.ring.pop();
-                }
+                let (half, total) = (largest.ring.bytes() / 2, self.ring_total);
+                self.ring_total -= largest.drop_segments(|ring| {
+                    let mut freed = 0;
+                    while total - freed > goal && ring.bytes() > half {
+                        freed += ring.pop();
+                    }
+                    freed
+                });
             }
         }
     }
@@ -720,7 +789,7 @@ impl Streams {
     pub(crate) fn skip(&mut self, ix: StreamIx, floor: u64) {
         self.forget_partial(ix);
         let stream = &mut self.list[ix];
-        self.ring_total -= stream.ring.clear();
+        self.ring_total -= stream.drop_segments(Ring::clear);
         stream.have = floor - 1;
     }
 
@@ -736,7 +805,7 @@ impl Streams {
         for ix in 0..self.list.len() {
             let stream = &mut self.list[ix];
             let needed = needed.get(ix).copied().unwrap_or(u64::MAX);
-            self.ring_total -= stream.ring.expire(cx.now, cx.config.ring_age, needed);
+            self.ring_total -= stream.drop_segments(|ring| ring.expire(cx.now, cx.config.ring_age, needed));
             if cx.now - stream.touched > cx.config.ring_age {
                 self.report_partial(cx, ix);
             }

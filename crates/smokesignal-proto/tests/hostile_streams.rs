@@ -7,7 +7,7 @@ mod bench;
 
 use std::sync::Arc;
 
-use bench::{Bench, breaks_a_rule, closed, key, mark, segment, tiny};
+use bench::{Bench, breaks_a_rule, closed, key, mark, proof, segment, tiny};
 use bytes::Bytes;
 use smokesignal_proto::*;
 
@@ -221,13 +221,158 @@ fn a_claimed_incarnation_silences_no_writer() {
     assert_eq!(told(&bench.drain(None)), messages(1..=5));
 }
 
-/// Nor must one of our own make us choose numbers that nobody accepts.
+/// Nor must one of our own make us choose numbers that nobody accepts, or that leave none for the
+/// next start: it has to be proven, and the first message waits for that, but not for long.
 #[test]
-fn a_claimed_incarnation_of_our_own_is_believed_only_if_it_can_be() {
+fn a_claimed_incarnation_of_our_own_is_believed_only_with_a_proof() {
+    let claimed = |incarnation| {
+        let mut bench = Bench::new(&[2, 3]);
+        bench.marks(2, vec![mark(1, incarnation, 1, 1, 1)]);
+        bench.node.broadcast(Bytes::from_static(b"x"), bench.now).unwrap();
+        let outputs = bench.drain(None);
+        assert_eq!(data(&outputs, 3), []);
+        assert_eq!(asked_to_prove(&outputs, 2), [key(1).id()]);
+        bench
+    };
+    let top = (1 << 62) - 1;
+    for incarnation in [2, 500, 1 << 61, top] {
+        let mut bench = claimed(incarnation);
+        bench.prove(2, &[]);
+        assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "it cannot prove it");
+        let mut bench = claimed(incarnation);
+        assert_eq!(data(&bench.pass(3, &[2, 3]), 3), [(1, 1)], "it does not answer");
+        let mut bench = claimed(incarnation);
+        bench.node.handle_disconnected(LinkId(2), bench.now);
+        assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "it has gone");
+    }
+    let mut bench = claimed(1 << 61);
+    bench.prove(2, &[(1, 500, 7)]);
+    assert_eq!(data(&bench.drain(None), 3), [(501, 1)], "what is proven counts, not what is claimed");
+    let mut bench = claimed(top);
+    bench.prove(2, &[(1, top, 7)]);
+    assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "there is none after it");
+    let mut bench = claimed(500);
+    bench.prove(2, &[(9, 500, 7)]);
+    assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "another writer's");
+}
+
+/// A joiner that believed a position would never read the writer again, and would pass the lie on.
+#[test]
+fn a_position_that_nobody_can_prove_makes_no_joiner_deaf_and_is_told_to_nobody() {
+    for have in [60, 1 << 40, 1 << 61] {
+        let mut bench = Bench::joiner(Config::default());
+        bench.connect(4);
+        bench.tell(4, Control::Digest { marks: Vec::new(), end: Some(DigestEnd { settled: false }) });
+        bench.link(2, vec![mark(50, 1, have, have + 1, 1)]);
+        bench.link(3, vec![mark(50, 1, 50, 51, 1)]);
+        let outputs = bench.drain(None);
+        assert_eq!(asked_to_prove(&outputs, 2), [key(50).id()]);
+        for n in [2, 3, 4] {
+            assert_eq!(named(&outputs, n), [(vec![1], Some(false))], "have {have}: to neighbour {n}");
+        }
+        bench.prove(2, &[]);
+        let outputs = bench.drain(None);
+        assert_eq!(asked_to_prove(&outputs, 3), [key(50).id()], "another neighbour is asked");
+        bench.prove(3, &[(50, 1, 50)]);
+        let outputs = bench.drain(None);
+        for (n, expected) in [(2, vec![]), (3, vec![]), (4, vec![(50, 50)])] {
+            assert_eq!(positions(&outputs, n), expected, "have {have}: to neighbour {n}");
+            let writers = expected.iter().map(|(writer, _)| *writer).collect();
+            assert_eq!(named(&outputs, n), [(writers, Some(true))]);
+        }
+        bench.tell(3, tiny(50, 1, 51));
+        assert_eq!(told(&bench.drain(None)), messages(51..=51));
+    }
+}
+
+/// The smallest claim decides: what comes after it is read.
+#[test]
+fn a_joiner_begins_at_the_smallest_of_several_claims() {
+    for order in [[(2, 60), (3, 50)], [(3, 50), (2, 60)]] {
+        let mut bench = Bench::joiner(Config::default());
+        for (n, have) in order {
+            bench.connect(n);
+            bench.marks(n, vec![mark(50, 1, have, 41, 41)]);
+        }
+        bench.drain(None);
+        bench.prove(order[0].0, &[(50, 1, 60)]);
+        for n in [2, 3] {
+            bench.tell(n, Control::Digest { marks: Vec::new(), end: Some(DigestEnd { settled: true }) });
+        }
+        bench.drain(None);
+        (51..=61).for_each(|seq| bench.tell(2, tiny(50, 1, seq)));
+        assert_eq!(told(&bench.drain(None)), messages(51..=61));
+    }
+}
+
+/// Names of writers cost nothing: they give way, and are passed on to nobody.
+#[test]
+fn writers_that_do_not_exist_take_few_places_and_none_for_long() {
     let mut bench = Bench::new(&[2, 3]);
-    bench.marks(2, vec![mark(1, (1 << 62) - 1, 1, 1, 1)]);
-    bench.node.broadcast(Bytes::from_static(b"x"), bench.now).unwrap();
-    assert_eq!(data(&bench.drain(None), 3), [(1, 1)]);
+    (1..=3).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    let invented = |n: u32| {
+        let mut bytes = [0xee; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        Mark { origin: NodeId::from_bytes(bytes), ..mark(0, 1, 5, 1, 1) }
+    };
+    for digest in 0..80 {
+        bench.marks(2, (0..256).map(|n| invented(digest * 256 + n)).collect());
+        bench.drain(None);
+    }
+    let held = |bench: &Bench, what: &str| {
+        bench.node.held().iter().find(|held| held.what == what).map(|held| held.amount).unwrap()
+    };
+    assert_eq!(held(&bench, "claims"), 4096);
+    assert!(held(&bench, "streams") <= 4096 + 2);
+    bench.marks(3, vec![mark(70, 1, 5, 1, 1)]);
+    assert!(bench.node.stream_of(&key(70).id()).is_some(), "another neighbour's claim has a place");
+    let outputs = bench.pass(32, &[2, 3]);
+    assert_eq!(held(&bench, "claims"), 0);
+    assert!(named(&outputs, 3).is_empty());
+    bench.link(4, Vec::new());
+    let named = named(&bench.drain(None), 4);
+    assert_eq!(named, [(vec![1, 9], Some(true))]);
+}
+
+/// What a node has read it can prove, also when it retains nothing of it any more; and it cannot be
+/// made to prove more than some.
+#[test]
+fn proofs_are_given_of_all_that_was_read_and_at_a_limited_rate() {
+    let mut bench = Bench::new(&[2, 3]);
+    (1..=3).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+    bench.drain(None);
+    for _ in 0..2 {
+        bench.tell(2, Control::Prove { writers: vec![key(8).id(), key(9).id(), key(1).id()] });
+        let proven = proofs(&bench.drain(None), 2);
+        assert_eq!(proven, [vec![proof(9, 1, 3)]]);
+        bench.pass(90, &[2, 3]);
+        assert_eq!(bench.node.bytes_retained(), 0);
+    }
+    let mut given = 0;
+    for _ in 0..300 {
+        bench.tell(2, Control::Prove { writers: vec![key(9).id(); MAX_PROOFS] });
+        given += proofs(&bench.drain(None), 2).concat().len();
+    }
+    assert_eq!(given, 16 * 1024);
+}
+
+/// Proofs that were not asked for, or do not hold, prove nothing; the latter end the link.
+#[test]
+fn a_forged_proof_ends_the_link_and_one_that_nobody_asked_for_changes_nothing() {
+    let mut bench = Bench::joiner(Config::default());
+    bench.link(2, vec![mark(50, 1, 60, 61, 1)]);
+    bench.drain(None);
+    bench.prove(2, &[(51, 1, 7)]);
+    bench.drain(None);
+    assert_eq!(bench.node.stream_of(&key(51).id()), None);
+    let mut bench = Bench::joiner(Config::default());
+    bench.link(3, vec![mark(52, 1, 60, 61, 1)]);
+    bench.drain(None);
+    let Message::Data(mut forged, _) = tiny(52, 1, 60) else { unreachable!() };
+    Arc::make_mut(&mut forged).seq = 61;
+    bench.tell(3, Control::Proofs { proofs: vec![SegmentProof::of(&forged).unwrap()] });
+    assert!(bench.drain(None).iter().any(breaks_a_rule));
+    assert!(bench.node.stream_of(&key(52).id()).is_none_or(|stream| !stream.proven));
 }
 
 /// How the messages are numbered only their writer can say.
@@ -530,6 +675,8 @@ fn a_node_that_settles_has_named_all_streams_to_neighbours_that_are_new() {
     bench.tell(2, unsettled(Vec::new()));
     assert_eq!(named(&bench.drain(None), 2), [(vec![1], Some(false))]);
     bench.link(3, streams());
+    bench.drain(None);
+    bench.prove(3, &[(50, 1, 9), (51, 1, 20)]);
     assert_eq!(named(&bench.drain(None), 2), [(vec![50, 51], Some(true))]);
     bench.tell(3, tiny(50, 1, 10));
     assert_eq!(data(&bench.drain(None), 2), [(1, 10)], "it is sent what follows");
@@ -537,11 +684,15 @@ fn a_node_that_settles_has_named_all_streams_to_neighbours_that_are_new() {
     let mut bench = begin();
     bench.tell(2, unsettled(Vec::new()));
     bench.link(3, streams());
-    assert_eq!(named(&bench.drain(None), 2), [(vec![1, 50, 51], Some(true))]);
+    assert_eq!(named(&bench.drain(None), 2), [(vec![1], Some(false))], "nothing is proven yet");
+    bench.prove(3, &[(50, 1, 9), (51, 1, 20)]);
+    assert_eq!(named(&bench.drain(None), 2), [(vec![50, 51], Some(true))]);
 
     let mut bench = begin();
     assert_eq!(named(&bench.drain(None), 2), [(vec![1], Some(false))]);
     bench.link(3, streams());
+    bench.drain(None);
+    bench.prove(3, &[(50, 1, 9), (51, 1, 20)]);
     assert_eq!(named(&bench.drain(None), 2), []);
     bench.tell(2, unsettled(vec![mark(50, 1, 8, 7, 7)]));
     assert_eq!(named(&bench.drain(None), 2), [(vec![51], Some(true))]);
@@ -587,6 +738,43 @@ fn a_joiner_reads_the_next_start_of_a_writer_that_it_has_read_from_its_beginning
         let asked = |output: &Output| matches!(output, Output::Send { link: LinkId(3), message } if *message == graft);
         assert!(bench.drain(None).iter().any(asked), "has read: {has_read}");
     }
+}
+
+fn controls(outputs: &[Output], n: u16) -> impl Iterator<Item = &Control> {
+    outputs.iter().filter_map(move |output| match output {
+        Output::Send { link, message: Message::Control(control) } if *link == LinkId(n.into()) => {
+            Some(&**control)
+        }
+        _ => None,
+    })
+}
+
+/// The writers whose proof neighbour `n` was asked for.
+fn asked_to_prove(outputs: &[Output], n: u16) -> Vec<NodeId> {
+    let writers = |control: &Control| match control {
+        Control::Prove { writers } => writers.clone(),
+        _ => Vec::new(),
+    };
+    controls(outputs, n).flat_map(writers).collect()
+}
+
+/// The answers that neighbour `n` was given.
+fn proofs(outputs: &[Output], n: u16) -> Vec<Vec<SegmentProof>> {
+    let proofs = |control: &Control| match control {
+        Control::Proofs { proofs } => Some(proofs.clone()),
+        _ => None,
+    };
+    controls(outputs, n).filter_map(proofs).collect()
+}
+
+/// The positions in streams of others that neighbour `n` was told, by their writers.
+fn positions(outputs: &[Output], n: u16) -> Vec<(u16, u64)> {
+    let marks = controls(outputs, n).flat_map(|control| match control {
+        Control::Digest { marks, .. } => marks.clone(),
+        _ => Vec::new(),
+    });
+    let writer = |mark: &Mark| (1..100).find(|n| key(*n).id() == mark.origin).unwrap();
+    marks.map(|mark| (writer(&mark), mark.have)).filter(|(writer, _)| *writer != 1).collect()
 }
 
 fn data(outputs: &[Output], n: u16) -> Vec<(u64, u64)> {

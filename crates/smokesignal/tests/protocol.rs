@@ -6,12 +6,13 @@
 #[path = "../src/vectors.rs"]
 mod vectors;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smokesignal_proto::{
     Address, Age, Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, Instant, Keypair, Mark,
     Message, MessageKind, Part, Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
-    SoughtSeed, decode, encode,
+    SegmentProof, SoughtSeed, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -146,7 +147,16 @@ fn digests() -> Vec<(&'static str, Control)> {
         ("Confirm", Control::Confirm { reports: vec![confirmation] }),
         ("Pace", Control::Pace { origin, incarnation: 1, floor: 37, patient: true }),
         ("Redirect", Control::Redirect { origin, incarnation: 1 }),
+        ("Prove", Control::Prove { writers: vec![origin, other_keypair().id()] }),
+        ("Proofs", Control::Proofs { proofs: proofs() }),
     ]
+}
+
+/// The proofs of a signed pair of segments, and of a fragment.
+fn proofs() -> Vec<SegmentProof> {
+    let named = ["segment: 2 of a signed pair", "segment: 3 of a signed pair", "segment: fragment 1 of 3"];
+    let segments: BTreeMap<_, _> = segments().into_iter().collect();
+    named.iter().filter_map(|name| SegmentProof::of(&segments[name])).collect()
 }
 
 fn segments() -> Vec<(&'static str, Segment)> {

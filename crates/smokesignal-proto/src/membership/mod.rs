@@ -329,6 +329,8 @@ impl Membership {
             | Control::Confirm { .. }
             | Control::Pace { .. }
             | Control::Redirect { .. }
+            | Control::Prove { .. }
+            | Control::Proofs { .. }
             | Control::Beacon { .. }
             | Control::Probe
             | Control::Sought { .. }

@@ -59,8 +59,27 @@ impl Node {
         }
         self.settling.new = false;
         self.out.extend(std::mem::take(&mut self.settling.held));
+        self.tell_all_settled();
+    }
+
+    /// Tells the neighbours that the node has settled and has named all streams to them, once it
+    /// can.
+    pub(super) fn tell_all_settled(&mut self) {
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
-        links.into_iter().for_each(|link| self.spread.tell_settled(link));
+        links.into_iter().for_each(|link| self.tell_settled(link));
+    }
+
+    /// Returns whether the node knows all streams, and names all to its neighbours: what is only
+    /// claimed it names to nobody, and waits for the proofs.
+    pub(super) fn has_named_all(&self) -> bool {
+        self.settling.is_settled() && !self.claims.are_pending()
+    }
+
+    /// The same for one neighbour.
+    pub(super) fn tell_settled(&mut self, link: LinkId) {
+        if self.has_named_all() {
+            self.spread.tell_settled(link);
+        }
     }
 
     /// Settles without a neighbour's word: some time after the first link, or where there is no

@@ -40,7 +40,7 @@ impl Node {
         let known = current.and_then(|ix| {
             let stream = self.streams.get(ix);
             let next = stream.have + 1;
-            (stream.proven && segment.seq != next && !self.spread.may_skip_to(ix, link, segment.seq))
+            (stream.read && segment.seq != next && !self.spread.may_skip_to(ix, link, segment.seq))
                 .then_some((ix, segment.seq < next))
         });
         if let Some((ix, duplicate)) = known {
@@ -85,11 +85,15 @@ impl Node {
             Position { incarnation, have: seq - 1, next_message: None }
         };
         let Some(ix) = self.stream(&segment.origin, from, now) else { return };
+        self.claims.forget(ix);
         self.spread.peer_has(&self.context.at(now), link, ix, segment.seq);
         let stream = self.streams.get(ix);
-        if !stream.proven && segment.seq <= stream.have {
+        let stream_was_claimed = stream.claimed;
+        if !stream.read && segment.seq <= stream.have {
             self.streams.rebase(ix, segment.seq - 1);
-            self.correct(ix);
+            if !stream_was_claimed {
+                self.correct(ix);
+            }
         } else if segment.seq > stream.have + 1 && self.spread.may_skip_to(ix, link, segment.seq) {
             self.streams.skip(ix, segment.seq);
         }
@@ -188,13 +192,13 @@ impl Node {
         }
     }
 
-    fn want(&mut self, ix: StreamIx, now: Instant) {
+    pub(super) fn want(&mut self, ix: StreamIx, now: Instant) {
         self.spread.want(&self.context.at(now), ix, self.streams.get(ix).have);
     }
 
     /// Returns the writer's stream; a new one begins at `from`. `None` if the incarnation is over,
     /// or has to wait for the one before it. That there is a newer one must have been proved.
-    fn stream(&mut self, origin: &NodeId, from: Position, now: Instant) -> Option<StreamIx> {
+    pub(super) fn stream(&mut self, origin: &NodeId, from: Position, now: Instant) -> Option<StreamIx> {
         let cx = &self.context.at(now);
         let Some(ix) = self.streams.find(origin) else {
             let ix = self.streams.admit(cx, *origin, from)?;
@@ -202,11 +206,12 @@ impl Node {
             return Some(ix);
         };
         let (incarnation, stream) = (from.incarnation, self.streams.get(ix));
-        if incarnation != stream.incarnation && !stream.proven {
-            // The other one was only a neighbour's claim.
+        let is_later = incarnation > stream.incarnation;
+        if incarnation != stream.incarnation && (!stream.proven || (is_later && !stream.read)) {
+            // The other one was only a neighbour's claim, or is over and was never read.
             self.streams.replace(ix, from, now);
             self.forget_stream(ix);
-        } else if incarnation > stream.incarnation {
+        } else if is_later {
             let (newest, since) = stream.newer.unwrap_or((incarnation, now));
             self.streams.set_newer(ix, Some((newest.max(incarnation), since)));
             self.switch_if_drained(ix, now);
@@ -219,7 +224,7 @@ impl Node {
     fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
-        let was_read = stream.proven;
+        let was_read = stream.read;
         let (behind_by, from) = (self.spread.behind_by(ix, stream.have), stream.origin);
         let drained = behind_by == 0 && self.spread.all_served(ix, stream.have);
         if !drained && now - since < self.context.config.drain_timeout {
@@ -236,9 +241,10 @@ impl Node {
         }
     }
 
-    fn forget_stream(&mut self, ix: StreamIx) {
+    pub(super) fn forget_stream(&mut self, ix: StreamIx) {
         self.spread.forget_stream(ix);
         self.lags.forget(ix);
+        self.claims.forget(ix);
     }
 
     fn start_over(&mut self, ix: StreamIx, incarnation: u64, now: Instant) {
@@ -275,7 +281,7 @@ impl Node {
                 Some(ix) if self.is_claim(ix, mark) => {
                     // Its proof is a segment of that incarnation. A writer that this node has read
                     // goes on with the new one.
-                    let knows_writer = self.settling.is_settled() || self.streams.get(ix).proven;
+                    let knows_writer = self.settling.is_settled() || self.streams.get(ix).read;
                     let from = if knows_writer { mark.floor } else { mark.have + 1 };
                     let Mark { origin, incarnation, .. } = *mark;
                     asks.push(Ask { origin, incarnation, from, or_later: true });
@@ -284,8 +290,15 @@ impl Node {
                 _ => {}
             }
             let is_new = self.streams.find(&mark.origin).is_none();
+            if is_new && !self.has_room_for_claim(link, now) {
+                continue;
+            }
             let from = self.start_of(mark);
             let Some(ix) = self.stream(&mark.origin, from, now) else { continue };
+            if is_new {
+                self.note_claim(link, ix, now);
+            }
+            self.begin_at_smallest(ix, mark);
             let starts_earlier = !is_new && self.starts_earlier(ix, mark);
             if starts_earlier {
                 self.streams.rebase(ix, mark.floor - 1);
@@ -315,15 +328,14 @@ impl Node {
         if !asks.is_empty() {
             self.send(link, Control::Graft { asks });
         }
+        self.ask_for_proofs(now);
         if let Some(end) = end {
             self.spread.digest_ended(link, &self.streams);
             self.keep_one_copy(link, now);
             if end.settled {
                 self.settle();
             }
-            if self.settling.is_settled() {
-                self.spread.tell_settled(link);
-            }
+            self.tell_settled(link);
         }
     }
 
@@ -351,13 +363,14 @@ impl Node {
     fn starts_earlier(&self, ix: StreamIx, mark: &Mark) -> bool {
         let stream = self.streams.get(ix);
         let reads_past = self.context.config.read_from != ReadFrom::Now;
-        reads_past && ix != OWN && !stream.proven && mark.floor <= mark.have.min(stream.have)
+        reads_past && ix != OWN && !stream.read && mark.floor <= mark.have.min(stream.have)
     }
 
     /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of
     /// this node may have had a higher incarnation, because the clock was set back since: then ours
     /// goes above it (as SWIM refutes a rumour), before anything was written, because writing waits
-    /// for a neighbour's first digest.
+    /// for a neighbour's first digest. It has to prove that: a lie would raise the incarnation until
+    /// none is left.
     fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
@@ -367,15 +380,27 @@ impl Node {
             if let Some(peer) = self.membership.peer(link) {
                 self.departure.note_reader(peer, have, head);
             }
-        } else if mark.incarnation > own.incarnation
-            && mark.incarnation - own.incarnation < FARTHEST
-            && own.have == 0
-        {
-            self.context.me.raise_incarnation(mark.incarnation + 1);
-            self.membership.renew_record(&self.context.me, &self.context.config);
-            self.streams.restart(&mut self.context.at(now), OWN, mark.incarnation + 1);
-            self.spread.forget_stream(OWN);
+        } else if mark.incarnation > own.incarnation && own.have == 0 {
+            let own = self.id();
+            if !self.context.config.signed {
+                self.begin_after(mark.incarnation, now);
+            } else if self.claims.ask_for_own(own, link, now) {
+                self.send(link, Control::Prove { writers: vec![own] });
+            }
         }
+    }
+
+    /// Begins a later incarnation than this one, which an earlier start of this node has had.
+    pub(super) fn begin_after(&mut self, incarnation: u64, now: Instant) {
+        let own = self.streams.get(OWN);
+        let is_possible = incarnation + 1 < 1 << 62;
+        if own.have > 0 || incarnation < own.incarnation || !is_possible {
+            return;
+        }
+        self.context.me.raise_incarnation(incarnation + 1);
+        self.membership.renew_record(&self.context.me, &self.context.config);
+        self.streams.restart(&mut self.context.at(now), OWN, incarnation + 1);
+        self.spread.forget_stream(OWN);
     }
 
     pub(super) fn on_graft(&mut self, link: LinkId, asks: &[Ask], now: Instant) {
@@ -387,6 +412,9 @@ impl Node {
             // A neighbour that asks for what is no longer retained gets a mark instead, and asks
             // elsewhere.
             let stream = self.streams.get(ix);
+            if stream.claimed {
+                continue;
+            }
             let oldest = if ask.or_later { stream.floor() } else { 1 };
             let from = ask.from.max(oldest).min(stream.have + 1);
             self.spread.graft(&self.context.at(now), (link, ix), from, ask.or_later);
@@ -487,10 +515,6 @@ impl Node {
 
 /// A neighbour's claim counts for at most this many messages.
 const MOST_GUESSED: u64 = 1024;
-
-/// An earlier start of this node cannot have had an incarnation higher by this much: unix
-/// milliseconds, 34 years ahead.
-const FARTHEST: u64 = 1 << 40;
 
 /// Numbers near the end of the range would overflow in later sums; nobody writes 2^62 segments.
 fn is_sane(mark: &Mark) -> bool {

@@ -129,6 +129,8 @@ struct Link {
     /// Streams before this one were in this node's first digest, and whether its end was a settled
     /// one.
     digest_told: StreamIx,
+    /// The first stream that it has left out, because it was only claimed.
+    digest_unnamed: StreamIx,
     told_settled: bool,
     /// Whether the neighbour's first digest has begun, and whether it has ended.
     begun: bool,
@@ -276,6 +278,7 @@ impl Spread {
             digest_after: cx.now,
             digest_next: Some(0),
             digest_told: 0,
+            digest_unnamed: StreamIx::MAX,
             told_settled: false,
             begun: false,
             ended: false,
@@ -529,6 +532,13 @@ impl Spread {
         {
             state.digest_next.get_or_insert(state.digest_told);
         }
+    }
+
+    /// Returns a neighbour that claims to have something of this stream, and is none of these.
+    pub(crate) fn claimer(&self, ix: StreamIx, except: &[LinkId]) -> Option<LinkId> {
+        let claims = |link: &Link| link.streams.get(ix).is_some_and(|column| column.peer_have > 0);
+        let others = self.links.iter().filter(|(id, _)| !except.contains(id));
+        others.filter(|(_, link)| claims(link)).map(|(id, _)| *id).next()
     }
 
     /// Returns whether a neighbour's first digest is still arriving.

@@ -155,7 +155,7 @@ impl Spread {
                 column.dirty = false;
                 let announced = std::mem::take(&mut column.announced) && !is_busy;
                 let is_news = column.peer_have < streams.get(ix).have;
-                if is_news && (announced || !column.push) {
+                if is_news && !streams.get(ix).claimed && (announced || !column.push) {
                     marks.push(streams.get(ix).mark());
                     if ix == OWN {
                         link.own_told_at = cx.now;
@@ -323,8 +323,13 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     let (ended, is_rest) = (link.ended, link.digest_told > 0);
     let mut marks = Vec::with_capacity(MAX_MARKS.min(streams.len() - next));
     while next < streams.len() && marks.len() < MAX_MARKS {
-        let (ix, mark) = (next, streams.get(next).mark());
+        let (ix, stream) = (next, streams.get(next));
         next += 1;
+        if stream.claimed {
+            link.digest_unnamed = link.digest_unnamed.min(ix);
+            continue;
+        }
+        let mark = stream.mark();
         let column = link.stream(ix);
         if is_rest && (column.named || column.sent.max(column.peer_have) > 0) {
             continue;
@@ -338,7 +343,9 @@ fn first_digest(link: &mut Link, streams: &Streams, settled: bool) -> Message {
     let done = next == streams.len();
     link.digest_next = (!done).then_some(next);
     if done {
-        (link.digest_told, link.told_settled) = (next, settled);
+        // A claim may be proven later.
+        let unnamed = std::mem::replace(&mut link.digest_unnamed, usize::MAX);
+        (link.digest_told, link.told_settled) = (next.min(unnamed), settled);
     }
     Control::Digest { marks, end: done.then_some(DigestEnd { settled }) }.into()
 }
@@ -350,7 +357,7 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mu
     let (stream, reports) = (streams.get(ix), link.reports);
     let column = link.stream(ix);
     column.in_ready = false;
-    if !column.push {
+    if !column.push || stream.claimed {
         column.deficit = 0;
         return false;
     }

@@ -77,6 +77,12 @@ impl Bench {
         self.tell(n, Control::Digest { marks, end: None });
     }
 
+    /// Neighbour `n` proves that these writers have written these segments, of these incarnations.
+    pub fn prove(&mut self, n: u16, segments: &[(u16, u64, u64)]) {
+        let proofs = segments.iter().map(|(origin, incarnation, seq)| proof(*origin, *incarnation, *seq));
+        self.tell(n, Control::Proofs { proofs: proofs.collect() });
+    }
+
     /// All outputs; what is sent counts as written immediately, except to `stuck`.
     pub fn drain(&mut self, stuck: Option<u16>) -> Vec<Output> {
         let mut outputs = Vec::new();
@@ -148,6 +154,12 @@ pub fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body:
 /// A segment with one message of one byte.
 pub fn tiny(origin: u16, incarnation: u64, seq: u64) -> Message {
     segment(origin, incarnation, seq, SegmentKind::Whole { messages: 1 }, Bytes::from_static(b"\x01a"))
+}
+
+/// The proof of such a segment.
+pub fn proof(origin: u16, incarnation: u64, seq: u64) -> SegmentProof {
+    let Message::Data(segment, _) = tiny(origin, incarnation, seq) else { unreachable!() };
+    SegmentProof::of(&segment).unwrap()
 }
 
 pub fn breaks_a_rule(output: &Output) -> bool {
