@@ -440,9 +440,20 @@ def joined(left, right):
 
 
 def leaf(network, writer, incarnation, seq, first_message, flags, body):
-    messages = 0 if flags & FRAGMENT else len(list(messages_in(body)))
+    messages = 0 if flags & FRAGMENT else count(body)
     name = (writer, incarnation, seq, first_message)
     return hash_of(network, *name, flags, messages, blake3(body).digest())
+
+
+def count(body):
+    """How many whole messages a body begins with."""
+    found = 0
+    try:
+        for _ in messages_in(body):
+            found += 1
+    except Malformed:
+        pass
+    return found
 
 
 def hash_of(network, writer, incarnation, seq, first_message, flags, messages, body_hash):
