@@ -91,7 +91,13 @@ pub(crate) struct Traffic {
     numbers: Vec<Option<u32>>,
     /// What each node has read, by node number and writer number.
     reads: Vec<Vec<Read>>,
+    /// What was written before each node was connected, by node number: none of it is due there.
+    /// `None` until the node reports its first link.
+    before: Vec<Option<Before>>,
 }
+
+/// The start of each writer, and the messages that it had written in that start, by writer number.
+type Before = Vec<(u64, u64)>;
 
 /// A writer and the count of its messages.
 #[derive(Debug, Clone)]
@@ -115,6 +121,8 @@ pub(crate) struct Read {
     /// Messages reported as missed: in all, and since the last delivery.
     pub(crate) missed: u64,
     pub(crate) pending_gap: u64,
+    /// Messages reported as missed before the first delivery.
+    missed_first: u64,
     /// Incarnation and number of the newest segment that arrived in order.
     incarnation: u64,
     segment: u64,
@@ -128,11 +136,13 @@ impl Traffic {
     pub(crate) fn add_node(&mut self) {
         self.numbers.push(None);
         self.reads.push(Vec::new());
+        self.before.push(None);
     }
 
     /// Forgets what a node has written and read: it starts again.
     pub(crate) fn restart(&mut self, node: usize) {
         self.reads[node].clear();
+        self.before[node] = None;
         if let Some(number) = self.numbers[node] {
             self.writers[number as usize].written = 0;
         }
@@ -201,6 +211,7 @@ impl Traffic {
         let read = self.read_mut(node, writer);
         if read.start == 0 || start > read.start {
             (read.first, read.delivered, read.missed) = (seq, 0, 0);
+            read.missed_first = read.pending_gap;
         }
         (read.start, read.last, read.pending_gap) = (start, seq, 0);
         read.delivered += 1;
@@ -214,6 +225,45 @@ impl Traffic {
         read.pending_gap += missed;
         // The stream continues at a segment that nobody knows yet.
         read.segment = 0;
+    }
+
+    /// Notes that a node reports a link. From the first one on, all that is written is due there.
+    /// `starts` returns how often a node was started.
+    pub(crate) fn connected(&mut self, node: usize, starts: impl Fn(usize) -> u64) {
+        let writers = &self.writers;
+        let now = || writers.iter().map(|writer| (starts(writer.node), writer.written)).collect();
+        self.before[node].get_or_insert_with(now);
+    }
+
+    /// Returns whether a node has reported a link since it was started.
+    pub(crate) fn was_connected(&self, node: usize) -> bool {
+        self.before[node].is_some()
+    }
+
+    /// Returns how many of the first `written` messages of a writer's start are due at a node and
+    /// were neither delivered nor reported as missed. A gap of more than was written accounts for
+    /// nothing. That those between the first and the last delivery add up is checked at each
+    /// delivery.
+    pub(crate) fn unaccounted(&self, node: usize, writer: u32, start: u64, written: u64) -> u64 {
+        let Some(before) = &self.before[node] else { return 0 };
+        let before =
+            before.get(writer as usize).filter(|(of, _)| *of == start).map_or(0, |(_, before)| *before);
+        let read = self.read(node, writer).cloned().unwrap_or_default();
+        let missed_after = |last: u64| {
+            let is_true = last + read.pending_gap <= self.writers[writer as usize].written;
+            if is_true { read.pending_gap } else { 0 }
+        };
+        if read.start != start {
+            return written.saturating_sub(before + missed_after(before));
+        }
+        let missed_first = if read.missed_first < read.first { read.missed_first } else { 0 };
+        let at_the_beginning = read.first.saturating_sub(1 + before + missed_first);
+        at_the_beginning + written.saturating_sub(read.last + missed_after(read.last))
+    }
+
+    /// Returns how many messages a node has reported as missed, of the starts that it reads now.
+    pub(crate) fn missed_by(&self, node: usize) -> u64 {
+        self.reads[node].iter().map(|read| read.missed_first + read.missed).sum()
     }
 
     /// Returns what a node has read of a writer, for changes.
@@ -293,5 +343,65 @@ mod tests {
         assert!(read.copy_arrived(1, 6, 4));
         assert_eq!((read.hops_of(5), read.hops_of(6), read.hops_of(7)), (Some(3), Some(4), None));
         assert!(read.copy_arrived(2, 1, 1), "a new start of the writer");
+    }
+
+    /// Creates the books of a writer of 10 messages, and of a reader that is connected once 4 of
+    /// them are written.
+    fn connected_after_four() -> (Traffic, u32) {
+        let mut traffic = Traffic::default();
+        (0..2).for_each(|_| traffic.add_node());
+        let writer = traffic.add_writer(0);
+        (0..4).for_each(|_| traffic.written(writer, 0));
+        traffic.connected(1, |_| 1);
+        (0..6).for_each(|_| traffic.written(writer, 0));
+        (traffic, writer)
+    }
+
+    fn read(traffic: &mut Traffic, writer: u32, start: u32, number: u64) {
+        let message = Head { writer, start, number, written_at: 0 }.message(24);
+        traffic.delivered(1, writer, number, &message);
+    }
+
+    #[test]
+    fn a_reader_is_due_what_was_written_after_it_was_connected() {
+        let (mut traffic, writer) = connected_after_four();
+        assert_eq!(traffic.unaccounted(1, writer, 1, 4), 0);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 6, "it has read nothing");
+        traffic.connected(1, |_| 2);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 6, "another link changes nothing");
+        read(&mut traffic, writer, 1, 7);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 2 + 3, "5 and 6, and 8 to 10");
+        traffic.missed(1, writer, 3);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 2, "a gap accounts for 8 to 10");
+    }
+
+    #[test]
+    fn a_gap_before_the_first_delivery_accounts_for_what_is_missing_there() {
+        let (mut traffic, writer) = connected_after_four();
+        traffic.missed(1, writer, 2);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 4);
+        read(&mut traffic, writer, 1, 7);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 7), 0);
+        assert_eq!(traffic.missed_by(1), 2);
+    }
+
+    #[test]
+    fn a_gap_of_more_than_was_written_accounts_for_nothing() {
+        let (mut traffic, writer) = connected_after_four();
+        traffic.missed(1, writer, 1_024);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 6);
+        read(&mut traffic, writer, 1, 7);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 7), 2);
+        traffic.missed(1, writer, 1_024);
+        assert_eq!(traffic.unaccounted(1, writer, 1, 10), 2 + 3);
+    }
+
+    #[test]
+    fn of_a_writer_s_later_start_everything_is_due() {
+        let (mut traffic, writer) = connected_after_four();
+        read(&mut traffic, writer, 1, 5);
+        assert_eq!(traffic.unaccounted(1, writer, 2, 10), 10);
+        read(&mut traffic, writer, 2, 1);
+        assert_eq!(traffic.unaccounted(1, writer, 2, 10), 9);
     }
 }

@@ -25,13 +25,12 @@ impl Check for Deliveries {
                 let what = format!("its message {number} got another number");
                 view.violated(Invariant::IN_ORDER, view.writer(writer).node, what)
             }
-            Observed::AtRest { .. } => everyone_has_everything(view),
+            Observed::AtRest { .. } | Observed::AtRestAmongLiars => everyone_has_everything(view),
             _ => Ok(()),
         }
     }
 }
 
-/// Checks that a message follows the last one of its writer at this reader.
 /// Checks that a message follows the last one of its writer at this reader.
 fn delivery(view: &View<'_>, node: usize, from: NodeId, seq: u64, data: &[u8]) -> Result<(), Violation> {
     let Some(writer) = view.writer_number(&from) else {
@@ -76,15 +75,15 @@ fn gap(view: &View<'_>, node: usize, from: NodeId, missed: u64) -> Result<(), Vi
     view.violated(Invariant::NO_NEEDLESS_GAP, node, what)
 }
 
-/// Checks that all nodes have read what the writers in their component have written, and with it
-/// that what was delivered and what was missed is all there is.
+/// Checks that all honest nodes have read what the writers in their component have written, and
+/// with it that what was delivered and what was missed is all there is.
 fn everyone_has_everything(view: &View<'_>) -> Result<(), Violation> {
     let graph = view.graph();
     for (number, writer) in view.traffic.writers().iter().enumerate() {
         if !view.net.is_awake(writer.node) || !view.cluster.is_honest(writer.node) {
             continue;
         }
-        let reached = graph.reached_from(writer.node);
+        let reached = graph.reached_past(writer.node, |ix| !view.cluster.is_honest(ix));
         for node in view.awake().filter(|ix| reached[*ix] && *ix != writer.node) {
             has_everything(view, node, number as u32)?;
         }
@@ -97,19 +96,21 @@ fn has_everything(view: &View<'_>, node: usize, number: u32) -> Result<(), Viola
     let writer = view.writer(number);
     let (written, start) = (writer.written, view.cluster.starts(writer.node));
     let read = view.read(node, number);
-    if written == 0 || read.start == 0 {
+    // A node is due what was written after it was connected, wherever it began to read.
+    let lost = view.traffic.unaccounted(node, number, start, written);
+    if written == 0 || (read.start == 0 && lost == 0) {
         return Ok(()); // A node that came after the last message has nothing to have.
     }
     let (last, gap) = (read.last, read.pending_gap);
     let complete = read.start == start && last + gap == written;
     // Gaps before the first delivery count too: the sum may be more than what is due.
     let adds_up = read.delivered + read.missed > last.saturating_sub(read.first);
-    if complete && adds_up {
+    if complete && adds_up && lost == 0 {
         return Ok(());
     }
     let what = format!(
         "of writer {number} it has up to {last} of start {} and a gap of {gap}, written are {written} \
-         of start {start}",
+         of start {start}; {lost} of those that are due are neither read nor missed",
         read.start
     );
     view.violated(Invariant::COMPLETE, node, what)

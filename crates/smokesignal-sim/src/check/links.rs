@@ -141,9 +141,11 @@ impl Links {
         let pinned =
             |memory: &Memory, of: &NodeId| memory.pinned.iter().any(|(peer, at)| peer == of && heard(*at));
         let me = view.cluster.id(ix);
+        // A hostile node is not promised that its pins are kept.
         let by_peer = view
             .cluster
             .number(&peer)
+            .filter(|other| view.cluster.is_honest(*other))
             .and_then(|other| self.nodes.get(other))
             .is_some_and(|memory| pinned(memory, &me));
         let memory = self.node(ix);

@@ -119,6 +119,8 @@ pub(crate) enum Observed<'a> {
     /// The network is quiescent, and its links have settled. `beacons` and `seed_dials` are those
     /// of the 5 s before that.
     AtRest { beacons: u64, seed_dials: u64, within: Duration },
+    /// The network is quiescent, and the hostile ones among its nodes only lie in digests.
+    AtRestAmongLiars,
 }
 
 /// All checks.

@@ -78,6 +78,14 @@ impl Graph {
         seen
     }
 
+    /// Returns for each node, by number, whether it can be reached from `start` without a way over
+    /// one that is `avoided`.
+    pub(crate) fn reached_past(&self, start: usize, avoided: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut seen: Vec<_> = (0..self.near.len()).map(&avoided).collect();
+        self.walk(start, &mut seen);
+        seen.into_iter().enumerate().map(|(ix, seen)| seen && !avoided(ix)).collect()
+    }
+
     /// Visits all nodes that can be reached and were not seen yet, breadth first. Returns how many
     /// they are, and how many hops away the last one is.
     fn walk(&self, start: usize, seen: &mut [bool]) -> (usize, usize) {

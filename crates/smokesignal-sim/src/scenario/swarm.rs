@@ -139,7 +139,7 @@ fn fault(rng: &mut Rng, nodes: usize) -> Fault {
         8 if rng.happens(0.5) => Fault::SlowLine { share, bytes },
         8 => Fault::SlowReader { share, bytes },
         9 => {
-            let behaviour = Behaviour::ALL[rng.below(Behaviour::ALL.len())];
+            let behaviour = Behaviour::DRAWN[rng.below(Behaviour::DRAWN.len())];
             Fault::Hostile { share: 0.1, behaviour: Some(behaviour) }
         }
         _ => {

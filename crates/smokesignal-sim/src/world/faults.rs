@@ -111,12 +111,17 @@ impl World {
         let nodes = self.draw(share, Self::is_expendable);
         for ix in &nodes {
             // Drawn in any case, so that a run draws the same numbers with and without a choice.
-            let drawn = Behaviour::ALL[self.kernel.rng().below(Behaviour::ALL.len())];
-            self.kill(*ix, false);
-            self.cluster.set_hostile(*ix, behaviour.unwrap_or(drawn));
-            self.start(*ix);
+            let drawn = Behaviour::DRAWN[self.kernel.rng().below(Behaviour::DRAWN.len())];
+            self.start_hostile(*ix, behaviour.unwrap_or(drawn));
         }
         nodes
+    }
+
+    /// Starts a node again as a hostile one.
+    pub(crate) fn start_hostile(&mut self, ix: usize, behaviour: Behaviour) {
+        self.kill(ix, false);
+        self.cluster.set_hostile(ix, behaviour);
+        self.start(ix);
     }
 
     /// Lets a node ask for a link to a random other one, and pin it.
@@ -125,7 +130,13 @@ impl World {
         if others.is_empty() {
             return;
         }
-        let other = address(others[self.kernel.rng().below(others.len())]).to_string();
+        let other = others[self.kernel.rng().below(others.len())];
+        self.pin_to(ix, other);
+    }
+
+    /// Lets a node ask for a link to a certain other one, and pin it.
+    pub(crate) fn pin_to(&mut self, ix: usize, other: usize) {
+        let other = address(other).to_string();
         let request = RequestId(self.kernel.now());
         self.observe(&Observed::PinRequested { node: ix });
         self.with(ix, |node, now| node.request_peer(request, other, now));

@@ -13,6 +13,7 @@ use super::World;
 use super::nodes::brief;
 use crate::check::Observed;
 use crate::cluster::number_at;
+use crate::hostile::Way;
 use crate::kernel::{Event, Mark, Parcel, micros, mix};
 use crate::net::{Arrival, Callee, Dial, Lane, Overdue, Room, Shake, Step};
 
@@ -120,13 +121,18 @@ impl World {
             return;
         }
         let cost = message.cost();
-        let me = self.cluster.id(ix);
+        let way = Way {
+            from: self.cluster.id(ix),
+            to: self.cluster.id(self.net.end(slot, 1 - lane.from)),
+            link,
+            now: self.kernel.now(),
+        };
         let Some(hostile) = self.cluster.hostile(ix) else {
             let hops = self.prepare(ix, &message);
             let taken = self.net.send(&mut self.kernel, lane, message, hops);
             return self.report_sent(ix, slot, taken);
         };
-        for message in hostile.alter(me, message, self.kernel.rng()) {
+        for message in hostile.alter(way, message, self.kernel.rng()) {
             let hops = self.prepare(ix, &message);
             self.net.post_message(&mut self.kernel, lane, message, hops);
         }
@@ -299,6 +305,10 @@ impl World {
         if self.cluster.behaviour(to).is_some_and(|behaviour| behaviour.ignores(&message)) {
             return;
         }
+        let message = match self.cluster.hostile(to) {
+            Some(hostile) => hostile.hear(id, message),
+            None => message,
+        };
         self.with(to, |node, now| node.handle_message(id, message, now));
     }
 

@@ -16,7 +16,7 @@ const LINES: u64 = 0x4C49_4E45;
 
 impl World {
     /// Adds a node that is not started yet. Returns its number.
-    pub(super) fn add_node(&mut self) -> usize {
+    pub(crate) fn add_node(&mut self) -> usize {
         self.net.add_host();
         self.traffic.add_node();
         let ix = self.cluster.add();
@@ -147,6 +147,7 @@ impl World {
             Output::PeerUp { peer, .. } => {
                 self.kernel.record(Mark::PeersChanged, ix as u64, 1);
                 self.links_changed_at = self.kernel.now();
+                self.traffic.connected(ix, |node| self.cluster.starts(node));
                 self.observe(&Observed::PeerUp { node: ix, peer });
             }
             Output::PeerDown { link, reason } => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::World;
 use crate::check::Observed;
+use crate::hostile::Behaviour;
 
 /// The time after the last write and the last fault within which everything has to be right: 10 s.
 /// Networks that were cut need longer; see `patience`.
@@ -29,8 +30,16 @@ impl World {
         let (kinds, seed_dials) = (self.stats.kinds, self.stats.seed_dials);
         self.run(WATCH);
         // Among hostile nodes, who reaches whom is a figure of `hostile-20` and not a promise.
-        let is_fine = |ix: usize| !self.cluster.is_alive(ix) || self.cluster.is_honest(ix);
-        if self.violation.is_some() || !(0..self.cluster.len()).all(is_fine) {
+        let alive = self.cluster.alive();
+        let hostile: Vec<_> = alive.into_iter().filter_map(|ix| self.cluster.behaviour(ix)).collect();
+        if self.violation.is_some() {
+            return;
+        }
+        if !hostile.is_empty() {
+            // Liars pass on what they have: no honest node is excused for what it believed.
+            if hostile.iter().all(|behaviour| Behaviour::LIARS.contains(behaviour)) {
+                self.observe(&Observed::AtRestAmongLiars);
+            }
             return;
         }
         let segments = self.stats.kinds.data - kinds.data;

@@ -63,6 +63,28 @@ fn a_gap_has_to_fit_and_to_be_allowed() {
 }
 
 #[test]
+fn a_connected_node_that_reads_nothing_of_a_writer_is_seen_also_among_liars() {
+    let at_rest = |was_connected: bool| {
+        let mut world = world(Expect::default());
+        world.run(Duration::from_secs(3));
+        let (from, reader) = writer_and_reader(&world);
+        world.traffic.restart(reader);
+        if was_connected {
+            world.traffic.connected(reader, |_| 1);
+        }
+        world.traffic.written(0, 0);
+        world.traffic.connected(reader, |_| 1);
+        // The third node reads the message.
+        let message = Head { writer: 0, start: 1, number: 1, written_at: 0 }.message(40);
+        world.on_delivery((reader + 1) % 3, from, 1, &message);
+        world.observe(&Observed::AtRestAmongLiars);
+        violated(&world)
+    };
+    assert_eq!(at_rest(false), None, "it came after the message");
+    assert_eq!(at_rest(true), Some(Invariant::COMPLETE));
+}
+
+#[test]
 fn netsplits_alternate_and_need_a_cut() {
     let reported = |expect, events: &[bool]| {
         let mut world = world(expect);
