@@ -134,12 +134,12 @@ impl Written {
 }
 
 impl Batch {
-    /// Takes the next message, or the gap. A message's age is that at the time `now`, which is
-    /// asked for only then.
-    pub(crate) fn next(&mut self, now: impl FnOnce() -> Instant) -> Option<Incoming> {
+    /// Takes the next message, or the gap. A message's age is that at this moment: the clock is
+    /// read for messages alone.
+    pub(crate) fn next(&mut self) -> Option<Incoming> {
         match self {
             Self::Messages { from, seq, messages, written, .. } => {
-                let (data, age) = (messages.next()?, written.age(now()));
+                let (data, age) = (messages.next()?, written.age(Instant::now()));
                 *seq += 1;
                 Some(Incoming::Message { from: *from, seq: *seq - 1, data, age })
             }
@@ -147,6 +147,18 @@ impl Batch {
             Self::Gap { from, missed } => Some(Incoming::Gap { from: *from, missed: std::mem::take(missed) }),
             Self::Notice(notice) => notice.take(),
         }
+    }
+
+    /// Appends the next messages, at most `most` of them, or the gap. All have the age of this
+    /// moment: the clock is read once.
+    pub(crate) fn take(&mut self, most: usize, into: &mut Vec<Incoming>) {
+        let Self::Messages { from, seq, messages, written, .. } = self else {
+            return into.extend((0..most.min(1)).filter_map(|_| self.next()));
+        };
+        let (from, age, before) = (*from, written.age(Instant::now()), into.len());
+        let taken = messages.take(most).zip(*seq..);
+        into.extend(taken.map(|(data, seq)| Incoming::Message { from, seq, data, age }));
+        *seq += (into.len() - before) as u64;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -177,5 +189,37 @@ impl Batch {
             Self::Gap { .. } => true,
             Self::Notice(_) => reader.is_none(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_are_taken_together_have_their_numbers_and_the_age_of_the_moment() {
+        let from = NodeId::from_bytes([1; 32]);
+        let written = Written { age: Duration::from_millis(5), until: Instant::now() };
+        let messages = Messages::one("a".into());
+        let mut batch = Batch::Messages { channel: None, from, seq: 7, messages, written };
+        tokio::time::advance(Duration::from_millis(20)).await;
+        let mut taken = Vec::new();
+        batch.take(0, &mut taken);
+        assert_eq!(taken, []);
+        batch.take(2, &mut taken);
+        let age = Duration::from_millis(25);
+        assert_eq!(taken, [Incoming::Message { from, seq: 7, data: "a".into(), age }]);
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_taken_once_and_not_where_there_is_no_room() {
+        let (from, mut taken) = (NodeId::from_bytes([1; 32]), Vec::new());
+        let mut batch = Batch::Gap { from, missed: 3 };
+        batch.take(0, &mut taken);
+        assert!(taken.is_empty() && !batch.is_empty());
+        batch.take(9, &mut taken);
+        batch.take(9, &mut taken);
+        assert_eq!(taken, [Incoming::Gap { from, missed: 3 }]);
     }
 }

@@ -21,7 +21,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::inbox::Reader;
@@ -143,15 +142,14 @@ impl Broadcast {
             && messages.len() < end
             && let Some(batch) = self.try_batch()
         {
-            let (room, now) = (end - messages.len(), Instant::now());
-            messages.extend(std::iter::from_fn(|| batch.next(|| now)).take(room));
+            batch.take(end - messages.len(), messages);
         }
         messages.len() - before
     }
 
     /// Returns the next message or gap if one has arrived already.
     pub fn try_recv(&mut self) -> Option<Incoming> {
-        self.try_batch()?.next(Instant::now)
+        self.try_batch()?.next()
     }
 
     /// Returns a batch that has arrived already and is not empty.
@@ -164,7 +162,7 @@ impl Broadcast {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         loop {
-            if let Some(incoming) = self.batch.as_mut().and_then(|batch| batch.next(Instant::now)) {
+            if let Some(incoming) = self.batch.as_mut().and_then(Batch::next) {
                 return Poll::Ready(Some(incoming));
             }
             self.batch = ready!(self.reader.poll_take(cx));
