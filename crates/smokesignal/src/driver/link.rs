@@ -87,6 +87,9 @@ struct Outgoing {
     limit: Option<Arc<UploadLimit>>,
     /// Whether it waits for its turn under that limit.
     waits_for_turn: AtomicBool,
+    /// Whether something was written since the driver looked: most links have nothing to tell, and
+    /// the driver asks all of them each time it wakes.
+    has_sent: AtomicBool,
     progress: Arc<Progress>,
     traffic: Arc<Traffic>,
     /// The driver has dropped its end.
@@ -105,15 +108,22 @@ struct Queue {
     writer: Option<FrameWriter>,
 }
 
-impl Queue {
+impl Outgoing {
     /// Notes what was written. Returns whether the driver should look at it now.
-    fn note_sent(&mut self, cost: usize) -> bool {
+    fn note_sent(&self, queue: &mut Queue, cost: usize) -> bool {
         if cost == 0 {
             return false;
         }
-        let sent = self.sent.map_or(0, |(sent, _)| sent) + cost;
-        self.sent = Some((sent, Instant::now()));
-        sent >= REPORT_SENT_FROM || self.every_write
+        let sent = queue.sent.map_or(0, |(sent, _)| sent) + cost;
+        queue.sent = Some((sent, Instant::now()));
+        self.has_sent.store(true, Ordering::Release);
+        sent >= REPORT_SENT_FROM || queue.every_write
+    }
+
+    /// Takes the cost of what was written, and when, since the last call.
+    fn take_sent(&self) -> Option<(usize, Instant)> {
+        let has_sent = self.has_sent.load(Ordering::Relaxed) && self.has_sent.swap(false, Ordering::Acquire);
+        has_sent.then(|| self.queue.lock().sent.take())?
     }
 }
 
@@ -161,7 +171,7 @@ impl LinkHandle {
         // If the write is pending or fails, the link's task meets the same condition and handles
         // it.
         match writer.poll_write(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(cost)) => queue.note_sent(cost),
+            Poll::Ready(Ok(cost)) => self.out.note_sent(&mut queue, cost),
             Poll::Ready(Err(_)) | Poll::Pending => {
                 self.streams.send_queue.wake.notify_one();
                 false
@@ -175,7 +185,7 @@ impl LinkHandle {
     pub(crate) fn take_sent(&self) -> Option<(usize, Instant)> {
         let waits = self.out.waits_for_turn.load(Ordering::Relaxed).then(Instant::now);
         let part = self.out.progress.take().max(waits).map(|at| (0, at));
-        self.out.queue.lock().sent.take().or(part)
+        self.out.take_sent().or(part)
     }
 
     /// Has [`Report::Sent`] follow every write from now on.
@@ -214,6 +224,7 @@ pub(crate) fn open(
         queue: Lock::new(queue),
         limit,
         waits_for_turn: AtomicBool::new(false),
+        has_sent: AtomicBool::new(false),
         progress,
         traffic,
         closing: Notify::new(),
@@ -422,7 +433,7 @@ async fn write(
         let tell = {
             let mut queue = out.queue.lock();
             queue.writer = Some(writer);
-            queue.note_sent(cost)
+            out.note_sent(&mut queue, cost)
         };
         if tell && reports.send((link, Report::Sent)).await.is_err() && !closing {
             return false;

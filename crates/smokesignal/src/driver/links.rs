@@ -57,6 +57,8 @@ pub(super) struct Link {
     pub(super) remote: SocketAddr,
     pub(super) id: NodeId,
     pub(super) side: Side,
+    /// Whether nothing was queued since the last flush.
+    is_flushed: bool,
     /// When this node asked to make it a link, or agreed to.
     asked: Option<Instant>,
     /// While the connection is the link to a neighbour: its handle, and what closes it.
@@ -107,8 +109,10 @@ impl Links {
         if self.every_write {
             handle.report_every_write();
         }
-        self.entries
-            .insert(link, Link { handle, remote, id, side, asked: None, peer: None, stream_only: None });
+        self.entries.insert(
+            link,
+            Link { handle, remote, id, side, is_flushed: true, asked: None, peer: None, stream_only: None },
+        );
         link
     }
 
@@ -138,6 +142,7 @@ impl Links {
                 link.asked = Some(Instant::now());
             }
             link.handle.send(message);
+            link.is_flushed = false;
         }
     }
 
@@ -155,9 +160,12 @@ impl Links {
 
     /// Has everything written that is queued. Returns whether a link wrote enough here and now that
     /// the core should [know](Self::sent) before it goes on.
-    pub(super) fn flush(&self) -> bool {
+    pub(super) fn flush(&mut self) -> bool {
         let mut much = false;
-        self.entries.values().for_each(|link| much |= link.handle.flush());
+        for link in self.entries.values_mut().filter(|link| !link.is_flushed) {
+            link.is_flushed = true;
+            much |= link.handle.flush();
+        }
         much
     }
 

@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use smokesignal_proto::Message;
@@ -43,7 +44,11 @@ pub(crate) struct FrameWriter {
 /// When a connection last took a part of a pending write. It stands between the connection and the
 /// task that writes: it is woken first, and wakes the task.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(Lock<Pending>);
+pub(crate) struct Progress {
+    pending: Lock<Pending>,
+    /// Whether there is something to take: the driver asks each time it wakes.
+    has_gone_on: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -56,12 +61,14 @@ struct Pending {
 impl Progress {
     /// Returns when a pending write last went on, if it did since the last call.
     pub(crate) fn take(&self) -> Option<Instant> {
-        self.0.lock().at.take()
+        let gone =
+            self.has_gone_on.load(Ordering::Relaxed) && self.has_gone_on.swap(false, Ordering::Acquire);
+        gone.then(|| self.pending.lock().at.take())?
     }
 
     /// Has `task` woken when the connection has room.
     fn wake_next(&self, task: &Waker) {
-        let mut pending = self.0.lock();
+        let mut pending = self.pending.lock();
         if !pending.task.as_ref().is_some_and(|known| known.will_wake(task)) {
             pending.task = Some(task.clone());
         }
@@ -75,8 +82,9 @@ impl Wake for Progress {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let task = {
-            let mut pending = self.0.lock();
+            let mut pending = self.pending.lock();
             pending.at = Some(Instant::now());
+            self.has_gone_on.store(true, Ordering::Release);
             pending.task.take()
         };
         if let Some(task) = task {

@@ -99,7 +99,7 @@ pub(super) async fn write(
                 return false;
             }
         };
-        let tell = out.queue.lock().note_sent(cost);
+        let tell = out.note_sent(&mut out.queue.lock(), cost);
         if tell && reports.send((link, Report::Sent)).await.is_err() && !closing {
             return false;
         }
