@@ -3,8 +3,11 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{
-    JsonNode, assert_in_order, assert_received, digest, free_port, refs, start_network, wait, wait_connected,
+    JsonNode, PROGRAM, assert_in_order, assert_received, digest, free_port, program, refs, start_network,
+    wait, wait_connected,
 };
 use serde_json::{Value, json};
 
@@ -413,6 +416,52 @@ fn a_node_that_restarts_with_its_key_has_the_same_id() {
     seed.wait_received(&other.id, 1);
     assert_eq!(other.transcript().from(&id), ["before", "after"]);
     assert_eq!(other.transcript().gaps, []);
+}
+
+/// A board without a battery begins in 1970, and a clock may have been wrong before: the start that
+/// runs now is the newest all the same.
+#[test]
+fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
+    if Command::new("faketime").arg("--version").output().is_err() {
+        eprintln!("skipped: faketime is not installed; for example: apt-get install faketime");
+        return;
+    }
+    let clocks = [("", "@1970-01-02 00:00:00"), ("@2099-01-01 00:00:00", ""), ("", "-1h")];
+    let readers = start_network(4, &[]);
+    wait_connected(&refs(&readers), 2);
+    for (first, second) in clocks {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join("key").to_string_lossy().into_owned();
+        let start = |clock: &str| {
+            let seed = readers[0].address();
+            JsonNode::start_on("127.0.0.1", at_time(clock), &["--seed", &seed, "--key", &key])
+        };
+        let before = start(first);
+        before.wait_until("a peer", |transcript| transcript.first("connect").is_some());
+        (1..=3).for_each(|number| before.broadcast(&format!("before {number}")));
+        readers.iter().for_each(|reader| reader.wait_received(&before.id, 3));
+        drop(before); // It is killed.
+        let after = start(second);
+        after.wait_until("a peer", |transcript| transcript.first("connect").is_some());
+        (1..=3).for_each(|number| after.broadcast(&format!("after {number}")));
+        for reader in &readers {
+            reader.wait_received(&after.id, 6);
+            let expected = ["before 1", "before 2", "before 3", "after 1", "after 2", "after 3"];
+            assert_eq!(reader.transcript().from(&after.id), expected, "{first:?}, then {second:?}");
+            assert_eq!(reader.transcript().gaps, []);
+        }
+    }
+}
+
+/// Returns a command that runs the program at this time of the system's clock, as `faketime` reads
+/// it.
+fn at_time(clock: &str) -> Command {
+    if clock.is_empty() {
+        return program(&[]);
+    }
+    let mut command = Command::new("faketime");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").args(["-f", clock, PROGRAM]);
+    command
 }
 
 #[test]
