@@ -36,6 +36,38 @@ fn a_lonely_node_that_everyone_accepts_takes_no_more_than_it_may() {
     assert!((3..=5).contains(&most), "{most}");
 }
 
+/// Anybody can claim that a user asked for a link: names that come again and again with that claim,
+/// and say that they have no other link, do not take a node's neighbours from it.
+#[test]
+fn claims_of_a_user_s_wish_leave_a_node_most_of_its_neighbours() {
+    let honest = [2, 3, 4, 5, 6];
+    let mut bench = Bench::new(&honest);
+    let ping = |degree| Control::Ping { degree, child: None, subtree: 0, seeds: Vec::new() };
+    for round in 0..40 {
+        for n in 10..17 {
+            let id = 100 * (round + 1) + n;
+            bench.node.handle_connected(LinkId(id.into()), key(n).id(), None, bench.now);
+            let (record, priority) = (record(n), Priority::Explicit);
+            bench.tell(id, Control::Neighbor { record, incarnation: 1, priority, token: None });
+            bench.tell(id, Control::Active { sent: 0 });
+            bench.tell(id, ping(1));
+        }
+        for _ in 0..8 {
+            bench.now = bench.now + std::time::Duration::from_millis(250);
+            honest.iter().for_each(|n| bench.tell(*n, ping(4)));
+            (1..=round + 1)
+                .flat_map(|round| (10..17).map(move |n| 100 * round + n))
+                .for_each(|id| bench.tell(id, ping(1)));
+            bench.node.handle_timeout(bench.now);
+            bench.drain(None);
+        }
+    }
+    let peers: Vec<_> = bench.node.peers().map(|(_, peer)| peer).collect();
+    let left = honest.iter().filter(|n| peers.contains(&key(**n).id())).count();
+    assert!(left >= 3, "{left} of five honest neighbours are left");
+    assert!(peers.len() <= 7);
+}
+
 /// A beat of an earlier start with the largest number there is.
 #[test]
 fn an_old_beat_with_a_huge_number_is_only_old() {

@@ -21,7 +21,8 @@ impl Membership {
     /// neighbour could be asked.
     pub(super) fn make_room(&mut self, cx: &mut Cx<'_>, link: LinkId, priority: Priority) -> bool {
         let Some(joiner) = self.conns.peer(link) else { return false };
-        let (back, walk, refused) = (link, cx.rng.next(), Vec::new());
+        // The joiner has chosen this node; a walk would have led anywhere.
+        let (back, walk, refused) = (link, cx.rng.next(), self.conns.own_choice().into_iter().collect());
         self.prepare_split(cx, SplitOffer { back, walk, joiner, priority, refused })
     }
 
@@ -149,13 +150,14 @@ impl Membership {
         true
     }
 
-    /// Returns the link that is easiest to do without: not a pinned one nor a bridge, rather a near
-    /// one, the youngest to a neighbour that has others. All nodes were connected before that one
+    /// Returns the link that is easiest to do without: not a pinned one, a bridge or the one of this
+    /// node's own choice, rather a near one, the youngest to a neighbour that has others. All nodes were connected before that one
     /// was made.
     pub(super) fn spare(&self, cx: &Cx<'_>, suits: impl Fn(&Conn) -> bool) -> Option<LinkId> {
+        let own_choice = self.conns.own_choice();
         self.conns
             .active()
-            .filter(|(_, conn)| conn.is_spare(cx.now) && suits(conn))
+            .filter(|(link, conn)| conn.is_spare(cx.now) && Some(*link) != own_choice && suits(conn))
             .max_by_key(|(link, conn)| {
                 (conn.is_near(), conn.degree() > 1, !conn.carries_reports(), conn.since(), *link)
             })

@@ -83,6 +83,9 @@ impl Membership {
         if waited < cx.config.split_timeout {
             return;
         }
+        if let Some(link) = self.conns.newest_wish_in_vain() {
+            return self.say_goodbye(cx, link, DisconnectReason::Surplus);
+        }
         // There is no hurry, and several neighbours of one node must not all end their links in the
         // same moment.
         let min_peers = cx.config.min_peers;

@@ -63,8 +63,12 @@ pub(crate) struct Conn {
     since: Instant,
     /// The purpose of the connection, and so what follows once it is up.
     purpose: Purpose,
-    /// The user of either side asked for the link: it is never ended for the sake of others.
+    /// Whether this node's user asked for the link: it is never ended for the sake of others.
     pinned: bool,
+    /// Whether the other side's user has pinned the link, and whether that is heeded: it is for a
+    /// few links.
+    wished: bool,
+    pinned_by_peer: bool,
     /// The link was chosen because it is near.
     near: bool,
     /// Whether a random link may be exchanged for a near one.
@@ -168,6 +172,8 @@ impl Conn {
             since: cx.now,
             purpose,
             pinned: false,
+            wished: false,
+            pinned_by_peer: false,
             near: false,
             release: Release::Unknown,
             reports: false,
@@ -231,7 +237,17 @@ impl Conn {
     }
 
     pub(crate) fn is_pinned(&self) -> bool {
-        self.pinned
+        self.pinned || self.pinned_by_peer
+    }
+
+    /// Returns whether the other side's user wants the link, and nothing keeps this node from ending
+    /// it.
+    pub(super) fn is_wish_in_vain(&self) -> bool {
+        self.wished && !self.is_pinned()
+    }
+
+    pub(super) fn is_pinned_by_peer(&self) -> bool {
+        self.pinned_by_peer
     }
 
     pub(crate) fn is_near(&self) -> bool {
@@ -278,7 +294,7 @@ impl Conn {
 
     /// Returns whether the link may be ended for the sake of others.
     pub(crate) fn is_spare(&self, now: Instant) -> bool {
-        !self.pinned && !self.bridge.is_held(now)
+        !self.is_pinned() && !self.bridge.is_held(now)
     }
 
     /// Returns whether this node may ask for a place over the connection, if it is isolated.
@@ -319,7 +335,6 @@ impl Conn {
 
     pub(super) fn accept(&mut self, cx: &Cx<'_>, priority: Priority) {
         self.enter(Phase::Accepted, cx.now);
-        self.pinned |= priority == Priority::Explicit;
         self.near = priority == Priority::Low;
         if priority == Priority::Bridge {
             self.bridge.hold(cx);
@@ -335,7 +350,7 @@ impl Conn {
 
     pub(super) fn withdraw(&mut self, now: Instant) -> (NodeId, Purpose) {
         self.step_back(now);
-        self.pinned = false;
+        (self.pinned, self.wished, self.pinned_by_peer) = (false, false, false);
         (self.peer, self.take_purpose())
     }
 
@@ -388,8 +403,9 @@ impl Conn {
         }
     }
 
-    pub(super) fn pin(&mut self) {
-        self.pinned = true;
+    pub(super) fn pin_by_peer(&mut self, heeded: bool) {
+        self.wished = true;
+        self.pinned_by_peer |= heeded;
     }
 
     pub(super) fn note_near(&mut self) {

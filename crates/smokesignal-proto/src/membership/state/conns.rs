@@ -19,6 +19,12 @@ use crate::time::Instant;
 
 /// Connections to one node that serve streams, at most: both may have dialled at the same time.
 const MAX_STREAMS_TO_ONE: usize = 2;
+/// Links that the users of other nodes may pin here, at most; further ones are ordinary links. 2: as
+/// many as a node may have above its maximum. Anybody can claim that a user asked for a link.
+const MAX_PINNED_BY_PEERS: usize = 2;
+/// A node with fewer links protects none of them: newcomers need places. 3: the default of
+/// [`Config::min_peers`].
+const CHOOSES_FROM: usize = 3;
 /// Connections that serve streams only, at most; a new one is closed. Others may take three
 /// quarters of them.
 pub(crate) const MAX_STREAM_ONLY: usize = 256;
@@ -40,6 +46,16 @@ impl Conns {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkId, &Conn)> {
         self.0.iter().map(|(link, conn)| (*link, conn))
+    }
+
+    /// Returns the link that this node gives up for nobody: the oldest of those that it has dialled
+    /// itself, if it has three links. An attacker who dials it cannot take that one from it.
+    pub(crate) fn own_choice(&self) -> Option<LinkId> {
+        if self.active().count() < CHOOSES_FROM {
+            return None;
+        }
+        let dialled = self.active().filter(|(_, conn)| conn.is_dialled() && !conn.is_near());
+        dialled.min_by_key(|(link, conn)| (conn.since(), *link)).map(|(link, _)| link)
     }
 
     pub(crate) fn peer(&self, link: LinkId) -> Option<NodeId> {
@@ -166,6 +182,9 @@ impl Conns {
         if let Some(conn) = self.get_mut(link) {
             conn.accept(cx, priority);
         }
+        if priority == Priority::Explicit {
+            self.pinned_by_peer(link);
+        }
     }
 
     /// Makes the connection a link. Returns what it was made for.
@@ -216,11 +235,18 @@ impl Conns {
         self.get_mut(link)?.pin_for(request)
     }
 
-    /// Notes that the other side's user has pinned the link.
+    /// Notes that the other side's user has pinned the link, unless others have pinned enough.
     pub(crate) fn pinned_by_peer(&mut self, link: LinkId) {
+        let pinned = self.0.values().filter(|conn| conn.is_pinned_by_peer()).count();
         if let Some(conn) = self.get_mut(link) {
-            conn.pin();
+            conn.pin_by_peer(pinned < MAX_PINNED_BY_PEERS);
         }
+    }
+
+    /// Returns the newest link that another node's user wants beyond what is heeded.
+    pub(crate) fn newest_wish_in_vain(&self) -> Option<LinkId> {
+        let vain = self.active().filter(|(_, conn)| conn.is_wish_in_vain());
+        vain.max_by_key(|(link, conn)| (conn.since(), *link)).map(|(link, _)| link)
     }
 
     /// Notes over which links the count of nodes travels.
