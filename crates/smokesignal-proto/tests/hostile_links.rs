@@ -68,6 +68,37 @@ fn claims_of_a_user_s_wish_leave_a_node_most_of_its_neighbours() {
     assert!(peers.len() <= 7);
 }
 
+/// A node dials on another's word only if it has asked for it.
+#[test]
+fn offers_that_nobody_asked_for_make_a_node_dial_nobody() {
+    for neighbours in [0, 2] {
+        let mut bench = Bench::new(&[2, 3][..neighbours]);
+        // A connection that is not a link yet, and a link.
+        bench.node.handle_connected(LinkId(9), key(9).id(), None, bench.now);
+        let froms: Vec<u16> = [9, 2, 3].into_iter().take(1 + neighbours).collect();
+        let mut dials = 0;
+        for n in 0..2_000_u16 {
+            let offer = |split| Control::Offer { walk: u64::from(n), record: record(1_000 + n), split };
+            for from in &froms {
+                bench.tell(*from, offer(None));
+                bench.tell(*from, offer(Some((record(4_000 + n), n.into()))));
+            }
+            let mut outputs = bench.drain(None);
+            if n % 40 == 0 {
+                outputs.extend(bench.pass(1, &froms));
+            }
+            for output in outputs {
+                if let Output::Dial { dial, .. } = output {
+                    dials += 1;
+                    bench.node.handle_dial_failed(dial, DialFailure::Unanswered, bench.now);
+                }
+            }
+        }
+        // In 50 s of looking for peers it dials what its own walks have found.
+        assert!(dials <= 100, "{dials} dials with {neighbours} neighbours");
+    }
+}
+
 /// A beat of an earlier start with the largest number there is.
 #[test]
 fn an_old_beat_with_a_huge_number_is_only_old() {

@@ -91,6 +91,10 @@ impl Membership {
         if let Some(back) = self.walks.take(walk) {
             return cx.out.send(back, Control::Offer { walk, record, split });
         }
+        // Anybody could make this node dial others on command.
+        if !self.conns.take_offer(from) {
+            return;
+        }
         // An offer is followed only while this node has too few links. One that comes over a
         // session with a contact answers a `Join` of this node: it is followed as long as there is
         // room.

@@ -150,6 +150,7 @@ impl Membership {
     pub(super) fn ask_neighbours(&mut self, cx: &mut Cx<'_>) {
         let Some(link) = self.any_neighbour(cx) else { return };
         let (walk, record) = (cx.rng.next(), self.known.own_record());
+        self.conns.walked_through(link);
         cx.out.send(link, Control::Walk { walk, ttl: cx.config.walk_ttl, record });
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Conn {
     bridge: Bridge,
     budget: Budget,
     joins: JoinBackoff,
+    /// How many offers this node has asked for over the connection and not got.
+    offers: u8,
     traffic: Traffic,
 }
 
@@ -145,6 +147,14 @@ impl Budget {
     }
 }
 
+/// Offers that answer one walk, or one request for a link. 2: a place, and one after a split that
+/// was refused.
+pub(crate) const OFFERS_TO_ONE: u8 = 2;
+/// Offers that answer one Join: eight walks, and the contact's own.
+pub(crate) const OFFERS_TO_JOIN: u8 = 9;
+/// Offers that may be outstanding over one connection. 32: three Joins, and a few walks.
+const MAX_OFFERS: u8 = 32;
+
 /// When an isolated node asks for a place over this connection again, and the wait after that.
 #[derive(Debug)]
 struct JoinBackoff {
@@ -183,6 +193,7 @@ impl Conn {
             bridge: Bridge::default(),
             budget: Budget::new(cx.config.budget_per_tick, cx.config),
             joins: JoinBackoff { next: cx.now, wait: cx.config.refill_backoff.0 },
+            offers: 0,
             traffic: Traffic { unsent: 0, heard: cx.now, spoke: cx.now },
         }
     }
@@ -323,6 +334,7 @@ impl Conn {
     }
 
     pub(super) fn request(&mut self, cx: &Cx<'_>, priority: Priority, token: Option<u64>) {
+        self.expect_offers(OFFERS_TO_ONE);
         self.enter(Phase::Requested, cx.now);
         self.pinned |= priority == Priority::Explicit;
         if priority == Priority::Bridge {
@@ -383,6 +395,18 @@ impl Conn {
 
     pub(super) fn note_degree(&mut self, degree: u16) {
         self.remote.degree = degree.into();
+    }
+
+    /// Notes that this node has asked for something that is answered by so many offers at most.
+    pub(super) fn expect_offers(&mut self, count: u8) {
+        self.offers = self.offers.saturating_add(count).min(MAX_OFFERS);
+    }
+
+    /// Takes an offer. Returns whether this node has asked for it.
+    pub(super) fn take_offer(&mut self) -> bool {
+        let left = self.offers.checked_sub(1);
+        self.offers = left.unwrap_or(0);
+        left.is_some()
     }
 
     pub(super) fn note_join(&mut self, cx: &Cx<'_>) {

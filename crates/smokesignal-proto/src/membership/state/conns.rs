@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::conn::{Conn, Phase, Release};
+use super::conn::{Conn, OFFERS_TO_JOIN, OFFERS_TO_ONE, Phase, Release};
 use super::dials::Purpose;
 use crate::config::Config;
 use crate::context::Cx;
@@ -167,7 +167,20 @@ impl Conns {
     pub(crate) fn joined_through(&mut self, cx: &Cx<'_>, link: LinkId) {
         if let Some(conn) = self.get_mut(link) {
             conn.note_join(cx);
+            conn.expect_offers(OFFERS_TO_JOIN);
         }
+    }
+
+    /// Notes that this node has sent a walk of its own over this link.
+    pub(crate) fn walked_through(&mut self, link: LinkId) {
+        if let Some(conn) = self.get_mut(link) {
+            conn.expect_offers(OFFERS_TO_ONE);
+        }
+    }
+
+    /// Takes an offer. Returns whether this node has asked for one over this connection.
+    pub(crate) fn take_offer(&mut self, link: LinkId) -> bool {
+        self.get_mut(link).is_some_and(Conn::take_offer)
     }
 
     /// Notes that this node has asked for a link.
