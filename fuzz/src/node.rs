@@ -44,9 +44,6 @@ struct Driver {
     keys: Vec<Keypair>,
     now: Instant,
     connections: BTreeMap<LinkId, Connection>,
-    /// Links that stalled in this step. The core may send them digests behind their end, which the
-    /// caller drops.
-    stalled: BTreeSet<LinkId>,
     last_link: u64,
     dials: Vec<DialId>,
     /// The number of the next message of each writer.
@@ -111,7 +108,6 @@ impl Driver {
             keys,
             now,
             connections: BTreeMap::new(),
-            stalled: BTreeSet::new(),
             last_link: 0,
             dials: Vec::new(),
             next: BTreeMap::new(),
@@ -267,15 +263,13 @@ impl Driver {
             assert!(count <= OUTPUTS, "outputs without an end, the last one is {output:?}");
             self.perform(output);
         }
-        self.stalled.clear();
     }
 
     fn perform(&mut self, output: Output) {
         match output {
             Output::Send { link, message } => {
                 let Some(connection) = self.connections.get_mut(&link) else {
-                    assert!(self.stalled.contains(&link), "{link:?} is closed: {message:?}");
-                    return;
+                    panic!("{link:?} is closed: {message:?}");
                 };
                 connection.waiting += message.cost();
                 let most = self.config.link_window + self.config.control_window + 2 * MAX_SEGMENT;
@@ -290,11 +284,8 @@ impl Driver {
                 }
                 assert_eq!(wire, again, "{message:?}");
             }
-            Output::Close { link, reason } | Output::Demoted { link, reason } => {
+            Output::Close { link, .. } | Output::Demoted { link, .. } => {
                 self.connections.remove(&link);
-                if reason == CloseReason::Stalled {
-                    self.stalled.insert(link);
-                }
             }
             Output::Dial { dial, .. } | Output::DialRelayed { dial, .. } => {
                 self.dials.push(dial);

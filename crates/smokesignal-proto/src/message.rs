@@ -311,8 +311,8 @@ pub enum Control {
         /// The incarnation of the stream.
         incarnation: u64,
     },
-    /// "Prove that these have written." To a neighbour whose marks name writers that the sender does
-    /// not know, or a later start of the sender itself. Owes one [`Control::Proofs`]. Only in
+    /// "Prove that these have written." To a neighbour whose marks name writers that the sender
+    /// does not know, or a later start of the sender itself. Owes one [`Control::Proofs`]. Only in
     /// networks of signed messages.
     Prove {
         /// The writers; at most [`MAX_PROOFS`].

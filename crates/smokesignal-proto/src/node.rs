@@ -348,7 +348,6 @@ impl Node {
             Some(if waits > UNREAD_MOST { waits } else { waits.min(silence) })
         };
         let stalled = self.spread.stalled(&self.context.at(now), waits);
-        stalled.iter().for_each(|link| self.context.out.close(*link, CloseReason::Stalled));
         if now >= self.next_expiry {
             self.next_expiry = now + EXPIRY;
             let cx = &mut self.context.at(now);
@@ -375,7 +374,9 @@ impl Node {
         // Last, because each neighbour gets a ping with the new number of links: that must not hold
         // up a repair.
         for link in stalled {
-            self.membership.disconnected(&mut self.context.at(now), link, CloseReason::Stalled);
+            if self.membership.has(link) {
+                self.cut(link, CloseReason::Stalled, now);
+            }
         }
         self.perform_all(now);
     }

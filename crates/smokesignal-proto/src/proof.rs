@@ -1,11 +1,11 @@
 //! What a writer has signed of a segment, without its body: it proves how far the stream is.
 //!
 //! A neighbour's mark is a claim. A node that enters a network begins to read a stream where its
-//! neighbours are, and tells the next node so; if it believed them, one lie would travel on and on.
-//! So it asks for a proof ([`Control::Prove`](crate::Control::Prove)): the head of a segment, the
-//! hash of its body, and the way to the root that the writer has signed, some 300 bytes. Each node
-//! keeps the last one of each stream, so that it can prove what it has not read itself, or retains
-//! no more.
+//! neighbours are, and announces that position to the next node; if it believed them, one lie would
+//! travel on and on. So it asks for a proof ([`Control::Prove`](crate::Control::Prove)): the head
+//! of a segment, the hash of its body, and the way to the root that the writer has signed, some 300
+//! bytes. Each node keeps the last one of each stream, so that it can prove what it has not read
+//! itself, or retains no more.
 
 use serde::{Deserialize, Serialize};
 

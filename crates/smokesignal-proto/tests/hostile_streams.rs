@@ -334,8 +334,8 @@ fn writers_that_do_not_exist_take_few_places_and_none_for_long() {
     assert_eq!(named, [(vec![1, 9], Some(true))]);
 }
 
-/// What a node has read it can prove, also when it retains nothing of it any more; and it cannot be
-/// made to prove more than some.
+/// A node can prove what it has read, also when it retains nothing of it any more; and nobody can
+/// make it prove more than its limit.
 #[test]
 fn proofs_are_given_of_all_that_was_read_and_at_a_limited_rate() {
     let mut bench = Bench::new(&[2, 3]);
@@ -749,7 +749,7 @@ fn controls(outputs: &[Output], n: u16) -> impl Iterator<Item = &Control> {
     })
 }
 
-/// The writers whose proof neighbour `n` was asked for.
+/// The writers whose proof the node wants from neighbour `n`.
 fn asked_to_prove(outputs: &[Output], n: u16) -> Vec<NodeId> {
     let writers = |control: &Control| match control {
         Control::Prove { writers } => writers.clone(),
@@ -767,7 +767,7 @@ fn proofs(outputs: &[Output], n: u16) -> Vec<Vec<SegmentProof>> {
     controls(outputs, n).filter_map(proofs).collect()
 }
 
-/// The positions in streams of others that neighbour `n` was told, by their writers.
+/// The positions in streams of others that the node has sent to neighbour `n`, by their writers.
 fn positions(outputs: &[Output], n: u16) -> Vec<(u16, u64)> {
     let marks = controls(outputs, n).flat_map(|control| match control {
         Control::Digest { marks, .. } => marks.clone(),

@@ -150,9 +150,9 @@ impl Membership {
         true
     }
 
-    /// Returns the link that is easiest to do without: not a pinned one, a bridge or the one of this
-    /// node's own choice, rather a near one, the youngest to a neighbour that has others. All nodes were connected before that one
-    /// was made.
+    /// Returns the link that is easiest to do without: not a pinned one, a bridge or the one of
+    /// this node's own choice, rather a near one, the youngest to a neighbour that has others. All
+    /// nodes were connected before that one was made.
     pub(super) fn spare(&self, cx: &Cx<'_>, suits: impl Fn(&Conn) -> bool) -> Option<LinkId> {
         let own_choice = self.conns.own_choice();
         self.conns

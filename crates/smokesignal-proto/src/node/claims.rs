@@ -2,8 +2,8 @@
 //!
 //! A node that enters a network learns from its neighbours' first digests which writers there are,
 //! and how far each is. It begins to read where they say, the smallest claim of several deciding,
-//! but believes it only with a proof: until then it names the stream to nobody, and does not tell
-//! its own neighbours that it has named all. It asks each neighbour for proofs of what that one has
+//! but believes it only with a proof: until then it names the stream to nobody, and does not
+//! announce that it has named all. It asks each neighbour for proofs of what that one has
 //! claimed first, some at a time, and another neighbour if it has none. A node that has been in the
 //! network for longer reads such a stream from its beginning, and the first segment is the proof.
 //!
@@ -37,7 +37,7 @@ const PROVEN_WITHIN: Duration = Duration::from_secs(30);
 const OWN_WITHIN: Duration = Duration::from_secs(2);
 /// Proofs that one neighbour is given at most in [`GIVEN_IN`]: as many as there may be streams.
 pub(super) const MAX_GIVEN: usize = 16 * 1024;
-/// 10 s: what hashing the bodies for so many proofs costs is 3 % of a core then.
+/// 10 s: hashing the bodies for 16 384 proofs costs 3 % of a core then.
 pub(super) const GIVEN_IN: Duration = Duration::from_secs(10);
 
 /// The claims of all neighbours.
@@ -208,7 +208,7 @@ impl Claims {
         self.claims.iter().filter(|(_, claim)| is_over(claim)).map(|(ix, _)| *ix).collect()
     }
 
-    /// Returns how many of so many proofs this neighbour may be given.
+    /// Returns how many of the proofs that this neighbour wants it is given.
     pub(super) fn give(&mut self, link: LinkId, wanted: usize, now: Instant) -> usize {
         let asking = self.links.entry(link).or_default();
         if now - asking.given_since > GIVEN_IN {

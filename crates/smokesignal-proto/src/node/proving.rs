@@ -64,7 +64,7 @@ impl Node {
         self.send(link, Control::Proofs { proofs });
     }
 
-    /// Takes the proofs that a neighbour was asked for.
+    /// Takes a neighbour's answer to the oldest question.
     pub(super) fn on_proofs(&mut self, link: LinkId, proofs: Vec<SegmentProof>, now: Instant) {
         let asked = self.claims.answered(link);
         for proof in proofs.into_iter().filter(|proof| asked.contains(&proof.origin())) {

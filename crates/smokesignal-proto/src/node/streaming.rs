@@ -369,8 +369,8 @@ impl Node {
     /// What a neighbour has of our own stream. Nobody is ahead of us in it. But an earlier start of
     /// this node may have had a higher incarnation, because the clock was set back since: then ours
     /// goes above it (as SWIM refutes a rumour), before anything was written, because writing waits
-    /// for a neighbour's first digest. It has to prove that: a lie would raise the incarnation until
-    /// none is left.
+    /// for a neighbour's first digest. The neighbour has to prove it: a lie would raise the
+    /// incarnation until none is left.
     fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
         let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {

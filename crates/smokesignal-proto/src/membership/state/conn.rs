@@ -251,8 +251,8 @@ impl Conn {
         self.pinned || self.pinned_by_peer
     }
 
-    /// Returns whether the other side's user wants the link, and nothing keeps this node from ending
-    /// it.
+    /// Returns whether the other side's user wants the link, and nothing keeps this node from
+    /// ending it.
     pub(super) fn is_wish_in_vain(&self) -> bool {
         self.wished && !self.is_pinned()
     }
@@ -397,7 +397,7 @@ impl Conn {
         self.remote.degree = degree.into();
     }
 
-    /// Notes that this node has asked for something that is answered by so many offers at most.
+    /// Notes that this node has asked for something that is answered by up to `count` offers.
     pub(super) fn expect_offers(&mut self, count: u8) {
         self.offers = self.offers.saturating_add(count).min(MAX_OFFERS);
     }

@@ -19,8 +19,8 @@ use crate::time::Instant;
 
 /// Connections to one node that serve streams, at most: both may have dialled at the same time.
 const MAX_STREAMS_TO_ONE: usize = 2;
-/// Links that the users of other nodes may pin here, at most; further ones are ordinary links. 2: as
-/// many as a node may have above its maximum. Anybody can claim that a user asked for a link.
+/// Links that the users of other nodes may pin here, at most; further ones are ordinary links. 2:
+/// as many as a node may have above its maximum. Anybody can claim that a user asked for a link.
 const MAX_PINNED_BY_PEERS: usize = 2;
 /// A node with fewer links protects none of them: newcomers need places. 3: the default of
 /// [`Config::min_peers`].
