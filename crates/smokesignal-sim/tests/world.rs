@@ -280,7 +280,6 @@ fn nodes_that_drop_everything_cannot_keep_the_others_from_reading() {
 
 /// Small networks, with liars and without; larger ones in `smokesignal sim liars`.
 #[test]
-#[ignore = "invented writers take all places, and a joiner may lose a message"]
 fn among_liars_joiners_read_everything_and_restarted_writers_are_heard() {
     let progress = &mut |_| {};
     let (nodes, ignore) = (Some(20), Vec::new());

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::limits::Held;
@@ -19,10 +20,10 @@ use crate::message::MAX_PROOFS;
 use crate::streams::StreamIx;
 use crate::time::Instant;
 
-/// Claims at most, of all neighbours together; of the neighbour with most the newest loses. 4 096:
-/// a quarter of the streams that a node keeps by default. They are proven, and give way, within
-/// some round trips.
-pub(super) const MAX_CLAIMS: usize = 4096;
+/// Claims of all neighbours together are at most this part of the streams that a node keeps; of the
+/// neighbour with most the newest loses. A quarter: they are proven, and give way, within some
+/// round trips.
+const SHARE: usize = 4;
 /// Questions to one neighbour that are open at most. 4: with 64 writers each the answers stay below
 /// the window of control messages.
 const MAX_OPEN: usize = 4;
@@ -78,8 +79,8 @@ struct Asking {
 impl Claims {
     /// Returns the claim that has to go so that this neighbour can make one more, if one has to.
     /// `Err`: it can make none.
-    pub(super) fn loser(&self, link: LinkId) -> Result<Option<StreamIx>, TooMany> {
-        if self.claims.len() < MAX_CLAIMS {
+    pub(super) fn loser(&self, link: LinkId, config: &Config) -> Result<Option<StreamIx>, TooMany> {
+        if self.claims.len() < most(config) {
             return Ok(None);
         }
         let most = self.links.iter().max_by_key(|(_, asking)| asking.claims.len());
@@ -190,7 +191,20 @@ impl Claims {
         self.pending -= 1;
     }
 
-    /// Returns the claims that the end of a link leaves without anybody who is to prove them.
+    /// Returns whether a neighbour is left that makes the claim. After the end of a link it is the
+    /// other one, if there is one.
+    pub(super) fn passes_to(&mut self, ix: StreamIx, other: Option<LinkId>) -> bool {
+        let Some(claim) = self.claims.get_mut(&ix) else { return true };
+        if self.links.get(&claim.link).is_some_and(|asking| asking.claims.contains(&ix)) {
+            return true;
+        }
+        let Some(other) = other else { return false };
+        claim.link = other;
+        self.links.entry(other).or_default().claims.insert(ix);
+        true
+    }
+
+    /// Returns the claims of a neighbour whose link has ended.
     pub(super) fn link_down(&mut self, link: LinkId) -> BTreeSet<StreamIx> {
         self.own_answered(link);
         self.links.remove(&link).map(|asking| asking.claims).unwrap_or_default()
@@ -220,15 +234,19 @@ impl Claims {
     }
 
     /// See [`crate::Node::held`].
-    pub(super) fn held(&self, held: &mut Vec<Held>) {
+    pub(super) fn held(&self, config: &Config, held: &mut Vec<Held>) {
         let open = self.links.values().map(|asking| asking.open.len()).max().unwrap_or(0);
         let waiting = self.links.values().map(|asking| asking.waiting.len()).max().unwrap_or(0);
         held.extend([
-            Held { what: "claims", amount: self.claims.len(), limit: MAX_CLAIMS },
-            Held { what: "claims to be proven by one neighbour", amount: waiting, limit: 2 * MAX_CLAIMS },
+            Held { what: "claims", amount: self.claims.len(), limit: most(config) },
+            Held { what: "claims to be proven by one neighbour", amount: waiting, limit: 2 * most(config) },
             Held { what: "open questions to one neighbour", amount: open, limit: MAX_OPEN + 1 },
         ]);
     }
+}
+
+fn most(config: &Config) -> usize {
+    config.max_streams.div_ceil(SHARE)
 }
 
 /// The neighbour has made too many claims.
@@ -250,14 +268,14 @@ mod tests {
     #[test]
     fn of_the_neighbour_with_most_claims_the_newest_gives_way_and_never_that_of_another() {
         let (honest, liar) = (LinkId(1), LinkId(2));
-        let mut claims = Claims::default();
-        for ix in 0..MAX_CLAIMS {
+        let (mut claims, config) = (Claims::default(), Config::default());
+        for ix in 0..most(&config) {
             let link = if ix < 10 { honest } else { liar };
-            assert_eq!(claims.loser(link), Ok(None));
+            assert_eq!(claims.loser(link, &config), Ok(None));
             claims.add(ix, (link, writer(ix)), false, NOW);
         }
-        assert_eq!(claims.loser(liar), Err(TooMany));
-        assert_eq!(claims.loser(honest), Ok(Some(MAX_CLAIMS - 1)));
+        assert_eq!(claims.loser(liar, &config), Err(TooMany));
+        assert_eq!(claims.loser(honest, &config), Ok(Some(most(&config) - 1)));
     }
 
     #[test]

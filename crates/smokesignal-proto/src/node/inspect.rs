@@ -46,7 +46,7 @@ impl Node {
         self.lookups.held(&mut held);
         self.queries.held(config, &mut held);
         self.departure.held(&mut held);
-        self.claims.held(&mut held);
+        self.claims.held(config, &mut held);
         held.push(Held { what: "streams behind", amount: self.lags.len(), limit: config.max_streams });
         held
     }

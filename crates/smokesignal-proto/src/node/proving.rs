@@ -16,7 +16,7 @@ impl Node {
         if !self.context.config.signed {
             return true;
         }
-        match self.claims.loser(link) {
+        match self.claims.loser(link, &self.context.config) {
             Ok(None) => true,
             Ok(Some(ix)) => {
                 self.drop_claim(ix, now);
@@ -106,10 +106,13 @@ impl Node {
         self.tell_all_settled();
     }
 
-    /// The link to a neighbour is gone that had to prove something.
+    /// The link to a neighbour is gone that has claimed something.
     pub(super) fn claimer_down(&mut self, link: LinkId, now: Instant) {
         for ix in self.claims.link_down(link) {
             self.claims.unproven(ix, |asked| self.spread.claimer(ix, asked));
+            if !self.claims.passes_to(ix, self.spread.claimer(ix, &[])) {
+                self.drop_claim(ix, now);
+            }
         }
         self.ask_for_proofs(now);
         self.tell_all_settled();

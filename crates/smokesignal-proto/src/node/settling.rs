@@ -2,7 +2,8 @@
 //! it.
 //!
 //! A new node starts a writer that it meets where its neighbour is, and a settled one reads it from
-//! its first message. The caller learns of new peers only once the node is settled: whatever is
+//! its first message. The caller learns of new peers only once the node is settled, and what its
+//! neighbours claim is proven, for the proof may be of a later segment than the claim: whatever is
 //! written after a node says that it is connected, that node reads.
 
 use super::Node;
@@ -14,6 +15,8 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     new: bool,
+    /// Whether outputs are held: until the node is settled, and what neighbours claim is proven.
+    holds: bool,
     first_link: Option<Instant>,
     held: Vec<Output>,
 }
@@ -21,7 +24,7 @@ pub(super) struct Settling {
 impl Settling {
     /// The node enters a network that has existed before.
     pub(super) fn begin(&mut self) {
-        self.new = true;
+        (self.new, self.holds) = (true, true);
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -32,9 +35,9 @@ impl Settling {
         self.first_link.get_or_insert(now);
     }
 
-    /// Passes an output on, or holds it until the node is settled.
+    /// Passes an output on, or holds it.
     pub(super) fn pass(&mut self, output: Output) -> Option<Output> {
-        if self.is_settled() {
+        if !self.holds {
             return Some(output);
         }
         self.held.push(output);
@@ -58,13 +61,23 @@ impl Node {
             return;
         }
         self.settling.new = false;
-        self.out.extend(std::mem::take(&mut self.settling.held));
         self.tell_all_settled();
+    }
+
+    /// The caller learns of the peers that were held back.
+    fn release(&mut self) {
+        if std::mem::take(&mut self.settling.holds) {
+            self.out.extend(std::mem::take(&mut self.settling.held));
+        }
     }
 
     /// Tells the neighbours that the node has settled and has named all streams to them, once it
     /// can.
     pub(super) fn tell_all_settled(&mut self) {
+        // Until a claim is proven, reading may begin with what is written meanwhile.
+        if self.has_named_all() {
+            self.release();
+        }
         let links: Vec<_> = self.peers().map(|(link, _)| link).collect();
         links.into_iter().for_each(|link| self.tell_settled(link));
     }
@@ -92,6 +105,7 @@ impl Node {
         // A node whose seeds are all itself begins the network.
         if waited || !self.membership.has_seeds() {
             self.settle();
+            self.release();
         }
     }
 }

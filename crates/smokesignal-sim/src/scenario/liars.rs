@@ -234,7 +234,7 @@ impl Play {
                 None => figure,
             });
         };
-        let (none, few) = (Some(0.0), Some((PLACES / 8) as f64));
+        let (none, few) = (Some(0.0), Some((PLACES / 4) as f64));
         figure("joiners", joiners.len() as f64, "nodes", None);
         figure("linked to a liar in the end", lied_to as f64, "nodes", None);
         figure("honest links of a joiner, at least", least as f64, "", None);

@@ -259,7 +259,8 @@ impl Node {
     }
 
     /// Connects to the node at `HOST:PORT` and pins it as a neighbour. May exceed `max_peers` by
-    /// two; a pinned neighbour is never replaced by another one.
+    /// two; a pinned neighbour is never replaced by another one here. The other node keeps two
+    /// neighbours that the users of others have pinned; further ones are ordinary to it.
     ///
     /// # Errors
     /// The text names the address and the cure. The peer list is unchanged.
