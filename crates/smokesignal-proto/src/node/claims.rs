@@ -68,12 +68,20 @@ struct Claim {
 #[derive(Debug, Default)]
 struct Asking {
     claims: BTreeSet<StreamIx>,
-    waiting: VecDeque<StreamIx>,
+    /// Those of them for which no question has been sent yet.
+    waiting: BTreeSet<StreamIx>,
     /// The questions that it has not answered, and when they were sent.
     open: VecDeque<(Instant, Vec<NodeId>)>,
     /// Proofs that it was given since some time.
     given: usize,
     given_since: Instant,
+}
+
+impl Asking {
+    fn forget(&mut self, ix: StreamIx) {
+        self.claims.remove(&ix);
+        self.waiting.remove(&ix);
+    }
 }
 
 impl Claims {
@@ -104,14 +112,14 @@ impl Claims {
     fn ask(&mut self, ix: StreamIx, link: LinkId) {
         let Some(claim) = self.claims.get_mut(&ix) else { return };
         if let Some(before) = self.links.get_mut(&claim.link) {
-            before.claims.remove(&ix);
+            before.forget(ix);
         }
         self.pending += usize::from(!std::mem::replace(&mut claim.pending, true));
         claim.link = link;
         claim.asked.push(link);
         let asking = self.links.entry(link).or_default();
         asking.claims.insert(ix);
-        asking.waiting.push_back(ix);
+        asking.waiting.insert(ix);
     }
 
     /// The stream was proven, or is another one now.
@@ -119,7 +127,7 @@ impl Claims {
         if let Some(claim) = self.claims.remove(&ix) {
             self.pending -= usize::from(claim.pending);
             if let Some(asking) = self.links.get_mut(&claim.link) {
-                asking.claims.remove(&ix);
+                asking.forget(ix);
             }
         }
     }
@@ -133,7 +141,7 @@ impl Claims {
     pub(super) fn next_question(&mut self, now: Instant) -> Option<(LinkId, Vec<NodeId>)> {
         for (link, asking) in &mut self.links {
             while asking.open.len() < MAX_OPEN && !asking.waiting.is_empty() {
-                let waiting = asking.waiting.drain(..asking.waiting.len().min(MAX_PROOFS));
+                let waiting = std::iter::from_fn(|| asking.waiting.pop_first()).take(MAX_PROOFS);
                 let is_open = |claim: &&Claim| claim.pending && claim.link == *link;
                 let writers = waiting.filter_map(|ix| self.claims.get(&ix).filter(is_open));
                 let writers: Vec<_> = writers.map(|claim| claim.writer).collect();
@@ -239,7 +247,7 @@ impl Claims {
         let waiting = self.links.values().map(|asking| asking.waiting.len()).max().unwrap_or(0);
         held.extend([
             Held { what: "claims", amount: self.claims.len(), limit: most(config) },
-            Held { what: "claims to be proven by one neighbour", amount: waiting, limit: 2 * most(config) },
+            Held { what: "claims to be proven by one neighbour", amount: waiting, limit: most(config) },
             Held { what: "open questions to one neighbour", amount: open, limit: MAX_OPEN + 1 },
         ]);
     }
