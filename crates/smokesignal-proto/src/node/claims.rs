@@ -162,7 +162,8 @@ impl Claims {
             return false;
         }
         open.push_back((now, vec![own]));
-        self.own = Some((link, now));
+        // Several neighbours that answer nothing hold it up no longer than one.
+        self.own = Some((link, self.own.map_or(now, |(_, asked)| asked)));
         true
     }
 
@@ -324,6 +325,17 @@ mod tests {
         claims.unproven(7, |_| None);
         assert!(!claims.are_pending(), "nobody else can be asked");
         assert_eq!(claims.expired(NOW + PROVEN_WITHIN + Duration::from_millis(1)), [7]);
+    }
+
+    #[test]
+    fn several_neighbours_hold_up_the_first_message_no_longer_than_one() {
+        let mut claims = Claims::default();
+        let soon = NOW + (OWN_WITHIN - Duration::from_millis(1));
+        assert!(claims.ask_for_own(writer(1), LinkId(1), NOW));
+        assert!(!claims.ask_for_own(writer(1), LinkId(1), soon), "it was asked");
+        assert!(claims.ask_for_own(writer(1), LinkId(2), soon));
+        assert!(claims.is_own_pending(soon));
+        assert!(!claims.is_own_pending(NOW + OWN_WITHIN));
     }
 
     #[test]
