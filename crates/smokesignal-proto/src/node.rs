@@ -521,6 +521,7 @@ impl Node {
             }
             Fact::NotReached { peer, relayed } => self.not_reached(peer, relayed, now),
             Fact::Merged => self.membership.merged(cx),
+            Fact::Met { link, former } => self.membership.met(cx, link, former),
         }
     }
 

@@ -386,6 +386,13 @@ pub(crate) enum Fact {
     },
     /// The partition has merged with another.
     Merged,
+    /// A neighbour's beat is of another partition: the link joins the two.
+    Met {
+        link: LinkId,
+        /// The neighbours that know this node's former root, if it is this node that takes the
+        /// other one's.
+        former: Option<Vec<LinkId>>,
+    },
 }
 
 /// An entry of [`Outputs`].

@@ -99,6 +99,31 @@ fn offers_that_nobody_asked_for_make_a_node_dial_nobody() {
     }
 }
 
+/// A neighbour makes up walks of bridges, which reach nodes that it has no link to.
+#[test]
+fn made_up_walks_make_a_node_dial_seldom_and_no_address_twice_in_a_minute() {
+    for (one_address, most) in [(false, 43), (true, 3)] {
+        let mut bench = Bench::new(&[2, 3, 4]);
+        let mut dials = 0;
+        for n in 0..120 * 4_u16 {
+            let named = record(1_000 + if one_address { 0 } else { n });
+            bench.tell(2, Control::Bridge { ttl: 0, records: vec![named] });
+            let mut outputs = bench.drain(None);
+            dials += outputs.iter().filter(|output| matches!(output, Output::Dial { .. })).count();
+            if n % 4 == 0 {
+                outputs.extend(bench.pass(1, &[2, 3, 4]));
+            }
+            for output in outputs {
+                if let Output::Dial { dial, .. } = output {
+                    bench.node.handle_dial_failed(dial, DialFailure::Unanswered, bench.now);
+                }
+            }
+        }
+        // Three at first, and then one in 3 s; the one address once in a minute.
+        assert!((1..=most).contains(&dials), "{dials} dials in 120 s");
+    }
+}
+
 /// A beat of an earlier start with the largest number there is.
 #[test]
 fn an_old_beat_with_a_huge_number_is_only_old() {

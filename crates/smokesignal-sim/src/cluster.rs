@@ -80,8 +80,15 @@ impl Cluster {
         ix
     }
 
-    /// Starts a node, for the first time or again with the same key. Returns which start it is.
-    pub(crate) fn start(&mut self, ix: usize, setup: &Setup, rng_seed: u64, now: u64) -> u64 {
+    /// Starts a node that is given these `seeds`, for the first time or again with the same key.
+    /// Returns which start it is.
+    pub(crate) fn start(
+        &mut self,
+        ix: usize,
+        (setup, seeds): (&Setup, &[usize]),
+        rng_seed: u64,
+        now: u64,
+    ) -> u64 {
         let member = &mut self.members[ix];
         member.start += 1;
         member.started_at = now;
@@ -95,9 +102,7 @@ impl Cluster {
         let now = member.clock(now);
         let mut node = Node::new(keypair(ix, self.rng_seed), config, rng_seed, now);
         node.set_addresses(vec![address(ix)]);
-        for seed in 0..setup.seeds {
-            node.join(address(seed).to_string(), now);
-        }
+        seeds.iter().for_each(|seed| node.join(address(*seed).to_string(), now));
         member.node = Some(Box::new(node));
         member.start
     }

@@ -14,7 +14,7 @@ use super::state::dials::Purpose;
 use crate::context::Cx;
 use crate::id::NodeId;
 use crate::ids::{LinkId, Target};
-use crate::message::Priority;
+use crate::message::{Control, Priority};
 use crate::output::CloseReason;
 use crate::record::Record;
 
@@ -51,6 +51,23 @@ impl Membership {
         let is_missing = |id: &NodeId| conns.link_to(id).is_none() && (alone || is_missing(id));
         let missing = self.seeds.miss(is_missing);
         if alone { Vec::new() } else { missing }
+    }
+
+    /// Asks those seeds for their beacon that answered before this node was part of a partition, or
+    /// for long enough, unless they are known to be part of it.
+    pub(crate) fn check_seeds(&mut self, cx: &mut Cx<'_>, is_here: impl Fn(&NodeId) -> bool) {
+        if self.degree() == 0 || cx.me.is_leaving() {
+            return;
+        }
+        for (ix, peer) in self.seeds.take_unchecked() {
+            if self.conns.link_to(&peer).is_some() || is_here(&peer) || self.dials.is_dialling_seed(ix) {
+                continue;
+            }
+            match self.conns.contact_with(ix) {
+                Some(link) => cx.out.send(link, Control::Probe),
+                None => self.dial_seed(cx, ix),
+            }
+        }
     }
 
     /// It is this node's turn to dial a seed that its partition lacks.

@@ -251,8 +251,12 @@ impl Netsplit {
         if beat.root == cx.me.id() || age > cx.config.root_max_age || is_dead {
             return true;
         }
+        let meets = self.meets(cx, beat, age);
         let ours = &self.best.beat;
         if beat.root > ours.root {
+            if meets {
+                cx.out.note(Fact::Met { link, former: None });
+            }
             self.answer(cx, link);
             return true;
         }
@@ -270,6 +274,12 @@ impl Netsplit {
         if !beat.verify(&cx.config.network) {
             return false;
         }
+        if meets {
+            let root = Some(tag(&ours.root));
+            let is_former = |side: &Side| side.beat > 0 || side.child == root;
+            let former = self.sides.iter().filter(|(other, side)| **other != link && is_former(side));
+            cx.out.note(Fact::Met { link, former: Some(former.map(|(link, _)| *link).collect()) });
+        }
         let urgent = !same || beat.seeds != ours.seeds;
         if same && beat.incarnation == ours.incarnation {
             (self.best.beat, self.best.age, self.best.received) = (Arc::clone(beat), age, now);
@@ -280,6 +290,14 @@ impl Netsplit {
         self.pass_on(cx, urgent);
         self.take_stock(cx);
         true
+    }
+
+    /// Returns whether this beat is of another living partition, as far as a neighbour may be
+    /// believed. A single node is none.
+    fn meets(&self, cx: &Cx<'_>, beat: &Beat, age: Duration) -> bool {
+        let fresh = 2 * cx.config.beat_period;
+        let both_live = age < fresh && self.best.age(cx.now) < fresh;
+        beat.root != self.best.beat.root && both_live && beat.size > 1 && self.size(cx.me) > 1
     }
 
     /// Notes that a beat came over this link, and adapts the path to the root. The path changes
@@ -519,15 +537,19 @@ impl Netsplit {
         }
     }
 
+    /// Returns whether this node has been part of its partition for a while.
+    pub(crate) fn is_steady(&self, cx: &Cx<'_>) -> bool {
+        self.is_root(cx.me) || cx.now - self.best.since > cx.config.beat_period
+    }
+
     /// Returns whether this beat, heard out of band, is of another living partition.
     pub(crate) fn is_other(&self, cx: &Cx<'_>, told: &ToldBeat) -> bool {
         let (now, fresh) = (cx.now, 2 * cx.config.beat_period);
-        let steady = self.is_root(cx.me) || now - self.best.since > cx.config.beat_period;
         told.beat.root != self.best.beat.root
             && told.beat.verify(&cx.config.network)
             && told.age() < fresh
             && self.best.age(now) < fresh
-            && steady
+            && self.is_steady(cx)
     }
 
     /// Returns whether this beat, heard out of band, is of this node's own partition.

@@ -65,6 +65,9 @@ impl Node {
         for seed in netsplit.seek(cx, missing) {
             membership.take_turn(cx, seed);
         }
+        if netsplit.is_steady(cx) {
+            membership.check_seeds(cx, |id: &NodeId| netsplit.has_seed(id));
+        }
         let probers = netsplit.probers(cx.me);
         membership.probe_after_silence(cx, probers);
         if membership.is_probing(cx, probers, cx.config.probe_period) {

@@ -71,7 +71,7 @@ fn play(lab: &mut Lab<'_, '_>, nodes: usize, shown: &mut Shown) {
         let more = world.rng().below(1000) as u32;
         lab.pass(&mut world, &what, AWAY + AWAY * more / 1000 - 3 * WINDOW);
         count_dials(&mut world, 3 * WINDOW, &mut shown.dials);
-        world.start_without_seeds(LATE);
+        world.start_with_seeds(LATE, &[]);
         let met = world.run_until_when(STEP / 2, 60 * S, |world| world.graph().degree(LATE) > 0);
         match met {
             Some(time) => shown.met.add(time.as_micros() as u64),

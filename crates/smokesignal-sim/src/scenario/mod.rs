@@ -15,6 +15,7 @@ mod reorder;
 mod slow;
 mod swarm;
 mod traffic;
+mod two_seeds;
 
 use smokesignal_proto::Features;
 
@@ -72,7 +73,7 @@ pub struct Scenario {
 }
 
 /// All scenarios, in the order in which `all` runs them.
-pub const SCENARIOS: [Scenario; 23] = [
+pub const SCENARIOS: [Scenario; 24] = [
     scenario("join", "all nodes join through one seed, 200 per second", 1000, faults::join),
     scenario(
         "steady-1",
@@ -122,6 +123,12 @@ pub const SCENARIOS: [Scenario; 23] = [
         "a seed comes up last: when is it met, and how often is it dialled until then?",
         1000,
         late_seed::late_seed,
+    ),
+    scenario(
+        "two-seeds",
+        "a node has a seed in each of two networks: when are they one?",
+        100,
+        two_seeds::two_seeds,
     ),
     scenario(
         "seek",

@@ -7,6 +7,7 @@ use smokesignal_proto::{Instant, MessageKind, Node, Output};
 
 use super::World;
 use crate::check::Observed;
+use crate::cluster::address;
 use crate::hostile::Behaviour;
 use crate::kernel::{Event, Mark, Rng, mix};
 use crate::net::{Line, Relaying};
@@ -30,21 +31,26 @@ impl World {
 
     /// Starts a node, for the first time or again with the same key.
     pub(crate) fn start(&mut self, ix: usize) {
+        let seeds: Vec<_> = (0..self.setup.seeds).collect();
+        self.start_with_seeds(ix, &seeds);
+    }
+
+    /// Starts a node that is given these seeds, and not those of all; with none, others have to
+    /// find it.
+    pub(crate) fn start_with_seeds(&mut self, ix: usize, seeds: &[usize]) {
         let relaying = self.cluster.behaviour(ix).map_or(Relaying::Faithful, Behaviour::relaying);
         self.net.start(ix, relaying);
         self.traffic.restart(ix);
         let rng_seed = self.kernel.rng().bits();
-        let start = self.cluster.start(ix, &self.setup, rng_seed, self.kernel.now());
+        let start = self.cluster.start(ix, (&self.setup, seeds), rng_seed, self.kernel.now());
         self.observe(&Observed::Started { node: ix });
         self.kernel.record(Mark::Started, ix as u64, start);
         self.settle(ix);
     }
 
-    /// Starts a node that is given no seeds: others have to find it.
-    pub(crate) fn start_without_seeds(&mut self, ix: usize) {
-        let seeds = std::mem::take(&mut self.setup.seeds);
-        self.start(ix);
-        self.setup.seeds = seeds;
+    /// Gives a node one more seed.
+    pub(crate) fn add_seed(&mut self, ix: usize, seed: usize) {
+        self.with(ix, |node, now| node.join(address(seed).to_string(), now));
     }
 
     /// Ends a node's process without a farewell. Its kernel closes its connections, unless its host

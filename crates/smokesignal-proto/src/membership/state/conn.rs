@@ -104,6 +104,9 @@ struct Bridge {
     held_until: Instant,
     /// It is the first one between the two: its ends see to it that there are more.
     first: bool,
+    /// Whether a beat of another partition came over the new link, which nobody had asked for as a
+    /// bridge.
+    met: bool,
 }
 
 impl Bridge {
@@ -445,8 +448,19 @@ impl Conn {
         self.bridge.take_first()
     }
 
+    /// Returns whether the link joins two partitions, or has joined them lately.
+    pub(in crate::membership) fn is_bridge(&self, now: Instant) -> bool {
+        self.bridge.is_held(now) || self.bridge.met
+    }
+
+    pub(super) fn meets(&mut self, cx: &Cx<'_>, within: Duration) -> bool {
+        let is_new = self.is_active() && self.age(cx.now) < within && !self.is_bridge(cx.now);
+        self.bridge.met |= is_new;
+        is_new
+    }
+
     pub(super) fn take_first_bridge(&mut self, now: Instant) -> bool {
-        self.bridge.is_held(now) && self.bridge.take_first()
+        self.is_bridge(now) && self.bridge.take_first()
     }
 
     // Traffic.

@@ -6,6 +6,7 @@
 //! membership is about another of these counts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::conn::{Conn, OFFERS_TO_JOIN, OFFERS_TO_ONE, Phase, Release};
 use super::dials::Purpose;
@@ -106,6 +107,14 @@ impl Conns {
     pub(crate) fn session_with(&self, peer: &NodeId) -> Option<LinkId> {
         let session = |(_, conn): &(LinkId, &Conn)| conn.peer() == *peer && conn.phase() == Phase::Session;
         self.iter().find(session).map(|(link, _)| link)
+    }
+
+    /// Returns a connection that this node has dialled to a seed and that has not become a link.
+    pub(crate) fn contact_with(&self, seed: usize) -> Option<LinkId> {
+        let contact = |(_, conn): &(LinkId, &Conn)| {
+            *conn.purpose() == Purpose::Contact(seed) && conn.phase() == Phase::Session
+        };
+        self.iter().find(contact).map(|(link, _)| link)
     }
 
     /// Returns a link, or a connection for streams, to this node: a link rather than another
@@ -291,6 +300,12 @@ impl Conns {
     /// Notes that the new link joins two partitions. Returns whether it is the first one that does.
     pub(crate) fn bridged(&mut self, cx: &Cx<'_>, link: LinkId) -> bool {
         self.get_mut(link).is_some_and(|conn| conn.bridge(cx))
+    }
+
+    /// Notes that the link joins two partitions. Returns whether it is a new one, of which that was
+    /// not known yet.
+    pub(crate) fn meets(&mut self, cx: &Cx<'_>, link: LinkId, within: Duration) -> bool {
+        self.get_mut(link).is_some_and(|conn| conn.meets(cx, within))
     }
 
     /// Returns whether the link is a fresh first bridge, whose other end tells of its partition

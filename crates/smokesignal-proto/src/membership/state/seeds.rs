@@ -44,6 +44,8 @@ struct Seed {
     peer: Option<NodeId>,
     /// The partition lacks it, or its id is not known.
     missing: bool,
+    /// It has answered, and this node has not found out yet whether they are of one partition.
+    unchecked: bool,
     failures: u32,
     not_before: Instant,
     /// The address leads to this node itself.
@@ -79,6 +81,7 @@ impl Seeds {
             address,
             peer: None,
             missing: false,
+            unchecked: false,
             failures: 0,
             not_before: now,
             own: false,
@@ -211,7 +214,7 @@ impl Seeds {
         let seed = &mut self.list[ix];
         (seed.peer, seed.failures, seed.lost, seed.own) = (Some(peer), 0, None, false);
         seed.not_before = cx.now + cx.config.refill_backoff.1 / 4;
-        seed.unreachable.0 = 0;
+        (seed.unreachable.0, seed.unchecked) = (0, true);
     }
 
     /// Notes that the address leads to this node itself.
@@ -224,6 +227,7 @@ impl Seeds {
     pub(crate) fn note_linked(&mut self, cx: &Cx<'_>, ix: usize) {
         let seed = &mut self.list[ix];
         (seed.lost, seed.not_before) = (None, cx.now + cx.config.seed_backoff.1);
+        seed.unchecked = false;
     }
 
     /// Notes that the seed is asked over a connection that exists.
@@ -244,14 +248,28 @@ impl Seeds {
     pub(crate) fn note_present(&mut self, ix: usize, now: Instant) {
         let seed = &mut self.list[ix];
         (seed.lost, seed.elsewhere, seed.present_until) = (None, None, now + MEMORY);
+        seed.unchecked = false;
     }
 
     /// Notes that the seed has answered as part of another partition of this size.
     pub(crate) fn note_elsewhere(&mut self, ix: usize, size: u32, now: Instant) {
+        self.list[ix].unchecked = false;
         let elsewhere = &mut self.list[ix].elsewhere;
         let lately = elsewhere.filter(|(_, last, _)| now - *last < MEMORY);
         let first = lately.map_or(now, |(first, ..)| first);
         *elsewhere = Some((first, now, size));
+    }
+
+    /// Takes the seeds that have answered, and may be part of another partition.
+    pub(crate) fn take_unchecked(&mut self) -> Vec<(usize, NodeId)> {
+        let seeds = self.list.iter_mut().enumerate();
+        let unchecked = seeds.filter(|(_, seed)| seed.unchecked);
+        unchecked
+            .filter_map(|(ix, seed)| {
+                seed.unchecked = false;
+                Some((ix, seed.peer?))
+            })
+            .collect()
     }
 
     /// Returns what this node knows of its seeds, as far as it knows their ids.
