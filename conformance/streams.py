@@ -112,7 +112,9 @@ class Streams:
         if node_id == self.node.id:
             return conn.say("Located", query, self.node.record)
         links = self.node.membership.links
-        ways = [links[node_id]] if node_id in links else list(links.values())
+        ways = list(links.values())
+        if node_id in links and links[node_id] is not conn:
+            ways = [links[node_id]]
         for link in ways:
             if ttl and link is not conn:
                 link.say("Find", query, node_id, ttl - 1)

@@ -170,6 +170,7 @@ def control_messages():
         ("Redirect", "Redirect", ID, 1),
         ("Prove", "Prove", [ID, OTHER_ID]),
         ("Proofs", "Proofs", proofs()),
+        ("Twin", "Twin", 2**63, INCARNATION, 70_000),
     ]
 
 

@@ -91,6 +91,7 @@ LAYOUT = {
     "Redirect": ["i", "u"],
     "Prove": [("[", "i")],
     "Proofs": [("[", PROOF)],
+    "Twin": ["u", "u", "u"],
 }
 NAMES = list(LAYOUT)
 

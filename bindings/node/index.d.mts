@@ -23,6 +23,7 @@ export type {
   End,
   ErrorCode,
   Gap,
+  IdentityConflict,
   Incompatible,
   Logger,
   MemoryNetworkOptions,

@@ -606,6 +606,20 @@ declare namespace smokesignal {
     reader: string
   }
 
+  /**
+   * The event `identity conflict`: another live process has this node's key, such as a copied image
+   * of a machine. Emitted once in each of the two; readers follow the one that was started last.
+   */
+  export interface IdentityConflict {
+    /** The id of both. */
+    id: string
+    /**
+     * Whether this process was started first: from now on `send` and writes to `broadcast` fail with
+     * `ERR_SMOKESIGNAL_IDENTITY_IN_USE`.
+     */
+    superseded: boolean
+  }
+
   /** The events of a node, and the arguments of their listeners. */
   export interface NodeEvents {
     /**
@@ -631,6 +645,8 @@ declare namespace smokesignal {
     'caught up': [caughtUp: { from: string }]
     /** With the pace `'all'`: a reader has confirmed nothing for `readerTimeout`. */
     'reader timed out': [timedOut: ReaderTimedOut]
+    /** Another live process has this node's key. */
+    'identity conflict': [conflict: IdentityConflict]
     /** `start()` has failed, and nobody awaits its promise. */
     error: [error: SmokesignalError]
     newListener: [event: string | symbol, listener: (...args: any[]) => void]
@@ -831,7 +847,8 @@ declare namespace smokesignal {
      * while its links have room. Before the first peer has connected, up to 1 MiB is taken.
      *
      * Rejects with `ERR_SMOKESIGNAL_TOO_LARGE`, `ERR_SMOKESIGNAL_NOT_RUNNING` (the node was
-     * stopped), `ERR_SMOKESIGNAL_ENDED` (`broadcast` was ended), `ERR_SMOKESIGNAL_BUSY` (64 MiB wait
+     * stopped), `ERR_SMOKESIGNAL_ENDED` (`broadcast` was ended), `ERR_SMOKESIGNAL_IDENTITY_IN_USE`
+     * (another process with this node's key was started later), `ERR_SMOKESIGNAL_BUSY` (64 MiB wait
      * already), `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`. Nothing was sent then.
      *
      * @example
@@ -1289,6 +1306,8 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_NOT_RUNNING'
     /** `broadcast` was ended. Stop the node and start it again to send more. */
     | 'ERR_SMOKESIGNAL_ENDED'
+    /** Another process has this node's key and was started later. Give each process its own one. */
+    | 'ERR_SMOKESIGNAL_IDENTITY_IN_USE'
     /** The text is not an address. */
     | 'ERR_SMOKESIGNAL_BAD_ADDRESS'
     /** The host name has no IP address. */

@@ -68,6 +68,11 @@ class NodeEvents {
         return guarded(() => node.emit('caught up', { from: event.id }))
       case 'timed out':
         return guarded(() => node.emit('reader timed out', { reader: event.id }))
+      case 'conflict': {
+        const { id, superseded } = event
+        guarded(() => node.logger.warn(`Another process has the key of this node, ${id}`))
+        return guarded(() => node.emit('identity conflict', { id, superseded }))
+      }
       case 'missed': {
         const text = `${event.missed} events were dropped: the event loop was blocked for too long`
         guarded(() => node.logger.warn(text))

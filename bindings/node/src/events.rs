@@ -16,7 +16,7 @@ use crate::wake_queue::WakeQueue;
 #[derive(Default)]
 pub struct NativeEvent {
     /// One of `connect`, `disconnect`, `added`, `removed`, `unreachable`, `incompatible`,
-    /// `netsplit`, `resolved`, `lagging`, `caught up`, `timed out` and `missed`.
+    /// `netsplit`, `resolved`, `lagging`, `caught up`, `timed out`, `conflict` and `missed`.
     pub name: String,
     /// The id of the peer, of the seed that was lost, or of a writer; the beginning of that of a
     /// reader.
@@ -34,6 +34,8 @@ pub struct NativeEvent {
     /// How many messages this node lacks, and their size in bytes.
     pub messages: Option<f64>,
     pub bytes: Option<f64>,
+    /// Whether another process with this node's key was started later.
+    pub superseded: Option<bool>,
     /// How many events were dropped.
     pub missed: Option<f64>,
     /// Why the seed cannot be reached.
@@ -153,6 +155,9 @@ impl NativeEvents {
             },
             Event::CaughtUp { from } => NativeEvent { id: Some(from.to_string()), ..named("caught up") },
             Event::ReaderTimedOut { reader } => NativeEvent { id: Some(reader), ..named("timed out") },
+            Event::IdentityConflict { id, superseded } => {
+                NativeEvent { id: Some(id.to_string()), superseded: Some(superseded), ..named("conflict") }
+            }
             Event::Missed(missed) => NativeEvent { missed: Some(missed as f64), ..named("missed") },
             _ => return None,
         })

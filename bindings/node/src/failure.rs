@@ -129,6 +129,7 @@ impl From<SendError> for Failure {
         match &error {
             SendError::TooLarge { .. } => Self::range("TOO_LARGE", error),
             SendError::Ended => Self::new("ENDED", error),
+            SendError::IdentityInUse => Self::new("IDENTITY_IN_USE", error),
             _ => Self::from(ConnectError::NotRunning),
         }
     }

@@ -327,7 +327,7 @@ pub(crate) fn listening(node: &Node) -> Result<SocketAddr, Failure> {
 }
 
 /// Prints events that need a person's attention: seeds that do not answer, nodes
-/// of another version, lost events, netsplits.
+/// of another version, lost events, netsplits, a second process with this node's key.
 pub(crate) fn print_warning(event: &Event) {
     match event {
         Event::SeedUnreachable { seed, error } => notice!("{}", seed_unreachable(seed, error)),
@@ -338,6 +338,11 @@ pub(crate) fn print_warning(event: &Event) {
             notice!("this node is {messages} messages of {from} behind, about {bytes} bytes");
         }
         Event::CaughtUp { from } => notice!("this node has caught up with {from}"),
+        Event::IdentityConflict { superseded, .. } => {
+            let what =
+                if *superseded { "was started later: this one can write no more" } else { "runs, too" };
+            notice!("another process with this node's key {what}; give each process a key of its own");
+        }
         Event::Missed(count) => notice!("{}", events_missed(*count)),
         Event::Netsplit { size, size_before, .. } => {
             notice!("netsplit: only {size} of {size_before} nodes are left on this side");

@@ -453,6 +453,68 @@ fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
     }
 }
 
+/// A copied image of a machine, or a container that was started twice.
+#[test]
+fn two_processes_with_one_key_are_both_told_and_the_first_one_can_write_no_more() {
+    let others = start_network(4, &[]);
+    wait_connected(&refs(&others), 2);
+    for first_has_written in [true, false] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join("key").to_string_lossy().into_owned();
+        let start = |seed: &JsonNode| {
+            let node = JsonNode::start(&["--seed", &seed.address(), "--key", &key]);
+            node.wait_until("a peer", |transcript| transcript.first("connect").is_some());
+            node
+        };
+        let first = start(&others[0]);
+        let mut expected = Vec::new();
+        if first_has_written {
+            first.broadcast("of the first");
+            expected.push("of the first".to_owned());
+            others.iter().for_each(|reader| reader.wait_received(&first.id, 1));
+        }
+        let second = start(&others[2]);
+        assert_eq!(first.id, second.id);
+        if !first_has_written {
+            // Nobody can know of the second one until either writes.
+            second.broadcast("of the second");
+            expected.push("of the second".to_owned());
+        }
+        for (node, superseded) in [(&first, true), (&second, false)] {
+            let conflict = node.wait_for("the conflict", |transcript| {
+                Some(transcript.first("identity_conflict")?["superseded"].clone())
+            });
+            assert_eq!(conflict, superseded);
+        }
+        first.broadcast("nobody would read this");
+        first.wait_until("an error", |transcript| {
+            transcript.error_with(&["another process with this node's key was started later"]).is_some()
+        });
+        second.broadcast("the last one");
+        expected.push("the last one".to_owned());
+        for reader in &others {
+            reader.wait_received(&first.id, expected.len());
+            assert_eq!(reader.transcript().from(&first.id), expected);
+        }
+    }
+}
+
+/// After `kill -9` the neighbours still count the link, until the ping timeout.
+#[test]
+fn a_node_that_is_killed_and_started_again_at_the_same_moment_is_no_second_process() {
+    let others = start_network(4, &[]);
+    wait_connected(&refs(&others), 2);
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = directory.path().join("key").to_string_lossy().into_owned();
+    for round in 1..=3 {
+        let node = JsonNode::start(&["--seed", &others[0].address(), "--key", &key]);
+        node.wait_until("a peer", |transcript| transcript.first("connect").is_some());
+        node.broadcast(&format!("round {round}"));
+        others.iter().for_each(|reader| reader.wait_received(&node.id, round));
+        assert!(node.transcript().first("identity_conflict").is_none());
+    }
+}
+
 /// Returns a command that runs the program at this time of the system's clock, as `faketime` reads
 /// it.
 fn at_time(clock: &str) -> Command {

@@ -39,7 +39,7 @@ const CONTROL: u8 = 0;
 const DATA: u8 = 1;
 const PART: u8 = 2;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 35 } else { 34 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 36 } else { 35 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -374,6 +374,7 @@ mod tests {
             Control::Redirect { origin: id, incarnation: 1 }.into(),
             Control::Prove { writers: vec![id; MAX_PROOFS] }.into(),
             Control::Proofs { proofs: vec![proof(); MAX_PROOFS] }.into(),
+            Control::Twin { process: u64::MAX, incarnation: 1, uptime_ms: 70_000 }.into(),
             segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]

@@ -323,6 +323,17 @@ pub enum Control {
         /// One for each of the writers that the sender can prove, in the order of the question.
         proofs: Vec<SegmentProof>,
     },
+    /// "I am this process." The first and only message over a connection whose two ends have the
+    /// same id: a node that has dialled itself, or two processes with one key. Owes the same, and
+    /// then the connection ends.
+    Twin {
+        /// A random number of the process.
+        process: u64,
+        /// Its incarnation.
+        incarnation: u64,
+        /// The time since it was started, in milliseconds.
+        uptime_ms: u64,
+    },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
     #[cfg(smokesignal_next)]
@@ -576,7 +587,7 @@ impl Message {
             Control::Find { .. } => 48,
             Control::Sought { seeds } => 16 + 12 * seeds.len(),
             Control::Turn { .. } => 16,
-            Control::Ack { .. } => 32,
+            Control::Ack { .. } | Control::Twin { .. } => 32,
             _ => 192,
         }
     }

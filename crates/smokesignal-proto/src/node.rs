@@ -14,6 +14,7 @@ mod lookup;
 mod proving;
 mod settling;
 mod streaming;
+mod twin;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use crate::time::Instant;
 
 use claims::Claims;
 use settling::Settling;
+use twin::Twins;
 
 /// The node drops what is too old this often.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -70,7 +72,10 @@ pub struct Node {
     publisher: Publisher,
     settling: Settling,
     claims: Claims,
+    twins: Twins,
     departure: Departure,
+    /// Until when the first message waits for the search for another process with this key.
+    hold_until: Option<Instant>,
     next_expiry: Instant,
     /// Messages that arrived although they were known.
     duplicates: u64,
@@ -98,7 +103,10 @@ impl Node {
             publisher: Publisher::default(),
             settling: Settling::default(),
             claims: Claims::default(),
+            // Not the node's own randomness: it would change all that follows.
+            twins: Twins::new(me.incarnation() ^ rng_seed.rotate_left(32), now),
             departure: Departure::default(),
+            hold_until: None,
             next_expiry: now,
             context,
             duplicates: 0,
@@ -278,6 +286,9 @@ impl Node {
 
     /// A connection broke.
     pub fn handle_disconnected(&mut self, link: LinkId, now: Instant) {
+        if self.lost_own_id(link, now) {
+            return self.perform_all(now);
+        }
         self.membership.disconnected(&mut self.context.at(now), link, CloseReason::Broken);
         self.perform_all(now);
     }
@@ -296,6 +307,9 @@ impl Node {
 
     /// A message arrived.
     pub fn handle_message(&mut self, link: LinkId, message: Message, now: Instant) {
+        if self.twins.has(link) {
+            return self.on_twin_message(link, &message, now);
+        }
         if !self.membership.has(link) {
             return; // It was closed a moment ago.
         }
@@ -306,6 +320,10 @@ impl Node {
         let config = &self.context.config;
         if message.records().iter().any(|record| !self.membership.believes(config, record)) {
             return self.violation(link, CloseReason::ForgedRecord, now);
+        }
+        let of_own = message.records().into_iter().filter(|record| record.id == self.context.me.id());
+        if let Some(version) = of_own.map(|record| record.version).max() {
+            self.on_own_record(version, now);
         }
         if message.is_paced() {
             self.flows.arrived(link, message.cost(), now);
@@ -321,6 +339,7 @@ impl Node {
     /// The other side broke the rules: the connection ends. The caller reports bytes that are not a
     /// message by [`CloseReason::Malformed`].
     pub fn violation(&mut self, link: LinkId, reason: CloseReason, now: Instant) {
+        self.lost_own_id(link, now);
         self.cut(link, reason, now);
         self.perform_all(now);
     }
@@ -364,6 +383,7 @@ impl Node {
             needed.extend((0..self.streams.len()).map(|ix| spread.unconfirmed_from(cx, &self.streams, ix)));
             self.streams.expire(cx, &needed);
             self.expire_claims(now);
+            self.expire_twins(now);
             self.switch_incarnations(now);
             self.publisher.trim();
             self.out.shrink_to(2 * self.out.len());
@@ -396,7 +416,7 @@ impl Node {
         let flows = self.flows.next_deadline();
         let others =
             [self.spread.next_deadline(), self.publisher.next_deadline(), flows, self.lags.next_deadline()];
-        let others = others.into_iter().chain([self.claims.next_deadline()]);
+        let others = others.into_iter().chain([self.claims.next_deadline(), self.hold_until]);
         others.flatten().fold(self.membership.next_tick(), Instant::min)
     }
 
@@ -520,6 +540,7 @@ impl Node {
                 }
             }
             Fact::NotReached { peer, relayed } => self.not_reached(peer, relayed, now),
+            Fact::OwnId(link) => self.reached_own_id(link, now),
             Fact::Merged => self.membership.merged(cx),
             Fact::Met { link, former } => self.membership.met(cx, link, former),
         }
@@ -606,7 +627,8 @@ impl Node {
 
     fn publish(&mut self, now: Instant) {
         self.publisher.stop_waiting();
-        if self.claims.is_own_pending(now) {
+        self.hold_until = self.twins.holds_until(now).filter(|_| self.streams.get(OWN).have == 0);
+        if self.claims.is_own_pending(now) || self.hold_until.is_some() {
             return;
         }
         let cx = &mut self.context.at(now);

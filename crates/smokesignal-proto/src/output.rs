@@ -159,6 +159,13 @@ pub enum Output {
         /// The writer.
         from: NodeId,
     },
+    /// Another live process has this node's key. Told once.
+    IdentityConflict {
+        /// Whether this process was started first: readers follow the other one, and the caller
+        /// refuses what is written here from now on. Nodes that have not
+        /// read anything of the other one yet still read what this one wrote before.
+        superseded: bool,
+    },
     /// This node has been more than a second behind in a writer's stream, by what its neighbours
     /// report.
     Lagging {
@@ -386,6 +393,8 @@ pub(crate) enum Fact {
     },
     /// The partition has merged with another.
     Merged,
+    /// A connection is up whose other end has this node's own id.
+    OwnId(LinkId),
     /// A neighbour's beat is of another partition: the link joins the two.
     Met {
         link: LinkId,

@@ -225,6 +225,7 @@ fn a_claimed_incarnation_silences_no_writer() {
 /// next start: it has to be proven, and the first message waits for that, but not for long.
 #[test]
 fn a_claimed_incarnation_of_our_own_is_believed_only_with_a_proof() {
+    // It also looks for another process with its key, for half a second at most.
     let claimed = |incarnation| {
         let mut bench = Bench::new(&[2, 3]);
         bench.marks(2, vec![mark(1, incarnation, 1, 1, 1)]);
@@ -238,22 +239,22 @@ fn a_claimed_incarnation_of_our_own_is_believed_only_with_a_proof() {
     for incarnation in [2, 500, 1 << 61, top] {
         let mut bench = claimed(incarnation);
         bench.prove(2, &[]);
-        assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "it cannot prove it");
+        assert_eq!(data(&bench.pass(1, &[2, 3]), 3), [(1, 1)], "it cannot prove it");
         let mut bench = claimed(incarnation);
         assert_eq!(data(&bench.pass(3, &[2, 3]), 3), [(1, 1)], "it does not answer");
         let mut bench = claimed(incarnation);
         bench.node.handle_disconnected(LinkId(2), bench.now);
-        assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "it has gone");
+        assert_eq!(data(&bench.pass(1, &[3]), 3), [(1, 1)], "it has gone");
     }
     let mut bench = claimed(1 << 61);
     bench.prove(2, &[(1, 500, 7)]);
-    assert_eq!(data(&bench.drain(None), 3), [(501, 1)], "what is proven counts, not what is claimed");
+    assert_eq!(data(&bench.pass(1, &[2, 3]), 3), [(501, 1)], "what is proven counts, not what is claimed");
     let mut bench = claimed(top);
     bench.prove(2, &[(1, top, 7)]);
-    assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "there is none after it");
+    assert_eq!(data(&bench.pass(1, &[2, 3]), 3), [(1, 1)], "there is none after it");
     let mut bench = claimed(500);
     bench.prove(2, &[(9, 500, 7)]);
-    assert_eq!(data(&bench.drain(None), 3), [(1, 1)], "another writer's");
+    assert_eq!(data(&bench.pass(1, &[2, 3]), 3), [(1, 1)], "another writer's");
 }
 
 /// A joiner that believed a position would never read the writer again, and would pass the lie on.

@@ -269,6 +269,13 @@ pub enum SendError {
     /// This node has ended its stream.
     #[error("this node has ended its stream; write before end(), or stop the node and start it again")]
     Ended,
+    /// Another live process has this node's key and was started later: readers follow that one. See
+    /// [`Event::IdentityConflict`](crate::Event). Stays so until this node is started again.
+    #[error(
+        "another process with this node's key was started later; give each process a key of its own, and \
+         start this one again"
+    )]
+    IdentityInUse,
 }
 
 /// A stream could not be opened. Nothing was sent.

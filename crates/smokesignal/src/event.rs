@@ -120,6 +120,15 @@ pub enum Event {
         /// The first 16 characters of the reader's id, all that a writer knows of it.
         reader: String,
     },
+    /// Another live process has this node's key, such as a copied image of a machine. Readers
+    /// follow the process that was started last. Once for each start of the node.
+    IdentityConflict {
+        /// The id of both.
+        id: NodeId,
+        /// Whether this process was started first: from now on each write fails with
+        /// [`SendError::IdentityInUse`](crate::SendError).
+        superseded: bool,
+    },
     /// This subscriber was too slow: this number of events, the oldest ones, were dropped here.
     Missed(u64),
 }

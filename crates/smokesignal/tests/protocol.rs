@@ -149,6 +149,7 @@ fn digests() -> Vec<(&'static str, Control)> {
         ("Redirect", Control::Redirect { origin, incarnation: 1 }),
         ("Prove", Control::Prove { writers: vec![origin, other_keypair().id()] }),
         ("Proofs", Control::Proofs { proofs: proofs() }),
+        ("Twin", Control::Twin { process: 1 << 63, incarnation: INCARNATION, uptime_ms: 70_000 }),
     ]
 }
 

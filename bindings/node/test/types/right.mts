@@ -83,6 +83,7 @@ node.on('seed unreachable', ({ seed, error }) => `${seed}: ${error.code}`)
 node.on('lagging', ({ from, messages, bytes }) => console.log(from, messages + bytes))
 node.on('caught up', ({ from }) => console.log(from))
 node.on('reader timed out', ({ reader }) => console.log(reader.length))
+node.on('identity conflict', ({ id, superseded }) => console.log(id.length, superseded === true))
 node.on('incompatible', ({ address, ours, theirs, upgrade }) =>
   upgrade === 'this' ? `${address}: ${theirs.oldest} to ${theirs.newest}` : ours.newest - ours.oldest
 )

@@ -47,6 +47,9 @@ pub(super) async fn emit(event: Event, emitter: &Emitter) {
         }
         Event::CaughtUp { from } => emitter.emit(&JsonEvent::CaughtUp { from: from.to_string() }).await,
         Event::ReaderTimedOut { reader } => emitter.emit(&JsonEvent::ReaderTimedOut { reader }).await,
+        Event::IdentityConflict { id, superseded } => {
+            emitter.emit(&JsonEvent::IdentityConflict { id: id.to_string(), superseded }).await;
+        }
         Event::Missed(count) => emitter.error(events_missed(count)).await,
         other => tracing::debug!(?other, "this event has no JSON form"),
     }

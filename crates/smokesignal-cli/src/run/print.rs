@@ -86,6 +86,13 @@ pub(super) enum JsonEvent<'a> {
         /// The first 16 digits of the id of the reader.
         reader: String,
     },
+    /// Another live process has this node's key.
+    IdentityConflict {
+        /// The id of both.
+        id: String,
+        /// Whether this process was started first, and can broadcast nothing any more.
+        superseded: bool,
+    },
     /// A direct message has arrived.
     Direct {
         /// The id of the sender.
@@ -495,6 +502,10 @@ mod tests {
             (
                 JsonEvent::ReaderTimedOut { reader: "0123456789abcdef".to_owned() },
                 r#"{"event":"reader_timed_out","reader":"0123456789abcdef"}"#.to_owned(),
+            ),
+            (
+                JsonEvent::IdentityConflict { id: from.clone(), superseded: true },
+                format!(r#"{{"event":"identity_conflict","id":"{from}","superseded":true}}"#),
             ),
             (
                 JsonEvent::Netsplit { seed: from.clone(), size: 4, size_before: 9, other_size: None },

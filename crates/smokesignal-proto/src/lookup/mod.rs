@@ -76,6 +76,17 @@ impl Lookups {
         Ok(Some(Action::Step(Step::DialKnown)))
     }
 
+    /// Begins a lookup that no request waits for, if there is room for it.
+    pub(crate) fn begin_unasked(&mut self, cx: &mut Cx<'_>, id: NodeId) -> Option<Action> {
+        if self.requests.contains_key(&id) || self.sought.len() >= MAX_SOUGHT {
+            return None;
+        }
+        let query = cx.rng.next();
+        self.requests.insert(id, Vec::new());
+        self.sought.insert(id, Search::new(query, cx));
+        Some(Action::Step(Step::DialKnown))
+    }
+
     /// Answers [`Step::DialKnown`] with the address that is known, if there is one.
     pub(crate) fn known_address(
         &mut self,

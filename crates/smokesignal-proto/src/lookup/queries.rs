@@ -24,8 +24,9 @@ pub(crate) struct Find {
 }
 
 impl Find {
-    /// Sends the query to the target if it is a neighbour, because its neighbours know the way, and
-    /// otherwise over all links that are to be asked.
+    /// Sends the query to the target if it is a neighbour that is to be asked, because its
+    /// neighbours know the way, and otherwise over all links that are to be asked. (A node that
+    /// looks for itself is not asked.)
     pub(crate) fn flood(
         self,
         cx: &mut Cx<'_>,
@@ -34,7 +35,7 @@ impl Find {
     ) {
         let Self { query, target, ttl } = self;
         let peers: Vec<_> = peers.collect();
-        let neighbour = peers.iter().find(|(_, peer)| *peer == target);
+        let neighbour = peers.iter().find(|(link, peer)| *peer == target && is_asked(*link));
         let asked = peers.iter().filter(|(link, _)| neighbour.is_none() && is_asked(*link));
         for (link, _) in neighbour.into_iter().chain(asked) {
             cx.out.send(*link, Control::Find { query, target, ttl });

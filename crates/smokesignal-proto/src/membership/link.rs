@@ -111,7 +111,7 @@ impl Membership {
             }
             _ => {}
         }
-        cx.out.close(link, CloseReason::Myself);
+        cx.out.note(Fact::OwnId(link));
     }
 
     // As the node that asks.

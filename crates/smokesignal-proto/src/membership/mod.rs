@@ -131,9 +131,9 @@ impl Membership {
         self.known.advertise(me, config, addresses);
     }
 
-    /// Signs the own record anew, because the incarnation has changed.
-    pub(crate) fn renew_record(&mut self, me: &Me, config: &Config) {
-        self.known.renew(me, config);
+    /// Signs the own record anew, with a version above this one.
+    pub(crate) fn renew_record(&mut self, me: &Me, config: &Config, above: u64) {
+        self.known.renew(me, config, above);
     }
 
     pub(crate) fn add_seed(&mut self, address: String, now: Instant) {
@@ -331,6 +331,7 @@ impl Membership {
             | Control::Redirect { .. }
             | Control::Prove { .. }
             | Control::Proofs { .. }
+            | Control::Twin { .. }
             | Control::Beacon { .. }
             | Control::Probe
             | Control::Sought { .. }

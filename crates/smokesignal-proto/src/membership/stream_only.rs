@@ -60,7 +60,10 @@ impl Membership {
 
     /// A node has reached this one through others.
     pub(crate) fn relayed(&mut self, cx: &mut Cx<'_>, link: LinkId, peer: OtherEnd) {
-        if peer.id == cx.me.id() || cx.me.is_leaving() {
+        if peer.id == cx.me.id() {
+            return cx.out.note(Fact::OwnId(link));
+        }
+        if cx.me.is_leaving() {
             return cx.out.close(link, CloseReason::RelayRefused);
         }
         self.conns.insert(link, Conn::new(cx, peer, false, Purpose::None).through_others());

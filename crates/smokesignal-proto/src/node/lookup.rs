@@ -61,7 +61,7 @@ impl Node {
         next_hop.filter(|link| self.membership.is_active(*link)).map_or(Relay::Refuse, Relay::Forward)
     }
 
-    fn take_action(&mut self, id: NodeId, action: Option<Action>, now: Instant) {
+    pub(super) fn take_action(&mut self, id: NodeId, action: Option<Action>, now: Instant) {
         let cx = &mut self.context.at(now);
         let begun = match action {
             None => return,

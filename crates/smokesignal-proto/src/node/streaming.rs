@@ -25,6 +25,10 @@ impl Node {
             return;
         }
         if segment.origin == self.id() {
+            let own = self.streams.get(OWN);
+            if segment.incarnation != own.incarnation || segment.seq > own.have {
+                self.suspect_twin(now);
+            }
             return self.decline(link, OWN, now);
         }
         let age = self.transits.arrived(link, age, now, || self.flows.rtt(link));
@@ -373,6 +377,11 @@ impl Node {
     /// incarnation until none is left.
     fn on_own_mark(&mut self, link: LinkId, mark: &Mark, now: Instant) {
         let own = self.streams.get(OWN);
+        let (incarnation, last) = (own.incarnation, own.have);
+        if mark.incarnation != incarnation || mark.have > last {
+            self.suspect_twin(now);
+        }
+        let own = self.streams.get(OWN);
         if mark.incarnation == own.incarnation {
             let have = mark.have.min(own.have);
             let (head, mark) = (own.have, Mark { have, ..*mark });
@@ -390,6 +399,19 @@ impl Node {
         }
     }
 
+    /// A record of this node with this version, which is an incarnation, has arrived. It is signed
+    /// by this node's key.
+    pub(super) fn on_own_record(&mut self, version: u64, now: Instant) {
+        if version <= self.membership.own_record().version {
+            return;
+        }
+        self.suspect_twin(now);
+        self.begin_after(version, now);
+        if !self.is_superseded() {
+            self.membership.renew_record(&self.context.me, &self.context.config, version);
+        }
+    }
+
     /// Begins a later incarnation than this one, which an earlier start of this node has had.
     pub(super) fn begin_after(&mut self, incarnation: u64, now: Instant) {
         let own = self.streams.get(OWN);
@@ -398,7 +420,7 @@ impl Node {
             return;
         }
         self.context.me.raise_incarnation(incarnation + 1);
-        self.membership.renew_record(&self.context.me, &self.context.config);
+        self.membership.renew_record(&self.context.me, &self.context.config, incarnation);
         self.streams.restart(&mut self.context.at(now), OWN, incarnation + 1);
         self.spread.forget_stream(OWN);
     }

@@ -357,6 +357,7 @@ impl World {
             Output::PeerDown { .. }
             | Output::StreamOnly { .. }
             | Output::Lagging { .. }
+            | Output::IdentityConflict { .. }
             | Output::CaughtUp { .. }
             | Output::Unknown { .. } => {}
         }

@@ -138,6 +138,7 @@ impl World {
             Output::Deliver { kind: MessageKind::End, .. }
             | Output::Restarted { .. }
             | Output::ReaderTimedOut { .. }
+            | Output::IdentityConflict { .. } // No two nodes here have one key.
             | Output::Lagging { .. }
             | Output::CaughtUp { .. } => {}
             Output::Deliver { from, seq, messages, .. } => {

@@ -46,6 +46,8 @@ struct State {
     room: Arc<Semaphore>,
     /// Whether the application has ended its stream, until the next start.
     ended: bool,
+    /// Whether another process has this node's key and was started later, until the next start.
+    superseded: bool,
     /// Writers of bytes that wait for room.
     writers: Vec<Waker>,
     /// Callers that wait until the stream was read to its end.
@@ -53,9 +55,15 @@ struct State {
 }
 
 impl State {
-    /// Returns whether this message would come after the end of the application's messages.
-    fn has_ended(&self, message: &Outgoing) -> bool {
-        self.ended && message.kind == MessageKind::Application
+    /// Returns why this message cannot be written any more, if it cannot: it would come after the
+    /// end of the application's messages, or nobody would read it.
+    fn refusal(&self, message: &Outgoing) -> Option<SendError> {
+        match message.kind {
+            MessageKind::End => None,
+            _ if self.superseded => Some(SendError::IdentityInUse),
+            MessageKind::Application if self.ended => Some(SendError::Ended),
+            _ => None,
+        }
     }
 }
 
@@ -65,7 +73,7 @@ impl Outbox {
     pub(crate) fn new(max_message: usize, wake: Arc<Notify>) -> Self {
         let room = Arc::new(Semaphore::new(OUTBOX));
         let (queue, writers, finishing) = (VecDeque::new(), Vec::new(), Vec::new());
-        let state = State { queue, room, ended: false, writers, finishing };
+        let state = State { queue, room, ended: false, superseded: false, writers, finishing };
         let (writes, has_finishing) = (AtomicU32::new(0), AtomicBool::new(false));
         Self { state: Lock::new(state), wake, writes, has_finishing, max_message }
     }
@@ -127,8 +135,8 @@ impl Outbox {
     /// Queues a message if there is room for it now.
     pub(crate) fn try_push(&self, message: Outgoing) -> Result<(), Refused> {
         let mut state = self.state.lock();
-        if state.has_ended(&message) {
-            return Err(Refused::ForGood(SendError::Ended));
+        if let Some(error) = state.refusal(&message) {
+            return Err(Refused::ForGood(error));
         }
         match state.room.try_acquire_many(cost(&message)) {
             Ok(permit) => permit.forget(),
@@ -145,9 +153,9 @@ impl Outbox {
         if room.is_closed() || !Arc::ptr_eq(room, &state.room) {
             return Err(SendError::Closed);
         }
-        if state.has_ended(&message) {
+        if let Some(error) = state.refusal(&message) {
             room.add_permits(cost(&message) as usize);
-            return Err(SendError::Ended);
+            return Err(error);
         }
         self.enqueue(&mut state, message);
         Ok(())
@@ -221,8 +229,15 @@ impl Outbox {
         let mut state = self.state.lock();
         if state.room.is_closed() {
             state.room = Arc::new(Semaphore::new(OUTBOX));
-            state.ended = false;
+            (state.ended, state.superseded) = (false, false);
         }
+    }
+
+    /// Refuses further writes, because another process has this node's key and was started later.
+    pub(crate) fn supersede(&self) {
+        let mut state = self.state.lock();
+        state.superseded = true;
+        state.writers.drain(..).for_each(Waker::wake);
     }
 
     /// Refuses further writes.

@@ -401,6 +401,9 @@ impl Driver {
             }
             Output::CaughtUp { from } => self.shared.caught_up(from),
             Output::ReaderTimedOut { reader } => self.shared.reader_timed_out(reader),
+            Output::IdentityConflict { superseded } => {
+                self.shared.identity_conflict(self.core.id(), superseded);
+            }
             // Collected by `perform_all`.
             Output::Deliver { .. }
             | Output::Gap { .. }

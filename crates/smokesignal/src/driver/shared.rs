@@ -69,6 +69,14 @@ impl Shared {
         self.events.emit(&Event::ReaderTimedOut { reader });
     }
 
+    pub(super) fn identity_conflict(&self, id: NodeId, superseded: bool) {
+        tracing::warn!(?id, superseded, "another process has this node's key");
+        if superseded {
+            self.mailbox.outbox.supersede();
+        }
+        self.events.emit(&Event::IdentityConflict { id, superseded });
+    }
+
     pub(super) fn netsplit(&self, seed: NodeId, size: u32, size_before: u32, other_size: Option<u32>) {
         tracing::warn!(?seed, size, size_before, ?other_size, "netsplit");
         let (size, size_before) = (size as usize, size_before as usize);

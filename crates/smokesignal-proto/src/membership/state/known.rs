@@ -18,6 +18,9 @@ pub(crate) struct Known {
     /// Where this node listens, which decides what it may dial.
     addresses: Vec<SocketAddr>,
     record: Record,
+    /// The least version of the own record: above those that earlier starts have had, as far as is
+    /// known.
+    least_version: u64,
     passive: Passive,
     verified: VerifiedRecords,
 }
@@ -25,7 +28,8 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) fn new(me: &Me, config: &Config) -> Self {
         let (passive, verified) = (Passive::default(), VerifiedRecords::default());
-        Self { addresses: Vec::new(), record: sign(me, config, Vec::new()), passive, verified }
+        let record = sign(me, config, Vec::new(), 0);
+        Self { addresses: Vec::new(), record, least_version: 0, passive, verified }
     }
 
     pub(crate) fn passive(&self) -> &Passive {
@@ -48,12 +52,14 @@ impl Known {
 
     /// Publishes these as the addresses to dial.
     pub(crate) fn advertise(&mut self, me: &Me, config: &Config, addresses: Vec<SocketAddr>) {
-        self.record = sign(me, config, addresses);
+        self.record = sign(me, config, addresses, self.least_version);
     }
 
-    /// Signs the own record anew, because the incarnation has changed.
-    pub(crate) fn renew(&mut self, me: &Me, config: &Config) {
-        self.record = sign(me, config, self.record.socket_addrs().collect());
+    /// Signs the own record anew, with a version above this one: nodes that have a later one would
+    /// not believe it.
+    pub(crate) fn renew(&mut self, me: &Me, config: &Config, above: u64) {
+        self.least_version = self.least_version.max(above.saturating_add(1));
+        self.advertise(me, config, self.record.socket_addrs().collect());
     }
 
     /// Returns where this node may dial the owner of the record.
@@ -88,17 +94,17 @@ impl Known {
 }
 
 #[cfg(not(smokesignal_next))]
-fn sign(me: &Me, config: &Config, addresses: Vec<SocketAddr>) -> Record {
-    Record::sign(me.keypair(), &config.network, addresses, me.incarnation())
+fn sign(me: &Me, config: &Config, addresses: Vec<SocketAddr>, least: u64) -> Record {
+    Record::sign(me.keypair(), &config.network, addresses, me.incarnation().max(least))
 }
 
 /// As the next version does it, which has a kind of address more.
 #[cfg(smokesignal_next)]
-fn sign(me: &Me, config: &Config, addresses: Vec<SocketAddr>) -> Record {
+fn sign(me: &Me, config: &Config, addresses: Vec<SocketAddr>, least: u64) -> Record {
     use crate::record::Address;
 
     let mut addresses: Vec<_> = addresses.into_iter().map(Address::Ip).collect();
     addresses.truncate(crate::record::MAX_ADDRESSES);
     addresses.insert(0, Address::next());
-    Record::sign_all(me.keypair(), &config.network, addresses, me.incarnation())
+    Record::sign_all(me.keypair(), &config.network, addresses, me.incarnation().max(least))
 }
