@@ -820,8 +820,9 @@ declare namespace smokesignal {
      * nobody awaits is logged.
      *
      * Rejects with `ERR_SMOKESIGNAL_REFUSED`, `ERR_SMOKESIGNAL_RESOLVE`,
-     * `ERR_SMOKESIGNAL_TIMED_OUT`, `ERR_SMOKESIGNAL_HANDSHAKE`, `ERR_SMOKESIGNAL_WRONG_SECRET`,
-     * `ERR_SMOKESIGNAL_NO_COMMON_VERSION`, `ERR_SMOKESIGNAL_MYSELF`, `ERR_SMOKESIGNAL_FULL`, `ERR_SMOKESIGNAL_CLOSED`,
+     * `ERR_SMOKESIGNAL_TIMED_OUT`, `ERR_SMOKESIGNAL_CLOSED_EARLY`, `ERR_SMOKESIGNAL_HANDSHAKE`,
+     * `ERR_SMOKESIGNAL_WRONG_SECRET`, `ERR_SMOKESIGNAL_NO_COMMON_VERSION`,
+     * `ERR_SMOKESIGNAL_MYSELF`, `ERR_SMOKESIGNAL_FULL`, `ERR_SMOKESIGNAL_CLOSED`,
      * `ERR_SMOKESIGNAL_CONNECT`, `ERR_SMOKESIGNAL_NOT_RUNNING`, `ERR_SMOKESIGNAL_BAD_ADDRESS`,
      * `ERR_SMOKESIGNAL_BAD_OPTION`, or `ABORT_ERR`.
      *
@@ -1316,6 +1317,11 @@ declare namespace smokesignal {
     | 'ERR_SMOKESIGNAL_REFUSED'
     /** There was no answer in time. */
     | 'ERR_SMOKESIGNAL_TIMED_OUT'
+    /**
+     * The other side closed the connection before the handshake ended: it may be full or busy. A node
+     * tries its seeds again by itself.
+     */
+    | 'ERR_SMOKESIGNAL_CLOSED_EARLY'
     /** The program at the address is not a node of this network. */
     | 'ERR_SMOKESIGNAL_HANDSHAKE'
     /** The other node has another network secret, or only one of the two has one. */

@@ -96,6 +96,7 @@ impl From<ConnectError> for Failure {
             ConnectError::Resolve { .. } => Self::new("RESOLVE", error).system("ENOTFOUND"),
             ConnectError::Refused(_) => Self::new("REFUSED", error).system("ECONNREFUSED"),
             ConnectError::TimedOut(_) => Self::new("TIMED_OUT", error).system("ETIMEDOUT"),
+            ConnectError::ClosedEarly(_) => Self::new("CLOSED_EARLY", error).system("ECONNRESET"),
             ConnectError::Handshake { .. } => Self::new("HANDSHAKE", error),
             ConnectError::WrongSecret(_) => Self::new("WRONG_SECRET", error),
             ConnectError::NoCommonVersion { .. } => Self::new("NO_COMMON_VERSION", error),

@@ -187,6 +187,12 @@ pub enum ConnectError {
     #[error("{0} did not answer in time; is the address right, and does a firewall let it through?")]
     TimedOut(String),
     /// The address was reached, but the handshake failed.
+    /// The other side closed the connection before the handshake was over: it has no place for one
+    /// more, or stops, or is not a node. Seeds are tried again.
+    #[error(
+        "{0} closed the connection before the handshake ended; it may be full or busy, so try again later (the node tries its seeds again by itself)"
+    )]
+    ClosedEarly(String),
     #[error("{address} is not a smokesignal node of this network ({cause})")]
     Handshake {
         /// The address as it was given.

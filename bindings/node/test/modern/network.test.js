@@ -124,6 +124,17 @@ test('addPeer fails with a code if something else than a node answers', async (t
   })
 })
 
+test('addPeer fails with a code of its own if the other side closes during the handshake', async (t) => {
+  const server = net.createServer((socket) => socket.on('error', () => {}).destroy()).listen(0, address)
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const node = await started(t)
+  await assert.rejects(soon(node.addPeer(address, server.address().port)), {
+    code: 'ERR_SMOKESIGNAL_CLOSED_EARLY',
+    message: /may be full or busy/
+  })
+})
+
 /** Resolves to the address that others see of a node with these options. */
 async function seen(t, options) {
   const other = await started(t)

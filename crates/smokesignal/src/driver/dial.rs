@@ -199,6 +199,7 @@ fn explain(address: &str, error: DialError) -> ConnectError {
         DialError::WrongNode { expected, found } => ConnectError::WrongNode { address, expected, found },
         DialError::WrongSecret => ConnectError::WrongSecret(address),
         DialError::NoCommonVersion(versions) => ConnectError::NoCommonVersion { address, versions },
+        DialError::ClosedEarly => ConnectError::ClosedEarly(address),
         DialError::Handshake(cause) => ConnectError::Handshake { address, cause },
         DialError::Io(cause) => ConnectError::Io { address, cause },
     }

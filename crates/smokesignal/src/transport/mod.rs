@@ -6,6 +6,7 @@
 //! library and of programs that use it. To write another one, carry the bytes and let
 //! [`Credentials::connect`] and [`Credentials::accept`] authenticate the other end.
 
+mod door;
 mod hello;
 pub(crate) mod incompatible;
 mod memory;
@@ -205,6 +206,9 @@ pub enum DialError {
     /// It is a node, and the two speak no common version of the protocol.
     #[error("{0}")]
     NoCommonVersion(VersionMismatch),
+    /// The other side closed the connection before the handshake was over.
+    #[error("it closed the connection before the handshake ended; it may be full or busy")]
+    ClosedEarly,
     /// Something answered that is not a node with the same protocol. The text says what went wrong.
     #[error("{0}")]
     Handshake(String),
@@ -307,6 +311,7 @@ impl From<TlsError> for DialError {
     fn from(error: TlsError) -> Self {
         match error {
             TlsError::WrongNode { expected, found } => Self::WrongNode { expected, found },
+            TlsError::ClosedEarly => Self::ClosedEarly,
             TlsError::Handshake(cause) => Self::Handshake(cause),
             TlsError::Io(error) => error.into(),
         }

@@ -1,24 +1,26 @@
 //! TLS over TCP: the transport for real networks.
 //!
 //! One task accepts TCP connections and starts a handshake for each of them, under a deadline and
-//! in a bounded number. Authenticated connections wait in a queue for [`Endpoint::accept`]. Dials
-//! run in the caller's task, under deadlines of their own.
+//! in a bounded number; [`door`](super::door) decides who loses when there are more. Authenticated
+//! connections wait in a queue for [`Endpoint::accept`]. Dials run in the caller's task, under
+//! deadlines of their own.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, debug, warn};
 
+use super::door::{Door, NoPlace, Places, Prefix, Stranger};
 use super::{BoxFuture, Connection, Credentials, DialError, Endpoint, Transport};
 use crate::lock::Lock;
 use smokesignal_proto::NodeId;
@@ -26,7 +28,9 @@ use smokesignal_proto::NodeId;
 /// TCP with TLS 1.3, where both sides prove their id.
 ///
 /// Strangers are cheap: a connection that is not authenticated within 5 s, or sends more than 4 KiB
-/// before, is closed. 64 may be in this state at a time; with more, the oldest loses.
+/// before, is closed. 256 may be in this state at a time, 64 of them from one network (/24 of IPv4,
+/// /56 of IPv6). With more, the loser is of the network that has the most of them, and of those one
+/// that has said nothing yet: a flood from one network keeps nobody out who comes from another one.
 ///
 /// ```
 /// use smokesignal::{Node, transport::TcpTransport};
@@ -62,9 +66,12 @@ struct Limits {
     /// Deadline for an inbound connection to authenticate, with TLS and HELLO. Default 5 s; honest
     /// nodes take milliseconds, or a second over a bad radio link.
     inbound_handshake: Duration,
-    /// Maximum number of inbound connections that are not authenticated yet. Default 64 (4 KiB
-    /// each: 256 KiB at most).
-    pending: usize,
+    /// Maximum number of inbound connections that are not authenticated yet. Default 256, of which
+    /// one network may have 64. One that has said nothing costs a socket and less than 2 KiB, one
+    /// amid its handshake less than 32 KiB, 4 of them bytes that it has sent: 8 MiB at most.
+    pending: Places,
+    /// The network of an address.
+    prefix: fn(IpAddr) -> Prefix,
     /// Deadline for the TCP connection of a dial. Default 2 s: one lost SYN (repeated after 1 s)
     /// does not matter.
     connect: Duration,
@@ -75,7 +82,8 @@ struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let (connect, dial_handshake) = (Duration::from_secs(2), Duration::from_secs(3));
-        Self { inbound_handshake: Duration::from_secs(5), pending: 64, connect, dial_handshake }
+        let (inbound_handshake, pending) = (Duration::from_secs(5), Places { all: 256, share: 64 });
+        Self { inbound_handshake, pending, prefix: Prefix::of, connect, dial_handshake }
     }
 }
 
@@ -87,8 +95,8 @@ const BACKLOG: u32 = 1024;
 /// its deadline.
 const ACCEPTED_MAX: usize = 64;
 
-/// Pause when the system cannot accept, mostly for lack of file descriptors. 50 ms: short to a
-/// dialler, long to a processor.
+/// Pause when the system cannot accept, mostly for lack of file descriptors, and no stranger holds
+/// one. 50 ms: short to a dialler, long to a processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes handed to the kernel but not yet on the wire. 256 KiB: urgent messages never wait behind
@@ -96,6 +104,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// carry less than half as much.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOT_SENT_MAX: u32 = 256 * 1024;
+
+/// Why a connection loses its place, or gets none.
+const NO_PLACE: &str = "too many of its network at the same time";
 
 struct TcpEndpoint {
     local: SocketAddr,
@@ -112,8 +123,8 @@ impl TcpEndpoint {
         let local = listener.local_addr()?;
         let listener = Listener(Arc::new(Lock::new(Some(listener))));
         let (queue, accepted) = mpsc::channel(ACCEPTED_MAX);
-        let greeter =
-            Greeter { me: me.clone(), limits, queue, handshakes: JoinSet::new(), pending: VecDeque::new() };
+        let (handshakes, door) = (JoinSet::new(), Door::new(limits.pending, limits.prefix));
+        let greeter = Greeter { me: me.clone(), limits, queue, handshakes, door };
         let accepting = tokio::spawn(accept_all(listener.clone(), greeter).in_current_span()).abort_handle();
         Ok(Self { local, me, limits, listener, accepting, accepted: tokio::sync::Mutex::new(accepted) })
     }
@@ -222,7 +233,12 @@ async fn accept_all(listener: Listener, mut greeter: Greeter) {
                     warn!(%error, "cannot accept connections; trying again until it works");
                 }
                 failing = true;
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if greeter.evict() {
+                    // Its socket is closed when its task has had a turn.
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -240,30 +256,74 @@ struct Greeter {
     queue: mpsc::Sender<Connection>,
     /// The handshakes. Dropping it ends all of them.
     handshakes: JoinSet<()>,
-    /// Handles of the handshakes, the oldest first.
-    pending: VecDeque<(SocketAddr, AbortHandle)>,
+    /// Their places.
+    door: Door<Handshake>,
+}
+
+/// A handshake that is under way.
+struct Handshake {
+    remote: SocketAddr,
+    task: AbortHandle,
+    has_spoken: Arc<AtomicBool>,
+}
+
+impl Handshake {
+    fn end(&self) {
+        self.task.abort();
+        debug!(remote = %self.remote, reason = NO_PLACE, "refused an inbound connection");
+    }
+}
+
+impl Stranger for Handshake {
+    fn has_left(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.has_spoken.load(Ordering::Relaxed)
+    }
 }
 
 impl Greeter {
     fn greet(&mut self, stream: TcpStream, remote: SocketAddr) {
-        self.make_room();
-        tune(&stream, remote);
-        let (me, queue, deadline) = (self.me.clone(), self.queue.clone(), self.limits.inbound_handshake);
-        let handshake = async move {
-            let authenticated = async {
-                let connection = me.accept(stream, remote).await?;
-                // An error means that the endpoint was closed meanwhile.
-                queue.send(connection).await.map_err(|_| DialError::Refused)
+        self.note_ended();
+        let Self { me, limits, queue, handshakes, door } = self;
+        let enter = || {
+            let (me, queue, deadline) = (me.clone(), queue.clone(), limits.inbound_handshake);
+            let has_spoken = Arc::new(AtomicBool::new(false));
+            let spoken = Arc::clone(&has_spoken);
+            let handshake = async move {
+                let authenticated = async {
+                    hear(&stream).await?;
+                    spoken.store(true, Ordering::Relaxed);
+                    tune(&stream, remote);
+                    // On the heap, so that who says nothing costs little.
+                    let connection = Box::pin(me.accept(stream, remote)).await?;
+                    // An error means that the endpoint was closed meanwhile.
+                    queue.send(connection).await.map_err(|_| DialError::Refused)
+                };
+                let outcome = timeout(deadline, authenticated).await;
+                if let Err(reason) = outcome.unwrap_or(Err(DialError::TimedOut)) {
+                    debug!(%remote, %reason, "refused an inbound connection");
+                }
             };
-            let outcome = timeout(deadline, authenticated).await;
-            if let Err(reason) = outcome.unwrap_or(Err(DialError::TimedOut)) {
-                debug!(%remote, %reason, "refused an inbound connection");
-            }
+            Handshake { remote, task: handshakes.spawn(handshake.in_current_span()), has_spoken }
         };
-        self.pending.push_back((remote, self.handshakes.spawn(handshake.in_current_span())));
+        match door.enter(remote.ip(), Instant::now(), enter) {
+            Ok(loser) => loser.iter().for_each(Handshake::end),
+            Err(NoPlace) => debug!(%remote, reason = NO_PLACE, "refused an inbound connection"),
+        }
     }
 
-    fn make_room(&mut self) {
+    /// Ends a handshake, to free its socket. Returns whether there was one.
+    fn evict(&mut self) -> bool {
+        let loser = self.door.evict();
+        loser.iter().for_each(Handshake::end);
+        loser.is_some()
+    }
+
+    /// Reports handshakes that have panicked.
+    fn note_ended(&mut self) {
         while let Some(ended) = self.handshakes.try_join_next() {
             if let Err(error) = ended
                 && error.is_panic()
@@ -271,14 +331,15 @@ impl Greeter {
                 warn!(%error, "a handshake failed");
             }
         }
-        self.pending.retain(|(_, handshake)| !handshake.is_finished());
-        while self.pending.len() >= self.limits.pending
-            && let Some((remote, oldest)) = self.pending.pop_front()
-        {
-            // The oldest loses: an honest node would be done by now.
-            debug!(%remote, reason = "too many at the same time, and it was the slowest", "refused an inbound connection");
-            oldest.abort();
-        }
+    }
+}
+
+/// Waits for the first byte, and leaves it unread.
+async fn hear(stream: &TcpStream) -> Result<(), DialError> {
+    match stream.peek(&mut [0]).await {
+        Ok(1..) => Ok(()),
+        // An honest dialler never changes its mind without a word.
+        Ok(0) | Err(_) => Err(DialError::ClosedEarly),
     }
 }
 
@@ -365,18 +426,114 @@ mod tests {
         assert_still_serves(&endpoint).await;
     }
 
+    /// Connections that say `greeting` and then nothing more, from one address.
+    #[cfg(target_os = "linux")] // Elsewhere only one address is loopback.
+    struct Flood {
+        from: &'static str,
+        to: SocketAddr,
+        greeting: &'static [u8],
+        open: JoinSet<()>,
+    }
+
+    #[cfg(target_os = "linux")]
+    impl Flood {
+        async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+            socket.connect(to).await.unwrap()
+        }
+
+        /// Opens more connections than its network has places, and waits until all have been taken:
+        /// as many as there are places too few for are closed then.
+        async fn rise(&mut self) {
+            let places = Limits::default().pending.share;
+            for _ in 0..3 * places {
+                let mut stream = Self::connect(self.from, self.to).await;
+                stream.write_all(self.greeting).await.unwrap();
+                self.open.spawn(async move {
+                    let _closed = stream.read(&mut [0]).await;
+                });
+            }
+            while self.open.len() > places {
+                self.open.join_next().await;
+            }
+        }
+
+        /// Carries a connection to the flooded node. The flood rises each time that bytes are on
+        /// their way, the first ones only if `before_the_first`.
+        async fn delay(&mut self, listener: TcpListener, from: &str, before_the_first: bool) {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = Self::connect(from, self.to).await;
+            let (mut out, mut back) = ([0; 4096], [0; 4096]);
+            let mut rises = before_the_first;
+            loop {
+                let (read, forth) = tokio::select! {
+                    read = near.read(&mut out) => (read, true),
+                    read = far.read(&mut back) => (read, false),
+                };
+                let Ok(read @ 1..) = read else { return };
+                if rises {
+                    self.rise().await;
+                }
+                rises = true;
+                let (bytes, onward) = if forth { (&out, &mut far) } else { (&back, &mut near) };
+                if onward.write_all(&bytes[..read]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets a node join through a slow line, at the end of which a flood of such connections comes
+    /// from `flooded`.
+    #[cfg(target_os = "linux")]
+    async fn joins_in_a_flood(flooded: &'static str, joiner: &str, greeting: &'static [u8]) {
+        let limits = Limits { inbound_handshake: NEVER, prefix: Prefix::network, ..Limits::default() };
+        let target = TcpEndpoint::new("127.0.0.1:0".parse().unwrap(), node(1), limits).unwrap();
+        let to = target.local_addr();
+        let mut flood = Flood { from: flooded, to, greeting, open: JoinSet::new() };
+        flood.rise().await;
+        let line = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = line.local_addr().unwrap();
+        let limits = Limits { dial_handshake: NEVER, ..limits };
+        let joining = async { tokio::join!(dial(address, None, node(2), limits), target.accept()) };
+        tokio::select! {
+            (dialled, accepted) = joining => {
+                assert_eq!((dialled.unwrap().peer, accepted.unwrap().peer), (node(1).id(), node(2).id()));
+            }
+            () = flood.delay(line, joiner, flooded != joiner) => panic!("the joiner lost its place"),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn an_honest_node_gets_in_while_64_strangers_hang() {
+    async fn a_flood_from_one_network_keeps_nobody_out_who_comes_from_another_one() {
+        joins_in_a_flood("127.0.1.1", "127.0.2.1", b"").await;
+        joins_in_a_flood("127.0.1.1", "127.0.2.1", b"\x16").await;
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_flood_of_silent_connections_keeps_not_even_their_neighbours_out() {
+        joins_in_a_flood("127.0.1.1", "127.0.1.1", b"").await;
+    }
+
+    #[tokio::test]
+    async fn an_honest_node_gets_in_while_strangers_hang_at_every_place_of_its_network() {
         let endpoint = endpoint(1, NEVER);
         let mut strangers = Vec::new();
-        for _ in 0..64 {
+        for _ in 0..endpoint.limits.pending.share {
             strangers.push(TcpStream::connect(endpoint.local_addr()).await.unwrap());
         }
         assert_still_serves(&endpoint).await;
-        // The oldest lost its place, the next one did not.
-        assert_eq!(until_closed(&mut strangers[0]).await, 0);
-        let second = strangers[1].try_read(&mut [0; 1]).unwrap_err();
-        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        // One of them lost its place, the others did not.
+        let mut closed = 0;
+        while closed == 0 {
+            let is_closed = |stranger: &TcpStream| matches!(stranger.try_read(&mut [0; 1]), Ok(0));
+            closed = strangers.iter().filter(|stranger| is_closed(stranger)).count();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(closed, 1);
     }
 
     #[tokio::test]
@@ -408,8 +565,8 @@ mod tests {
             silent.accept().await.unwrap();
             silent.accept().await.unwrap();
         });
-        let error = dial(address, None, node(1), Limits::default()).await.unwrap_err();
-        assert!(error.to_string().contains("closed the connection"), "{error}");
+        let closed = dial(address, None, node(1), Limits::default()).await;
+        assert_eq!(closed.unwrap_err(), DialError::ClosedEarly);
         rude.await.unwrap();
     }
 

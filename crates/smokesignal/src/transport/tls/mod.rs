@@ -83,6 +83,8 @@ pub(crate) struct Secured<S> {
 pub(crate) enum TlsError {
     #[error("expected node {expected}, reached {found}")]
     WrongNode { expected: NodeId, found: NodeId },
+    #[error("it closed the connection during the handshake")]
+    ClosedEarly,
     #[error("{0}")]
     Handshake(String),
     #[error(transparent)]
@@ -387,9 +389,7 @@ impl From<io::Error> for TlsError {
         }
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
         match error.kind() {
-            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => {
-                Self::Handshake("it closed the connection during the handshake".to_owned())
-            }
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Self::ClosedEarly,
             InvalidData => Self::Handshake(error.to_string()),
             _ => Self::Io(error),
         }
