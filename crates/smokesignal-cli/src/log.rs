@@ -47,7 +47,7 @@ impl io::Write for Notices {
     /// Prints a line. The subscriber formats each event first and writes it with one call, so
     /// `line` is always whole and ends with its newline.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        notice::write(String::from_utf8_lossy(line).into_owned());
+        notice::write_log(&String::from_utf8_lossy(line));
         Ok(line.len())
     }
 

@@ -9,7 +9,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{JsonNode, assert_received, refs, start_network, wait, wait_connected};
+
+use common::{JsonNode, TextCommand, assert_received, refs, start_network, wait, wait_connected};
 
 /// A node promises to close the connection of a stranger within 5 s; the rest is for a busy
 /// machine.
@@ -148,6 +149,64 @@ fn a_node_can_join_through_one_that_has_a_hundred_silent_connections() {
     let grown = target.memory("VmRSS").saturating_sub(before);
     assert!(grown < 32 * MIB, "grew by {} MiB", grown / MIB);
     assert_eq!(target.transcript().first("peer_removed"), None);
+}
+
+/// Sets the title of the window, clears the screen, changes the colour, turns the text around, and
+/// imitates a line of the program.
+const CONTROLS: &str = "\x1b]0;title\x07\x1b[2J\u{9b}31m\u{202e}\r\nsmokesignal: forged";
+
+/// Runs a node that resets all streams of these names, with a reason that controls terminals.
+/// Returns its id and where it listens.
+fn start_resetting(names: &'static [&'static str]) -> (String, String) {
+    let (started, start) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let node = smokesignal::Node::builder().build().expect("the defaults are valid");
+            node.start().await.expect("loopback has free ports");
+            let address = node.local_addr().expect("it listens").to_string();
+            let mut resetting = tokio::task::JoinSet::new();
+            for name in names {
+                let mut acceptor = node.accept(name).expect("the names differ");
+                resetting.spawn(async move {
+                    while let Some(stream) = acceptor.recv().await {
+                        stream.reset(CONTROLS);
+                    }
+                });
+            }
+            started.send((node.id().to_string(), address)).expect("the test waits");
+            resetting.join_all().await;
+        });
+    });
+    start.recv().expect("the node starts")
+}
+
+#[test]
+fn a_reason_that_a_node_gives_controls_nobody_s_terminal() {
+    let (id, address) = start_resetting(&["direct", "forward 127.0.0.1:9"]);
+    let pipe = TextCommand::start(&["pipe", "--to", &id, "--seed", &address, "-vv"]);
+    pipe.write("lost");
+    let chat = TextCommand::start(&["chat", "--name", "ann", "--seed", &address, "-vv"]);
+    chat.wait_stderr("connected", |text| text.contains(": connected").then_some(()));
+    chat.write(format!("/msg {id} lost\n"));
+    let listen = ["forward", "--listen", "127.0.0.1:0", "--to", &id, "--connect", "127.0.0.1:9", "-vv"];
+    let forward = TextCommand::start(&[&listen[..], &["--seed", &address]].concat());
+    let entrance = forward.wait_stderr("where it accepts connections", |text| {
+        Some(text.split_once("connections to ")?.1.split_once(" go to")?.0.to_owned())
+    });
+    // An attempt before it is in the network reaches nobody.
+    forward.wait_stderr("a peer", |text| text.contains("peer added").then_some(()));
+    let _connection = dial(&entrance);
+    let reason = "the other side has reset the stream";
+    for (command, notice) in [(&pipe, reason), (&chat, "your line 1 to"), (&forward, reason)] {
+        let shown = command.wait_stderr("the reason", |text| {
+            let whole = text.rsplit_once('\n')?.0;
+            (whole.contains(notice) && whole.contains("forged")).then(|| whole.to_owned())
+        });
+        let controls = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!shown.contains(controls), "{shown:?}");
+        assert!(!shown.contains("\nsmokesignal: forged"), "{shown:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smokesignal_proto::NodeId;
 
+use crate::printable::printable;
 use crate::version::VersionMismatch;
 
 /// [`NodeBuilder::build`](crate::NodeBuilder::build) refused the options. Nothing was opened or
@@ -186,13 +187,13 @@ pub enum ConnectError {
     /// The address did not answer in time.
     #[error("{0} did not answer in time; is the address right, and does a firewall let it through?")]
     TimedOut(String),
-    /// The address was reached, but the handshake failed.
     /// The other side closed the connection before the handshake was over: it has no place for one
     /// more, or stops, or is not a node. Seeds are tried again.
     #[error(
         "{0} closed the connection before the handshake ended; it may be full or busy, so try again later (the node tries its seeds again by itself)"
     )]
     ClosedEarly(String),
+    /// The address was reached, but the handshake failed.
     #[error("{address} is not a smokesignal node of this network ({cause})")]
     Handshake {
         /// The address as it was given.
@@ -460,8 +461,9 @@ pub enum StreamErrorKind {
     /// `ConnectionRefused`.
     #[error("the other node has too many streams; try again later")]
     Busy,
-    /// The other side has reset the stream and gives this reason. `ConnectionReset`.
-    #[error("the other side has reset the stream: {0}")]
+    /// The other side has reset the stream and gives this reason, which is as it arrived: show the
+    /// error, or what [`printable`](crate::printable()) makes of the reason. `ConnectionReset`.
+    #[error("the other side has reset the stream: {}", printable(.0))]
     Reset(String),
     /// The connection ended before the stream did. `ConnectionReset`.
     #[error("the connection to the other node ended before the stream did")]

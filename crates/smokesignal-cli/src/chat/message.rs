@@ -7,6 +7,7 @@
 //! terminal or imitate other text, and cuts names and texts to a bounded length.
 
 use serde::{Deserialize, Serialize};
+use smokesignal::printable;
 
 /// The longest name, in characters; the rest is cut off. A guess.
 pub(super) const NAME_LENGTH: usize = 32;
@@ -54,34 +55,20 @@ pub(super) fn decode(bytes: &[u8]) -> Received {
 /// Returns the name without white space, control characters and invisible characters, cut to
 /// [`NAME_LENGTH`]. Returns `None` if nothing is left.
 pub(super) fn clean_name(name: &str) -> Option<String> {
-    let shown = |c: &char| !c.is_whitespace() && !is_dangerous(*c);
-    let name: String = name.chars().filter(shown).take(NAME_LENGTH).collect();
+    let shown = |c: &char| !c.is_whitespace() && *c != char::REPLACEMENT_CHARACTER;
+    let name: String = printable(name).chars().filter(shown).take(NAME_LENGTH).collect();
     (!name.is_empty()).then_some(name)
 }
 
 /// Returns the text as a single line without dangerous characters, cut to [`TEXT_LENGTH`].
 pub(super) fn clean_text(text: &str) -> String {
-    let mut characters = text.chars().map(|c| match c {
-        '\n' | '\r' | '\t' => ' ',
-        c if is_dangerous(c) => char::REPLACEMENT_CHARACTER,
-        c => c,
-    });
-    let mut clean: String = characters.by_ref().take(TEXT_LENGTH).collect();
+    let mut characters = text.chars();
+    let clean: String = characters.by_ref().take(TEXT_LENGTH).collect();
+    let mut clean = printable(&clean).into_owned();
     if characters.next().is_some() {
         clean.push_str(" … (cut off)");
     }
     clean
-}
-
-/// Returns whether this is a control character (every escape sequence begins with one), is
-/// invisible, or changes the direction of text.
-fn is_dangerous(c: char) -> bool {
-    // In this order: soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width spaces
-    // and direction marks, separators of lines and embedded directions, invisible operators and
-    // isolated directions, byte order mark, interlinear annotations, tags.
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -113,7 +100,7 @@ mod tests {
         for bytes in [attack.as_bytes().to_vec(), encode(attack, Some(attack)).unwrap()] {
             let Received { name, text } = decode(&bytes);
             for shown in [name, text].into_iter().flatten() {
-                assert!(!shown.chars().any(|c| is_dangerous(c) || c.is_control()), "{shown:?}");
+                assert_eq!(shown, printable(&shown));
             }
         }
     }
