@@ -27,6 +27,31 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId([u8; 32]);
 
+/// The public keys of small order, in all encodings and without the bit of the sign. Anybody can
+/// make signatures that hold for them, without a private key, and ring accepts those. The first
+/// five are the points with y = 0, 1 and -1, the last two those of order 8.
+const WEAK: [[u8; 32]; 7] = [
+    filled(0, 0, 0),
+    filled(1, 0, 0),
+    filled(0xec, 0xff, 0x7f),
+    filled(0xed, 0xff, 0x7f),
+    filled(0xee, 0xff, 0x7f),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+        0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+        0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
+const fn filled(first: u8, others: u8, last: u8) -> [u8; 32] {
+    let mut bytes = [others; 32];
+    (bytes[0], bytes[31]) = (first, last);
+    bytes
+}
+
 impl NodeId {
     /// The id with these 32 bytes. Whether they are a usable key shows when a signature is checked.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -54,9 +79,17 @@ impl NodeId {
         self.to_string()[..10].to_owned()
     }
 
+    /// Whether no key pair has this id: it is a key of small order, with which anybody could sign.
+    /// Such a node is never connected to, and nothing that it is said to have signed holds.
+    pub fn is_weak(&self) -> bool {
+        let mut key = self.0;
+        key[31] &= 0x7f;
+        WEAK.contains(&key)
+    }
+
     /// Whether `signature` over `message` was made with this id's private key.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
+        !self.is_weak() && UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 }
 
@@ -79,14 +112,18 @@ impl fmt::Debug for NodeId {
 /// assert!(error.to_string().starts_with("`ann` is not a node id: expected 64 hex digits"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a node id: expected 64 hex digits, as `smokesignal id` prints them")]
-pub struct ParseNodeIdError(String);
+#[error("`{text}` is not a node id: {why}")]
+pub struct ParseNodeIdError {
+    text: String,
+    why: &'static str,
+}
 
 impl FromStr for NodeId {
     type Err = ParseNodeIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParseNodeIdError(text.chars().take(80).collect());
+        let refused = |why| ParseNodeIdError { text: text.chars().take(80).collect(), why };
+        let error = || refused("expected 64 hex digits, as `smokesignal id` prints them");
         if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(error());
         }
@@ -95,7 +132,12 @@ impl FromStr for NodeId {
             let pair = std::str::from_utf8(pair).map_err(|_| error())?;
             *byte = u8::from_str_radix(pair, 16).map_err(|_| error())?;
         }
-        Ok(Self(bytes))
+        let id = Self(bytes);
+        if id.is_weak() {
+            Err(refused("no key pair has it; use one that `smokesignal id` has printed"))
+        } else {
+            Ok(id)
+        }
     }
 }
 
@@ -248,6 +290,27 @@ mod tests {
             let error = text.parse::<NodeId>().unwrap_err().to_string();
             assert!(error.contains("64 hex digits"), "{error}");
         }
+    }
+
+    /// Everybody can make these signatures: they need no private key.
+    #[test]
+    fn a_key_of_small_order_is_no_id_and_signs_nothing() {
+        for key in WEAK {
+            for sign in [0, 0x80] {
+                let mut key = key;
+                key[31] |= sign;
+                let id = NodeId(key);
+                let mut forged = [0; 64];
+                forged[0] = 1;
+                let ring = UnparsedPublicKey::new(&ED25519, &key);
+                let message = (0..=255_u8).map(|n| [n]).find(|message| ring.verify(message, &forged).is_ok());
+                assert!(message.is_some(), "{id} does not sign everything, so it need not be refused");
+                assert!(!id.verify(&message.unwrap(), &forged));
+                let error = id.to_string().parse::<NodeId>().unwrap_err().to_string();
+                assert!(error.contains(&id.to_string()) && error.contains("no key pair"), "{error}");
+            }
+        }
+        assert!(!Keypair::from_seed(&[7; 32]).id().is_weak());
     }
 
     #[test]

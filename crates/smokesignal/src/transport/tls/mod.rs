@@ -276,6 +276,8 @@ fn node_id(key: &CertificateDer<'_>) -> Result<NodeId, Error> {
     key.strip_prefix(&PUBLIC_KEY_PREFIX)
         .and_then(|key| key.try_into().ok())
         .map(NodeId::from_bytes)
+        // Anybody could sign for such a key.
+        .filter(|id| !id.is_weak())
         .ok_or_else(|| CertificateError::BadEncoding.into())
 }
 
@@ -398,6 +400,8 @@ impl From<io::Error> for TlsError {
 
 #[cfg(test)]
 mod tests {
+    use rustls::SignatureAlgorithm;
+    use rustls::sign::{Signer, SigningKey};
     use tokio::io::DuplexStream;
     use tokio_rustls::TlsConnector;
 
@@ -473,6 +477,40 @@ mod tests {
         let (liar, _) = node(1);
         let (_, victim) = node(3);
         let key = Arc::new(certified_key(&liar.provider, &[1; 32], &victim));
+        let (_, accepted) = dial_as(Arc::new(AlwaysResolvesClientRawPublicKeys::new(key)), ALPN).await;
+        assert!(matches!(accepted, Err(TlsError::Handshake(_))));
+    }
+
+    /// Signs for a key of small order, as anybody can: no private key takes part in it.
+    #[derive(Debug, Clone)]
+    struct Forger;
+
+    impl SigningKey for Forger {
+        fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+            Some(Box::new(self.clone()))
+        }
+        fn algorithm(&self) -> SignatureAlgorithm {
+            SignatureAlgorithm::ED25519
+        }
+    }
+
+    impl Signer for Forger {
+        fn sign(&self, _: &[u8]) -> Result<Vec<u8>, Error> {
+            let mut signature = vec![0; 64];
+            signature[0] = 1;
+            Ok(signature)
+        }
+        fn scheme(&self) -> SignatureScheme {
+            SignatureScheme::ED25519
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_key_is_of_small_order_is_refused() {
+        let mut weak = [0; 32];
+        weak[0] = 1;
+        let public = [&PUBLIC_KEY_PREFIX[..], &weak].concat();
+        let key = Arc::new(CertifiedKey::new(vec![public.into()], Arc::new(Forger)));
         let (_, accepted) = dial_as(Arc::new(AlwaysResolvesClientRawPublicKeys::new(key)), ALPN).await;
         assert!(matches!(accepted, Err(TlsError::Handshake(_))));
     }
