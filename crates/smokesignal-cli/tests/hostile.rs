@@ -9,6 +9,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use smokesignal::Identity;
+use smokesignal::transport::{Connection, Credentials, TcpTransport, Transport as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use common::{JsonNode, TextCommand, assert_received, refs, start_network, wait, wait_connected};
 
@@ -207,6 +210,34 @@ fn a_reason_that_a_node_gives_controls_nobody_s_terminal() {
         assert!(!shown.contains(controls), "{shown:?}");
         assert!(!shown.contains("\nsmokesignal: forged"), "{shown:?}");
     }
+}
+
+#[test]
+fn a_peer_that_breaks_the_rules_is_one_line_of_the_log_and_many_are_ten() {
+    const STRANGERS: u8 = 30;
+    let node = JsonNode::start(&[]);
+    let address = node.address().parse().expect("an address");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        for stranger in 1..=STRANGERS {
+            let me = Credentials::new(Identity::from_seed([stranger; 32]), None);
+            let endpoint = TcpTransport::new().bind("127.0.0.1:0".parse().expect("an address"), me).await;
+            let dialled = endpoint.expect("loopback has free ports").dial(address, None).await;
+            let Connection { mut reader, mut writer, .. } = dialled.expect("the node lets everybody in");
+            // A frame that is longer than any may be.
+            let _closed = writer.write_all(&[0xff; 8]).await;
+            let _closed = writer.flush().await;
+            // The node closes the connection once the line is written.
+            let _closed = reader.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    // What is written to one pipe arrives in order.
+    let friend = JsonNode::join(&node, &[]);
+    wait("the log of a new peer", &[&node, &friend], || node.stderr().contains("peer added").then_some(()));
+    let log = node.stderr();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(lines.len(), 10, "{log}");
+    assert!(lines.iter().all(|line| line.contains("broke the rules")), "{log}");
 }
 
 #[test]

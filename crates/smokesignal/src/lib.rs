@@ -54,6 +54,7 @@ mod event;
 mod identity;
 mod local_ip;
 mod lock;
+mod log_limit;
 mod metrics;
 mod node;
 mod opener;

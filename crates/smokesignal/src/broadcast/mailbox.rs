@@ -9,12 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smokesignal_proto::{MessageKind, Messages, NodeId};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::broadcast::envelope::{Question, split_channel};
 use crate::broadcast::inbox::Inboxes;
 use crate::broadcast::incoming::{Batch, Written};
 use crate::broadcast::outbox::Outbox;
 use crate::lock::Lock;
+use crate::log_limit::LogLimit;
 
 /// The outbox and the inboxes of one node.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Mailbox {
     pub(crate) inboxes: Inboxes,
     /// Where the questions of other nodes go, while this node answers any.
     questions: Lock<Option<mpsc::Sender<Question>>>,
+    /// Lines about questions that are not answered.
+    pub(crate) unanswered: Lock<LogLimit>,
     /// Wakes the driver: something was written, or a reader has caught up.
     wake: Arc<Notify>,
 }
@@ -43,7 +47,8 @@ impl Mailbox {
         let wake = Arc::new(Notify::new());
         let outbox = Outbox::new(max_message, Arc::clone(&wake));
         let inboxes = Inboxes::new(max_message, Arc::clone(&wake));
-        Self { outbox, inboxes, questions: Lock::default(), wake }
+        let unanswered = Lock::new(LogLimit::new());
+        Self { outbox, inboxes, questions: Lock::default(), unanswered, wake }
     }
 
     /// Starts handing questions to this channel; returns false if another one has them already.
@@ -99,7 +104,9 @@ impl Mailbox {
     fn ask(&self, from: NodeId, data: Bytes) {
         let Some(question) = Question::read(from, data) else { return };
         let questions = self.questions.lock().clone();
-        if questions.is_some_and(|questions| questions.try_send(question).is_err()) {
+        if questions.is_some_and(|questions| questions.try_send(question).is_err())
+            && self.unanswered.lock().allows(Instant::now())
+        {
             tracing::warn!(?from, "too many questions are waiting; this one is not answered");
         }
     }
@@ -122,8 +129,6 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use tokio::time::Instant;
 
     use super::*;
     use crate::broadcast::Broadcast;

@@ -63,6 +63,8 @@ pub(super) struct Link {
     asked: Option<Instant>,
     /// While the connection is the link to a neighbour: its handle, and what closes it.
     pub(super) peer: Option<(Peer, watch::Sender<bool>)>,
+    /// What was wrong with the bytes that it sent.
+    pub(super) malformed: Option<String>,
     /// `None` while the network needs the connection for more than streams.
     stream_only: Option<Use>,
 }
@@ -109,10 +111,9 @@ impl Links {
         if self.every_write {
             handle.report_every_write();
         }
-        self.entries.insert(
-            link,
-            Link { handle, remote, id, side, is_flushed: true, asked: None, peer: None, stream_only: None },
-        );
+        let (is_flushed, asked, peer, malformed, stream_only) = (true, None, None, None, None);
+        let entry = Link { handle, remote, id, side, is_flushed, asked, peer, malformed, stream_only };
+        self.entries.insert(link, entry);
         link
     }
 

@@ -49,6 +49,7 @@ use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::incoming::{Batch, Incoming, Written};
 use crate::broadcast::mailbox::Delivery;
 use crate::command::{Command, CommandInbox};
+use crate::log_limit::LogLimit;
 use crate::stream::handle::Path;
 use crate::transport::incompatible::Incompatible;
 use crate::transport::{Connection, Credentials, Endpoint};
@@ -71,6 +72,10 @@ pub(crate) struct Driver {
     relays: Relays,
     commands: CommandInbox,
     incompatible: Arc<Incompatible>,
+    /// Lines about peers that broke the rules.
+    violations: LogLimit,
+    /// Lines about lost messages.
+    gaps: LogLimit,
     finishing: Finishing,
     writers: Writers,
     /// Messages that somebody waits for until they were read, in order.
@@ -132,6 +137,8 @@ impl Driver {
             relays,
             commands,
             incompatible,
+            violations: LogLimit::new(),
+            gaps: LogLimit::new(),
             finishing: Finishing::new(setup.leave_timeout, setup.pace),
             writers: Writers::new(),
             confirming: VecDeque::new(),
@@ -224,8 +231,22 @@ impl Driver {
             self.shared.streams.buffers.trim();
             self.shared.mailbox.outbox.trim();
         }
+        self.note_left_out(now);
         for link in self.links.idle(now) {
             self.core.close_streams(link, self.clock.now());
+        }
+    }
+
+    /// Reports how many lines others would have caused.
+    fn note_left_out(&mut self, now: Instant) {
+        if let Some(count) = self.violations.left_out(now) {
+            tracing::warn!(count, "dropped more peers that broke the rules, in the last minute");
+        }
+        if let Some(count) = self.gaps.left_out(now) {
+            tracing::warn!(count, "messages are lost: more gaps, in the last minute");
+        }
+        if let Some(count) = self.shared.mailbox.unanswered.lock().left_out(now) {
+            tracing::warn!(count, "did not answer more questions, in the last minute");
         }
     }
 
@@ -250,7 +271,7 @@ impl Driver {
     }
 
     fn on_report(&mut self, link: LinkId, report: Report, now: proto::Instant) {
-        let Some(entry) = self.links.get(link) else {
+        let Some(entry) = self.links.get_mut(link) else {
             return; // The driver has closed it; what it still reports is obsolete.
         };
         match report {
@@ -267,7 +288,7 @@ impl Driver {
             }
             Report::Sent => {} // Noted together with what all links have sent.
             Report::Violation(reason) => {
-                tracing::warn!(peer = ?entry.id, reason, "malformed bytes");
+                entry.malformed = Some(reason);
                 self.core.violation(link, CloseReason::Malformed, now);
             }
             Report::Gone => {
@@ -354,7 +375,9 @@ impl Driver {
                     self.shared.mailbox.sort(delivery, &mut batches);
                 }
                 Output::Gap { from, missed } => {
-                    tracing::warn!(?from, missed, "messages are lost");
+                    if self.gaps.allows(until) {
+                        tracing::warn!(?from, missed, "messages are lost");
+                    }
                     self.shared.counters.missed(missed);
                     batches.push(Batch::Gap { from, missed });
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smokesignal_proto::{self as proto, CloseReason, DialFailure, DialId, LinkId, NodeId, OtherEnd};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Driver;
 use super::dial::Dialled;
@@ -115,8 +116,9 @@ impl Driver {
 
     pub(super) fn close(&mut self, link: LinkId, reason: CloseReason) {
         match self.links.get(link) {
-            Some(link) if reason.is_violation() => {
-                tracing::warn!(peer = ?link.id, %reason, "dropped a peer that broke the rules");
+            Some(link) if reason.is_violation() && self.violations.allows(Instant::now()) => {
+                let details = link.malformed.as_deref();
+                tracing::warn!(peer = ?link.id, %reason, details, "dropped a peer that broke the rules");
             }
             Some(link) => tracing::debug!(peer = ?link.id, %reason, "closing a connection"),
             None => {}
