@@ -289,7 +289,9 @@ impl Counters {
     }
 
     pub(crate) fn missed(&self, messages: u64) {
-        self.messages_missed.fetch_add(messages, Ordering::Relaxed);
+        // Gaps are claims of their writers, and may be of any length.
+        let add = |missed: u64| Some(missed.saturating_add(messages));
+        let _before = self.messages_missed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Returns the counters, and the gauges that the list of peers and the mailbox know.

@@ -113,7 +113,7 @@ async fn print(
             }
             // Before the first message its number says how many are missing.
             Incoming::Gap { .. } if stream.first.is_none() => {}
-            Incoming::Gap { missed, .. } => stream.missed += missed,
+            Incoming::Gap { missed, .. } => stream.missed = stream.missed.saturating_add(missed),
             Incoming::End { .. } => return stream.outcome(),
             Incoming::Restarted { .. } => return Err(stream.broken_off()),
         }
