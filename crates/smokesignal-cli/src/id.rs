@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use smokesignal::Identity;
 
+use crate::log;
 use crate::outcome::{Exit, Failure};
 use crate::output::print;
 
@@ -20,6 +21,7 @@ pub(crate) struct Args {
 
 /// Reads or creates the key file, and prints its id.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    log::start(0);
     let is_new = !args.key.exists();
     let identity = Identity::load_or_create(&args.key)?;
     if is_new {

@@ -384,6 +384,24 @@ fn listening_address(text: &str) -> Result<IpAddr, Failure> {
     }
 }
 
+/// Says how to keep other users of this machine from reading a secret file. They are not refused:
+/// containers mount secrets so.
+#[cfg(unix)]
+fn warn_if_readable_by_others(file: &Path, content: &File) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(metadata) = content.metadata() else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if metadata.is_file() && mode & 0o077 != 0 {
+        let file = file.display();
+        notice!(
+            "other users can use the network secret file {file} (mode {mode:03o}); run `chmod 600 {file}`"
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_readable_by_others(_file: &Path, _content: &File) {}
+
 /// Reads a network secret: the content of the file without the newline at its end.
 fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
     let failed = |text: String| Failure::Failed(format!("the network secret file {} {text}", file.display()));
@@ -392,7 +410,10 @@ fn read_secret(file: &Path) -> Result<Vec<u8>, Failure> {
     // file.
     let limit = SECRET_MAX as u64 + 3;
     File::open(file)
-        .and_then(|content| content.take(limit).read_to_end(&mut secret))
+        .and_then(|content| {
+            warn_if_readable_by_others(file, &content);
+            content.take(limit).read_to_end(&mut secret)
+        })
         .map_err(|error| failed(format!("cannot be read: {error}; check its path and permissions")))?;
     if secret.last() == Some(&b'\n') {
         secret.pop();

@@ -107,6 +107,37 @@ fn the_error_for_a_secret_that_is_too_short_states_the_minimum_and_hides_the_sec
 }
 
 #[test]
+fn a_secret_file_that_others_can_read_is_used_with_a_warning_that_has_the_cure() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let [secret, key] = ["secret", "key"].map(|name| directory.path().join(name));
+    std::fs::write(&secret, "x".repeat(32)).expect("a file can be written");
+    std::fs::write(&key, "0".repeat(64)).expect("a file can be written");
+    let start = |mode| {
+        for file in [&secret, &key] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file, mode).expect("it is this user's");
+        }
+        let [secret, key] = [&secret, &key].map(|path| path.to_string_lossy().into_owned());
+        let mut node = JsonNode::start(&["--network-secret-file", &secret, "--key", &key]);
+        node.send(&json!({"cmd": "stop"}));
+        assert!(node.exit_status().success());
+        let shown = run(&["id", "--key", &key]);
+        assert_eq!((shown.code, shown.stdout.trim()), (Some(0), node.id.as_str()));
+        [(node.stderr(), secret), (node.stderr(), key.clone()), (shown.stderr, key)]
+    };
+    for mode in [0o644, 0o640] {
+        for (stderr, file) in start(mode) {
+            let cure = format!("(mode {mode:03o}); run `chmod 600 {file}`");
+            assert_eq!(stderr.matches(&cure).count(), 1, "{stderr}");
+        }
+    }
+    for (stderr, _) in start(0o600) {
+        assert!(!stderr.contains("chmod"), "{stderr}");
+    }
+}
+
+#[test]
 fn environment_variables_set_options() {
     let mut command = program(&["run", "--json"]);
     let finished = run_command(command.env("SMOKESIGNAL_MAX_PEERS", "1"), DEADLINE);
