@@ -155,7 +155,8 @@ pub struct Config {
     /// Hops of a join walk at least. Default 6 (HyParView's active random walk length, p. 9). Up:
     /// joiners are spread more evenly; each join costs more messages.
     pub walk_ttl: u8,
-    /// Lookups from one neighbour that are served in one tick; more are dropped. Default 32 (128 a
+    /// Lookups of all neighbours that are served in one tick, in equal shares; what they leave of
+    /// their shares is there for the others in the next tick. More are dropped. Default 32 (128 a
     /// second, which is what the whole network can look for, because all nodes are asked: 6 KB/s on
     /// each link). Up: more lookups at the same time succeed; a member that floods the network
     /// costs every node more.

@@ -6,6 +6,7 @@
 mod bench;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bench::{Bench, breaks_a_rule, closed, key, record};
 use smokesignal_proto::*;
@@ -97,6 +98,40 @@ fn offers_that_nobody_asked_for_make_a_node_dial_nobody() {
         // In 50 s of looking for peers it dials what its own walks have found.
         assert!(dials <= 100, "{dials} dials with {neighbours} neighbours");
     }
+}
+
+/// Each query goes to all nodes, and a neighbour that sends many must not use up what the others may
+/// look for.
+#[test]
+fn a_neighbour_that_floods_the_network_with_queries_leaves_the_others_their_shares() {
+    let mut bench = Bench::new(&[2, 3, 4, 5]);
+    let find = |query| Control::Find { query, target: key(99).id(), ttl: 20 };
+    let (mut flooded, mut honest) = (0, 0);
+    bench.pass(1, &[2, 3, 4, 5]);
+    for tick in 0..40_u64 {
+        (0..1000).for_each(|query| bench.tell(2, find(1 + (tick << 32 | query))));
+        (0..5).for_each(|query| bench.tell(3, find(1 << 60 | tick << 32 | query)));
+        let outputs = bench.drain(None);
+        let passed_on = |output: &Output| match output {
+            Output::Send { link: LinkId(4), message: Message::Control(control) } => match **control {
+                Control::Find { query, .. } => Some(query >> 60),
+                _ => None,
+            },
+            _ => None,
+        };
+        let passed: Vec<_> = outputs.iter().filter_map(passed_on).collect();
+        flooded += passed.iter().filter(|honest| **honest == 0).count();
+        honest += passed.iter().filter(|honest| **honest == 1).count();
+        bench.now = bench.now + Duration::from_millis(500);
+        (2..=5).for_each(|n| {
+            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() })
+        });
+        bench.node.handle_timeout(bench.now);
+        bench.drain(None);
+    }
+    assert_eq!(honest, 40 * 5);
+    // Its own share of 8, and what two neighbours that look for nothing leave of theirs.
+    assert!(flooded <= 41 * 32, "{flooded}");
 }
 
 /// A neighbour makes up walks of bridges, which reach nodes that it has no link to.

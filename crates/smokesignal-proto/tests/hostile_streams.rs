@@ -849,3 +849,44 @@ fn a_link_that_takes_a_batch_in_parts_is_not_stalled_and_one_that_takes_nothing_
     assert!(!pass(10, true), "it moves");
     assert!(pass(4, false), "it stands still");
 }
+
+/// Some 40 bytes would fetch all that is retained, each time that they come.
+#[test]
+fn a_neighbour_that_requests_a_stream_again_and_again_gets_what_is_retained_about_twice() {
+    let mut bench = Bench::with(Config { ring_total: 1024 * 1024, ..Config::default() });
+    bench.link_and_drain(2);
+    bench.link_and_drain(3);
+    (1..=10).for_each(|seq| {
+        bench.tell(
+            2,
+            segment(
+                9,
+                1,
+                seq,
+                SegmentKind::Fragment { first: seq == 1, last: false },
+                vec![0; MAX_SEGMENT].into(),
+            ),
+        )
+    });
+    let bytes = |outputs: &[Output]| -> usize {
+        let cost = |output: &Output| match output {
+            Output::Send { link: LinkId(3), message } if matches!(message, Message::Data(..)) => {
+                message.cost()
+            }
+            _ => 0,
+        };
+        outputs.iter().map(cost).sum()
+    };
+    let mut sent = bytes(&bench.drain(None));
+    let retained = sent;
+    assert!(retained > 10 * MAX_SEGMENT);
+    for _ in 0..100 {
+        let ask = Ask { origin: key(9).id(), incarnation: 1, from: 1, or_later: true };
+        bench.tell(3, Control::Graft { asks: vec![ask] });
+        sent += bytes(&bench.drain(None));
+    }
+    // 1 MiB of repetitions, and the last one whole.
+    assert!((2 * retained..1024 * 1024 + 2 * retained).contains(&sent), "{sent} bytes, {retained} retained");
+    // An honest request is served again later.
+    bench.pass(60, &[2, 3]);
+}

@@ -291,7 +291,7 @@ impl Membership {
     }
 
     pub(crate) fn admit_lookup(&mut self, link: LinkId) -> bool {
-        self.conns.admit_lookup(link)
+        self.conns.admit_lookup(link) || (self.conns.is_active(link) && self.admission.admit_spare_lookup())
     }
 
     /// Handles one control message. Its records have been verified.

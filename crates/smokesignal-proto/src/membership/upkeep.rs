@@ -23,7 +23,8 @@ impl Membership {
             self.conns.forgive(cx.now);
             self.dials.forgive(cx.now);
         }
-        self.conns.renew_budgets(cx.config);
+        let unused = self.conns.renew_budgets(cx.config);
+        self.admission.renew_lookups(unused, cx.config);
         self.admission.tick(elapsed, cx.now, cx.config);
         self.expire(cx);
         self.expire_crossed(cx);

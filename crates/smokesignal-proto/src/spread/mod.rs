@@ -50,6 +50,9 @@ use window::Window;
 
 /// A neighbour that goes on sending a pruned stream is sent another prune after this long.
 const PRUNED_AGAIN: Duration = Duration::from_secs(1);
+/// As many bytes as a node retains may go over a link for a second time in this time. 60 s: the time
+/// for which it retains them.
+const AGAIN_IN: Duration = Duration::from_secs(60);
 /// Number of failed requests in a row after which a neighbour's claim to be ahead is void.
 const MAX_FAILED_CLAIMS: u8 = 3;
 
@@ -143,6 +146,7 @@ struct Link {
     turned_away: Option<Instant>,
     /// When the neighbour last got a digest of the own stream, though the line is full.
     own_told_at: Instant,
+    again: Again,
 }
 
 /// The state of one stream on one link. `push`, `sent` and `deficit` are about what this node sends
@@ -174,6 +178,10 @@ struct LinkStream {
     deficit: u32,
     /// The last segment that was sent, or that the neighbour need not be sent.
     sent: u64,
+    /// The last segment that was ever sent: whatever is sent before it goes out once more.
+    once: u64,
+    /// Bytes that went out once more and have not been counted yet.
+    repeated: u32,
     /// The neighbour did not know the stream and begins with what comes after this segment.
     from: u64,
     /// The last segment that the neighbour has, and the first that it holds, as far as is known.
@@ -183,6 +191,29 @@ struct LinkStream {
     not_before: Instant,
     /// When this node requested it, until something comes.
     asked_at: Option<Instant>,
+}
+
+/// What goes over one link for a second time, because the neighbour requests it again: with some
+/// bytes it could have all that is retained sent to it over and over.
+#[derive(Debug)]
+struct Again {
+    bytes: usize,
+    since: Instant,
+}
+
+impl Again {
+    fn add(&mut self, cost: u32) {
+        self.bytes = self.bytes.saturating_add(cost as usize);
+    }
+
+    /// Returns whether more may be sent again: as much as this node retains, and a sixtieth of that
+    /// in each second.
+    fn has_room(&mut self, cx: &Cx<'_>) -> bool {
+        let most = cx.config.ring_total;
+        let left = (most as f64 * (cx.now - self.since).as_secs_f64() / AGAIN_IN.as_secs_f64()) as usize;
+        (self.bytes, self.since) = (self.bytes.saturating_sub(left), cx.now);
+        self.bytes < most
+    }
 }
 
 /// What a new segment changes in its tree.
@@ -286,6 +317,7 @@ impl Spread {
             own_progress: 0,
             turned_away: None,
             own_told_at: cx.now,
+            again: Again { bytes: 0, since: cx.now },
         };
         self.silent += usize::from(!state.reports);
         self.links.insert(link, state);
@@ -548,8 +580,13 @@ impl Spread {
 
     /// Handles a graft: the neighbour requests the stream from `from` on, which moves the cursor
     /// back or forth. A request that accepts a `later` segment does not claim everything before it.
+    /// One for what this link has brought too much of already gets a digest instead.
     pub(crate) fn graft(&mut self, cx: &Cx<'_>, (link, ix): (LinkId, StreamIx), from: u64, later: bool) {
         if let Some(state) = self.links.get_mut(&link) {
+            let repeats = from <= state.stream(ix).once;
+            if repeats && !state.again.has_room(cx) {
+                return state.make_dirty(cx, ix);
+            }
             let column = state.stream(ix);
             let has = if later { column.peer_have.min(from - 1) } else { from - 1 };
             (column.push, column.sent, column.peer_have) = (true, from - 1, has);

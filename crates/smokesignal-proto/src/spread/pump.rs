@@ -94,6 +94,8 @@ impl Spread {
                 } else if let Some(ix) = state.ready.pop_front() {
                     of = Some(ix);
                     let is_offered = serve(state, ix, streams, room.part, out);
+                    let repeated = std::mem::take(&mut state.stream(ix).repeated);
+                    state.again.add(repeated);
                     if is_offered {
                         state.offer(cx, ix);
                     }
@@ -385,6 +387,9 @@ fn serve(link: &mut Link, ix: StreamIx, streams: &Streams, part: usize, out: &mu
         }
         column.deficit -= cost;
         column.sent = next;
+        let repeats = next <= column.once;
+        column.once = column.once.max(next);
+        column.repeated += if repeats { cost } else { 0 };
         column.trial.sent(part == usize::MAX || !reports);
         out.push(message);
     }

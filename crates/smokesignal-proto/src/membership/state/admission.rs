@@ -17,6 +17,8 @@ const LATELY: Duration = Duration::from_secs(60);
 pub(crate) struct Admission {
     /// Joins that may be served now; a token bucket.
     tokens: u32,
+    /// Lookups that a neighbour may send beyond its share.
+    spare_lookups: u32,
     /// Joins that were asked for here, the older ones counted less.
     joins_lately: usize,
     next_halving: Instant,
@@ -28,7 +30,8 @@ pub(crate) struct Admission {
 impl Admission {
     pub(crate) fn new(now: Instant, config: &Config) -> Self {
         let (tokens, next_halving) = (2 * config.joins_per_second, now + LATELY);
-        Self { tokens, joins_lately: 0, next_halving, cooldown: BTreeMap::new() }
+        let spare_lookups = config.lookups_per_tick;
+        Self { tokens, spare_lookups, joins_lately: 0, next_halving, cooldown: BTreeMap::new() }
     }
 
     /// Returns whether this join may be served.
@@ -36,6 +39,20 @@ impl Admission {
         let admitted = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
         admitted
+    }
+
+    /// Returns whether a lookup beyond its neighbour's share may be served: as many as all neighbours
+    /// have left of theirs in the tick before. So one that floods the network leaves the others
+    /// their shares, here and at the nodes behind, and one that has much to look for alone may.
+    pub(crate) fn admit_spare_lookup(&mut self) -> bool {
+        let admitted = self.spare_lookups > 0;
+        self.spare_lookups = self.spare_lookups.saturating_sub(1);
+        admitted
+    }
+
+    /// Notes how many lookups the neighbours have left of their shares.
+    pub(crate) fn renew_lookups(&mut self, unused: u32, config: &Config) {
+        self.spare_lookups = unused.min(config.lookups_per_tick);
     }
 
     /// Returns whether a joiner is to be remembered: a sample of all who joined lately (Vitter,

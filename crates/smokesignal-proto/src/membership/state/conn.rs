@@ -129,12 +129,13 @@ impl Bridge {
 struct Budget {
     /// Walks, joins and the like that are served.
     messages: u32,
+    /// Its share of the lookups.
     lookups: u32,
 }
 
 impl Budget {
-    fn new(messages: u32, config: &Config) -> Self {
-        Self { messages, lookups: config.lookups_per_tick }
+    const fn new(messages: u32, lookups: u32) -> Self {
+        Self { messages, lookups }
     }
 
     fn take_message(&mut self) -> bool {
@@ -194,7 +195,7 @@ impl Conn {
             peer_clock: 0,
             remote: Remote::default(),
             bridge: Bridge::default(),
-            budget: Budget::new(cx.config.budget_per_tick, cx.config),
+            budget: Budget::new(cx.config.budget_per_tick, cx.config.lookups_per_tick.div_ceil(8)),
             joins: JoinBackoff { next: cx.now, wait: cx.config.refill_backoff.0 },
             offers: 0,
             traffic: Traffic { unsent: 0, heard: cx.now, spoke: cx.now },
@@ -511,8 +512,13 @@ impl Conn {
         self.is_active() && self.budget.take_lookup()
     }
 
-    pub(super) fn renew_budget(&mut self, config: &Config) {
+    /// Returns how many lookups of its share the other side has left unused.
+    pub(super) fn unused_lookups(&self) -> u32 {
+        if self.is_active() { self.budget.lookups } else { 0 }
+    }
+
+    pub(super) fn renew_budget(&mut self, config: &Config, lookups: u32) {
         let messages = if self.is_link_to_be() { config.budget_per_tick } else { SESSION_BUDGET };
-        self.budget = Budget::new(messages, config);
+        self.budget = Budget::new(messages, lookups);
     }
 }

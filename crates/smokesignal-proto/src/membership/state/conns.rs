@@ -353,14 +353,19 @@ impl Conns {
         self.get_mut(link).is_some_and(|conn| conn.admit(control))
     }
 
-    /// Admits a lookup from this neighbour, or not: each costs the whole network something.
+    /// Admits a lookup from this neighbour within its share, or not.
     pub(crate) fn admit_lookup(&mut self, link: LinkId) -> bool {
         self.get_mut(link).is_some_and(Conn::admit_lookup)
     }
 
-    /// Renews all budgets, once in each tick.
-    pub(crate) fn renew_budgets(&mut self, config: &Config) {
-        self.0.values_mut().for_each(|conn| conn.renew_budget(config));
+    /// Renews all budgets, once in each tick. Returns how many lookups the neighbours could have
+    /// sent besides.
+    pub(crate) fn renew_budgets(&mut self, config: &Config) -> u32 {
+        let links = u32::try_from(self.active().count()).unwrap_or(u32::MAX).max(1);
+        let share = (config.lookups_per_tick / links).max(1);
+        let unused = self.0.values().map(Conn::unused_lookups).sum();
+        self.0.values_mut().for_each(|conn| conn.renew_budget(config, share));
+        unused
     }
 
     /// Starts all ping time-outs anew, because this node itself had stopped: the others are heard
