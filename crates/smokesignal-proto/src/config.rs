@@ -267,8 +267,8 @@ pub struct Config {
     /// of the largest size, and a reader that has to find another path may be that far behind.
     /// Where there are several writers the largest ring loses anyway. Down: less memory, more gaps.
     pub ring_bytes: usize,
-    /// Bytes retained of all writers; the largest ring loses its oldest. Default 64 MiB. Down: less
-    /// memory, more gaps.
+    /// Bytes retained of all writers; the largest ring loses its oldest, where the rings of all
+    /// writers with 16 segments or less count as one. Default 64 MiB. Down: less memory, more gaps.
     pub ring_total: usize,
     /// Retained no longer than this. Default 60 s. Down: less memory; who was away for longer gets
     /// a gap.

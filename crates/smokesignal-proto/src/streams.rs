@@ -156,6 +156,9 @@ struct Backlog {
     bytes: usize,
 }
 
+/// A writer that has written this many segments at most is a stranger. 16: as many as share a
+/// signature, so that each name costs its owner 1 MiB to be more than that.
+const STRANGER: u64 = 16;
 /// A writer that was silent for this long needs no share of what is retained.
 const ACTIVE: Duration = Duration::from_secs(10);
 impl Backlog {
@@ -609,11 +612,10 @@ impl Streams {
         let goal = config.ring_total - config.ring_total / 16;
         if self.ring_total > config.ring_total {
             while self.ring_total > goal {
-                let Some(largest) = self.list.iter_mut().max_by_key(|stream| stream.ring.bytes()) else {
-                    break;
-                };
-                let (half, total) = (largest.ring.bytes() / 2, self.ring_total);
-                self.ring_total -= largest.drop_segments(|ring| {
+                let Some(loser) = self.largest_ring() else { break };
+                let stream = &mut self.list[loser];
+                let (half, total) = (stream.ring.bytes() / 2, self.ring_total);
+                self.ring_total -= stream.drop_segments(|ring| {
                     let mut freed = 0;
                     while total - freed > goal && ring.bytes() > half {
                         freed += ring.pop();
@@ -622,6 +624,17 @@ impl Streams {
                 });
             }
         }
+    }
+
+    /// Returns the stream that retains most. The rings of strangers count as one: somebody with many
+    /// names would take the place of a writer with one otherwise.
+    fn largest_ring(&self) -> Option<StreamIx> {
+        let size = |ix: &StreamIx| self.list[*ix].ring.bytes();
+        let is_stranger = |ix: &StreamIx| *ix != OWN && self.list[*ix].have <= STRANGER;
+        let known = (0..self.list.len()).filter(|ix| !is_stranger(ix)).max_by_key(size);
+        let strangers = || (0..self.list.len()).filter(is_stranger);
+        let pot: usize = strangers().map(|ix| size(&ix)).sum();
+        if known.is_none_or(|ix| size(&ix) < pot) { strangers().max_by_key(size) } else { known }
     }
 
     /// Hands the segment's messages to the application, as far as they are new to it.

@@ -100,7 +100,7 @@ fn offers_that_nobody_asked_for_make_a_node_dial_nobody() {
     }
 }
 
-/// Each query goes to all nodes, and a neighbour that sends many must not use up what the others may
+/// Each query goes to all nodes. A neighbour that sends many must not use up what the others may
 /// look for.
 #[test]
 fn a_neighbour_that_floods_the_network_with_queries_leaves_the_others_their_shares() {
@@ -124,7 +124,7 @@ fn a_neighbour_that_floods_the_network_with_queries_leaves_the_others_their_shar
         honest += passed.iter().filter(|honest| **honest == 1).count();
         bench.now = bench.now + Duration::from_millis(500);
         (2..=5).for_each(|n| {
-            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() })
+            bench.tell(n, Control::Ping { degree: 4, child: None, subtree: 0, seeds: Vec::new() });
         });
         bench.node.handle_timeout(bench.now);
         bench.drain(None);

@@ -50,8 +50,8 @@ use window::Window;
 
 /// A neighbour that goes on sending a pruned stream is sent another prune after this long.
 const PRUNED_AGAIN: Duration = Duration::from_secs(1);
-/// As many bytes as a node retains may go over a link for a second time in this time. 60 s: the time
-/// for which it retains them.
+/// As many bytes as a node retains may go over a link for a second time in this time. 60 s: the
+/// time for which it retains them.
 const AGAIN_IN: Duration = Duration::from_secs(60);
 /// Number of failed requests in a row after which a neighbour's claim to be ahead is void.
 const MAX_FAILED_CLAIMS: u8 = 3;

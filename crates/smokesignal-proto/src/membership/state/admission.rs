@@ -41,7 +41,7 @@ impl Admission {
         admitted
     }
 
-    /// Returns whether a lookup beyond its neighbour's share may be served: as many as all neighbours
+    /// Returns whether a lookup beyond its neighbour's share may be served: as many as all of them
     /// have left of theirs in the tick before. So one that floods the network leaves the others
     /// their shares, here and at the nodes behind, and one that has much to look for alone may.
     pub(crate) fn admit_spare_lookup(&mut self) -> bool {
