@@ -626,8 +626,8 @@ impl Streams {
         }
     }
 
-    /// Returns the stream that retains most. The rings of strangers count as one: somebody with many
-    /// names would take the place of a writer with one otherwise.
+    /// Returns the stream that retains most. The rings of strangers count as one: somebody with
+    /// many names would take the place of a writer with one otherwise.
     fn largest_ring(&self) -> Option<StreamIx> {
         let size = |ix: &StreamIx| self.list[*ix].ring.bytes();
         let is_stranger = |ix: &StreamIx| *ix != OWN && self.list[*ix].have <= STRANGER;

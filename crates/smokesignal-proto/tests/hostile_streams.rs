@@ -881,7 +881,7 @@ fn a_neighbour_that_requests_a_stream_again_and_again_gets_what_is_retained_abou
     assert!((2 * retained..1024 * 1024 + 2 * retained).contains(&sent), "{sent} bytes, {retained} retained");
 }
 
-/// What a writer with one name has written is retained, although many names write as much each.
+/// The node retains what one writer has written, although many names write as much each.
 #[test]
 fn many_names_do_not_take_the_place_of_what_one_writer_has_written() {
     let mut bench = Bench::with(Config { ring_total: 1024 * 1024, ..Config::default() });
