@@ -419,7 +419,8 @@ fn a_node_that_restarts_with_its_key_has_the_same_id() {
 }
 
 /// A board without a battery begins in 1970, and a clock may have been wrong before: the start that
-/// runs now is the newest all the same.
+/// runs now is the newest all the same, with the number of the last start beside the key and
+/// without it.
 #[test]
 fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
     if Command::new("faketime").arg("--version").output().is_err() {
@@ -429,7 +430,9 @@ fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
     let clocks = [("", "@1970-01-02 00:00:00"), ("@2099-01-01 00:00:00", ""), ("", "-1h")];
     let readers = start_network(4, &[]);
     wait_connected(&refs(&readers), 2);
-    for (first, second) in clocks {
+    for ((first, second), keeps_file) in
+        clocks.into_iter().flat_map(|clocks| [(clocks, false), (clocks, true)])
+    {
         let directory = tempfile::tempdir().expect("a directory");
         let key = directory.path().join("key").to_string_lossy().into_owned();
         let start = |clock: &str| {
@@ -441,6 +444,10 @@ fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
         (1..=3).for_each(|number| before.broadcast(&format!("before {number}")));
         readers.iter().for_each(|reader| reader.wait_received(&before.id, 3));
         drop(before); // It is killed.
+        if !keeps_file {
+            // Only the network says which start was the last.
+            std::fs::remove_file(format!("{key}.incarnation")).expect("the number of the last start");
+        }
         let after = start(second);
         after.wait_until("a peer", |transcript| transcript.first("connect").is_some());
         (1..=3).for_each(|number| after.broadcast(&format!("after {number}")));

@@ -38,6 +38,8 @@ pub struct Identity(Arc<Inner>);
 struct Inner {
     seed: [u8; 32],
     id: NodeId,
+    /// The file that the key comes from.
+    file: Option<PathBuf>,
 }
 
 impl Identity {
@@ -52,14 +54,23 @@ impl Identity {
 
     /// Returns the identity of this ed25519 seed. The same 32 bytes always give the same id.
     pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self::from(seed, None)
+    }
+
+    fn from(seed: [u8; 32], file: Option<PathBuf>) -> Self {
         let id = Keypair::from_seed(&seed).id();
-        Self(Arc::new(Inner { seed, id }))
+        Self(Arc::new(Inner { seed, id, file }))
     }
 
     /// Reads a key file: one line of 64 hex digits. Logs a warning if other users can read it.
+    ///
+    /// A node with this identity keeps the number of its last start beside it, in
+    /// `FILE.incarnation`, so that each start is later than the one before even if the clock was
+    /// set back. That file may be deleted; where it cannot be written, the node logs a warning, and
+    /// learns the number from its neighbours.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
         let path = path.as_ref();
-        read_seed(path).map(Self::from_seed)
+        read_seed(path).map(|seed| Self::from(seed, Some(path.into())))
     }
 
     /// Reads the key file, or creates one with a new random identity that only this user can read.
@@ -74,7 +85,7 @@ impl Identity {
         }
         let seed = random();
         match create(path, &seed) {
-            Ok(()) => Ok(Self::from_seed(seed)),
+            Ok(()) => Ok(Self::from(seed, Some(path.into()))),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(path),
             Err(source) => Err(IdentityError::Io { path: path.into(), source }),
         }
@@ -83,6 +94,13 @@ impl Identity {
     /// Returns the public half, which is the node's id.
     pub fn id(&self) -> NodeId {
         self.0.id
+    }
+
+    /// Returns where the number of the last start is kept, if the key comes from a file.
+    pub(crate) fn incarnation_file(&self) -> Option<PathBuf> {
+        let mut path = self.0.file.clone()?.into_os_string();
+        path.push(".incarnation");
+        Some(path.into())
     }
 
     /// Returns the private half.
@@ -162,7 +180,8 @@ fn create(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
     done
 }
 
-fn draft_beside(path: &Path) -> io::Result<PathBuf> {
+/// Returns the path of a new file in the same directory.
+pub(crate) fn draft_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let draft = format!(".{}.{}.new", name.to_string_lossy(), hex(&random::<8>()));
     Ok(path.with_file_name(draft))

@@ -52,6 +52,7 @@ mod driver;
 mod error;
 mod event;
 mod identity;
+mod incarnation;
 mod local_ip;
 mod lock;
 mod log_limit;

@@ -3,8 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::{hmac, rand::SecureRandom as _};
 use smokesignal_proto::{self as proto, Config, Keypair, MAX_ADDRESSES};
@@ -14,6 +12,7 @@ use crate::broadcast::envelope::MAX_ENVELOPE;
 use crate::command::CommandInbox;
 use crate::driver::{Driver, Setup};
 use crate::error::StartError;
+use crate::incarnation;
 use crate::options::{Retention, Secret};
 use crate::transport::Endpoint;
 
@@ -70,7 +69,7 @@ impl Node {
         let options = &self.0.options;
         let Retention { bytes, age } = options.effective_retention();
         let mut config = Config {
-            incarnation: next_incarnation(),
+            incarnation: incarnation::next(&self.0.identity),
             min_peers: options.min_peers,
             max_peers: options.max_peers,
             max_message: options.max_message + MAX_ENVELOPE,
@@ -105,17 +104,6 @@ fn network_id(secret: Option<&[u8]>, unsigned_messages: bool) -> [u8; 32] {
         id.iter_mut().for_each(|byte| *byte = !*byte);
     }
     id
-}
-
-/// Returns the milliseconds since 1970, or a later number if another start in this process has used
-/// that one: an identity may be started again within the same millisecond, in virtual time above
-/// all.
-fn next_incarnation() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    let next = |last: u64| unix.max(last + 1);
-    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
-    next(last.unwrap_or_else(|last| last))
 }
 
 /// Returns what others may dial: the address itself, or for 0.0.0.0 and `::` those of this machine,
