@@ -1,11 +1,15 @@
 //! The inboxes of one node: what its handles have not read yet.
 //!
 //! The driver [delivers](Inboxes::deliver) what arrives in batches, so a lock is taken once per
-//! batch and reader, not once per message. An inbox is bounded: a reader that is too slow loses its
-//! oldest messages and is handed a gap with their number instead. Well before that it is *behind*,
+//! batch and reader, not once per message. A reader that keeps up reads in the order of arrival; one
+//! that does not is handed the batches of its writers in turns, so that one which writes much, or
+//! very many empty messages, does not delay what the others have written.
+//!
+//! An inbox is bounded: a reader that is too slow loses the oldest messages of the writer of which
+//! most is waiting, and is handed a gap with their number instead. Well before that it is *behind*,
 //! and the writers wait for it; the driver learns that from a count, which costs it no lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -27,6 +31,8 @@ const BEHIND: usize = 8 * 1024 * 1024;
 /// A handle that was behind has caught up once less than this is left.
 const CAUGHT_UP: usize = BEHIND / 2;
 
+/// What the queue of a writer counts for, besides its batches. 512 bytes: what it takes.
+const QUEUE: usize = 512;
 /// Writers of which an inbox remembers what was dropped. 4 096: a quarter of those that a node
 /// knows, some 300 KiB. With more, the one of which the fewest messages were dropped loses its gap.
 const DROPPED: usize = 4096;
@@ -44,7 +50,7 @@ impl Inboxes {
     /// Makes room for messages of up to `max_message` bytes. `wake` is notified when a reader that
     /// was behind has caught up.
     pub(crate) fn new(max_message: usize, wake: Arc<Notify>) -> Self {
-        let limit = INBOX.max(LARGEST * (max_message + OVERHEAD));
+        let limit = INBOX.max(LARGEST * (max_message + OVERHEAD + QUEUE));
         let shared = Arc::new(Shared { behind: AtomicUsize::new(0), wake });
         Self { readers: Lock::default(), shared, limit }
     }
@@ -130,16 +136,30 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    queue: VecDeque<Batch>,
+    /// What waits, by writer; none is empty.
+    queues: BTreeMap<Option<NodeId>, Queue>,
+    /// The writers of which something waits, in the order of their turns, and the next number.
+    turns: BTreeMap<u64, Option<NodeId>>,
+    next_turn: u64,
+    /// The same, by what waits.
+    by_size: BTreeSet<(usize, Option<NodeId>)>,
     bytes: usize,
     /// Whether anybody has ever read from the handle. One that is never read holds up nobody.
     is_read: bool,
     is_behind: bool,
-    /// What was dropped from the front of the queue, by writer. It is older than all that is
+    /// What was dropped from the fronts of the queues, by writer. It is older than all that is
     /// queued. At most [`DROPPED`].
     dropped: BTreeMap<NodeId, Dropped>,
     ended: bool,
     waker: Option<Waker>,
+}
+
+/// What waits of one writer, in order.
+#[derive(Debug, Default)]
+struct Queue {
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    turn: u64,
 }
 
 /// The contents of dropped batches of one writer, as the reader learns of them.
@@ -233,20 +253,60 @@ impl Inbox {
                 None => drop(first.remove()),
             }
         }
-        let batch = self.queue.pop_front()?;
-        self.bytes -= batch.size();
+        let (_, writer) = self.turns.first_key_value()?;
+        let writer = *writer;
+        let batch = self.take_of(writer)?;
+        if let Some(queue) = self.queues.get_mut(&writer) {
+            self.turns.remove(&queue.turn);
+            queue.turn = self.next_turn;
+            self.turns.insert(queue.turn, writer);
+            self.next_turn += 1;
+        }
         Some(batch)
+    }
+
+    /// Takes the oldest batch of a writer.
+    fn take_of(&mut self, writer: Option<NodeId>) -> Option<Batch> {
+        let queue = self.queues.get_mut(&writer)?;
+        let batch = queue.batches.pop_front()?;
+        self.by_size.remove(&(queue.bytes, writer));
+        self.bytes -= batch.size();
+        queue.bytes -= batch.size();
+        if queue.batches.is_empty() {
+            self.bytes -= queue.bytes;
+            self.turns.remove(&queue.turn);
+            self.queues.remove(&writer);
+        } else {
+            self.by_size.insert((queue.bytes, writer));
+        }
+        Some(batch)
+    }
+
+    /// Queues a batch behind those of its writer.
+    fn append(&mut self, batch: Batch) {
+        let (writer, size) = (batch.writer(), batch.size());
+        let queue = self.queues.entry(writer).or_insert_with(|| {
+            let turn = self.next_turn;
+            self.turns.insert(turn, writer);
+            self.next_turn += 1;
+            self.bytes += QUEUE;
+            Queue { batches: VecDeque::with_capacity(1), bytes: QUEUE, turn }
+        });
+        self.by_size.remove(&(queue.bytes, writer));
+        queue.bytes += size;
+        self.by_size.insert((queue.bytes, writer));
+        queue.batches.push_back(batch);
+        self.bytes += size;
     }
 
     /// Queues a batch, and drops and counts the oldest ones above the limit. `lost` gets those that
     /// the program would have read.
     fn push(&mut self, batch: Batch, limit: usize, lost: &mut Vec<(NodeId, u64)>) {
-        self.bytes += batch.size();
-        self.queue.push_back(batch);
+        self.append(batch);
         while self.bytes > limit
-            && let Some(oldest) = self.queue.pop_front()
+            && let Some((_, most)) = self.by_size.last().copied()
+            && let Some(oldest) = self.take_of(most)
         {
-            self.bytes -= oldest.size();
             if let Some(from) = oldest.writer() {
                 self.make_room_for(from);
                 let dropped = self.dropped.entry(from).or_default();
@@ -311,6 +371,53 @@ mod tests {
         assert_eq!(missed + read, 100);
     }
 
+    /// A writer with very many messages would delay what all others have written.
+    #[tokio::test]
+    async fn a_reader_that_is_behind_reads_its_writers_in_turns_and_each_in_order() {
+        let mailbox = Arc::new(Mailbox::new(1000));
+        let mut slow = Broadcast::new(&mailbox, None);
+        let of = |writer: u8, seq| match message(seq, 10) {
+            Batch::Messages { channel, seq, messages, written, .. } => {
+                Batch::Messages { channel, from: NodeId::from_bytes([writer; 32]), seq, messages, written }
+            }
+            other => other,
+        };
+        let first: Vec<_> = (1..=1000).map(|seq| of(1, seq)).collect();
+        mailbox.inboxes.deliver(&first);
+        mailbox.inboxes.deliver(&[of(2, 1), of(3, 1), of(2, 2)]);
+        let mut read = Vec::new();
+        for _ in 0..6 {
+            let Some(Incoming::Message { from, seq, .. }) = slow.recv().await else { panic!("a message") };
+            read.push((from.as_bytes()[0], seq));
+        }
+        assert_eq!(read, [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (1, 3)]);
+    }
+
+    #[tokio::test]
+    async fn of_an_inbox_that_is_full_the_writer_with_most_loses() {
+        let mailbox = Arc::new(Mailbox::new(1000));
+        let mut slow = Broadcast::new(&mailbox, None);
+        let quiet = NodeId::from_bytes([2; 32]);
+        let batch = match message(1, 10) {
+            Batch::Messages { channel, seq, messages, written, .. } => {
+                Batch::Messages { channel, from: quiet, seq, messages, written }
+            }
+            other => other,
+        };
+        mailbox.inboxes.deliver(&[batch]);
+        (1..=100).for_each(|seq| mailbox.inboxes.deliver(&[message(seq, LARGE)]).clear());
+        mailbox.close();
+        let (mut missed, mut of_quiet) = (Vec::new(), 0);
+        while let Some(incoming) = slow.recv().await {
+            match incoming {
+                Incoming::Gap { from, .. } => missed.push(from),
+                Incoming::Message { from, .. } => of_quiet += usize::from(from == quiet),
+                _ => {}
+            }
+        }
+        assert_eq!((missed, of_quiet), (vec![NodeId::from_bytes([1; 32])], 1));
+    }
+
     /// The length of a message that soon fills an inbox.
     const LARGE: usize = 1024 * 1024;
 
@@ -323,11 +430,12 @@ mod tests {
             id[..8].copy_from_slice(&writer.to_be_bytes());
             Batch::Gap { from: NodeId::from_bytes(id), missed }
         };
-        // Together beyond every number.
-        mailbox.inboxes.deliver(&[gap(0, u64::MAX), gap(0, u64::MAX), gap(1, 2)]);
-        mailbox.inboxes.deliver(&(2..3 * DROPPED).map(|writer| gap(writer, 1)).collect::<Vec<_>>());
-        for seq in 1..=INBOX / LARGE + 1 {
-            mailbox.inboxes.deliver(&[message(seq as u64, LARGE)]);
+        // Together beyond every number; and of all writers as much waits as an inbox holds twice.
+        let most = 2 * INBOX / (OVERHEAD + QUEUE);
+        let large = |writer| std::iter::repeat_n(gap(writer, u64::MAX), 8);
+        mailbox.inboxes.deliver(&large(0).chain([gap(1, 2)]).collect::<Vec<_>>());
+        for writers in [2..most / 2, most / 2..most] {
+            mailbox.inboxes.deliver(&writers.map(|writer| gap(writer, 1)).collect::<Vec<_>>());
         }
         mailbox.close();
         let mut gaps = Vec::new();
@@ -336,8 +444,9 @@ mod tests {
                 gaps.push(missed);
             }
         }
-        assert_eq!(gaps.len(), DROPPED);
-        assert_eq!(gaps[..2], [u64::MAX, 2]);
+        let waiting = INBOX / (OVERHEAD + QUEUE);
+        assert!((waiting..=waiting + DROPPED).contains(&gaps.len()), "{} gaps", gaps.len());
+        assert_eq!(gaps[0], u64::MAX);
     }
 
     /// Found by measuring: with room for two, three writers of 16 MiB lost 3 % of their messages at

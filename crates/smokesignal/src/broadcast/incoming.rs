@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 /// Bytes that a queued message, or batch of messages, counts beyond its payload.
 pub(crate) const OVERHEAD: usize = 96;
+/// What a message counts for at least: a segment may be full of empty ones, and each of them takes
+/// its reader's time.
+const LEAST: usize = 32;
 
 /// What [`Broadcast::recv`](crate::Broadcast::recv) yields.
 ///
@@ -178,7 +181,7 @@ impl Batch {
 
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Messages { messages, .. } => OVERHEAD + messages.bytes(),
+            Self::Messages { messages, .. } => OVERHEAD + messages.bytes().max(LEAST * messages.len()),
             Self::Gap { .. } | Self::Notice(_) => OVERHEAD,
         }
     }
