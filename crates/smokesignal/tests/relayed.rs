@@ -175,8 +175,8 @@ async fn a_relayed_stream_has_at_least_half_of_a_hops_throughput() {
     drop(writing);
 }
 
-/// Budget: a node carries sixteen connections for one neighbour at most. In a chain there is one way
-/// only.
+/// Budget: a node carries sixteen connections for one neighbour at most. In a chain there is one
+/// way only.
 #[tokio::test(start_paused = true)]
 async fn a_relay_refuses_connections_above_its_limit() {
     let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);

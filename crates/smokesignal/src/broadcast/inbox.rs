@@ -1,8 +1,8 @@
 //! The inboxes of one node: what its handles have not read yet.
 //!
 //! The driver [delivers](Inboxes::deliver) what arrives in batches, so a lock is taken once per
-//! batch and reader, not once per message. A reader that keeps up reads in the order of arrival; one
-//! that does not is handed the batches of its writers in turns, so that one which writes much, or
+//! batch and reader, not once per message. A reader that keeps up reads in the order of arrival;
+//! one that does not is handed the batches of its writers in turns, so that a writer of much, or of
 //! very many empty messages, does not delay what the others have written.
 //!
 //! An inbox is bounded: a reader that is too slow loses the oldest messages of the writer of which
