@@ -71,7 +71,11 @@ impl Inboxes {
 
     /// Returns the bytes that wait for the reader that is farthest behind.
     pub(crate) fn unread(&self) -> usize {
-        self.alive().iter().map(|reader| reader.inbox.lock().bytes).max().unwrap_or(0)
+        let unread = |reader: &Arc<Reader>| {
+            let inbox = reader.inbox.lock();
+            inbox.bytes - QUEUE * inbox.queues.len()
+        };
+        self.alive().iter().map(unread).max().unwrap_or(0)
     }
 
     /// Hands batches to every reader that they are for. Returns how many messages, by writer, were
