@@ -9,8 +9,8 @@ use std::io;
 
 use napi_derive::napi;
 use smokesignal::{
-    AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, SendError, StartError,
-    StreamError, StreamErrorKind,
+    AcceptError, BuildError, ConnectError, IdentityError, LocalIpError, OpenError, ParseNodeIdError,
+    SendError, StartError, StreamError, StreamErrorKind,
 };
 
 /// The parts of an error, from which `lib/errors.js` makes a JavaScript one.
@@ -52,7 +52,7 @@ impl Failure {
 /// Returns a text of the library with the names that options and methods have in JavaScript.
 pub(crate) fn in_javascript(text: &str) -> String {
     /// Names and phrases of the library's texts, each with its form in JavaScript.
-    const NAMES: [(&str, &str); 11] = [
+    const NAMES: [(&str, &str); 12] = [
         ("max_message", "maxMessage"),
         ("max_peers", "maxPeerNo"),
         ("min_peers", "minPeerNo"),
@@ -62,6 +62,7 @@ pub(crate) fn in_javascript(text: &str) -> String {
         ("the same secret file", "the same secret"),
         ("`smokesignal localip SUBNET` prints one that is", "localIp(subnet) returns one that is"),
         (", as `smokesignal id` prints them", ""),
+        ("one that `smokesignal id` has printed", "the id of a node"),
         ("drop its acceptor", "end its iteration"),
         ("drop what the first answer() gave", "close what the first answer() gave"),
     ];
@@ -70,6 +71,12 @@ pub(crate) fn in_javascript(text: &str) -> String {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
+        Self::range("BAD_OPTION", error)
+    }
+}
+
+impl From<ParseNodeIdError> for Failure {
+    fn from(error: ParseNodeIdError) -> Self {
         Self::range("BAD_OPTION", error)
     }
 }

@@ -362,7 +362,7 @@ fn milliseconds(time: f64) -> Duration {
 
 /// Parses the id of a node.
 fn node_id(text: &str) -> Result<NodeId> {
-    text.parse().map_err(|error| napi::Error::from_reason(format!("{error}")))
+    text.parse::<NodeId>().map_err(thrown)
 }
 
 /// Returns the library's builder with these options.

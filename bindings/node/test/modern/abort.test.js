@@ -11,7 +11,7 @@ const { pair, soon, started } = require('../helpers')
 const { take } = require('./common')
 
 const aborted = { name: 'AbortError', code: 'ABORT_ERR' }
-const nobody = '0'.repeat(64)
+const nobody = '07'.repeat(32)
 
 /** Returns a node that was not started. It is stopped when the test is over. */
 function unstarted(t) {

@@ -200,9 +200,9 @@ test('a chunk that is too large is an error, and the stream goes on', async (t) 
 
 test('opening a stream to an unknown node fails with NOT_FOUND', async (t) => {
   const { a } = await pair(t, { pingTimeout: 200 })
-  await assert.rejects(soon(a.open('0'.repeat(64), 'file')), {
+  await assert.rejects(soon(a.open('07'.repeat(32), 'file')), {
     code: 'ERR_SMOKESIGNAL_NOT_FOUND',
-    message: /0{64}/
+    message: /(07){32}/
   })
 })
 
@@ -214,12 +214,18 @@ test('a stream to oneself, a bad id and a bad name are refused', async (t) => {
     code: 'ERR_SMOKESIGNAL_BAD_OPTION',
     message: /"id".*64 hex digits.*"ann"/
   })
+  // A key of small order, for which anybody can sign.
+  await assert.rejects(node.open('0'.repeat(64), 'file'), {
+    name: 'RangeError',
+    code: 'ERR_SMOKESIGNAL_BAD_OPTION',
+    message: /0{64}.*no key pair has it/
+  })
   await assert.rejects(node.open(undefined, 'file'), {
     name: 'TypeError',
     code: 'ERR_SMOKESIGNAL_BAD_OPTION'
   })
   for (const name of ['', 'n'.repeat(256)]) {
-    await assert.rejects(node.open('0'.repeat(64), name), {
+    await assert.rejects(node.open('07'.repeat(32), name), {
       name: 'RangeError',
       code: 'ERR_SMOKESIGNAL_BAD_OPTION',
       message: /"name"/
@@ -231,7 +237,7 @@ test('a stream to oneself, a bad id and a bad name are refused', async (t) => {
     })
   }
   await node.stop()
-  await assert.rejects(node.open('0'.repeat(64), 'file'), {
+  await assert.rejects(node.open('07'.repeat(32), 'file'), {
     code: 'ERR_SMOKESIGNAL_NOT_RUNNING',
     message: /start\(\)/
   })
