@@ -141,6 +141,7 @@ mod namespace {
     use std::process::Command;
 
     use super::*;
+    use crate::common::ip;
 
     /// Set in the process that runs in the namespace: the name of the test.
     const INSIDE: &str = "TEST_IN_NAMESPACE";
@@ -169,15 +170,6 @@ mod namespace {
         fn drop(&mut self) {
             drop(ip(&["netns", "delete", &self.0]));
         }
-    }
-
-    fn ip(args: &[&str]) -> Result<(), String> {
-        let command = format!("`ip {}`", args.join(" "));
-        let output = Command::new("ip").args(args).output().map_err(|error| format!("{command}: {error}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 
     /// Returns whether this process is inside of a namespace with these addresses. Otherwise runs

@@ -7,10 +7,11 @@
 mod common;
 
 use std::io::Write as _;
-use std::process::Command;
 use std::time::Duration;
 
-use common::{JsonNode, Transcript, assert_in_order, program_in, refs, wait, wait_connected, wait_within};
+use common::{
+    JsonNode, Transcript, assert_in_order, ip, program_in, refs, wait, wait_connected, wait_within,
+};
 
 /// The cut-off side has to report the netsplit within this time.
 const REPORTED_WITHIN: Duration = Duration::from_secs(40);
@@ -164,15 +165,6 @@ impl Drop for Hosts {
             drop(ip(&["netns", "delete", name]));
         }
     }
-}
-
-fn ip(args: &[&str]) -> Result<(), String> {
-    let command = format!("`ip {}`", args.join(" "));
-    let output = Command::new("ip").args(args).output().map_err(|error| format!("{command}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 /// Prints that the test was skipped. Writes to stderr directly, because the test harness hides what

@@ -163,3 +163,13 @@ pub(super) fn exit_within(child: &mut Child, limit: Duration) -> Option<i32> {
     assert!(!late, "the process was still running after {limit:?}");
     status.code()
 }
+
+/// Runs `ip` with these arguments.
+pub fn ip(args: &[&str]) -> Result<(), String> {
+    let command = format!("`ip {}`", args.join(" "));
+    let output = Command::new("ip").args(args).output().map_err(|error| format!("{command}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}

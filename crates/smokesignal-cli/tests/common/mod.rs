@@ -11,7 +11,7 @@ mod text_command;
 mod transcript;
 mod wait;
 
-pub use command::{Finished, PROGRAM, program, program_in, run, run_command};
+pub use command::{Finished, PROGRAM, ip, program, program_in, run, run_command};
 pub use json_node::JsonNode;
 pub use network::{assert_in_order, assert_received, free_port, refs, start_network, wait_connected};
 pub use text_command::TextCommand;

@@ -159,7 +159,7 @@ struct Inbox {
 }
 
 /// What waits of one writer, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     batches: VecDeque<Batch>,
     bytes: usize,
