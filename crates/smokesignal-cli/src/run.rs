@@ -14,6 +14,7 @@
 //! `gap` is printed in their place.
 
 mod commands;
+mod escape;
 mod events;
 mod parse;
 mod print;

@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use smokesignal::{LinkMetrics, Metrics, Peer, Stopped, VersionMismatch, Versions, WriterMetrics};
 
+use super::escape::escaped;
 use crate::output::Output;
 use crate::request::Request;
 
@@ -403,11 +404,8 @@ impl Emitter {
     }
 
     async fn print(&self, value: &(impl Serialize + Debug)) {
-        match serde_json::to_vec(value) {
-            Ok(mut line) => {
-                line.push(b'\n');
-                self.0.write(line).await;
-            }
+        match serde_json::to_string(value) {
+            Ok(line) => self.0.write((escaped(line) + "\n").into_bytes()).await,
             Err(error) => notice!("cannot encode {value:?} as JSON: {error}"),
         }
     }
