@@ -153,6 +153,12 @@ impl Node {
         self.streams.bytes_retained()
     }
 
+    /// Returns the bytes of all segments of others that were new to this node, bodies alone. It
+    /// grows by a segment's body exactly when that is retained.
+    pub fn bytes_arrived(&self) -> u64 {
+        self.streams.bytes_arrived()
+    }
+
     // What the user asks for.
 
     /// Sets where this node can be reached, best first. Call it before the first connection.

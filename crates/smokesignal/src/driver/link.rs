@@ -12,6 +12,7 @@
 //! The connections of a node with an upload limit write in another way: [`limited`].
 
 mod limited;
+mod usage;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,18 +21,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use smokesignal_proto::{Features, LinkId, Message};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::usage::Usage;
 use crate::lock::Lock;
 use crate::stream::mux::Mux;
 use crate::transport::Connection;
 use crate::upload::UploadLimit;
 use crate::wire::buffer_pool::{BUFFER_SIZE, BufferPool};
-use crate::wire::frame::{self, Frame, FrameError};
+use crate::wire::frame::{self, COPIED_BELOW, Frame, FrameError};
 use crate::wire::traffic::Traffic;
 use crate::wire::writer::{FrameWriter, Progress};
 
@@ -58,8 +60,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What a link reports to the driver.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// These messages arrived; none if only stream data did.
-    Messages(Vec<Message>),
+    /// These messages arrived; none if only stream data did. `used` bytes of read buffers were
+    /// filled, or given back unused, since the last report.
+    Messages { messages: Vec<Message>, used: usize },
     /// This many optional frames arrived that this program does not know.
     Skipped(u64),
     /// Enough was written that the driver should look at [`LinkHandle::take_sent`].
@@ -92,6 +95,7 @@ struct Outgoing {
     has_sent: AtomicBool,
     progress: Arc<Progress>,
     traffic: Arc<Traffic>,
+    usage: Usage,
     /// The driver has dropped its end.
     closing: Notify,
 }
@@ -188,6 +192,12 @@ impl LinkHandle {
         self.out.take_sent().or(part)
     }
 
+    /// Notes how many bytes of read buffers a report has used, and how many bytes of them are
+    /// retained segments.
+    pub(crate) fn note_usage(&self, used: usize, retained: usize) {
+        self.out.usage.note(used, retained);
+    }
+
     /// Has [`Report::Sent`] follow every write from now on.
     pub(crate) fn report_every_write(&self) {
         self.out.queue.lock().every_write = true;
@@ -227,17 +237,18 @@ pub(crate) fn open(
         has_sent: AtomicBool::new(false),
         progress,
         traffic,
+        usage: Usage::default(),
         closing: Notify::new(),
     });
     let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
     let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
         let guard = guard;
-        let reading = read(link, reader, (Arc::clone(&streams), Arc::clone(&out.traffic)), reports.clone());
+        let reading = read(link, reader, (&streams, &out), reports.clone());
         let writing = async {
             match out.limit.as_ref().map(UploadLimit::share) {
-                None => write(link, &out, streams, reports.clone()).await,
-                Some(share) => limited::write(link, &out, share, streams, reports.clone()).await,
+                None => write(link, &out, &streams, reports.clone()).await,
+                Some(share) => limited::write(link, &out, share, &streams, reports.clone()).await,
             }
         };
         // A closed link must not live on because the other side takes nothing.
@@ -302,23 +313,24 @@ impl Drop for CloseOnDrop {
 async fn read(
     link: LinkId,
     mut reader: Box<dyn AsyncRead + Send + Unpin>,
-    (streams, traffic): (Arc<Mux>, Arc<Traffic>),
+    (streams, out): (&Mux, &Outgoing),
     reports: mpsc::Sender<(LinkId, Report)>,
 ) {
-    let (mut buffer, mut room) = (Buffer::default(), READ_LEAST);
+    let (mut buffer, mut room, mut used) = (Buffer::default(), READ_LEAST, 0);
     let mut reported = Instant::now();
     loop {
-        buffer.make_room(room, &streams.send_queue.buffers.large);
+        used += buffer.make_room(room, &streams.send_queue.buffers.large);
         match reader.read_buf(&mut buffer.bytes).await {
             // The next read is probably about as long as this one.
             Ok(read @ 1..) => {
                 room = (2 * read).clamp(room / 2, 4 * room).clamp(READ_LEAST, READ_MOST);
-                traffic.received.add(read);
+                out.traffic.received.add(read);
+                used += read;
             }
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }
-        let Batch { messages, skipped } = match batch(&mut buffer.bytes, &streams) {
+        let Batch { messages, skipped } = match batch(&mut buffer.bytes, streams, out.usage.copies()) {
             Ok(batch) => batch,
             Err(error) => {
                 let told = reports.send((link, Report::Violation(error.to_string()))).await;
@@ -332,7 +344,8 @@ async fn read(
             continue;
         }
         reported = Instant::now();
-        if reports.send((link, Report::Messages(messages))).await.is_err() {
+        let report = Report::Messages { messages, used: std::mem::take(&mut used) };
+        if reports.send((link, report)).await.is_err() {
             return;
         }
     }
@@ -347,20 +360,23 @@ struct Buffer {
 
 impl Buffer {
     /// Makes room for about `room` bytes, in a buffer of the pool if that is much. A pooled buffer
-    /// that is not needed goes back.
-    fn make_room(&mut self, room: usize, pool: &BufferPool) {
+    /// that is not needed goes back; returns how much of it was not filled.
+    fn make_room(&mut self, room: usize, pool: &BufferPool) -> usize {
         let Self { bytes, is_pooled } = self;
         let unused = bytes.is_empty() && bytes.capacity() > 8 * room;
         if !unused && bytes.capacity() - bytes.len() >= room / 2 {
-            return;
+            return 0;
         }
         let large = room >= POOL_FROM;
         let mut next = if large { pool.take() } else { BytesMut::with_capacity(room + bytes.len()) };
         next.extend_from_slice(bytes);
         let full = std::mem::replace(bytes, next);
-        if std::mem::replace(is_pooled, large) {
-            pool.put(full);
+        if !std::mem::replace(is_pooled, large) {
+            return 0;
         }
+        let unfilled = full.capacity();
+        pool.put(full);
+        unfilled
     }
 }
 
@@ -373,11 +389,17 @@ struct Batch {
 }
 
 /// Takes all complete frames out of the buffer: returns the messages, hands on the stream frames.
-fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Batch, FrameError> {
+/// Segments that lie in the buffer are copied out of it on demand.
+fn batch(buffer: &mut BytesMut, streams: &Mux, copies: bool) -> Result<Batch, FrameError> {
     let mut batch = Batch::default();
     while let Some(frame) = frame::decode(buffer, &streams.send_queue.buffers)? {
         match frame {
-            Frame::Message(message) => batch.messages.push(message),
+            Frame::Message(mut message) => {
+                if copies {
+                    copy_body(&mut message);
+                }
+                batch.messages.push(message);
+            }
             Frame::Stream(number, frame) => {
                 if !streams.receive(number, frame) {
                     return Err(FrameError::BadStream);
@@ -391,14 +413,28 @@ fn batch(buffer: &mut BytesMut, streams: &Mux) -> Result<Batch, FrameError> {
     Ok(batch)
 }
 
+/// Returns the size of the message's body if that lies in the buffer it was read into, or was
+/// copied out of it on demand; otherwise 0.
+pub(super) fn bytes_in_buffer(message: &Message) -> usize {
+    match message {
+        Message::Data(segment, _) if segment.body.len() >= COPIED_BELOW => segment.body.len(),
+        _ => 0,
+    }
+}
+
+/// Copies the body of a message that was just decoded out of the buffer it was read into.
+fn copy_body(message: &mut Message) {
+    if bytes_in_buffer(message) > 0
+        && let Message::Data(segment, _) = message
+        && let Some(segment) = Arc::get_mut(segment)
+    {
+        segment.body = Bytes::copy_from_slice(&segment.body);
+    }
+}
+
 /// Writes until the driver closes the link, and returns true; or until the connection breaks, and
 /// returns false.
-async fn write(
-    link: LinkId,
-    out: &Outgoing,
-    streams: Arc<Mux>,
-    reports: mpsc::Sender<(LinkId, Report)>,
-) -> bool {
+async fn write(link: LinkId, out: &Outgoing, streams: &Mux, reports: mpsc::Sender<(LinkId, Report)>) -> bool {
     loop {
         let (mut writer, closing) = {
             let mut queue = out.queue.lock();
@@ -445,8 +481,8 @@ async fn write(
 mod tests {
     use std::net::SocketAddr;
 
-    use smokesignal_proto::Control;
-    use tokio::io::{DuplexStream, duplex};
+    use smokesignal_proto::{Age, Control, MessageKind, Segment, SegmentKind};
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
     use crate::identity::Identity;
@@ -456,6 +492,13 @@ mod tests {
 
     /// Makes a link over a connection that buffers `room` bytes, and the connection's other end.
     fn linked(room: usize) -> (LinkHandle, DuplexStream) {
+        let (handle, far, mut reported) = reporting(room);
+        tokio::spawn(async move { while reported.recv().await.is_some() {} });
+        (handle, far)
+    }
+
+    /// The same, with what the link reports.
+    fn reporting(room: usize) -> (LinkHandle, DuplexStream, mpsc::Receiver<(LinkId, Report)>) {
         let (near, far) = duplex(room);
         let (reader, writer) = tokio::io::split(near);
         let connection = Connection {
@@ -467,11 +510,64 @@ mod tests {
         };
         let streams =
             Mux::new(LinkId(1), connection.peer, Side::Dialler, Path::Direct, SharedStreams::new(1 << 20));
-        let (reports, mut reported) = mpsc::channel(64);
+        let (reports, reported) = mpsc::channel(64);
         let (handle, run) = open(LinkId(1), connection, streams, None, reports);
         tokio::spawn(run);
-        tokio::spawn(async move { while reported.recv().await.is_some() {} });
-        (handle, far)
+        (handle, far, reported)
+    }
+
+    /// Returns a segment with a body of this size, as a frame.
+    fn segment(seq: u64, size: usize) -> Vec<u8> {
+        let segment = Segment {
+            origin: Identity::from_seed([3; 32]).id(),
+            incarnation: 1,
+            seq,
+            first_message: 1,
+            kind: SegmentKind::Fragment { first: seq == 1, last: false },
+            message_kind: MessageKind::Application,
+            body: vec![seq as u8; size].into(),
+            seal: None,
+        };
+        let mut wire = Vec::new();
+        let frame = Frame::Message(Message::Data(Arc::new(segment), Age::default()));
+        frame::encode(&frame, &mut wire, |wire, body| wire.extend_from_slice(body));
+        wire
+    }
+
+    #[tokio::test]
+    async fn what_is_retained_keeps_no_more_than_twice_its_size_alive_whatever_comes_between() {
+        const SIZE: usize = 40_000;
+        let useless: [&dyn Fn(u64) -> Vec<u8>; 2] = [
+            // Frames of a kind that nobody knows, and segments that come twice.
+            &|_| [&(0xd0 << 24 | 40_000_u32).to_be_bytes()[..], &[0; 40_000]].concat(),
+            &|seq| segment(seq, SIZE),
+        ];
+        for useless in useless {
+            let (handle, mut far, mut reported) = reporting(1 << 20);
+            let mut wire = Vec::new();
+            for seq in 1..=100 {
+                wire.extend(segment(seq, SIZE));
+                (0..5).for_each(|_| wire.extend(useless(seq)));
+            }
+            // The connection stays open for as long as the task's result is there.
+            let sent = tokio::spawn(async move { far.write_all(&wire).await.map(|()| far) });
+            let mut retained: Vec<Bytes> = Vec::new();
+            while retained.len() < 100 {
+                let Some((_, report)) = reported.recv().await else { panic!("the link has ended") };
+                let Report::Messages { messages, used } = report else { continue };
+                let before = retained.len();
+                for message in messages {
+                    let Message::Data(segment, _) = message else { panic!("{message:?}") };
+                    if segment.seq > retained.len() as u64 {
+                        retained.push(segment.body.clone());
+                    }
+                }
+                handle.note_usage(used, (retained.len() - before) * SIZE);
+            }
+            let in_use = handle.streams.send_queue.buffers.large.bytes_in_use();
+            assert!(in_use <= 100 * SIZE, "{in_use} bytes of buffers beside what was copied");
+            drop(sent);
+        }
     }
 
     fn message(number: u64) -> Message {

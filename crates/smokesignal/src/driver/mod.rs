@@ -275,11 +275,19 @@ impl Driver {
             return; // The driver has closed it; what it still reports is obsolete.
         };
         match report {
-            Report::Messages(messages) => {
+            Report::Messages { messages, used } => {
                 self.links.note_arrived(link, &messages);
                 self.core.handle_heard(link, now);
+                let mut retained = 0;
                 for message in messages {
+                    let (large, arrived) = (link::bytes_in_buffer(&message), self.core.bytes_arrived());
                     self.core.handle_message(link, message, now);
+                    if self.core.bytes_arrived() > arrived {
+                        retained += large;
+                    }
+                }
+                if let Some(entry) = self.links.get_mut(link) {
+                    entry.handle.note_usage(used, retained);
                 }
             }
             Report::Skipped(frames) => {

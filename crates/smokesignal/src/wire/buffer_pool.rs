@@ -131,6 +131,19 @@ impl BufferPools {
 }
 
 #[cfg(test)]
+impl BufferPool {
+    /// Returns the bytes of the buffers that were put here and that something still refers to.
+    pub(crate) fn bytes_in_use(&self) -> usize {
+        let mut state = self.state.lock();
+        state
+            .waiting
+            .iter_mut()
+            .filter_map(|buffer| (!buffer.try_reclaim(self.size)).then_some(self.size))
+            .sum()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

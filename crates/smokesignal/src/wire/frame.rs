@@ -54,7 +54,7 @@ pub(crate) const MAX_REASON: usize = 255;
 /// A message below this size is copied out of the read buffer: a small segment that is retained for
 /// a minute must not keep a whole buffer of 256 KiB alive. Stream data is always copied, because it
 /// may stay unread for ever.
-const COPY_BELOW: usize = 32 * 1024;
+pub(crate) const COPIED_BELOW: usize = 32 * 1024;
 
 /// One frame.
 #[derive(Debug, PartialEq)]
@@ -215,7 +215,7 @@ const fn is_known(kind: u8) -> bool {
 }
 
 fn take(payload: BytesMut, buffers: &BufferPools) -> Bytes {
-    if payload.len() < COPY_BELOW { buffers.copy(&payload) } else { payload.freeze() }
+    if payload.len() < COPIED_BELOW { buffers.copy(&payload) } else { payload.freeze() }
 }
 
 fn optional_message(payload: Bytes) -> Result<Frame, FrameError> {

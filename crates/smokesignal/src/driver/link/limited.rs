@@ -7,7 +7,6 @@
 //! farewell stays behind it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smokesignal_proto::{Control, LinkId, Message};
@@ -61,7 +60,7 @@ pub(super) async fn write(
     link: LinkId,
     out: &Outgoing,
     mut share: Share,
-    streams: Arc<Mux>,
+    streams: &Mux,
     reports: mpsc::Sender<(LinkId, Report)>,
 ) -> bool {
     let Some(mut writer) = out.queue.lock().writer.take() else { return false };
@@ -75,8 +74,8 @@ pub(super) async fn write(
             // Urgent, or what the driver has begun to write.
             share.urgent(writer.left()).await;
             writer.write_piece(writer.left()).await
-        } else if has_more(out, &streams) {
-            if !is_turn(out, &streams, &mut share).await {
+        } else if has_more(out, streams) {
+            if !is_turn(out, streams, &mut share).await {
                 continue;
             }
             out.queue.lock().push_next(share.piece(), &mut writer);
