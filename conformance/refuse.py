@@ -37,6 +37,7 @@ from wire import (
     LAYOUT,
     MAX_ADDRESS,
     MAX_BODY,
+    MAX_MESSAGES,
     MAX_DATA,
     MAX_FRAME,
     MESSAGE,
@@ -1087,6 +1088,16 @@ def a_body_of_65536_bytes(stranger):
 @closed
 def a_body_of_65537_bytes(stranger):
     stranger.segment(1, flags=FRAGMENT | FIRST, body=bytes(MAX_BODY + 1))
+
+
+@stays
+def a_segment_of_4096_messages(stranger):
+    stranger.segment(1, body=bytes(MAX_MESSAGES))
+
+
+@closed
+def a_segment_of_4097_messages(stranger):
+    stranger.segment(1, body=bytes(MAX_MESSAGES + 1))
 
 
 @checks

@@ -28,6 +28,7 @@ APPLICATION, QUERY, CHANNEL, END = 0, 1, 2, 3
 KIND = 4
 MAX_CHANNEL = 32
 MAX_BODY = 65536
+MAX_MESSAGES = 4096
 MAX_HASHES = 4
 SIGNED_TOGETHER = 16
 # A segment's age at most, in milliseconds.
@@ -355,6 +356,8 @@ class Segment:
         if len(self.body) > MAX_BODY:
             raise Malformed("a body of %d bytes" % len(self.body))
         self.messages = [] if self.flags & FRAGMENT else list(messages_in(self.body))
+        if len(self.messages) > MAX_MESSAGES:
+            raise Malformed("a segment of %d messages" % len(self.messages))
         heads = [self.body] if self.flags & FIRST else self.messages
         if not all(has_head(self.kind, message) for message in heads):
             raise Malformed("a message without the head of its kind")
@@ -395,6 +398,7 @@ def check_proof(network, proof):
     is_piece = flags & FRAGMENT != 0
     sane = all(0 < number < 1 << 62 for number in numbers)
     sane = sane and len(hashes) <= MAX_HASHES and not left >> len(hashes) and not flags & SIGNED
+    sane = sane and messages <= MAX_MESSAGES
     if not sane or is_piece != (messages == 0) or (flags & (FIRST | LAST) and not is_piece):
         raise Malformed("a proof")
     verify(writer, first + second, seal_text(root_of(network, proof)))

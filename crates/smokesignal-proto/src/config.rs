@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Payload of one segment at most: 64 KiB. Larger messages travel as fragments, so that no message
 /// holds up others on a link for longer than one segment takes.
 pub const MAX_SEGMENT: usize = 64 * 1024;
+/// Messages in one segment at most: 4096, so that only messages below 15 bytes fill no segment. An
+/// empty message takes one byte there, and each reader does as much for it as for another one.
+pub const MAX_MESSAGES: u32 = 4096;
 
 /// Where a node that joins starts to read the streams it finds.
 ///

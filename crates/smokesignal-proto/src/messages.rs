@@ -7,6 +7,7 @@
 
 use bytes::{Buf as _, Bytes};
 
+use crate::config::MAX_MESSAGES;
 use crate::segment::MessageKind;
 use crate::varint;
 
@@ -66,9 +67,9 @@ impl Iterator for Messages {
 impl ExactSizeIterator for Messages {}
 
 /// Returns how many messages the body of a segment of whole messages holds; `None` if it is not
-/// made of whole messages of this kind. Allocates nothing: a body of 64 KiB may be 65 536 empty
-/// messages.
+/// made of whole messages of this kind, or of more than [`MAX_MESSAGES`]. Allocates nothing.
 pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
+    let most = if kind == MessageKind::End { 1 } else { MAX_MESSAGES };
     let (mut rest, mut count) = (body, 0);
     while !rest.is_empty() {
         let message = split_first(&mut rest)?;
@@ -76,9 +77,11 @@ pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
             return None;
         }
         count += 1;
+        if count > most {
+            return None;
+        }
     }
-    let most = if kind == MessageKind::End { 1 } else { u32::MAX };
-    (1..=most).contains(&count).then_some(count)
+    (count > 0).then_some(count)
 }
 
 /// The first message; `rest` goes on behind it.

@@ -81,6 +81,7 @@ impl SegmentProof {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MAX_MESSAGES;
     use crate::id::Keypair;
     use crate::segment::{MessageKind, SegmentKind};
 
@@ -132,7 +133,8 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_not_sane() {
-        let changes: [fn(&mut SegmentProof); 6] = [
+        let changes: [fn(&mut SegmentProof); 7] = [
+            |proof| proof.head.messages = MAX_MESSAGES + 1,
             |proof| proof.head.seq = 0,
             |proof| proof.head.seq = 1 << 62,
             |proof| proof.hashes = vec![[0; 32]; MAX_PROOF + 1],

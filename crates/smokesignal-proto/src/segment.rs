@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 
+use crate::config::MAX_MESSAGES;
 use crate::hash_tree::{self, Hash, InclusionProof, MAX_LEAVES};
 use crate::id::{Keypair, NodeId, Signature};
 use crate::proof::Head;
@@ -236,7 +237,7 @@ pub(crate) fn is_signed(root: &Hash, signature: &Signature, writer: &NodeId, net
 pub(crate) fn has_sane_flags(flags: u8, messages: u32) -> bool {
     let is_end = MessageKind::from_bits(flags >> 4) == MessageKind::End;
     match flags & 15 {
-        0 => messages > 0,
+        0 => (1..=MAX_MESSAGES).contains(&messages),
         1 | 3 | 5 | 7 => messages == 0 && !is_end,
         _ => false,
     }

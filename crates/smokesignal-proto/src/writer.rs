@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::config::MAX_SEGMENT;
+use crate::config::{MAX_MESSAGES, MAX_SEGMENT};
 use crate::segment::{MessageKind, SegmentKind};
 use crate::time::Instant;
 use crate::varint;
@@ -94,7 +94,7 @@ impl Writer {
     /// how many bytes they take there.
     fn fitting(&self, of: MessageKind) -> (usize, usize) {
         let (mut count, mut size) = (0, 0);
-        for (kind, message, _) in &self.pending {
+        for (kind, message, _) in self.pending.iter().take(MAX_MESSAGES as usize) {
             if *kind != of || size + LENGTH + message.len() > MAX_SEGMENT {
                 break;
             }
@@ -122,7 +122,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::messages::Messages;
+    use crate::messages::{self, Messages};
 
     #[test]
     fn small_messages_share_a_segment_and_keep_their_bounds() {
@@ -134,6 +134,20 @@ mod tests {
         assert_eq!((kind, first_message), (SegmentKind::Whole { messages: 3 }, 1));
         assert_eq!(Messages::in_body(body, 3).collect::<Vec<_>>(), ["a", "", "ccc"]);
         assert!(writer.next().is_none());
+    }
+
+    #[test]
+    fn a_segment_has_no_more_messages_than_a_reader_accepts() {
+        let mut writer = Writer::default();
+        for _ in 0..=MAX_MESSAGES {
+            writer.push(MessageKind::Application, Bytes::new(), Instant::ZERO);
+        }
+        let packed: Vec<_> = std::iter::from_fn(|| writer.next()).collect();
+        let counts: Vec<_> =
+            packed.iter().map(|packed| messages::count(&packed.body, packed.message_kind)).collect();
+        assert_eq!(counts, [Some(MAX_MESSAGES), Some(1)]);
+        let more = vec![0; MAX_MESSAGES as usize + 1];
+        assert_eq!(messages::count(&more, MessageKind::Application), None);
     }
 
     #[test]

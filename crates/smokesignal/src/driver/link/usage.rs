@@ -1,11 +1,11 @@
 //! How much of its read buffers a link keeps in use.
 //!
-//! A large segment stays where it was read ([`buffer_pool`](crate::wire::buffer_pool)), and keeps a
-//! buffer of 256 KiB alive for as long as it is retained. That costs little as long as most of what
-//! is in the buffer is retained, too. What a neighbour sends between two such segments may be stream
-//! data, frames of unknown kinds or segments that come twice, and then what is retained takes up to
-//! eight times its size. So a link's segments are copied into memory of their own until half of what
-//! it reads has turned out to be segments worth keeping, and again whenever less of it is.
+//! A large segment stays where it was read ([`buffer_pool`](crate::wire::buffer_pool)), and keeps
+//! a buffer of 256 KiB alive for as long as it is retained. That costs little as long as most of
+//! the buffer is retained, too. But a neighbour may send other things between two such segments:
+//! stream data, frames of unknown kinds, segments that come twice. Then the buffers take up to
+//! eight times the size of the segments. So a link's segments are copied into memory of their own
+//! until half of what it reads has turned out to be worth keeping, and again whenever less is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
