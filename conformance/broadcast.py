@@ -299,6 +299,8 @@ class Broadcast:
             stream = self.streams.get(writer)
             if writer not in asked or stream is None or stream.read:
                 continue
+            if stream.proven and incarnation < stream.incarnation:
+                continue  # What was before is of interest only while it is read.
             check_proof(self.node.network, proof)
             if incarnation != stream.incarnation:
                 stream.incarnation, stream.have = incarnation, seq

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash_tree::{Hash, InclusionProof, MAX_PROOF};
 use crate::id::{NodeId, Signature};
-use crate::segment::{self, Seal, Segment};
+use crate::segment::{self, MessageKind, Seal, Segment};
 
 /// Everything that is signed of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,16 @@ impl SegmentProof {
         self.head.origin
     }
 
+    /// Returns the number after that of the last message which begins in the segment or before it;
+    /// an end is none.
+    pub(crate) fn next_message(&self) -> u64 {
+        let Head { first_message, flags, messages, .. } = self.head;
+        match MessageKind::from_bits(flags >> 4) {
+            MessageKind::End => first_message,
+            _ => first_message + u64::from(messages.max(1)),
+        }
+    }
+
     /// Returns whether all numbers are in their range. The decoder refuses others.
     pub(crate) fn is_sane(&self) -> bool {
         let Head { incarnation, seq, first_message, .. } = self.head;
@@ -83,7 +93,7 @@ mod tests {
     use super::*;
     use crate::config::MAX_MESSAGES;
     use crate::id::Keypair;
-    use crate::segment::{MessageKind, SegmentKind};
+    use crate::segment::SegmentKind;
 
     const NETWORK: [u8; 32] = [5; 32];
 

@@ -21,6 +21,7 @@ use crate::age::Age;
 use crate::config::{Config, MAX_SEGMENT};
 use crate::context::Cx;
 use crate::id::NodeId;
+use crate::ids::LinkId;
 use crate::limits::Held;
 use crate::message::Mark;
 use crate::messages::Messages;
@@ -78,6 +79,10 @@ pub(crate) struct Stream {
     pub(crate) claimed: bool,
     /// The last proof, where no segment is retained.
     proof: Option<Arc<SegmentProof>>,
+    /// That of the incarnation before.
+    former: Option<Arc<SegmentProof>>,
+    /// What is known of the end of this incarnation once there is a newer one.
+    pub(crate) end: End,
     /// The next message's number; `None` until a late joiner sees its first segment. Messages
     /// before it that arrive all the same are not delivered.
     next_message: Option<u64>,
@@ -90,6 +95,22 @@ pub(crate) struct Stream {
     ended: bool,
     /// Messages of this incarnation that were lost to the application.
     pub(crate) missed: u64,
+}
+
+/// How far a writer came in an incarnation that is over, as its neighbours have proven it.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// The last segment that somebody has proven, and the number of the message after it.
+    pub(crate) proven: Option<(u64, u64)>,
+    /// The neighbours that were asked and have answered, and the segment that each claims.
+    answered: Vec<(LinkId, u64)>,
+}
+
+impl End {
+    /// Returns whether this neighbour has proven what it can prove of what it claims.
+    pub(crate) fn is_answered(&self, link: LinkId, claimed: u64) -> bool {
+        self.answered.iter().any(|(other, before)| *other == link && *before >= claimed)
+    }
 }
 
 /// A large message of which the beginning has arrived.
@@ -186,7 +207,7 @@ impl Stream {
     fn new(origin: NodeId, from: Position, now: Instant) -> Self {
         let Position { incarnation, have, next_message } = from;
         let (ring, root, partial, backlog, newer) = (Ring::default(), None, None, None, None);
-        let (proven, read, claimed, proof) = (false, false, false, None);
+        let (proven, read, claimed, proof, former) = (false, false, false, None, None);
         Self {
             origin,
             incarnation,
@@ -197,6 +218,8 @@ impl Stream {
             read,
             claimed,
             proof,
+            former,
+            end: End::default(),
             next_message,
             partial,
             backlog,
@@ -222,6 +245,16 @@ impl Stream {
     pub(crate) fn proof(&self) -> Option<Arc<SegmentProof>> {
         let last = self.ring.back().and_then(|last| SegmentProof::of(last));
         last.map(Arc::new).or_else(|| self.proof.clone())
+    }
+
+    /// Returns whether a large message has begun to arrive.
+    pub(crate) const fn has_partial(&self) -> bool {
+        self.partial.is_some()
+    }
+
+    /// Returns the proof of the last segment that is known of the incarnation before this one.
+    pub(crate) fn former_proof(&self) -> Option<Arc<SegmentProof>> {
+        self.former.clone()
     }
 
     /// Drops segments from the ring, and keeps the proof of the last one. Returns how many bytes
@@ -468,10 +501,25 @@ impl Streams {
             cx.out.push(gap);
         }
         let stream = &mut self.list[ix];
+        let former = stream.proof();
         self.ring_total -= stream.ring.clear();
         *stream = Stream::new(stream.origin, Position::beginning(incarnation), cx.now);
         // By the segment that showed it: the one before is over for good.
-        (stream.proven, stream.read) = (true, true);
+        (stream.proven, stream.read, stream.former) = (true, true, former);
+    }
+
+    /// Takes the proof of a segment of an incarnation that is over.
+    pub(crate) fn prove_end(&mut self, ix: StreamIx, proof: &SegmentProof) {
+        let proven = &mut self.list[ix].end.proven;
+        *proven = (*proven).max(Some((proof.head.seq, proof.next_message())));
+    }
+
+    /// Notes that a neighbour has proven what it can of an incarnation that is over, of which it
+    /// claims this segment.
+    pub(crate) fn note_end_answered(&mut self, ix: StreamIx, link: LinkId, claimed: u64) {
+        let answered = &mut self.list[ix].end.answered;
+        answered.retain(|(other, _)| *other != link);
+        answered.push((link, claimed));
     }
 
     /// Notes that the stream is a neighbour's claim, or that it is none any more.

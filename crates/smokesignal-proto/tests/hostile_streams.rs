@@ -603,6 +603,36 @@ fn a_gap_at_a_restart_is_not_as_large_as_somebody_claims() {
     assert!(outputs.iter().map(missed).sum::<u64>() <= 1024, "{:?}", told(&outputs));
 }
 
+/// Proofs show how much there was of an incarnation that is over.
+#[test]
+fn a_gap_at_a_restart_counts_what_is_proven_and_not_what_is_claimed() {
+    let cases = [
+        (vec![(9, 2, 1), (9, 1, 5)], vec!["m1"]),
+        (vec![(9, 2, 1), (9, 1, 8)], vec!["gap3", "m1"]),
+        // A claim may be true although nobody has proven it: it is a gap of about its size.
+        (vec![(9, 2, 1)], vec!["gap3", "m1"]),
+    ];
+    for (proven, expected) in cases {
+        let mut bench = Bench::new(&[2, 3]);
+        (1..=5).for_each(|seq| bench.tell(3, tiny(9, 1, seq)));
+        // The neighbour retains no segment.
+        bench.marks(2, vec![mark(9, 1, 8, 9, 9)]);
+        bench.drain(None);
+        bench.tell(3, tiny(9, 2, 1));
+        assert_eq!(asked_to_prove(&bench.drain(None), 2), [key(9).id()]);
+        bench.prove(2, &proven);
+        let mut outputs = Vec::new();
+        for _ in 0..12 {
+            bench.tell(3, tiny(9, 2, 1));
+            outputs.extend(bench.pass(1, &[2, 3]));
+        }
+        assert_eq!(told(&outputs), expected, "{proven:?}");
+        // It can prove both to others.
+        bench.tell(3, Control::Prove { writers: vec![key(9).id()] });
+        assert_eq!(proofs(&bench.drain(None), 3), [[proof(9, 2, 1), proof(9, 1, 5)]]);
+    }
+}
+
 /// A neighbour that claims much and gives little does not stay a stream's source while another is
 /// really ahead.
 #[test]

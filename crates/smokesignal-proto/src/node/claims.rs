@@ -27,6 +27,10 @@ const SHARE: usize = 4;
 /// Questions to one neighbour that are open at most. 4: with 64 writers each the answers stay below
 /// the window of control messages.
 const MAX_OPEN: usize = 4;
+/// Further questions to one neighbour that are open at most, each for one writer: this node itself,
+/// or one that has begun anew. 64: as many writers may begin anew together. Beyond it, claims of
+/// neighbours count as if they were not answered.
+const MAX_ONES: usize = 64;
 /// A question that is not answered within this time is answered with nothing. 5 s: some 20 KiB over
 /// a full line of 256 kbit/s, twice.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -154,17 +158,27 @@ impl Claims {
         None
     }
 
-    /// Asks this neighbour for the proof of a later start of this node. Returns whether it has not
-    /// been asked before.
+    /// Asks this neighbour for the proof of a later start of this node. Returns whether it is to be
+    /// sent the question: it has not been asked before.
     pub(super) fn ask_for_own(&mut self, own: NodeId, link: LinkId, now: Instant) -> bool {
-        let open = &mut self.links.entry(link).or_default().open;
-        if open.iter().any(|(_, writers)| writers.contains(&own)) {
-            return false;
+        let is_new = self.ask_for_one(own, link, now);
+        if is_new {
+            // Several neighbours that answer nothing hold it up no longer than one.
+            self.own = Some((link, self.own.map_or(now, |(_, asked)| asked)));
         }
-        open.push_back((now, vec![own]));
-        // Several neighbours that answer nothing hold it up no longer than one.
-        self.own = Some((link, self.own.map_or(now, |(_, asked)| asked)));
-        true
+        is_new
+    }
+
+    /// Asks this neighbour for what it can prove of one writer. Returns whether it is to be sent
+    /// the question: it has not been asked before, and not for too many.
+    pub(super) fn ask_for_one(&mut self, writer: NodeId, link: LinkId, now: Instant) -> bool {
+        let open = &mut self.links.entry(link).or_default().open;
+        let asked = open.iter().any(|(_, writers)| writers[..] == [writer]);
+        let is_new = !asked && open.len() < MAX_OPEN + MAX_ONES;
+        if is_new {
+            open.push_back((now, vec![writer]));
+        }
+        is_new
     }
 
     /// Returns whether this node's first message waits for such a proof.
@@ -249,7 +263,7 @@ impl Claims {
         held.extend([
             Held { what: "claims", amount: self.claims.len(), limit: most(config) },
             Held { what: "claims to be proven by one neighbour", amount: waiting, limit: most(config) },
-            Held { what: "open questions to one neighbour", amount: open, limit: MAX_OPEN + 1 },
+            Held { what: "open questions to one neighbour", amount: open, limit: MAX_OPEN + MAX_ONES },
         ]);
     }
 }

@@ -6,7 +6,7 @@ use crate::ids::LinkId;
 use crate::message::{Control, Mark};
 use crate::output::CloseReason;
 use crate::proof::SegmentProof;
-use crate::streams::{Position, StreamIx};
+use crate::streams::{Position, Stream, StreamIx};
 use crate::time::Instant;
 
 impl Node {
@@ -60,20 +60,46 @@ impl Node {
         }
         let most = self.claims.give(link, writers.len(), now);
         let proof = |writer: &NodeId| self.streams.get(self.streams.find(writer)?).proof();
-        let proofs = writers.iter().take(most).filter_map(proof).map(|proof| (*proof).clone()).collect();
+        let mut proofs: Vec<_> = writers.iter().take(most).filter_map(proof).collect();
+        if let [writer] = writers {
+            // A neighbour that has read less of the incarnation before may be asking.
+            let stream = self.streams.find(writer).map(|ix| self.streams.get(ix));
+            proofs.extend(stream.and_then(Stream::former_proof));
+        }
+        let proofs = proofs.into_iter().map(|proof| (*proof).clone()).collect();
         self.send(link, Control::Proofs { proofs });
     }
 
     /// Takes a neighbour's answer to the oldest question.
     pub(super) fn on_proofs(&mut self, link: LinkId, proofs: Vec<SegmentProof>, now: Instant) {
         let asked = self.claims.answered(link);
+        let mut proven = Vec::new();
         for proof in proofs.into_iter().filter(|proof| asked.contains(&proof.origin())) {
             if !proof.verify(&self.context.config.network) {
                 return self.violation(link, CloseReason::ForgedSegment, now);
             }
+            proven.push((proof.origin(), proof.head.incarnation));
             self.take_proof(proof, now);
         }
+        for (writer, incarnation) in proven {
+            self.end_answered(link, (&writer, incarnation), now);
+        }
         self.answer_is_over(link, &asked, now);
+    }
+
+    /// The neighbour has proven how far it is in this incarnation of a writer. Its claims count
+    /// until then: it may have proofs of later incarnations only.
+    fn end_answered(&mut self, link: LinkId, (writer, incarnation): (&NodeId, u64), now: Instant) {
+        let Some(ix) = self.streams.find(writer) else { return };
+        let stream = self.streams.get(ix);
+        if stream.newer.is_none() || stream.incarnation != incarnation {
+            return;
+        }
+        let claim = self.spread.claims_beyond(ix, stream.have).find(|(other, _)| *other == link);
+        if let Some((_, claimed)) = claim {
+            self.streams.note_end_answered(ix, link, claimed);
+        }
+        self.switch_if_drained(ix, now);
     }
 
     fn take_proof(&mut self, proof: SegmentProof, now: Instant) {
@@ -81,15 +107,47 @@ impl Node {
         if proof.origin() == self.id() {
             return self.begin_after(incarnation, now);
         }
+        let Some(ix) = self.streams.find(&proof.origin()) else { return };
+        let stream = self.streams.get(ix);
+        if stream.read {
+            if stream.incarnation == incarnation && stream.newer.is_some() {
+                self.streams.prove_end(ix, &proof);
+            }
+            return;
+        }
         let from = Position { incarnation, have: proof.head.seq, next_message: None };
-        if let Some(ix) = self.streams.find(&proof.origin())
-            && !self.streams.get(ix).read
-            && self.stream(&proof.origin(), from, now) == Some(ix)
-        {
+        if self.stream(&proof.origin(), from, now) == Some(ix) {
             self.claims.forget(ix);
             self.streams.prove(ix, proof);
             self.want(ix, now);
         }
+    }
+
+    /// Asks the neighbours that claim more of a writer's incarnation than this node has read for
+    /// proofs, because a newer one has begun: what nobody can prove is neither waited for nor
+    /// reported as missed.
+    pub(super) fn ask_for_end(&mut self, ix: StreamIx, now: Instant) {
+        if !self.context.config.signed {
+            return;
+        }
+        let (writer, have) = (self.streams.get(ix).origin, self.streams.get(ix).have);
+        let links: Vec<_> = self.spread.claims_beyond(ix, have).map(|(link, _)| link).collect();
+        for link in links {
+            if self.claims.ask_for_one(writer, link, now) {
+                self.send(link, Control::Prove { writers: vec![writer] });
+            }
+        }
+    }
+
+    /// Returns up to which segment there is more of an incarnation that is over, as far as it is
+    /// proven or as neighbours claim that have not been asked or have not answered.
+    pub(super) fn end_of(&self, ix: StreamIx) -> u64 {
+        let stream = self.streams.get(ix);
+        let (have, end) = (stream.have, &stream.end);
+        let claims = self.spread.claims_beyond(ix, have);
+        let claims = claims.filter(|(link, claimed)| !end.is_answered(*link, *claimed));
+        let proven = end.proven.map_or(have, |(seq, _)| seq);
+        claims.map(|(_, claimed)| claimed).max().unwrap_or(have).max(proven)
     }
 
     /// The neighbour has answered a question, or has not answered it in time: what it has not

@@ -216,8 +216,12 @@ impl Node {
             self.streams.replace(ix, from, now);
             self.forget_stream(ix);
         } else if is_later {
+            let is_news = stream.newer.is_none();
             let (newest, since) = stream.newer.unwrap_or((incarnation, now));
             self.streams.set_newer(ix, Some((newest.max(incarnation), since)));
+            if is_news {
+                self.ask_for_end(ix, now);
+            }
             self.switch_if_drained(ix, now);
         }
         (self.streams.get(ix).incarnation == incarnation).then_some(ix)
@@ -225,23 +229,35 @@ impl Node {
 
     /// Goes on with the writer's newer incarnation once the old one has drained, or its time is
     /// over: nothing of an old incarnation may follow the first of a new one.
-    fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
+    pub(super) fn switch_if_drained(&mut self, ix: StreamIx, now: Instant) {
         let stream = self.streams.get(ix);
         let Some((incarnation, since)) = stream.newer else { return };
-        let was_read = stream.read;
-        let (behind_by, from) = (self.spread.behind_by(ix, stream.have), stream.origin);
+        let (was_read, from) = (stream.read, stream.origin);
+        let behind_by = self.end_of(ix) - stream.have;
         let drained = behind_by == 0 && self.spread.all_served(ix, stream.have);
         if !drained && now - since < self.context.config.drain_timeout {
             return;
         }
-        if behind_by > 0 {
-            // How many messages were in the missing segments only the former start knew: one each,
-            // at a guess.
-            self.context.out.push(Output::Gap { from, missed: behind_by.min(MOST_GUESSED) });
+        let missed = self.missed_by(ix, behind_by);
+        if missed > 0 {
+            self.context.out.push(Output::Gap { from, missed });
         }
         self.start_over(ix, incarnation, now);
         if was_read {
             self.context.out.push(Output::Restarted { from });
+        }
+    }
+
+    /// Returns how many messages were in that many segments that are missing at the end of an
+    /// incarnation: exactly where they are proven, otherwise one each, at a guess.
+    fn missed_by(&self, ix: StreamIx, segments: u64) -> u64 {
+        let stream = self.streams.get(ix);
+        match (stream.end.proven, stream.next_message()) {
+            (Some((seq, after)), Some(next)) if segments > 0 && seq >= stream.have + segments => {
+                // One that has begun to arrive is reported when it is dropped.
+                after.saturating_sub(next + u64::from(stream.has_partial()))
+            }
+            _ => segments.min(MOST_GUESSED),
         }
     }
 

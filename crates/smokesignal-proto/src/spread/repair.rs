@@ -149,7 +149,12 @@ impl Spread {
 
     /// Returns how many segments more than `have` some neighbour claims.
     pub(crate) fn behind_by(&self, ix: StreamIx, have: u64) -> u64 {
-        self.ahead(ix, have).map(|(_, column)| column.peer_have - have).max().unwrap_or(0)
+        self.claims_beyond(ix, have).map(|(_, claimed)| claimed - have).max().unwrap_or(0)
+    }
+
+    /// Returns the neighbours that claim to have more than this segment, and what each claims.
+    pub(crate) fn claims_beyond(&self, ix: StreamIx, have: u64) -> impl Iterator<Item = (LinkId, u64)> {
+        self.ahead(ix, have).map(|(link, column)| (link, column.peer_have))
     }
 
     fn ahead(&self, ix: StreamIx, have: u64) -> impl Iterator<Item = (LinkId, &LinkStream)> {
