@@ -61,7 +61,7 @@ impl Node {
         let most = self.claims.give(link, writers.len(), now);
         let proof = |writer: &NodeId| self.streams.get(self.streams.find(writer)?).proof();
         let mut proofs: Vec<_> = writers.iter().take(most).filter_map(proof).collect();
-        if let [writer] = writers {
+        if let [writer] = &writers[..most] {
             // A neighbour that has read less of the incarnation before may be asking.
             let stream = self.streams.find(writer).map(|ix| self.streams.get(ix));
             proofs.extend(stream.and_then(Stream::former_proof));
