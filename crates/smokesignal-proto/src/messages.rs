@@ -69,7 +69,6 @@ impl ExactSizeIterator for Messages {}
 /// Returns how many messages the body of a segment of whole messages holds; `None` if it is not
 /// made of whole messages of this kind, or of more than [`MAX_MESSAGES`]. Allocates nothing.
 pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
-    let most = if kind == MessageKind::End { 1 } else { MAX_MESSAGES };
     let (mut rest, mut count) = (body, 0);
     while !rest.is_empty() {
         let message = split_first(&mut rest)?;
@@ -77,11 +76,9 @@ pub(crate) fn count(body: &[u8], kind: MessageKind) -> Option<u32> {
             return None;
         }
         count += 1;
-        if count > most {
-            return None;
-        }
     }
-    (count > 0).then_some(count)
+    let most = if kind == MessageKind::End { 1 } else { MAX_MESSAGES };
+    (1..=most).contains(&count).then_some(count)
 }
 
 /// The first message; `rest` goes on behind it.
