@@ -37,6 +37,19 @@ pub struct SegmentProof {
 }
 
 impl Head {
+    /// Returns the number of the first message that begins after the segment.
+    pub(crate) fn next_message(&self) -> u64 {
+        self.first_message + u64::from(self.messages.max(1))
+    }
+
+    /// Returns the same, but that of an end if the segment is one: an end is not missed.
+    pub(crate) fn next_missed(&self) -> u64 {
+        match MessageKind::from_bits(self.flags >> 4) {
+            MessageKind::End => self.first_message,
+            _ => self.next_message(),
+        }
+    }
+
     pub(crate) fn leaf(&self, network: &[u8; 32]) -> Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"smokesignal segment 1\0").update(network).update(self.origin.as_bytes());
@@ -59,16 +72,6 @@ impl SegmentProof {
     /// Returns the writer.
     pub fn origin(&self) -> NodeId {
         self.head.origin
-    }
-
-    /// Returns the number after that of the last message which begins in the segment or before it;
-    /// an end is none.
-    pub(crate) fn next_message(&self) -> u64 {
-        let Head { first_message, flags, messages, .. } = self.head;
-        match MessageKind::from_bits(flags >> 4) {
-            MessageKind::End => first_message,
-            _ => first_message + u64::from(messages.max(1)),
-        }
     }
 
     /// Returns whether all numbers are in their range. The decoder refuses others.

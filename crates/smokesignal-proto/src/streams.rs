@@ -511,7 +511,7 @@ impl Streams {
     /// Takes the proof of a segment of an incarnation that is over.
     pub(crate) fn prove_end(&mut self, ix: StreamIx, proof: &SegmentProof) {
         let proven = &mut self.list[ix].end.proven;
-        *proven = (*proven).max(Some((proof.head.seq, proof.next_message())));
+        *proven = (*proven).max(Some((proof.head.seq, proof.head.next_missed())));
     }
 
     /// Notes that a neighbour has proven what it can of an incarnation that is over, of which it
@@ -533,6 +533,10 @@ impl Streams {
         let stream = &mut self.list[ix];
         if proof.head.seq < stream.have {
             (stream.have, stream.next_message) = (proof.head.seq, None);
+        }
+        // From here on the node knows what it misses, even if its neighbours bring nothing.
+        if proof.head.seq == stream.have {
+            stream.next_message = Some(proof.head.next_message());
         }
         (stream.proven, stream.claimed, stream.proof) = (true, false, Some(Arc::new(proof)));
     }
