@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const MAX_SEGMENT: usize = 64 * 1024;
 /// Messages in one segment at most: 4096, so that only messages below 15 bytes fill no segment. An
 /// empty message takes one byte there, and each reader does as much for it as for another one.
-pub const MAX_MESSAGES: u32 = 4096;
+pub(crate) const MAX_MESSAGES: u32 = 4096;
 
 /// Where a node that joins starts to read the streams it finds.
 ///

@@ -68,7 +68,7 @@ mod writer;
 
 pub use age::Age;
 pub use codec::{CodecError, MAX_FRAME, decode, encode, encode_head};
-pub use config::{Config, MAX_MESSAGES, MAX_SEGMENT, Pace, ReadFrom};
+pub use config::{Config, MAX_SEGMENT, Pace, ReadFrom};
 pub use features::{Features, OtherEnd};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};

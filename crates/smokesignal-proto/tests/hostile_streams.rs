@@ -633,6 +633,23 @@ fn a_gap_at_a_restart_counts_what_is_proven_and_not_what_is_claimed() {
     }
 }
 
+/// It may have only neighbours at first that bring nothing.
+#[test]
+fn a_joiner_counts_what_it_misses_after_a_position_that_was_proven() {
+    let mut bench = Bench::joiner(Config::default());
+    bench.link(2, vec![mark(50, 1, 1 << 61, (1 << 61) + 1, 1)]);
+    assert_eq!(asked_to_prove(&bench.drain(None), 2), [key(50).id()]);
+    bench.prove(2, &[(50, 1, 5)]);
+    bench.drain(None);
+    bench.link(3, vec![mark(50, 1, 9, 9, 9)]);
+    let mut outputs = Vec::new();
+    for _ in 0..15 {
+        bench.tell(3, tiny(50, 1, 9));
+        outputs.extend(bench.pass(1, &[2, 3]));
+    }
+    assert_eq!(told(&outputs), ["gap3", "m9"]);
+}
+
 /// A neighbour that claims much and gives little does not stay a stream's source while another is
 /// really ahead.
 #[test]

@@ -124,8 +124,8 @@ impl Node {
     }
 
     /// Asks the neighbours that claim more of a writer's incarnation than this node has read for
-    /// proofs, because a newer one has begun: what nobody can prove is neither waited for nor
-    /// reported as missed.
+    /// proofs, because a newer one has begun. The node neither waits for what a neighbour claims
+    /// beyond its proof, nor reports it as missed.
     pub(super) fn ask_for_end(&mut self, ix: StreamIx, now: Instant) {
         if !self.context.config.signed {
             return;

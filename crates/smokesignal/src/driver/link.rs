@@ -77,6 +77,7 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub(crate) struct LinkHandle {
     out: Arc<Outgoing>,
+    usage: Usage,
     pub(crate) streams: Arc<Mux>,
 }
 
@@ -95,7 +96,8 @@ struct Outgoing {
     has_sent: AtomicBool,
     progress: Arc<Progress>,
     traffic: Arc<Traffic>,
-    usage: Usage,
+    /// Whether segments are copied out of the read buffers. They are at first.
+    copies: AtomicBool,
     /// The driver has dropped its end.
     closing: Notify,
 }
@@ -194,8 +196,8 @@ impl LinkHandle {
 
     /// Notes how many bytes of read buffers a report has used, and how many bytes of them are
     /// retained segments.
-    pub(crate) fn note_usage(&self, used: usize, retained: usize) {
-        self.out.usage.note(used, retained);
+    pub(crate) fn note_usage(&mut self, used: usize, retained: usize) {
+        self.out.copies.store(self.usage.note(used, retained), Ordering::Relaxed);
     }
 
     /// Has [`Report::Sent`] follow every write from now on.
@@ -237,10 +239,10 @@ pub(crate) fn open(
         has_sent: AtomicBool::new(false),
         progress,
         traffic,
-        usage: Usage::default(),
+        copies: AtomicBool::new(true),
         closing: Notify::new(),
     });
-    let handle = LinkHandle { out: Arc::clone(&out), streams: Arc::clone(&streams) };
+    let handle = LinkHandle { out: Arc::clone(&out), usage: Usage::default(), streams: Arc::clone(&streams) };
     let guard = CloseOnDrop { streams: Arc::clone(&streams), out: Arc::clone(&out) };
     let run = async move {
         let guard = guard;
@@ -330,13 +332,14 @@ async fn read(
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }
-        let Batch { messages, skipped } = match batch(&mut buffer.bytes, streams, out.usage.copies()) {
-            Ok(batch) => batch,
-            Err(error) => {
-                let told = reports.send((link, Report::Violation(error.to_string()))).await;
-                return drop(told);
-            }
-        };
+        let Batch { messages, skipped } =
+            match batch(&mut buffer.bytes, streams, out.copies.load(Ordering::Relaxed)) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let told = reports.send((link, Report::Violation(error.to_string()))).await;
+                    return drop(told);
+                }
+            };
         if skipped > 0 && reports.send((link, Report::Skipped(skipped))).await.is_err() {
             return;
         }
@@ -543,7 +546,7 @@ mod tests {
             &|seq| segment(seq, SIZE),
         ];
         for useless in useless {
-            let (handle, mut far, mut reported) = reporting(1 << 20);
+            let (mut handle, mut far, mut reported) = reporting(1 << 20);
             let mut wire = Vec::new();
             for seq in 1..=100 {
                 wire.extend(segment(seq, SIZE));

@@ -7,40 +7,25 @@
 //! eight times the size of the segments. So a link's segments are copied into memory of their own
 //! until half of what it reads has turned out to be worth keeping, and again whenever less is.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::lock::Lock;
-
 /// After this many bytes, those before count half: 1 MiB, four buffers.
 const WINDOW: usize = 1 << 20;
 
-/// How much of its read buffers a link has used lately, and how much of that is retained.
-#[derive(Debug)]
+/// How many bytes of its read buffers a link has used lately, and how many of them are retained.
+#[derive(Debug, Default)]
 pub(super) struct Usage {
-    sums: Lock<(usize, usize)>,
-    copies: AtomicBool,
-}
-
-impl Default for Usage {
-    fn default() -> Self {
-        Self { sums: Lock::default(), copies: AtomicBool::new(true) }
-    }
+    used: usize,
+    retained: usize,
 }
 
 impl Usage {
     /// Notes that this many bytes of buffers were filled, or given back unused, and how many bytes
-    /// of them are retained segments.
-    pub(super) fn note(&self, used: usize, retained: usize) {
-        let mut sums = self.sums.lock();
-        let (used, retained) = (sums.0 + used, sums.1 + retained);
-        self.copies.store(used < WINDOW / 2 || 2 * retained < used, Ordering::Relaxed);
+    /// of them are retained segments. Returns whether segments have to be copied out of the buffers
+    /// from now on.
+    pub(super) fn note(&mut self, used: usize, retained: usize) -> bool {
+        let (used, retained) = (self.used + used, self.retained + retained);
         let half = if used > WINDOW { 2 } else { 1 };
-        *sums = (used / half, retained / half);
-    }
-
-    /// Returns whether segments have to be copied out of the buffers.
-    pub(super) fn copies(&self) -> bool {
-        self.copies.load(Ordering::Relaxed)
+        *self = Self { used: used / half, retained: retained / half };
+        used < WINDOW / 2 || 2 * retained < used
     }
 }
 
@@ -48,27 +33,22 @@ impl Usage {
 mod tests {
     use super::*;
 
-    fn pass(usage: &Usage, used: usize, retained: usize) -> bool {
-        usage.note(used, retained);
-        usage.copies()
-    }
-
     #[test]
     fn segments_stay_in_the_buffers_of_a_link_that_brings_little_else() {
-        let usage = Usage::default();
-        let copied: Vec<_> = (0..32).map(|_| pass(&usage, 65_536, 60_000)).collect();
+        let mut usage = Usage::default();
+        let copied: Vec<_> = (0..32).map(|_| usage.note(65_536, 60_000)).collect();
         assert_eq!(copied.iter().filter(|copied| **copied).count(), 7, "up to half of the window");
-        assert!(!usage.copies());
+        assert_eq!(copied.last(), Some(&false));
     }
 
     #[test]
     fn segments_are_copied_where_most_of_what_comes_is_thrown_away() {
-        let usage = Usage::default();
-        assert!((0..1000).all(|_| pass(&usage, 262_144, 40_000)));
+        let mut usage = Usage::default();
+        assert!((0..1000).all(|_| usage.note(262_144, 40_000)));
         // A link that was useful before is not trusted for long.
-        let copied = (0..1000).map(|_| pass(&usage, 65_536, 65_536)).last();
+        let copied = (0..1000).map(|_| usage.note(65_536, 65_536)).last();
         assert_eq!(copied, Some(false));
-        let uncopied = (0..1000).filter(|_| !pass(&usage, 262_144, 40_000)).count();
+        let uncopied = (0..1000).filter(|_| !usage.note(262_144, 40_000)).count();
         assert!(uncopied <= 8, "{uncopied} buffers kept for a part of them");
     }
 }
