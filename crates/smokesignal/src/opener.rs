@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::command::{Command, Commands};
 use crate::error::OpenError;
+use crate::metrics::Counters;
 use crate::peers::Peers;
 use crate::stream::handle::NodeStream;
 use crate::stream::mux::NoStream;
@@ -19,12 +20,23 @@ use crate::stream::mux::NoStream;
 pub(crate) struct Opener {
     me: NodeId,
     peers: Peers,
+    counters: Arc<Counters>,
     commands: Weak<Commands>,
 }
 
 impl Opener {
-    pub(crate) fn new(me: NodeId, peers: Peers, commands: &Arc<Commands>) -> Self {
-        Self { me, peers, commands: Arc::downgrade(commands) }
+    pub(crate) fn new(me: NodeId, peers: Peers, counters: Arc<Counters>, commands: &Arc<Commands>) -> Self {
+        Self { me, peers, counters, commands: Arc::downgrade(commands) }
+    }
+
+    /// Returns whether there is a link to this node, so that opening a stream needs no dial.
+    pub(crate) fn is_linked(&self, id: &NodeId) -> bool {
+        self.peers.get(id).is_some_and(|peer| !peer.is_closed())
+    }
+
+    /// Returns the number of nodes in the network, as far as this one knows.
+    pub(crate) fn network_size(&self) -> usize {
+        self.counters.network_size()
     }
 
     /// Opens a stream of any name, also of one that only the library uses.

@@ -5,11 +5,17 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{SECOND, network, pair};
-use smokesignal::{AcceptError, Incoming, Path};
+use common::{MS_10, SECOND, network, pair};
+use smokesignal::transport::{
+    BoxFuture, Connection, Credentials, DialError, Endpoint, MemoryNetwork, Transport,
+};
+use smokesignal::{AcceptError, Answers, Incoming, Node, NodeId, Path};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -121,4 +127,102 @@ async fn a_stream_is_answered_when_the_application_takes_it() {
     assert!(early.is_err(), "nobody has taken it");
     let _there = acceptor.recv().await.unwrap();
     stream.accepted().await.unwrap();
+}
+
+/// Notes which nodes dial one address.
+#[derive(Debug, Clone)]
+struct Watched {
+    network: MemoryNetwork,
+    address: SocketAddr,
+    dials: Arc<Mutex<Vec<NodeId>>>,
+}
+
+#[derive(Debug)]
+struct WatchedEndpoint {
+    endpoint: Arc<dyn Endpoint>,
+    me: NodeId,
+    watched: Watched,
+}
+
+impl Transport for Watched {
+    fn bind(&self, at: SocketAddr, me: Credentials) -> BoxFuture<'_, io::Result<Arc<dyn Endpoint>>> {
+        Box::pin(async move {
+            let (watched, id) = (self.clone(), me.id());
+            let endpoint = self.network.bind(at, me).await?;
+            Ok(Arc::new(WatchedEndpoint { endpoint, me: id, watched }) as Arc<dyn Endpoint>)
+        })
+    }
+}
+
+impl Endpoint for WatchedEndpoint {
+    fn local_addr(&self) -> SocketAddr {
+        self.endpoint.local_addr()
+    }
+
+    fn accept(&self) -> BoxFuture<'_, Option<Connection>> {
+        self.endpoint.accept()
+    }
+
+    fn dial(
+        &self,
+        at: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> BoxFuture<'static, Result<Connection, DialError>> {
+        if at == self.watched.address {
+            self.watched.dials.lock().unwrap().push(self.me);
+        }
+        self.endpoint.dial(at, expect)
+    }
+
+    fn close(&self) {
+        self.endpoint.close();
+    }
+}
+
+/// Four of 24 nodes give the address of somebody else as their own, and ask at the same time.
+#[tokio::test(start_paused = true)]
+async fn askers_with_somebody_else_s_address_get_their_answers_and_cause_one_dial_at_each_node() {
+    const ASKERS: usize = 4;
+    let network = MemoryNetwork::new().rng_seed(1).latency(MS_10..=MS_10);
+    let address = SocketAddr::from(([10, 0, 0, 99], 80));
+    let watched = Watched { network: network.clone(), address, dials: Arc::default() };
+    let mut nodes = Vec::new();
+    for host in 1..=24_u8 {
+        let builder = common::builder(&network, host, 24).transport(watched.clone());
+        let asks = usize::from(host) <= ASKERS;
+        let builder = if asks { builder.advertise(address.to_string()) } else { builder };
+        nodes.push(common::start(builder).await);
+    }
+    while !nodes.iter().all(|node| node.network_size() == nodes.len()) {
+        tokio::time::sleep(MS_10).await;
+    }
+    // Until no more links are made.
+    tokio::time::sleep(60 * SECOND).await;
+    let (askers, others) = nodes.split_at(ASKERS);
+    let answer = |node: &Node| node.answer(|_, _| async { Some("here".into()) }).unwrap();
+    let _answering: Vec<_> = others.iter().map(answer).collect();
+    watched.dials.lock().unwrap().clear();
+    let mut asked = Vec::new();
+    for asker in askers {
+        asked.push(asker.ask("where?", 10 * SECOND).await.unwrap());
+    }
+    let count = async |mut answers: Answers| {
+        let mut count = 0;
+        while answers.recv().await.is_some() {
+            count += 1;
+        }
+        count
+    };
+    let [one, two, three, four] = asked.try_into().unwrap();
+    let answers = tokio::join!(count(one), count(two), count(three), count(four));
+    let mut dials = BTreeMap::new();
+    for node in watched.dials.lock().unwrap().iter() {
+        *dials.entry(*node).or_insert(0) += 1;
+    }
+    let (sum, most) = (dials.values().sum::<usize>(), dials.values().max().unwrap());
+    println!("{sum} dials by {} nodes, {most} by one; {answers:?}", dials.len());
+    assert_eq!(answers, (20, 20, 20, 20), "the nodes reach all askers through others");
+    // One of each node, and those of nodes that want a link with an asker. Without the limit there
+    // were 68.
+    assert!(sum < 2 * others.len(), "{sum} dials: {dials:?}");
 }

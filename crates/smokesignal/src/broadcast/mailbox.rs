@@ -51,6 +51,11 @@ impl Mailbox {
         Self { outbox, inboxes, questions: Lock::default(), unanswered, wake }
     }
 
+    #[cfg(test)]
+    pub(crate) fn questions(&self) -> Option<mpsc::Sender<Question>> {
+        self.questions.lock().clone()
+    }
+
     /// Starts handing questions to this channel; returns false if another one has them already.
     pub(crate) fn answer_questions(&self, questions: mpsc::Sender<Question>) -> bool {
         let mut responder = self.questions.lock();

@@ -4,9 +4,10 @@
 //! node that has a responder runs it for each question and sends the answer over a stream of its
 //! own, whose first eight bytes are that number. The asking node accepts these streams under a name
 //! that no application can use, reads a few of them at a time, and passes each answer to the
-//! [`Answers`] that wait for its number. Everything has a limit: questions that wait, questions
-//! being answered, answers being read, and the time for each step; what exceeds it is refused with
-//! a reason.
+//! [`Answers`] that wait for its number. In a large network the nodes that are not linked with the
+//! asker wait for up to a second before they connect to it. Everything has a limit: questions
+//! that wait, questions being answered, answers being read, and the time for each step; what
+//! exceeds it is refused with a reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,8 +47,16 @@ const WAITING: usize = 256;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest patience of a question: one year, above which the clock could overflow.
 const MAX_PATIENCE: Duration = Duration::from_secs(365 * 86_400);
+/// Networks of up to this many nodes answer without a delay. 64: a node has that many places for
+/// handshakes that come from one network, so that all of them connect to it at the same time.
+const NO_DELAY: usize = 64;
+/// The span that answers are spread over, for each node of a larger network. 2 ms: the asker has
+/// 500 connections a second to accept, and the places suffice for handshakes of up to 128 ms.
+const DELAY_FOR_EACH: Duration = Duration::from_millis(2);
+/// The longest such span. 1 s: askers often wait for 2 s only, and a search takes a part of that.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 /// The name of the streams that carry answers: the empty one, which no application can use.
-const NAME: &str = "";
+pub(crate) const ANSWERS: &str = "";
 
 /// An answer to a question.
 ///
@@ -195,7 +204,7 @@ impl Questions {
     /// Starts to accept answers with the first question.
     fn accept_answers(self: &Arc<Self>, acceptors: &Arc<Acceptors>) {
         let first = !std::mem::replace(&mut self.0.lock().accepting, true);
-        if first && let Ok(acceptor) = acceptors.accept(NAME.to_owned()) {
+        if first && let Ok(acceptor) = acceptors.accept(ANSWERS.to_owned()) {
             tokio::spawn(take_answers(acceptor, Arc::downgrade(self)));
         }
     }
@@ -282,11 +291,29 @@ where
     Ok(ResponderGuard { mailbox: Arc::downgrade(mailbox) })
 }
 
+/// Returns how long an answer waits before this node connects to the asker, so that the nodes of a
+/// large network do not all connect at the same time: a random part of a span that grows with it.
+fn delay(network_size: usize) -> Duration {
+    if network_size <= NO_DELAY {
+        return Duration::ZERO;
+    }
+    let nodes = u32::try_from(network_size).unwrap_or(u32::MAX);
+    let span = DELAY_FOR_EACH.saturating_mul(nodes).min(MAX_DELAY);
+    let mut random = [0; 4];
+    match SystemRandom::new().fill(&mut random) {
+        Ok(()) => span.mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX)),
+        Err(_) => span,
+    }
+}
+
 async fn send_answer(opener: &Opener, to: NodeId, number: u64, answer: &Bytes) -> Result<(), String> {
     if answer.len() > MAX_ANSWER {
         return Err(format!("it has {} bytes, the limit is {MAX_ANSWER}", answer.len()));
     }
-    let stream = match opener.open(to, NAME).await {
+    if !opener.is_linked(&to) {
+        tokio::time::sleep(delay(opener.network_size())).await;
+    }
+    let stream = match opener.open(to, ANSWERS).await {
         Ok(stream) => stream,
         Err(OpenError::NotRunning) => return Ok(()), // The node was stopped meanwhile.
         Err(error) => return Err(error.to_string()),
@@ -300,5 +327,49 @@ async fn send_answer(opener: &Opener, to: NodeId, number: u64, answer: &Bytes) -
     match timeout(ANSWER_TIMEOUT, stream.recv()).await {
         Ok(Err(error)) => Err(error.to_string()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{self, Command, Commands};
+    use crate::metrics::Counters;
+    use crate::peers::Peers;
+
+    /// Returns when this node, in a network of this size, begins to look for 64 askers whose
+    /// questions come at the same time.
+    async fn searches(network_size: usize) -> Vec<Duration> {
+        let (counters, commands) = (Arc::new(Counters::default()), Arc::new(Commands::default()));
+        counters.set_network_size(network_size);
+        let (sender, mut inbox) = command::channel();
+        commands.open(sender, ([10, 0, 0, 1], 1).into());
+        let id = |number: u8| NodeId::from_bytes([number; 32]);
+        let opener = Opener::new(id(0), Peers::default(), counters, &commands);
+        let (mailbox, begin) = (Arc::new(Mailbox::new(1000)), Instant::now());
+        let _answering = answer(opener, &mailbox, |_, _| async { Some("here".into()) }).unwrap();
+        let questions = mailbox.questions().unwrap();
+        for number in 1..=AT_ONCE as u8 {
+            questions.try_send(Question { from: id(number), number: 7, data: Bytes::new() }).unwrap();
+        }
+        let mut searches = Vec::new();
+        for _ in 0..AT_ONCE {
+            let Some(Command::Open { .. }) = inbox.recv().await else { panic!("no search") };
+            searches.push(begin.elapsed());
+        }
+        searches
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answers_of_a_large_network_are_spread_over_time_and_those_of_a_small_one_are_not() {
+        assert!(searches(NO_DELAY).await.iter().all(Duration::is_zero));
+        for (nodes, span) in [(100, Duration::from_millis(200)), (1_000_000, MAX_DELAY)] {
+            let searches = searches(nodes).await;
+            // The clock of the test has steps of 1 ms.
+            assert!(searches.iter().all(|at| *at <= span + Duration::from_millis(1)), "{searches:?}");
+            // By chance, one run in 2^64 has none of 64 in one half.
+            let early = searches.iter().filter(|at| **at < span / 2).count();
+            assert!((1..AT_ONCE).contains(&early), "{searches:?}");
+        }
     }
 }

@@ -10,11 +10,13 @@
 //! links, and then waits for the next thing to react to: a report of a link, a command of the
 //! application, a dial that has ended, a new connection, a relayed one, or the core's timer. It
 //! never waits for one peer. What the outputs need is kept by a few desks, each with its own state:
-//! [`links`] the open connections, [`dial`] the outgoing ones, [`relay`] those through other nodes,
-//! [`requests`] what the application waits for, [`finishing`] who has read its stream to the end,
-//! [`writers`] how far this node is behind in the streams of others, and [`shutdown`] how far the
-//! node is on its way to its end.
+//! [`links`] the open connections, [`dial`] the outgoing ones, [`asked`] the limit of
+//! those that questions cause, [`relay`] those through other nodes, [`requests`] what the
+//! application waits for, [`finishing`] who has read its stream to the end, [`writers`] how far
+//! this node is behind in the streams of others, and [`shutdown`] how far the node is on its way to
+//! its end.
 
+mod asked;
 mod clock;
 pub(crate) mod dial;
 mod finishing;
@@ -36,6 +38,7 @@ use std::time::Duration;
 use smokesignal_proto::{self as proto, CloseReason, LinkId, MessageKind, Output, Pace};
 use tokio::time::{Instant, Sleep};
 
+use self::asked::AskedDials;
 use self::clock::Clock;
 use self::dial::{Dialing, Dialled};
 use self::finishing::{Confirming, Finishing};
@@ -69,6 +72,7 @@ pub(crate) struct Driver {
     links: Links,
     dialing: Dialing,
     requests: Requests,
+    asked_dials: AskedDials,
     relays: Relays,
     commands: CommandInbox,
     incompatible: Arc<Incompatible>,
@@ -134,6 +138,7 @@ impl Driver {
             shared,
             endpoint,
             requests: Requests::new(setup.find_timeout),
+            asked_dials: AskedDials::default(),
             relays,
             commands,
             incompatible,
@@ -411,7 +416,7 @@ impl Driver {
                 self.links.send(link, message);
             }
             Output::Dial { dial, target, expect, timeout } => {
-                self.dialing.dial(dial, target, expect, timeout);
+                self.dial(dial, target, expect, timeout);
             }
             Output::DialRelayed { dial, via, query, id } => self.dial_relayed(dial, via, query, id),
             Output::Close { link, reason } => self.close(link, reason),

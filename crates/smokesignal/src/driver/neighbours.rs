@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use smokesignal_proto::{self as proto, CloseReason, DialFailure, DialId, LinkId, NodeId, OtherEnd};
+use smokesignal_proto::{self as proto, CloseReason, DialFailure, DialId, LinkId, NodeId, OtherEnd, Target};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -34,6 +35,7 @@ impl Driver {
         let Dialled { dial, path, .. } = dialled;
         match self.dialing.finish(dialled, &self.shared.events) {
             Ok(connection) => {
+                self.asked_dials.succeeded(dial);
                 let other_end = OtherEnd { id: connection.peer, features: connection.features };
                 let link = self.links.open(connection, Side::Dialler, path);
                 self.core.handle_connected(link, other_end, Some(dial), self.clock.now());
@@ -45,6 +47,24 @@ impl Driver {
                 self.dialing.forget(dial);
             }
         }
+    }
+
+    /// Dials a target, unless it is the address of an asker and there are too many such dials.
+    pub(super) fn dial(
+        &mut self,
+        dial: DialId,
+        target: Target,
+        expect: Option<NodeId>,
+        timeout: Option<Duration>,
+    ) {
+        if let (Target::Address(address), Some(id)) = (&target, expect)
+            && self.requests.is_only_answered(&id)
+            && !self.asked_dials.admit(dial, *address, Instant::now())
+        {
+            tracing::debug!(?id, %address, "did not dial an asker: too many such dials have failed");
+            return self.core.handle_dial_failed(dial, DialFailure::Unanswered, self.clock.now());
+        }
+        self.dialing.dial(dial, target, expect, timeout);
     }
 
     /// Connects to a node through the neighbour at `via`.

@@ -11,6 +11,7 @@ use smokesignal_proto::{LinkId, NodeId, RequestFailure, RequestId, Unreachable};
 use tokio::sync::oneshot;
 
 use super::Driver;
+use crate::broadcast::query::ANSWERS;
 use crate::error::{ConnectError, OpenError};
 use crate::stream::handle::NodeStream;
 use crate::stream::mux::NoStream;
@@ -52,6 +53,12 @@ impl Requests {
     fn number(&mut self) -> RequestId {
         self.last += 1;
         RequestId(self.last)
+    }
+
+    /// Returns whether all streams that wait for a connection to this node carry answers.
+    pub(super) fn is_only_answered(&self, id: &NodeId) -> bool {
+        let mut names = self.streams.values().filter(|open| open.id == *id).map(|open| &open.name);
+        names.next().is_some_and(|name| name == ANSWERS) && names.all(|name| name == ANSWERS)
     }
 
     /// Takes the streams that waited for the end of this connection.

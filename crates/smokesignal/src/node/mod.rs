@@ -317,7 +317,9 @@ impl Node {
     ///
     /// Nodes without a [responder](Self::answer) ignore the question. Each answer arrives over a
     /// stream of its own. More than 128 at one moment, and those that are not taken within 10 s,
-    /// are refused: use it where few nodes will answer, and read the answers promptly.
+    /// are refused: use it where few nodes will answer, and read the answers promptly. In a network
+    /// of more than 64 nodes, those that are not neighbours wait before they connect to this node,
+    /// each for a random time of up to 2 ms for each node of the network, and 1 s at most.
     ///
     /// ```no_run
     /// # async fn example(node: smokesignal::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -363,7 +365,8 @@ impl Node {
     }
 
     fn opener(&self) -> Opener {
-        Opener::new(self.id(), self.0.shared.peers.clone(), &self.0.commands)
+        let shared = &self.0.shared;
+        Opener::new(self.id(), shared.peers.clone(), Arc::clone(&shared.counters), &self.0.commands)
     }
 }
 
