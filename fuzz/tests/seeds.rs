@@ -44,3 +44,18 @@ fn json_lines_of_all_seeds_are_taken() {
 fn records_of_all_seeds_are_taken() {
     feed("records", smokesignal_fuzz::records::run);
 }
+
+#[test]
+fn hellos_of_all_seeds_are_taken() {
+    feed("hello", smokesignal_fuzz::hello::run);
+}
+
+#[test]
+fn streams_take_the_frames_of_all_seeds() {
+    feed("mux", smokesignal_fuzz::mux::run);
+}
+
+#[test]
+fn tls_connections_take_all_seeds() {
+    feed("tls", smokesignal_fuzz::tls::run);
+}

@@ -36,6 +36,14 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // Every share holds the pool, so all of them are gone.
+        let used = *self.used.get_mut();
+        debug_assert!(used == 0 || std::thread::panicking(), "{used} bytes of a pool were not given back");
+    }
+}
+
 /// One stream's share of its connection's pool and of the node's. Dropping it returns the share.
 #[derive(Debug)]
 pub(crate) struct Budget {

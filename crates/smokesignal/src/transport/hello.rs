@@ -57,14 +57,14 @@ const PROOF_LABEL: &[u8] = b"smokesignal network secret";
 
 /// What the other side's HELLO says.
 #[derive(Debug, PartialEq, Eq)]
-struct Hello {
+pub(crate) struct Hello {
     features: Features,
     proves_secret: bool,
     proof: [u8; PROOF_BYTES],
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Dialler = 0,
     Acceptor = 1,
 }
@@ -108,7 +108,7 @@ impl Credentials {
         Ok(Connection { peer, remote, features, reader: Box::new(reader), writer: Box::new(writer) })
     }
 
-    fn hello(&self, role: Role, exporter: &[u8; 32]) -> Vec<u8> {
+    pub(crate) fn hello(&self, role: Role, exporter: &[u8; 32]) -> Vec<u8> {
         let (flags, proof) = match &self.secret {
             None => (0, [0; PROOF_BYTES]),
             Some(secret) => {
@@ -131,7 +131,12 @@ impl Credentials {
     }
 
     /// Returns the features that both sides understand.
-    fn check_hello(&self, hello: &Hello, from: Role, exporter: &[u8; 32]) -> Result<Features, DialError> {
+    pub(crate) fn check_hello(
+        &self,
+        hello: &Hello,
+        from: Role,
+        exporter: &[u8; 32],
+    ) -> Result<Features, DialError> {
         let Hello { features, proves_secret, proof } = hello;
         let right = match &self.secret {
             None => !proves_secret && proof.iter().all(|byte| *byte == 0),
@@ -151,7 +156,7 @@ impl Credentials {
 }
 
 /// Reads the other side's HELLO, of whatever version it is.
-async fn read_hello(reader: &mut (impl AsyncRead + Unpin)) -> Result<Hello, DialError> {
+pub(crate) async fn read_hello(reader: &mut (impl AsyncRead + Unpin)) -> Result<Hello, DialError> {
     let mut head = [0; HEAD_BYTES];
     reader.read_exact(&mut head).await.map_err(TlsError::from)?;
     let [oldest, newest, length @ ..] = head;

@@ -7,7 +7,7 @@
 //! [`Credentials::connect`] and [`Credentials::accept`] authenticate the other end.
 
 mod door;
-mod hello;
+pub(crate) mod hello;
 pub(crate) mod incompatible;
 mod memory;
 mod tcp;
