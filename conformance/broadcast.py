@@ -6,6 +6,7 @@ place of bytes and time, and asks for what is missing after one fixed wait.
 
 import base64
 import math
+import os
 import time
 
 from wire import (
@@ -20,13 +21,16 @@ from wire import (
     SIGNED_TOGETHER,
     Segment,
     aged,
+    check_life_sign,
     check_proof,
     clock,
     head,
     leaf,
+    life_sign,
     seal,
     seal_text,
     tree,
+    unix_time,
     varint,
     verify,
 )
@@ -45,6 +49,9 @@ SWITCH_AFTER = 1.0
 DIGEST_DELAY = 0.1
 VERIFIED_ROOTS = 64
 WINDOW = 30.0
+# Segments that were signed longer ago than this may be recordings.
+RECORDED_AFTER = 120
+CHALLENGE_AGAIN = 1.0
 
 
 class WriterStream:
@@ -129,6 +136,10 @@ class Broadcast:
         self.settled, self.settle_at = False, None
         # The writers that each neighbour was asked to prove, one list for each question.
         self.asked = {}
+        # Writers that may be recordings, and the incarnations of those that were none.
+        self.doubts, self.alive = {}, set()
+        # Challenges of neighbours on their way: the link that wants each answer.
+        self.passed_on = {}
 
     # Links.
 
@@ -358,6 +369,8 @@ class Broadcast:
             return self._prune(link, self.own, now)
         stream = self.streams.get(segment.writer)
         self._check_signature(stream, segment)
+        if self._may_be_recorded(stream, segment, link):
+            return self._challenge(link, segment, now)
         if stream is None or segment.incarnation > stream.incarnation:
             stream = self._begin(link, stream, segment)
         if segment.incarnation < stream.incarnation:
@@ -395,13 +408,55 @@ class Broadcast:
         if self.node.options.unsigned_messages:
             return
         root = segment.root(self.node.network)
-        proof = (root, segment.signature)
+        proof = (root, segment.signed_at, segment.signature)
         known = stream.verified if stream else set()
         if proof not in known:
-            verify(segment.writer, segment.signature, seal_text(root))
+            verify(segment.writer, segment.signature, seal_text(root, segment.signed_at))
         if len(known) >= VERIFIED_ROOTS:
             known.clear()
         known.add(proof)
+
+    # Recordings.
+
+    def _may_be_recorded(self, stream, segment, link):
+        """Whether the writer of a stream that begins here has to show first that it lives."""
+        is_known = stream and stream.read and stream.incarnation >= segment.incarnation
+        if self.node.options.unsigned_messages or is_known or link.peer == segment.writer:
+            return False
+        is_new = abs(unix_time() - segment.signed_at) <= RECORDED_AFTER
+        return not is_new and (segment.writer, segment.incarnation) not in self.alive
+
+    def _challenge(self, link, segment, now):
+        nonce, asked_at = self.doubts.get(segment.writer, (os.urandom(16), -CHALLENGE_AGAIN))
+        if now - asked_at >= CHALLENGE_AGAIN:
+            self.doubts[segment.writer] = (nonce, now)
+            self._towards(segment.writer, link).say("Challenge", segment.writer, nonce)
+
+    def _towards(self, writer, default):
+        """The link to the writer, if it is a neighbour."""
+        return next((link for link in self.sides if link.peer == writer), default)
+
+    def on_challenge(self, link, writer, nonce):
+        if writer == self.node.id:
+            node = self.node
+            sign = life_sign(node.key, node.network, node.incarnation, nonce)
+            return link.say("Alive", sign)
+        stream = self.streams.get(writer)
+        onwards = self._towards(writer, stream.parent if stream and stream.read else None)
+        if onwards and onwards is not link:
+            self.passed_on[nonce] = link
+            onwards.say("Challenge", writer, nonce)
+
+    def on_alive(self, link, sign):
+        check_life_sign(self.node.network, sign)
+        writer, incarnation, _, nonce = sign[:4]
+        back = self.passed_on.pop(nonce, None)
+        if back in self.sides:
+            return back.say("Alive", sign)
+        if self.doubts.get(writer, (None,))[0] == nonce:
+            del self.doubts[writer]
+            self.alive.add((writer, incarnation))
+            link.say("Graft", [(writer, incarnation, 1, True)])
 
     def _begin(self, link, former, segment):
         """The first segment of a writer, or of its next start."""
@@ -541,9 +596,10 @@ class Broadcast:
             leaf(node.network, *name, flags, body) for name, (flags, _, body) in zip(names, drafts)
         ]
         root, proofs = tree(leaves)
-        signature = node.key.sign(seal_text(root))
+        now = unix_time()
+        signature = node.key.sign(seal_text(root, now))
         for name, (flags, _, body), proof in zip(names, drafts, proofs):
-            yield written(head(flags | SIGNED, *name) + seal(signature, proof) + body)
+            yield written(head(flags | SIGNED, *name) + seal(signature, now, proof) + body)
 
 
 def written(segment, signed=True):

@@ -30,7 +30,7 @@ from wire import MESSAGE, Record, Segment, decode, ip_address, raw
 
 TICK = 0.25
 # Messages about streams, between neighbours only.
-STREAMS = ("Digest", "Graft", "Prune", "Prove", "Proofs")
+STREAMS = ("Digest", "Graft", "Prune", "Prove", "Proofs", "Challenge", "Alive")
 TCP_TIMEOUT = 2.0
 
 

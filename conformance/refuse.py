@@ -52,6 +52,7 @@ from wire import (
     Record,
     Segment,
     aged,
+    check_life_sign,
     clock,
     decode,
     encode,
@@ -60,8 +61,10 @@ from wire import (
     ip_address,
     joined,
     leaf,
+    life_sign,
     raw,
     seal_text,
+    unix_time,
     varint,
     verify,
 )
@@ -191,14 +194,15 @@ class Stranger:
 
     def segment(self, seq, body=b"\5hello", first=None, flags=0, **wrong):
         """Sends a segment that is signed; `wrong` says in which way it is not right."""
-        incarnation = wrong.get("incarnation", self.incarnation)
+        incarnation, key = wrong.get("incarnation", self.incarnation), wrong.get("key", self.key)
         hashes, flags = wrong.get("hashes", []), flags | wrong.get("sealed", SIGNED)
-        name = (self.id, incarnation, seq, seq if first is None else first)
+        name = (raw(key.public_key()), incarnation, seq, seq if first is None else first)
         root = leaf(wrong.get("network", NETWORK), *name, flags & ~SIGNED, body)
         for other in hashes:
             root = joined(root, other)
-        signature = self.key.sign(seal_text(root) + wrong.get("behind", b""))
-        shape = bytes([wrong.get("shape", len(hashes))])
+        signed_at = wrong.get("signed_at", unix_time())
+        signature = key.sign(seal_text(root, signed_at) + wrong.get("behind", b""))
+        shape = varint(signed_at) + bytes([wrong.get("shape", len(hashes))])
         seal = signature + shape + b"".join(hashes) if flags & SIGNED else b""
         handed = aged(head(flags, *name) + seal + body, *wrong.get("age", (0, clock())))
         self.frame(MESSAGE, handed)
@@ -898,6 +902,53 @@ def incarnation_0(stranger):
 
 
 @checks
+def a_recording_is_read_once_its_writer_has_signed_a_number(stranger):
+    key = Ed25519PrivateKey.generate()
+    writer = raw(key.public_key())
+    stranger.segment(1, key=key, signed_at=1000)
+    stranger.until("a challenge", lambda: stranger.said_to_us("Challenge"))
+    asked, nonce = stranger.said_to_us("Challenge")[0]
+    assert asked == writer, asked.hex()
+    # A sign of somebody else changes nothing, and closes nothing.
+    stranger.say("Alive", life_sign(stranger.key, NETWORK, stranger.incarnation, nonce))
+    assert stranger.answered(), "closed"
+    stranger.say("Alive", life_sign(key, NETWORK, stranger.incarnation, nonce))
+    grafts = lambda: [ask for (asks,) in stranger.said_to_us("Graft") for ask in asks]
+    stranger.until("a graft", lambda: any(ask[0] == writer for ask in grafts()))
+    stranger.segment(1, key=key, signed_at=1000)
+    assert stranger.program.read_of(writer, 1) == [("message", 1)]
+
+
+@closed
+def a_forged_sign_of_life(stranger):
+    key = Ed25519PrivateKey.generate()
+    stranger.segment(1, key=key, signed_at=1000)
+    stranger.until("a challenge", lambda: stranger.said_to_us("Challenge"))
+    _, nonce = stranger.said_to_us("Challenge")[0]
+    sign = life_sign(key, NETWORK, stranger.incarnation, nonce)
+    stranger.say("Alive", (*sign[:2], sign[2] + 1, *sign[3:]))
+
+
+@checks
+def a_neighbour_with_a_wrong_clock_is_read(stranger):
+    stranger.segment(1, signed_at=0)
+    stranger.segment(2, signed_at=1 << 60)
+    told = stranger.program.read_of(stranger.id, 2)
+    assert told == [("message", 1), ("message", 2)], told
+
+
+@checks
+def a_challenge_is_answered(stranger):
+    nonce = bytes(range(16))
+    stranger.say("Challenge", stranger.program.id, nonce)
+    stranger.until("an answer", lambda: stranger.said_to_us("Alive"))
+    (sign,) = stranger.said_to_us("Alive")[0]
+    check_life_sign(NETWORK, sign)
+    assert (sign[0], sign[3]) == (stranger.program.id, nonce)
+    assert abs(sign[2] - time.time()) < 60, sign[2]
+
+
+@checks
 def segments_of_unknown_kinds_are_neither_read_nor_a_gap(stranger):
     stranger.segment(1)
     stranger.segment(2, flags=12 << KIND)
@@ -919,7 +970,7 @@ def a_segment_of_an_unknown_kind_is_passed_on_as_it_is(stranger):
         other.until("the segment", other.segments)
         segment = other.segments()[0]
         assert (segment.writer, segment.flags) == (stranger.id, 9 << KIND | SIGNED)
-        verify(stranger.id, segment.signature, seal_text(segment.root(NETWORK)))
+        verify(stranger.id, segment.signature, seal_text(segment.root(NETWORK), segment.signed_at))
     finally:
         other.socket.close()
 

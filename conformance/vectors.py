@@ -48,6 +48,7 @@ from wire import (
     frame,
     head,
     leaf,
+    life_sign,
     raw,
     seal,
     seal_text,
@@ -62,6 +63,9 @@ WALK, TOKEN, LOOKUP = 300, 1 << 40, 1 << 41
 BODY = b"\5hello\0\2hi"
 # The age of all segments, and the time of their sender, in milliseconds.
 AGE, SENT = 300, 70_000
+# When all segments were signed, in seconds since 1970.
+SIGNED_AT = 1_800_000_000
+NONCE = bytes(range(16))
 
 KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
 ID, OTHER_ID = raw(KEY.public_key()), raw(OTHER_KEY.public_key())
@@ -171,6 +175,8 @@ def control_messages():
         ("Prove", "Prove", [ID, OTHER_ID]),
         ("Proofs", "Proofs", proofs()),
         ("Twin", "Twin", 2**63, INCARNATION, 70_000),
+        ("Challenge", "Challenge", ID, NONCE),
+        ("Alive", "Alive", life_sign(KEY, OPEN_NETWORK, INCARNATION, NONCE, SIGNED_AT)),
     ]
 
 
@@ -187,7 +193,7 @@ def segments():
     yield "part", frame(MESSAGE, b"\2\0hello")
     yield "part: the last one", frame(MESSAGE, b"\2\1hi")
     yield "segment: unsigned", of_age(head(0, *whole) + BODY)
-    yield "segment: signed", of_age(head(SIGNED, *whole) + seal(sign(alone), []) + BODY)
+    yield "segment: signed", of_age(head(SIGNED, *whole) + seal(sign(alone), SIGNED_AT, []) + BODY)
 
     second = leaf(OPEN_NETWORK, ID, 1, 3, 6, 0, BODY)
     root, proofs = tree([alone, second])
@@ -195,7 +201,7 @@ def segments():
     yield "leaf: segment 3", second
     yield "root: segments 2 and 3", root
     for seq, first, proof in ((2, 3, proofs[0]), (3, 6, proofs[1])):
-        payload = head(SIGNED, ID, 1, seq, first) + seal(sign(root), proof) + BODY
+        payload = head(SIGNED, ID, 1, seq, first) + seal(sign(root), SIGNED_AT, proof) + BODY
         yield "segment: %d of a signed pair" % seq, of_age(payload)
 
     query, channel = struct.pack(">Q", 7) + b"who?", b"\4chathi"
@@ -203,19 +209,19 @@ def segments():
     for name, kind, message in kinds:
         flags, body = kind << KIND, bytes([len(message)]) + message
         signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
-        payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
+        payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, SIGNED_AT, []) + body
         yield "segment: " + name, of_age(payload)
 
     flags, body = 9 << KIND, b"\x07unknown\0"
     signature = sign(leaf(OPEN_NETWORK, ID, 1, 7, 10, flags, body))
-    payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, []) + body
+    payload = head(flags | SIGNED, ID, 1, 7, 10) + seal(signature, SIGNED_AT, []) + body
     yield "segment: of an unknown kind", of_age(payload)
 
     pieces = [(FIRST, b"a large message"), (0, b", "), (LAST, b"in three pieces")]
     for seq, (ends, body) in enumerate(pieces, 4):
         flags = FRAGMENT | ends
         signature = sign(leaf(OPEN_NETWORK, ID, 1, seq, 9, flags, body))
-        payload = head(flags | SIGNED, ID, 1, seq, 9) + seal(signature, []) + body
+        payload = head(flags | SIGNED, ID, 1, seq, 9) + seal(signature, SIGNED_AT, []) + body
         yield "segment: fragment %d of 3" % (seq - 3), of_age(payload)
 
 
@@ -224,7 +230,7 @@ def of_age(segment):
 
 
 def sign(root):
-    return KEY.sign(seal_text(root))
+    return KEY.sign(seal_text(root, SIGNED_AT))
 
 
 def entries():

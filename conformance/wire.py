@@ -55,7 +55,8 @@ REPORT = ("u", "?", "b", ("o", "u"), "u")
 CONFIRMATION = ("u",) * 11
 # What is signed of a segment: writer, incarnation, seq, first message, flags, messages and the hash
 # of the body; then the signature (two halves), the sides of the hashes, and the hashes.
-PROOF = ("i", "u", "u", "u", "b", "u", "i", "i", "i", "b", ("[", "i"))
+PROOF = ("i", "u", "u", "u", "b", "u", "i", "i", "i", "u", "b", ("[", "i"))
+LIFE_SIGN = ("i", "u", "u", "n", "i", "i")
 RECORDS = ("[", "R")
 LAYOUT = {
     "Join": ["R", "b"],
@@ -93,6 +94,8 @@ LAYOUT = {
     "Prove": [("[", "i")],
     "Proofs": [("[", PROOF)],
     "Twin": ["u", "u", "u"],
+    "Challenge": ["i", "n"],
+    "Alive": [LIFE_SIGN],
 }
 NAMES = list(LAYOUT)
 
@@ -169,6 +172,7 @@ class Reader:
             "b": lambda: self.take(1)[0],
             "?": self.bool,
             "i": lambda: self.take(32),
+            "n": lambda: self.take(16),
             "R": lambda: Record.decode(self),
             "B": lambda: Beat.decode(self),
         }[kind]()
@@ -343,9 +347,10 @@ class Segment:
         self.kind = self.flags >> KIND
         if self.flags & (FIRST | LAST) and not self.flags & FRAGMENT:
             raise Malformed("flags of a segment")
-        self.signature, self.proof = b"", []
+        self.signature, self.signed_at, self.proof = b"", 0, []
         if self.flags & SIGNED:
-            self.signature, shape = reader.take(64), reader.take(1)[0]
+            self.signature, self.signed_at = reader.take(64), reader.varint()
+            shape = reader.take(1)[0]
             hashes = shape & 7
             if hashes > MAX_HASHES or shape >> 3 + hashes:
                 raise Malformed("the shape of a seal")
@@ -379,13 +384,13 @@ class Segment:
         numbers = (self.incarnation, self.seq, self.first_message)
         said = (self.flags & ~SIGNED, len(self.messages), blake3(self.body).digest())
         left = sum(on_the_left << n for n, (_, on_the_left) in enumerate(self.proof))
-        halves = (self.signature[:32], self.signature[32:])
-        return (self.writer, *numbers, *said, *halves, left, [other for other, _ in self.proof])
+        sealed = (self.signature[:32], self.signature[32:], self.signed_at)
+        return (self.writer, *numbers, *said, *sealed, left, [other for other, _ in self.proof])
 
 
 def root_of(network, proof):
     """The root that a proof leads to."""
-    left, hashes = proof[9:]
+    left, hashes = proof[10:]
     at = hash_of(network, *proof[:7])
     for n, other in enumerate(hashes):
         at = joined(other, at) if left >> n & 1 else joined(at, other)
@@ -394,14 +399,14 @@ def root_of(network, proof):
 
 def check_proof(network, proof):
     """Raises `Malformed` unless the writer has signed what the proof says."""
-    writer, *numbers, flags, messages, _, first, second, left, hashes = proof
+    writer, *numbers, flags, messages, _, first, second, signed_at, left, hashes = proof
     is_piece = flags & FRAGMENT != 0
     sane = all(0 < number < 1 << 62 for number in numbers)
     sane = sane and len(hashes) <= MAX_HASHES and not left >> len(hashes) and not flags & SIGNED
     sane = sane and messages <= MAX_MESSAGES
     if not sane or is_piece != (messages == 0) or (flags & (FIRST | LAST) and not is_piece):
         raise Malformed("a proof")
-    verify(writer, first + second, seal_text(root_of(network, proof)))
+    verify(writer, first + second, seal_text(root_of(network, proof), signed_at))
 
 
 def has_head(kind, message):
@@ -468,13 +473,37 @@ def hash_of(network, writer, incarnation, seq, first_message, flags, messages, b
     return blake3(text + body_hash).digest()
 
 
-def seal_text(root):
-    return b"smokesignal seal 1\0" + root
+def unix_time():
+    """The seconds since 1970."""
+    return int(time.time())
 
 
-def seal(signature, proof):
+def seal_text(root, signed_at):
+    return b"smokesignal seal 1\0" + root + struct.pack(">Q", signed_at)
+
+
+def seal(signature, signed_at, proof):
     shape = len(proof) | sum(left << 3 + n for n, (_, left) in enumerate(proof))
-    return signature + bytes([shape]) + b"".join(other for other, _ in proof)
+    hashes = b"".join(other for other, _ in proof)
+    return signature + varint(signed_at) + bytes([shape]) + hashes
+
+
+def life_sign(key, network, incarnation, nonce, now=None):
+    """What a writer answers to a challenge."""
+    now = unix_time() if now is None else now
+    signature = key.sign(life_text(network, incarnation, now, nonce))
+    node_id = raw(key.public_key())
+    return (node_id, incarnation, now, nonce, signature[:32], signature[32:])
+
+
+def check_life_sign(network, sign):
+    """Raises `Malformed` unless the writer has signed it."""
+    writer, incarnation, now, nonce, first, second = sign
+    verify(writer, first + second, life_text(network, incarnation, now, nonce))
+
+
+def life_text(network, incarnation, now, nonce):
+    return b"smokesignal alive 1\0" + network + struct.pack(">QQ", incarnation, now) + nonce
 
 
 def tree(leaves):

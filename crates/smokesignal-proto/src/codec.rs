@@ -6,8 +6,8 @@
 //! its first, bit 2 its last, bit 3 signed, bits 4 to 7 the kind of its messages), the origin's 32
 //! bytes, the varints incarnation, seq and first message, the seal if there is one, and the body. A
 //! part is byte 2, a byte that is 1 in the last one, and its piece of a segment. A seal is the
-//! signature's 64 bytes, a byte (bits 0 to 2: the number of hashes; bit 3 + n: the n-th stands on
-//! the left), and the hashes of 32 bytes.
+//! signature's 64 bytes, the varint time (in seconds since 1970), a byte (bits 0 to 2: the number
+//! of hashes; bit 3 + n: the n-th stands on the left), and the hashes of 32 bytes.
 //!
 //! Control messages are rare and small, so they are plain data behind a derived format. Segments
 //! are most of the traffic and up to 64 KiB: their head is read by hand, and their body stays where
@@ -32,14 +32,14 @@ use crate::varint;
 /// Bytes of one encoded message at most: a full segment and its header.
 pub const MAX_FRAME: usize = MAX_SEGMENT + 320;
 
-/// Bytes of a segment without its body, at most: five varints of up to ten bytes among them.
-const MAX_HEAD: usize = 2 + 5 * 10 + 32 + 65 + 32 * MAX_PROOF;
+/// Bytes of a segment without its body, at most: six varints of up to ten bytes among them.
+const MAX_HEAD: usize = 2 + 6 * 10 + 32 + 65 + 32 * MAX_PROOF;
 
 const CONTROL: u8 = 0;
 const DATA: u8 = 1;
 const PART: u8 = 2;
 /// The variants of [`Control`], which are numbered from 0.
-const CONTROLS: u64 = if cfg!(smokesignal_next) { 36 } else { 35 };
+const CONTROLS: u64 = if cfg!(smokesignal_next) { 38 } else { 37 };
 const FRAGMENT: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
@@ -110,8 +110,9 @@ pub fn encode_head<'a>(message: &'a Message, out: &mut Vec<u8>) -> Option<&'a By
             varint::put(out, segment.incarnation);
             varint::put(out, segment.seq);
             varint::put(out, segment.first_message);
-            if let Some(Seal { signature, proof }) = &segment.seal {
+            if let Some(Seal { signature, signed_at, proof }) = &segment.seal {
                 out.extend_from_slice(signature.as_bytes());
+                varint::put(out, *signed_at);
                 out.push(proof.hashes.len() as u8 | proof.left << COUNT_BITS);
                 proof.hashes.iter().for_each(|hash| out.extend_from_slice(hash));
             }
@@ -237,13 +238,14 @@ fn decode_segment(mut frame: Bytes) -> Result<Segment, CodecError> {
 
 fn decode_seal(frame: &mut Bytes) -> Option<Seal> {
     let signature = Signature::new(take_array(frame)?);
+    let signed_at = get_varint(frame)?;
     let [shape] = take_array(frame)?;
     let (count, left) = (usize::from(shape & ((1 << COUNT_BITS) - 1)), shape >> COUNT_BITS);
     if count > MAX_PROOF || left >> count != 0 {
         return None;
     }
     let hashes = (0..count).map(|_| take_array(frame)).collect::<Option<_>>()?;
-    Some(Seal { signature, proof: InclusionProof { hashes, left } })
+    Some(Seal { signature, signed_at, proof: InclusionProof { hashes, left } })
 }
 
 fn take_array<const N: usize>(frame: &mut Bytes) -> Option<[u8; N]> {
@@ -264,6 +266,7 @@ mod tests {
 
     use super::*;
     use crate::id::Keypair;
+    use crate::life::LifeSign;
     use crate::message::{
         Ask, Beat, Confirmation, DigestEnd, DisconnectReason, Mark, Priority, SeedReport, SeedState,
         SeedStatus, SoughtSeed,
@@ -292,7 +295,7 @@ mod tests {
             };
             16
         ];
-        Segment::sign_all(&mut batch, &keypair, &[0; 32]);
+        Segment::sign_all(&mut batch, &keypair, &[0; 32], 1_800_000_000);
         SegmentProof::of(&batch[15]).unwrap()
     }
 
@@ -332,7 +335,7 @@ mod tests {
                 seal: None,
             };
             if matches!(kind, SegmentKind::Whole { .. }) {
-                segment.sign(&Keypair::from_seed(&[1; 32]), &[0; 32]);
+                segment.sign(&Keypair::from_seed(&[1; 32]), &[0; 32], 7);
             }
             Message::Data(Arc::new(segment), Age::from_wire(300, 1 << 40))
         };
@@ -375,6 +378,11 @@ mod tests {
             Control::Prove { writers: vec![id; MAX_PROOFS] }.into(),
             Control::Proofs { proofs: vec![proof(); MAX_PROOFS] }.into(),
             Control::Twin { process: u64::MAX, incarnation: 1, uptime_ms: 70_000 }.into(),
+            Control::Challenge { writer: id, nonce: [9; 16] }.into(),
+            Control::Alive {
+                sign: LifeSign::sign(&Keypair::from_seed(&[1; 32]), &[0; 32], 1, u64::MAX, [9; 16]),
+            }
+            .into(),
             segment(SegmentKind::Whole { messages: 2 }, b"\x02hi\x00"),
             segment(SegmentKind::Fragment { first: true, last: false }, b"piece"),
         ]
@@ -408,7 +416,7 @@ mod tests {
             kind,
             message_kind: MessageKind::Application,
             body: vec![0; MAX_SEGMENT].into(),
-            seal: Some(Seal { signature: Signature::new([1; 64]), proof }),
+            seal: Some(Seal { signature: Signature::new([1; 64]), signed_at: u64::MAX, proof }),
         };
         let bytes = encoded(&Message::Data(Arc::new(segment), Age::from_wire(u64::MAX, u64::MAX)));
         assert!(bytes.len() <= MAX_SEGMENT + MAX_HEAD && bytes.len() <= MAX_FRAME, "{}", bytes.len());

@@ -60,18 +60,30 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) me: Me,
     rng: Rng,
+    wall: WallClock,
     pub(crate) out: Outputs,
 }
 
 impl Context {
     pub(crate) fn new(keypair: Keypair, config: Config, rng_seed: u64) -> Self {
         let me = Me::new(keypair, &config);
-        Self { config, me, rng: Rng::new(rng_seed), out: Outputs::default() }
+        Self { config, me, rng: Rng::new(rng_seed), wall: WallClock::default(), out: Outputs::default() }
     }
 
     /// Lends the context for a call at time `now`.
     pub(crate) fn at(&mut self, now: Instant) -> Cx<'_> {
-        Cx { now, config: &self.config, me: &self.me, rng: &mut self.rng, out: &mut self.out }
+        let Self { config, me, rng, wall, out } = self;
+        Cx { now, config, me, rng, wall: *wall, out }
+    }
+
+    /// Sets the wall clock: that many seconds since 1970 are it at `now`.
+    pub(crate) fn set_unix_time(&mut self, seconds: u64, now: Instant) {
+        self.wall = WallClock { seconds, at: now };
+    }
+
+    /// Returns the seconds since 1970.
+    pub(crate) fn unix_time(&self, now: Instant) -> u64 {
+        self.wall.time(now)
     }
 }
 
@@ -82,5 +94,32 @@ pub(crate) struct Cx<'a> {
     pub(crate) config: &'a Config,
     pub(crate) me: &'a Me,
     pub(crate) rng: &'a mut Rng,
+    wall: WallClock,
     pub(crate) out: &'a mut Outputs,
+}
+
+impl Cx<'_> {
+    /// Returns the seconds since 1970.
+    pub(crate) fn unix_time(&self) -> u64 {
+        self.wall.time(self.now)
+    }
+}
+
+/// The wall clock, as it was set last. It may be wrong.
+#[derive(Debug, Clone, Copy)]
+struct WallClock {
+    seconds: u64,
+    at: Instant,
+}
+
+impl Default for WallClock {
+    fn default() -> Self {
+        Self { seconds: 0, at: Instant::ZERO }
+    }
+}
+
+impl WallClock {
+    fn time(self, now: Instant) -> u64 {
+        self.seconds.saturating_add((now - self.at).as_secs())
+    }
 }

@@ -45,6 +45,7 @@ mod hash_tree;
 mod id;
 mod ids;
 mod lag;
+mod life;
 mod limits;
 mod lookup;
 mod membership;
@@ -73,6 +74,7 @@ pub use features::{Features, OtherEnd};
 pub use id::{Keypair, NodeId, ParseNodeIdError, Signature};
 pub use ids::{DialId, LinkId, RequestId, Target};
 pub use lag::Lag;
+pub use life::{LifeSign, Nonce};
 pub use limits::{Confirmed, Held, StreamLink, StreamView};
 pub use message::{
     Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, MAX_MARKS, MAX_PROOFS, MAX_RECORDS,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::age::Age;
 use crate::id::{Keypair, NodeId, Signature};
+use crate::life::{LifeSign, Nonce};
 use crate::proof::SegmentProof;
 use crate::record::Record;
 use crate::segment::Segment;
@@ -334,6 +335,20 @@ pub enum Control {
         /// The time since it was started, in milliseconds.
         uptime_ms: u64,
     },
+    /// "Does this writer live? Let it sign this number." To the neighbour that has brought what may
+    /// be a recording of the writer. A node that is not the writer passes it on to the neighbour
+    /// that the writer's stream comes from. Owes a [`Control::Alive`] if the writer is reached.
+    Challenge {
+        /// The writer.
+        writer: NodeId,
+        /// The number.
+        nonce: Nonce,
+    },
+    /// "It does." The answer to [`Control::Challenge`], which goes back the same way.
+    Alive {
+        /// What the writer has signed.
+        sign: LifeSign,
+    },
     /// Stands for what the next version adds, and is optional: a node that does not know it skips
     /// it. Sent when a link comes up; owes nothing.
     #[cfg(smokesignal_next)]
@@ -588,6 +603,7 @@ impl Message {
             Control::Sought { seeds } => 16 + 12 * seeds.len(),
             Control::Turn { .. } => 16,
             Control::Ack { .. } | Control::Twin { .. } => 32,
+            Control::Challenge { .. } => 64,
             _ => 192,
         }
     }

@@ -10,6 +10,7 @@ mod beacon;
 mod claims;
 mod inspect;
 mod leaving;
+mod liveness;
 mod lookup;
 mod proving;
 mod settling;
@@ -44,6 +45,7 @@ use crate::streams::{OWN, Streams};
 use crate::time::Instant;
 
 use claims::Claims;
+use liveness::Liveness;
 use settling::Settling;
 use twin::Twins;
 
@@ -72,6 +74,7 @@ pub struct Node {
     publisher: Publisher,
     settling: Settling,
     claims: Claims,
+    liveness: Liveness,
     twins: Twins,
     departure: Departure,
     /// Until when the first message waits for the search for another process with this key.
@@ -103,6 +106,7 @@ impl Node {
             publisher: Publisher::default(),
             settling: Settling::default(),
             claims: Claims::default(),
+            liveness: Liveness::default(),
             // Not the node's own randomness: it would change all that follows.
             twins: Twins::new(me.incarnation() ^ rng_seed.rotate_left(32), now),
             departure: Departure::default(),
@@ -169,6 +173,13 @@ impl Node {
     /// Tells others to dial these addresses in place of those where it listens.
     pub fn advertise(&mut self, addresses: Vec<SocketAddr>) {
         self.membership.advertise(&self.context.me, &self.context.config, addresses);
+    }
+
+    /// Sets the wall clock, in seconds since 1970: what this node writes is signed with it, and
+    /// readers who never met it recognise a recording by it. A wrong clock costs them a round
+    /// trip, and no message. Call it at the start, and again now and then: clocks are set.
+    pub fn set_unix_time(&mut self, seconds: u64, now: Instant) {
+        self.context.set_unix_time(seconds, now);
     }
 
     /// Enters the network through this `HOST:PORT`, which is tried for ever while the node is
@@ -389,6 +400,7 @@ impl Node {
             needed.extend((0..self.streams.len()).map(|ix| spread.unconfirmed_from(cx, &self.streams, ix)));
             self.streams.expire(cx, &needed);
             self.expire_claims(now);
+            self.expire_doubts(now);
             self.expire_twins(now);
             self.switch_incarnations(now);
             self.publisher.trim();
@@ -442,6 +454,8 @@ impl Node {
             Control::Prune { origin, incarnation } => self.on_prune(link, &origin, incarnation, now),
             Control::Prove { writers } => self.on_prove(link, &writers, now),
             Control::Proofs { proofs } => self.on_proofs(link, proofs, now),
+            Control::Challenge { writer, nonce } => self.on_challenge(link, writer, nonce, now),
+            Control::Alive { sign } => self.on_life_sign(link, sign, now),
             Control::Ack { read, limit, held, soon, clock, echo } => {
                 let ack = Ack { read, limit, held, soon, clocks: Clocks { clock, echo } };
                 if self.flows.acknowledged(link, ack, now).is_err() {
@@ -526,6 +540,7 @@ impl Node {
                 self.flows.link_down(link);
                 self.joints.link_down(link);
                 self.claimer_down(link, now);
+                self.liveness.link_down(link);
                 self.transits.link_down(link);
                 self.netsplit.link_down(link);
                 let has_left = reason == CloseReason::EndedByPeer(DisconnectReason::Leaving);

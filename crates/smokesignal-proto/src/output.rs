@@ -176,6 +176,14 @@ pub enum Output {
         /// Their size in bytes, an estimate.
         bytes: u64,
     },
+    /// This writer's clock is not this node's, and one of them is wrong. Writers and readers whose
+    /// clocks are right read each other immediately, others after a round trip to the writer.
+    ClockDiffers {
+        /// The writer.
+        of: NodeId,
+        /// By how much its clock is ahead of this node's, in seconds.
+        ahead_by: i64,
+    },
     /// The node is less than 200 ms behind again.
     CaughtUp {
         /// The writer.

@@ -32,6 +32,8 @@ pub(crate) struct Head {
 pub struct SegmentProof {
     pub(crate) head: Head,
     signature: Signature,
+    /// As in the seal of the segment.
+    signed_at: u64,
     left: u8,
     hashes: Vec<Hash>,
 }
@@ -64,9 +66,9 @@ impl Head {
 impl SegmentProof {
     /// Returns the proof that a segment carries; `None` where segments are not signed.
     pub fn of(segment: &Segment) -> Option<Self> {
-        let Seal { signature, proof } = segment.seal.clone()?;
+        let Seal { signature, signed_at, proof } = segment.seal.clone()?;
         let InclusionProof { hashes, left } = proof;
-        Some(Self { head: segment.head(), signature, left, hashes })
+        Some(Self { head: segment.head(), signature, signed_at, left, hashes })
     }
 
     /// Returns the writer.
@@ -87,7 +89,8 @@ impl SegmentProof {
     /// Returns whether the writer wrote it, in this network.
     pub(crate) fn verify(&self, network: &[u8; 32]) -> bool {
         let proof = InclusionProof { hashes: self.hashes.clone(), left: self.left };
-        segment::is_signed(&proof.root(self.head.leaf(network)), &self.signature, &self.head.origin, network)
+        let root = proof.root(self.head.leaf(network));
+        segment::is_signed((&root, self.signed_at), &self.signature, &self.head.origin, network)
     }
 }
 
@@ -113,7 +116,7 @@ mod tests {
             seal: None,
         };
         let mut batch: Vec<_> = (1..=5).map(segment).collect();
-        Segment::sign_all(&mut batch, &keypair, &NETWORK);
+        Segment::sign_all(&mut batch, &keypair, &NETWORK, 9);
         batch.iter().filter_map(SegmentProof::of).collect()
     }
 
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_proof_with_any_other_number_proves_nothing() {
-        let changes: [fn(&mut SegmentProof); 8] = [
+        let changes: [fn(&mut SegmentProof); 9] = [
             |proof| proof.head.origin = Keypair::from_seed(&[2; 32]).id(),
             |proof| proof.head.incarnation += 1,
             |proof| proof.head.seq += 1,
@@ -136,6 +139,7 @@ mod tests {
             |proof| proof.head.flags ^= 16,
             |proof| proof.head.body[0] ^= 1,
             |proof| proof.hashes[0][0] ^= 1,
+            |proof| proof.signed_at += 1,
         ];
         for change in changes {
             let mut proof = proofs()[2].clone();

@@ -124,7 +124,7 @@ impl Publisher {
         }
         if cx.config.signed {
             self.rate.signed(cx.now, cx.config);
-            Segment::sign_all(&mut batch, cx.me.keypair(), &cx.config.network);
+            Segment::sign_all(&mut batch, cx.me.keypair(), &cx.config.network, cx.unix_time());
         }
         self.ready_bytes += batch.iter().map(|segment| segment.body.len()).sum::<usize>();
         self.ready.extend(batch.into_iter().map(Arc::new).zip(ages));

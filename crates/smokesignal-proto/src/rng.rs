@@ -26,6 +26,14 @@ impl Rng {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
+    /// Returns 16 random bytes.
+    pub(crate) fn nonce(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.next().to_be_bytes());
+        bytes[8..].copy_from_slice(&self.next().to_be_bytes());
+        bytes
+    }
+
     /// Uniform in `from..to`.
     pub(crate) fn duration(&mut self, from: Duration, to: Duration) -> Duration {
         let span = to.saturating_sub(from).as_micros() as usize;

@@ -140,6 +140,8 @@ impl MessageKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
     pub(crate) signature: Signature,
+    /// When it was signed, by the writer's clock, in seconds since 1970.
+    pub(crate) signed_at: u64,
     pub(crate) proof: InclusionProof,
 }
 
@@ -148,19 +150,21 @@ pub struct Seal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifiedRoot {
     hash: Hash,
+    signed_at: u64,
     signature: [u8; 64],
 }
 
 impl Segment {
-    /// Signs the segment alone with the writer's key, for this network.
-    pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32]) {
-        sign_batch(std::slice::from_mut(self), keypair, network);
+    /// Signs the segment alone with the writer's key, for this network. The time is in seconds
+    /// since 1970.
+    pub fn sign(&mut self, keypair: &Keypair, network: &[u8; 32], time: u64) {
+        sign_batch(std::slice::from_mut(self), keypair, network, time);
     }
 
     /// Signs consecutive segments together, at most 16 with one signature; each can be checked
     /// alone.
-    pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32]) {
-        segments.chunks_mut(MAX_LEAVES).for_each(|batch| sign_batch(batch, keypair, network));
+    pub fn sign_all(segments: &mut [Self], keypair: &Keypair, network: &[u8; 32], time: u64) {
+        segments.chunks_mut(MAX_LEAVES).for_each(|batch| sign_batch(batch, keypair, network, time));
     }
 
     /// Returns whether its writer wrote it, in this network.
@@ -171,17 +175,17 @@ impl Segment {
     /// The same. `last` is the root that was verified last for this writer, and becomes this
     /// segment's.
     pub(crate) fn verify_after(&self, network: &[u8; 32], last: &mut Option<VerifiedRoot>) -> bool {
-        let Some(Seal { signature, proof }) = &self.seal else { return false };
+        let Some(Seal { signature, signed_at, proof }) = &self.seal else { return false };
         if signature.was_verified(&self.origin, network) {
             return true;
         }
         let hash = proof.root(self.leaf(network));
-        let root = VerifiedRoot { hash, signature: *signature.as_bytes() };
+        let root = VerifiedRoot { hash, signed_at: *signed_at, signature: *signature.as_bytes() };
         if last.as_ref() == Some(&root) {
             signature.remember(&self.origin, network);
             return true;
         }
-        let holds = is_signed(&hash, signature, &self.origin, network);
+        let holds = is_signed((&hash, *signed_at), signature, &self.origin, network);
         if holds {
             *last = Some(root);
         }
@@ -219,18 +223,23 @@ impl Segment {
     }
 }
 
-fn sign_batch(segments: &mut [Segment], keypair: &Keypair, network: &[u8; 32]) {
+fn sign_batch(segments: &mut [Segment], keypair: &Keypair, network: &[u8; 32], signed_at: u64) {
     let leaves = segments.iter().map(|segment| segment.leaf(network)).collect();
     let Some((root, proofs)) = hash_tree::build(leaves) else { return };
-    let signature = Signature::new(keypair.sign(&signed_text(&root)));
+    let signature = Signature::new(keypair.sign(&signed_text(&root, signed_at)));
     for (segment, proof) in segments.iter_mut().zip(proofs) {
-        segment.seal = Some(Seal { signature: signature.clone(), proof });
+        segment.seal = Some(Seal { signature: signature.clone(), signed_at, proof });
     }
 }
 
-/// Returns whether the writer has signed this root, in this network.
-pub(crate) fn is_signed(root: &Hash, signature: &Signature, writer: &NodeId, network: &[u8; 32]) -> bool {
-    signature.verify(writer, network, || signed_text(root))
+/// Returns whether the writer has signed this root at this time, in this network.
+pub(crate) fn is_signed(
+    (root, time): (&Hash, u64),
+    signature: &Signature,
+    writer: &NodeId,
+    network: &[u8; 32],
+) -> bool {
+    signature.verify(writer, network, || signed_text(root, time))
 }
 
 /// Returns whether a segment may have these flags and this number of whole messages.
@@ -243,8 +252,8 @@ pub(crate) fn has_sane_flags(flags: u8, messages: u32) -> bool {
     }
 }
 
-fn signed_text(root: &Hash) -> Vec<u8> {
-    [&b"smokesignal seal 1\0"[..], root].concat()
+fn signed_text(root: &Hash, time: u64) -> Vec<u8> {
+    [&b"smokesignal seal 1\0"[..], root, &time.to_be_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -252,6 +261,7 @@ mod tests {
     use super::*;
 
     const NETWORK: [u8; 32] = [5; 32];
+    const TIME: u64 = 1_800_000_000;
 
     fn batch(count: u64) -> Vec<Segment> {
         let keypair = Keypair::from_seed(&[1; 32]);
@@ -262,7 +272,7 @@ mod tests {
             Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal }
         };
         let mut segments: Vec<_> = (1..=count).map(segment).collect();
-        sign_batch(&mut segments, &keypair, &NETWORK);
+        sign_batch(&mut segments, &keypair, &NETWORK, TIME);
         segments
     }
 
@@ -283,12 +293,13 @@ mod tests {
         let root = last.clone();
         assert!(segments[6].verify_after(&NETWORK, &mut last));
         assert_eq!(last, root);
-        let changed: [fn(&mut Segment); 7] = [
+        let changed: [fn(&mut Segment); 8] = [
             |segment| segment.message_kind = MessageKind::Query,
             |segment| segment.body = vec![1, 99].into(),
             |segment| segment.seq += 1,
             |segment| segment.first_message += 1,
             |segment| segment.incarnation += 1,
+            |segment| segment.seal.as_mut().unwrap().signed_at += 1,
             |segment| segment.seal.as_mut().unwrap().proof.hashes[1][0] ^= 1,
             |segment| segment.seal.as_mut().unwrap().proof.left ^= 1,
         ];

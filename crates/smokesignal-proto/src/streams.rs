@@ -22,6 +22,7 @@ use crate::config::{Config, MAX_SEGMENT};
 use crate::context::Cx;
 use crate::id::NodeId;
 use crate::ids::LinkId;
+use crate::life::Life;
 use crate::limits::Held;
 use crate::message::Mark;
 use crate::messages::Messages;
@@ -75,6 +76,8 @@ pub(crate) struct Stream {
     pub(crate) proven: bool,
     /// Whether a segment of it was taken.
     pub(crate) read: bool,
+    /// Whether its writer is known to live.
+    pub(crate) life: Life,
     /// Whether the stream is a neighbour's claim that has to be proven: it is named to nobody.
     pub(crate) claimed: bool,
     /// The last proof, where no segment is retained.
@@ -216,6 +219,7 @@ impl Stream {
             root,
             proven,
             read,
+            life: Life::Unknown,
             claimed,
             proof,
             former,
@@ -506,6 +510,7 @@ impl Streams {
         *stream = Stream::new(stream.origin, Position::beginning(incarnation), cx.now);
         // By the segment that showed it: the one before is over for good.
         (stream.proven, stream.read, stream.former) = (true, true, former);
+        stream.life = Life::Alive;
     }
 
     /// Takes the proof of a segment of an incarnation that is over.
@@ -525,6 +530,11 @@ impl Streams {
     /// Notes that the stream is a neighbour's claim, or that it is none any more.
     pub(crate) fn set_claimed(&mut self, ix: StreamIx, claimed: bool) {
         self.list[ix].claimed = claimed;
+    }
+
+    /// Notes whether the writer is known to live.
+    pub(crate) fn set_life(&mut self, ix: StreamIx, life: Life) {
+        self.list[ix].life = life;
     }
 
     /// Takes the proof of a segment of a stream that was only claimed. Nothing of it is read yet,

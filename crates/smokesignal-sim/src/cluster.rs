@@ -99,8 +99,10 @@ impl Cluster {
         if let Some(hostile) = &member.hostile {
             hostile.behaviour().adjust(&mut config);
         }
+        let unix_time = setup.unix_time(ix, now);
         let now = member.clock(now);
         let mut node = Node::new(keypair(ix, self.rng_seed), config, rng_seed, now);
+        node.set_unix_time(unix_time, now);
         node.set_addresses(vec![address(ix)]);
         seeds.iter().for_each(|seed| node.join(address(*seed).to_string(), now));
         member.node = Some(Box::new(node));

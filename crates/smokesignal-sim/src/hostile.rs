@@ -13,7 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use smokesignal_proto::{
-    Age, Config, Control, LinkId, MAX_MARKS, Mark, Message, NodeId, Segment, decode, encode,
+    Age, Config, Control, Keypair, LinkId, MAX_MARKS, Mark, Message, MessageKind, NodeId, Segment,
+    SegmentKind, decode, encode,
 };
 
 use crate::kernel::{Rng, mix};
@@ -41,6 +42,11 @@ const INVENTED: u64 = 4_000;
 /// How many of them it names at a time, and how often to each neighbour: every second.
 const NAMED: u64 = 200;
 const NAMED_EVERY: u64 = 1_000_000;
+/// Writers of which one node plays recordings, one message of each to every neighbour per second.
+const RECORDED: u64 = 8;
+/// Messages of each that were recorded, and when, in seconds since 1970.
+const RECORDED_MESSAGES: u64 = 60;
+const RECORDED_AT: u64 = 1_768_000_000;
 /// Links that a liar remembers at most.
 const LINKS: usize = 1_000;
 
@@ -68,15 +74,22 @@ pub enum Behaviour {
     ClaimIncarnations,
     /// Names writers that do not exist.
     InventWriters,
+    /// Plays what was recorded a year ago of writers that have gone.
+    PlayRecordings,
 }
 
 impl Behaviour {
     /// The behaviours that are drawn where none is chosen. With one more, all runs that draw would
     /// be other ones.
     pub const DRAWN: [Self; 5] = [Self::Drop, Self::Lie, Self::Forge, Self::Replay, Self::Hoard];
-    /// The behaviours of nodes that lie in their digests.
-    pub const LIARS: [Self; 4] =
-        [Self::ClaimPositions, Self::ClaimIncarnations, Self::InventWriters, Self::Overstate];
+    /// The behaviours of nodes that lie about streams.
+    pub const LIARS: [Self; 5] = [
+        Self::ClaimPositions,
+        Self::ClaimIncarnations,
+        Self::InventWriters,
+        Self::Overstate,
+        Self::PlayRecordings,
+    ];
 
     /// Changes a node's configuration: a hoarder looks for ten times as many links as others.
     pub(crate) fn adjust(self, config: &mut Config) {
@@ -112,13 +125,18 @@ pub(crate) struct Hostile {
     links: BTreeMap<LinkId, LyingLink>,
     /// How many invented writers were named so far.
     named: u64,
+    /// What was recorded: the next messages of all writers, by their number.
+    recorded: Vec<Vec<Arc<Segment>>>,
 }
 
 /// What a liar keeps about a link.
 #[derive(Debug, Clone, Copy, Default)]
 struct LyingLink {
-    /// When the neighbour is to hear of invented writers again, in virtual microseconds.
+    /// When the neighbour is to hear of invented or recorded writers again, in virtual
+    /// microseconds.
     due: u64,
+    /// Recorded messages of each writer that were played to it.
+    played: usize,
     /// Paced bytes that have left on top of what the core has sent, or less than that.
     extra: i64,
 }
@@ -137,7 +155,7 @@ pub(crate) struct Way {
 
 impl Hostile {
     pub(crate) const fn new(behaviour: Behaviour) -> Self {
-        Self { behaviour, kept: Vec::new(), links: BTreeMap::new(), named: 0 }
+        Self { behaviour, kept: Vec::new(), links: BTreeMap::new(), named: 0, recorded: Vec::new() }
     }
 
     pub(crate) const fn behaviour(&self) -> Behaviour {
@@ -189,11 +207,12 @@ impl Hostile {
                 Vec::new()
             }
             (_, Message::Control(control)) => {
+                let played = self.recordings(way, control);
                 let invented = self.invented_writers(way, control);
                 if let Control::Digest { marks, .. } = &mut **control {
                     self.behaviour.lie(way, marks);
                 }
-                invented.into_iter().chain([message]).collect()
+                played.into_iter().chain(invented).chain([message]).collect()
             }
             (Behaviour::Forge, Message::Data(segment, _)) if segment.origin != me && rng.happens(SHARE) => {
                 let forged = if rng.happens(0.5) { altered_body(segment) } else { invented(segment, rng) };
@@ -215,15 +234,38 @@ impl Hostile {
     /// Returns a digest that names some writers which do not exist, if one is due before this
     /// message: when the link is new, and then once per second.
     fn invented_writers(&mut self, way: Way, control: &Control) -> Option<Message> {
-        let opens = matches!(control, Control::Digest { .. } | Control::Ping { .. } | Control::Beacon { .. });
-        if self.behaviour != Behaviour::InventWriters || !opens || self.link(way.link).due > way.now {
+        if self.behaviour != Behaviour::InventWriters || !self.is_due(way, control) {
             return None;
         }
-        self.link(way.link).due = way.now + NAMED_EVERY;
         let numbers = (self.named..self.named + NAMED).map(|number| number % INVENTED);
         self.named += NAMED;
         let marks = numbers.map(|number| invented_mark(&way.from, number)).collect();
         Some(Control::Digest { marks, end: None }.into())
+    }
+
+    /// Returns the next recorded message of each writer, if they are due before this message.
+    fn recordings(&mut self, way: Way, control: &Control) -> Vec<Message> {
+        if self.behaviour != Behaviour::PlayRecordings || !self.is_due(way, control) {
+            return Vec::new();
+        }
+        let played = self.link(way.link).played;
+        self.link(way.link).played = (played + 1) % RECORDED_MESSAGES as usize;
+        if self.recorded.len() <= played {
+            self.recorded.push((0..RECORDED).map(|number| recorded(&way.from, number, played)).collect());
+        }
+        let age = Age::default();
+        self.recorded[played].iter().map(|segment| Message::Data(Arc::clone(segment), age)).collect()
+    }
+
+    /// Returns whether the neighbour is to hear of writers that are not there: when the link is
+    /// new, and then once per second, before a message that is sent between neighbours only.
+    fn is_due(&mut self, way: Way, control: &Control) -> bool {
+        let opens = matches!(control, Control::Digest { .. } | Control::Ping { .. } | Control::Beacon { .. });
+        let is_due = opens && self.link(way.link).due <= way.now;
+        if is_due {
+            self.link(way.link).due = way.now + NAMED_EVERY;
+        }
+        is_due
     }
 }
 
@@ -246,7 +288,12 @@ impl Behaviour {
                 marks.splice(0..0, claims);
                 marks.truncate(MAX_MARKS);
             }
-            Self::Drop | Self::Forge | Self::Replay | Self::Hoard | Self::InventWriters => {}
+            Self::Drop
+            | Self::Forge
+            | Self::Replay
+            | Self::Hoard
+            | Self::InventWriters
+            | Self::PlayRecordings => {}
         }
     }
 }
@@ -283,6 +330,26 @@ fn invented_mark(by: &NodeId, number: u64) -> Mark {
     id.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&rng.bits().to_be_bytes()));
     let origin = NodeId::from_bytes(id);
     Mark { origin, incarnation: 1, have: 5, floor: 1, floor_message: 1, next_message: 6 }
+}
+
+/// Returns the message after so many others that was recorded of a writer.
+fn recorded(by: &NodeId, number: u64, before: usize) -> Arc<Segment> {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&mix(by.prefix() ^ mix(number)).to_be_bytes());
+    let keypair = Keypair::from_seed(&seed);
+    let seq = before as u64 + 1;
+    let mut segment = Segment {
+        origin: keypair.id(),
+        incarnation: 1,
+        seq,
+        first_message: seq,
+        kind: SegmentKind::Whole { messages: 1 },
+        message_kind: MessageKind::Application,
+        body: Bytes::from_static(b"\x03old"),
+        seal: None,
+    };
+    segment.sign(&keypair, &Config::default().network, RECORDED_AT);
+    Arc::new(segment)
 }
 
 // Forgeries pass through the codec, as a stranger's bytes would. What the core has noted in memory

@@ -5,6 +5,7 @@ use std::time::Duration;
 use smokesignal_proto::{Config, Features};
 
 use crate::invariant::Invariant;
+use crate::kernel::mix;
 use crate::net::Latency;
 
 /// The beginning of a world.
@@ -18,6 +19,8 @@ pub struct Setup {
     pub seeds: usize,
     /// Whether every node has a line, drawn as people have them.
     pub lines: bool,
+    /// Whether the time of day is wrong at every node, by up to 50 years.
+    pub wrong_clocks: bool,
     /// The features that all nodes offer each other.
     pub features: Features,
     /// The configuration of every node.
@@ -48,7 +51,20 @@ pub struct Expect {
     pub replay: String,
 }
 
+/// The time of day when a world begins, in seconds since 1970.
+const BEGINNING: u64 = 1_800_000_000;
+/// Fifty years, in seconds.
+const WRONG_BY: u64 = 50 * 365 * 24 * 3_600;
+
 impl Setup {
+    /// Returns the time of day in seconds since 1970, as a node sees it at this virtual time in
+    /// microseconds.
+    pub(crate) fn unix_time(&self, ix: usize, now: u64) -> u64 {
+        let wrong_by =
+            if self.wrong_clocks { mix(self.rng_seed ^ mix(ix as u64)) % (2 * WRONG_BY) } else { WRONG_BY };
+        BEGINNING - WRONG_BY + wrong_by + now / 1_000_000
+    }
+
     /// One seed, 10 ms to 50 ms from node to node, the core's defaults, and no exceptions.
     pub fn new(rng_seed: u64) -> Self {
         Self {
@@ -56,6 +72,7 @@ impl Setup {
             latency: Latency::Wan,
             seeds: 1,
             lines: false,
+            wrong_clocks: false,
             features: Features::OURS,
             config: Config::default(),
             expect: Expect::default(),

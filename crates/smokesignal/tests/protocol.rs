@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smokesignal_proto::{
-    Address, Age, Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, Instant, Keypair, Mark,
-    Message, MessageKind, Part, Priority, Record, SeedReport, SeedState, SeedStatus, Segment, SegmentKind,
-    SegmentProof, SoughtSeed, decode, encode,
+    Address, Age, Ask, Beat, Confirmation, Control, DigestEnd, DisconnectReason, Instant, Keypair, LifeSign,
+    Mark, Message, MessageKind, Part, Priority, Record, SeedReport, SeedState, SeedStatus, Segment,
+    SegmentKind, SegmentProof, SoughtSeed, decode, encode,
 };
 use vectors::{hex, vectors};
 
@@ -24,6 +24,9 @@ const QUERY: u64 = 1 << 41;
 const SEED: u64 = 0xea4a_6c63_e29c_520a;
 /// The short name of the seed `127.0.0.1:8495` while it is missing.
 const ADDRESS: u64 = 0x3c8c_1aa0_6e4a_0bf1;
+/// When all segments were signed, in seconds since 1970.
+const SIGNED_AT: u64 = 1_800_000_000;
+const NONCE: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 const BODY: &[u8] = b"\x05hello\0\x02hi";
 
 fn keypair() -> Keypair {
@@ -150,6 +153,11 @@ fn digests() -> Vec<(&'static str, Control)> {
         ("Prove", Control::Prove { writers: vec![origin, other_keypair().id()] }),
         ("Proofs", Control::Proofs { proofs: proofs() }),
         ("Twin", Control::Twin { process: 1 << 63, incarnation: INCARNATION, uptime_ms: 70_000 }),
+        ("Challenge", Control::Challenge { writer: origin, nonce: NONCE }),
+        (
+            "Alive",
+            Control::Alive { sign: LifeSign::sign(&keypair(), &NETWORK, INCARNATION, SIGNED_AT, NONCE) },
+        ),
     ]
 }
 
@@ -172,21 +180,21 @@ fn segments() -> Vec<(&'static str, Segment)> {
         seal: None,
     };
     let mut signed = unsigned.clone();
-    signed.sign(&keypair(), &NETWORK);
+    signed.sign(&keypair(), &NETWORK, SIGNED_AT);
     let mut pair = [unsigned.clone(), Segment { seq: 3, first_message: 6, ..unsigned.clone() }];
-    Segment::sign_all(&mut pair, &keypair(), &NETWORK);
+    Segment::sign_all(&mut pair, &keypair(), &NETWORK, SIGNED_AT);
     let [first, second] = pair;
     let fragment = |seq, first, last, body: &'static [u8]| {
         let kind = SegmentKind::Fragment { first, last };
         let mut fragment = Segment { seq, first_message: 9, kind, body: body.into(), ..unsigned.clone() };
-        fragment.sign(&keypair(), &NETWORK);
+        fragment.sign(&keypair(), &NETWORK, SIGNED_AT);
         fragment
     };
     let one = |message_kind, body: &'static [u8]| {
         let kind = SegmentKind::Whole { messages: 1 };
         let mut one =
             Segment { seq: 7, first_message: 10, kind, message_kind, body: body.into(), ..unsigned.clone() };
-        one.sign(&keypair(), &NETWORK);
+        one.sign(&keypair(), &NETWORK, SIGNED_AT);
         one
     };
     vec![
@@ -197,7 +205,7 @@ fn segments() -> Vec<(&'static str, Segment)> {
             let kind = SegmentKind::Whole { messages: 2 };
             let unknown = one(MessageKind::Other(9), b"\x07unknown\0");
             let mut unknown = Segment { kind, ..unknown };
-            unknown.sign(&keypair(), &NETWORK);
+            unknown.sign(&keypair(), &NETWORK, SIGNED_AT);
             unknown
         }),
         ("segment: fragment 1 of 3", fragment(4, true, false, b"a large message")),

@@ -246,7 +246,8 @@ impl Maker<'_, '_> {
             seal: None,
         };
         if signed {
-            segment.sign(&self.keys[key], self.network);
+            let signed_at = u64::from(self.input.byte());
+            segment.sign(&self.keys[key], self.network, signed_at);
         }
         segment
     }

@@ -105,7 +105,7 @@ mod tests {
         let origin = keypair.id();
         let (incarnation, seq, first_message, seal) = (1, 2, 3, None);
         let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
-        segment.sign(&keypair, &[0; 32]);
+        segment.sign(&keypair, &[0; 32], 1_800_000_000);
         Message::Data(Arc::new(segment), Age::from_wire(300, 5))
     }
 

@@ -331,6 +331,8 @@ impl Membership {
             | Control::Redirect { .. }
             | Control::Prove { .. }
             | Control::Proofs { .. }
+            | Control::Challenge { .. }
+            | Control::Alive { .. }
             | Control::Twin { .. }
             | Control::Beacon { .. }
             | Control::Probe

@@ -11,6 +11,7 @@ use crate::features::Features;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::lag::{Change, Lag};
+use crate::life::Life;
 use crate::message::{Ask, Confirmation, Control, DigestEnd, Mark, Part};
 use crate::output::{CloseReason, Output};
 use crate::segment::{MessageKind, Segment};
@@ -66,7 +67,9 @@ impl Node {
         if config.signed && !self.streams.verify(place, segment, &config.network) {
             return self.violation(link, CloseReason::ForgedSegment, now);
         }
+        let Some(life) = self.life_by(link, segment, now) else { return self.doubt(link, segment, now) };
         self.on_proven_segment(link, segment, age, now);
+        self.note_life(segment, life);
     }
 
     /// Takes a part of a segment, and the segment that it completes.
@@ -317,6 +320,9 @@ impl Node {
             let Some(ix) = self.stream(&mark.origin, from, now) else { continue };
             if is_new {
                 self.note_claim(link, ix, now);
+                if self.begins_in_the_past() {
+                    self.streams.set_life(ix, Life::Recorded(0));
+                }
             }
             self.begin_at_smallest(ix, mark);
             let starts_earlier = !is_new && self.starts_earlier(ix, mark);

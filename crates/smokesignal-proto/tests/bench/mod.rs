@@ -119,7 +119,7 @@ impl Bench {
         let (incarnation, first_message, seal) = (1, 1, None);
         let message_kind = MessageKind::Application;
         let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
-        segment.sign(&keypair, &[0; 32]);
+        segment.sign(&keypair, &[0; 32], 0);
         self.tell(n, Message::Data(Arc::new(segment), Age::default()));
     }
 }
@@ -147,7 +147,7 @@ pub fn segment(origin: u16, incarnation: u64, seq: u64, kind: SegmentKind, body:
     let (origin, first_message, seal) = (keypair.id(), seq, None);
     let message_kind = MessageKind::Application;
     let mut segment = Segment { origin, incarnation, seq, first_message, kind, message_kind, body, seal };
-    segment.sign(&keypair, &[0; 32]);
+    segment.sign(&keypair, &[0; 32], 0);
     Message::Data(Arc::new(segment), Age::default())
 }
 

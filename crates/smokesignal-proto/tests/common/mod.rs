@@ -359,6 +359,7 @@ impl World {
             | Output::Lagging { .. }
             | Output::IdentityConflict { .. }
             | Output::CaughtUp { .. }
+            | Output::ClockDiffers { .. }
             | Output::Unknown { .. } => {}
         }
     }

@@ -1,10 +1,10 @@
 //! `liars`: nodes join, and a writer restarts with its key, among nodes that lie in their digests.
 //!
-//! Seven networks: without liars, with 5 % and with 20 % liars of all kinds, and with 20 % of each
-//! kind. While ten nodes write, an honest node joins through the seed every 3 s. A liar makes a
-//! link to it, immediately or within 2 s, so that the lie is what some joiners hear first. One of
-//! the writers is killed and started again four times; liars that claim incarnations make links to
-//! it, too.
+//! Ten networks: without liars, with 5 % and with 20 % liars of all kinds, with 20 % of each kind,
+//! and two in which no node knows the time of day, without liars and with 20 % of all kinds. While
+//! ten nodes write, an honest node joins through the seed every 3 s. A liar makes a link to it,
+//! immediately or within 2 s, so that the lie is what some joiners hear first. One of the writers
+//! is killed and started again four times; liars that claim incarnations make links to it, too.
 //!
 //! A joiner is not excused for what it believed: from its first link on, each message is to be
 //! delivered to it or reported as missed. Only the links to honest nodes have to be enough for
@@ -40,7 +40,7 @@ const GRACE: u32 = 30;
 const PLACES: usize = 2_000;
 
 /// The networks: their name, the percentage of liars, and what these do by turns.
-const CASES: [(&str, usize, &[Behaviour]); 7] = [
+const CASES: [(&str, usize, &[Behaviour]); 10] = [
     ("honest", 0, &Behaviour::LIARS),
     ("5 % mixed", 5, &Behaviour::LIARS),
     ("20 % mixed", 20, &Behaviour::LIARS),
@@ -48,13 +48,19 @@ const CASES: [(&str, usize, &[Behaviour]); 7] = [
     ("20 % overstate", 20, &[Behaviour::Overstate]),
     ("20 % claim incarnations", 20, &[Behaviour::ClaimIncarnations]),
     ("20 % invent writers", 20, &[Behaviour::InventWriters]),
+    ("20 % play recordings", 20, &[Behaviour::PlayRecordings]),
+    (WRONG_CLOCKS.0, 0, &Behaviour::LIARS),
+    (WRONG_CLOCKS.1, 20, &Behaviour::LIARS),
 ];
+/// Those in which every clock is wrong by another number of years.
+const WRONG_CLOCKS: (&str, &str) = ("wrong clocks", "wrong clocks, 20 % mixed");
 
 /// Plays `liars`.
 pub(super) fn liars(lab: &mut Lab<'_, '_>) {
     for (name, percent, kinds) in CASES {
         let mut setup = lab.setup(Expect { gaps: percent > 0, ..Expect::default() });
         setup.config.max_streams = PLACES;
+        setup.wrong_clocks = name.starts_with(WRONG_CLOCKS.0);
         let world = lab.gather(World::new(setup));
         let mut play = Play::new(world, percent, kinds);
         lab.pass(&mut play.world, name, 15 * S);

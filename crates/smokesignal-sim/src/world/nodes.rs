@@ -140,7 +140,8 @@ impl World {
             | Output::ReaderTimedOut { .. }
             | Output::IdentityConflict { .. } // No two nodes here have one key.
             | Output::Lagging { .. }
-            | Output::CaughtUp { .. } => {}
+            | Output::CaughtUp { .. }
+            | Output::ClockDiffers { .. } => {}
             Output::Deliver { from, seq, messages, .. } => {
                 for (seq, data) in (seq..).zip(messages) {
                     self.kernel.record(Mark::Delivered, ix as u64, mix(seq) ^ data.len() as u64);

@@ -154,6 +154,7 @@ impl Driver {
     /// Runs until the node has left, or until its last handle is dropped: then it ends immediately,
     /// as if it had been killed.
     pub(crate) async fn run(mut self) {
+        self.note_unix_time();
         let timer = tokio::time::sleep_until(self.clock.deadline(proto::Instant::ZERO));
         tokio::pin!(timer);
         let mut reports_first = false;
@@ -230,6 +231,7 @@ impl Driver {
         // A link that has written is not stalled, so the core learns of it before it looks at the
         // time.
         self.note_sent();
+        self.note_unix_time();
         self.core.handle_timeout(self.clock.now());
         let now = Instant::now();
         if self.links.check_stuck(now) {
@@ -240,6 +242,11 @@ impl Driver {
         for link in self.links.idle(now) {
             self.core.close_streams(link, self.clock.now());
         }
+    }
+
+    /// Tells the core the time of day, which may have been set since.
+    fn note_unix_time(&mut self) {
+        self.core.set_unix_time(Clock::unix_time(), self.clock.now());
     }
 
     /// Reports how many lines others would have caused.
@@ -436,6 +443,14 @@ impl Driver {
                 self.shared.lagging(from, messages, bytes);
             }
             Output::CaughtUp { from } => self.shared.caught_up(from),
+            Output::ClockDiffers { of, ahead_by } => {
+                tracing::warn!(
+                    id = ?of,
+                    ahead_by,
+                    "the clock of this node or of that one is wrong by some seconds; set it, or the first \
+                     message of each writer takes a round trip more"
+                );
+            }
             Output::ReaderTimedOut { reader } => self.shared.reader_timed_out(reader),
             Output::IdentityConflict { superseded } => {
                 self.shared.identity_conflict(self.core.id(), superseded);
