@@ -76,7 +76,7 @@ impl Context {
         Cx { now, config, me, rng, wall: *wall, out }
     }
 
-    /// Sets the wall clock: that many seconds since 1970 are it at `now`.
+    /// Sets the wall clock to this number of seconds since 1970.
     pub(crate) fn set_unix_time(&mut self, seconds: u64, now: Instant) {
         self.wall = WallClock { seconds, at: now };
     }
@@ -106,16 +106,10 @@ impl Cx<'_> {
 }
 
 /// The wall clock, as it was set last. It may be wrong.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct WallClock {
     seconds: u64,
     at: Instant,
-}
-
-impl Default for WallClock {
-    fn default() -> Self {
-        Self { seconds: 0, at: Instant::ZERO }
-    }
 }
 
 impl WallClock {

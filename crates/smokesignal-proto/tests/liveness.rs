@@ -89,6 +89,19 @@ fn a_recording_is_neither_read_nor_passed_on_and_is_a_gap_in_the_end() {
     assert_eq!(gaps(&more), [1]);
 }
 
+/// The writer begins anew before anybody has proven that it lived: the first messages are lost.
+#[test]
+fn a_later_start_ends_the_search_for_an_earlier_one_with_a_gap() {
+    let mut bench = bench(&[2]);
+    (1..=3).for_each(|seq| bench.tell(2, tiny(WRITER, 1, seq)));
+    bench.tell(2, tiny(WRITER, 2, 1));
+    assert_eq!(gaps(&bench.drain(None)), [3]);
+    // The earlier one is over.
+    bench.tell(2, tiny(WRITER, 1, 4));
+    assert_eq!(gaps(&bench.pass(29, &[2])), []);
+    assert_eq!(gaps(&bench.pass(3, &[2])), [1]);
+}
+
 /// A joiner reads nothing of it either, although a proof has shown how far the stream is.
 #[test]
 fn a_recording_is_not_read_by_a_joiner() {
@@ -240,6 +253,8 @@ fn writers_in_doubt_are_limited() {
     (1000..3000).for_each(|writer| bench.tell(2, tiny(writer, 1, 1)));
     let outputs = bench.drain(None);
     let held = bench.node.held();
+    // Those that had to go are gaps, and none is lost without a word.
+    assert_eq!(gaps(&outputs).into_iter().sum::<u64>(), 2001 - 1024);
     let doubts = held.iter().find(|held| held.what == "writers in doubt").unwrap();
     assert_eq!((doubts.amount, doubts.limit), (1024, 1024));
     let (_, nonce) = challenges(&outputs, 3)[0];

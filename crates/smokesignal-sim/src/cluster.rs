@@ -248,6 +248,11 @@ impl Cluster {
     pub(crate) fn behaviour(&self, ix: usize) -> Option<Behaviour> {
         self.members[ix].hostile.as_ref().map(Hostile::behaviour)
     }
+
+    /// Returns whether a node has played recordings of this writer.
+    pub(crate) fn plays(&self, ix: usize, writer: &NodeId) -> bool {
+        self.members[ix].hostile.as_ref().is_some_and(|hostile| hostile.plays(writer))
+    }
 }
 
 /// Returns the key of a node, which follows from its number and the run's seed.

@@ -166,6 +166,11 @@ impl Hostile {
         self.behaviour = behaviour;
     }
 
+    /// Returns whether the node has played recordings of this writer.
+    pub(crate) fn plays(&self, writer: &NodeId) -> bool {
+        self.recorded.iter().flatten().any(|segment| segment.origin == *writer)
+    }
+
     /// Returns the messages that leave the node in place of this one.
     pub(crate) fn alter(&mut self, way: Way, message: Message, rng: &mut Rng) -> Vec<Message> {
         if !Behaviour::LIARS.contains(&self.behaviour) {

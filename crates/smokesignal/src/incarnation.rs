@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::identity::{Identity, draft_beside};
 
@@ -43,12 +43,17 @@ pub(crate) fn next(identity: &Identity) -> u64 {
     incarnation
 }
 
+/// Returns the time since 1970 by the machine's clock, which may be wrong.
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Returns the milliseconds since 1970, or a later number if another start has used that one: one
 /// in this process, because an identity may be started again within the same millisecond, in
 /// virtual time above all, or an earlier one, which had the `last` number.
 fn after(last: u64) -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let unix = unix_time().as_millis() as u64;
     let next = |before: u64| unix.max(before + 1).max(last + 1);
     let before = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| Some(next(before)));
     next(before.unwrap_or_else(|before| before))

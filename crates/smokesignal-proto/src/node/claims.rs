@@ -36,7 +36,7 @@ const MAX_ONES: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// A claim is forgotten if nobody has proven it within this time. 30 s: a first segment of 64 KiB
 /// over a full line of 256 kbit/s is there.
-const PROVEN_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const PROVEN_WITHIN: Duration = Duration::from_secs(30);
 /// A node waits with its first message for no longer than this for the proof of a later start of
 /// itself. 2 s: the most that an answer takes where round trips are believed.
 const OWN_WITHIN: Duration = Duration::from_secs(2);

@@ -47,7 +47,7 @@ impl Node {
         self.queries.held(config, &mut held);
         self.departure.held(&mut held);
         self.claims.held(config, &mut held);
-        self.liveness.held(config, &mut held);
+        self.liveness.held(&mut held);
         held.push(Held { what: "streams behind", amount: self.lags.len(), limit: config.max_streams });
         held
     }

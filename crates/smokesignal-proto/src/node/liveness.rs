@@ -16,13 +16,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Node;
-use crate::config::{Config, ReadFrom};
+use super::claims::PROVEN_WITHIN;
+use crate::config::ReadFrom;
 use crate::id::NodeId;
 use crate::ids::LinkId;
 use crate::life::{Life, LifeSign, Nonce};
 use crate::limits::Held;
 use crate::message::{Ask, Control};
 use crate::output::{CloseReason, Output};
+use crate::rng::Rng;
 use crate::segment::Segment;
 use crate::streams::{Position, StreamIx};
 use crate::time::Instant;
@@ -38,9 +40,6 @@ const MAX_ASKED: usize = 8;
 /// A challenge is repeated after this long. 1 s: ten times a round trip through a large network on
 /// one continent.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Refused messages are a gap if their writer was not proven to live within this time. 30 s, as for
-/// a neighbour's claims: over a full line of 256 kbit/s a challenge takes some seconds.
-const PROVEN_WITHIN: Duration = Duration::from_secs(30);
 /// Challenges of one neighbour that this node has passed on and that are open, at most; further
 /// ones are dropped, and repeated by those who have sent them.
 const MAX_PASSED_ON: usize = 256;
@@ -87,6 +86,9 @@ enum State {
     GivenUp,
 }
 
+/// A writer, and how many of its messages are a gap.
+type Missed = (NodeId, u64);
+
 /// What was refused.
 #[derive(Debug, Clone, Copy)]
 struct Refused {
@@ -124,63 +126,53 @@ impl Liveness {
     }
 
     /// Notes a segment that was refused. Returns the challenge to send to the neighbour `ask`, if
-    /// it is time for one.
+    /// it is time for one, and the messages of a writer that are a gap now.
     fn refuse(
         &mut self,
         segment: &Segment,
         (link, ask): (LinkId, LinkId),
-        nonce: Nonce,
+        rng: &mut Rng,
         now: Instant,
-    ) -> Option<Nonce> {
-        let refused = Refused::new(segment);
-        let begin = || Doubt {
-            incarnation: segment.incarnation,
-            link,
-            since: now,
-            state: State::Open,
-            nonce,
-            asked: Vec::new(),
-            refused,
-            unreported: 0,
-        };
-        if !self.doubts.contains_key(&segment.origin) {
-            self.make_room();
-        }
-        let doubt = self.doubts.entry(segment.origin).or_insert_with(begin);
-        if segment.incarnation < doubt.incarnation {
-            return None;
-        }
-        if segment.incarnation > doubt.incarnation {
-            *doubt = begin();
-        }
-        if doubt.state == State::GivenUp {
-            if now - doubt.since < PROVEN_WITHIN {
-                return None;
+    ) -> (Option<Nonce>, Option<Missed>) {
+        let writer = segment.origin;
+        let (begins, missed, unreported) = match self.doubts.get_mut(&writer) {
+            None => (true, self.make_room(), 0),
+            Some(doubt) if segment.incarnation < doubt.incarnation => return (None, None),
+            Some(doubt) if segment.incarnation > doubt.incarnation => (true, doubt.give_up(writer, now), 0),
+            Some(doubt) if doubt.state == State::GivenUp && now - doubt.since < PROVEN_WITHIN => {
+                return (None, None);
             }
-            *doubt = Doubt { unreported: doubt.unreported, ..begin() };
+            // Messages that were reported as a gap before are not reported again.
+            Some(doubt) => (doubt.state == State::GivenUp, None, doubt.unreported),
+        };
+        if begins {
+            self.doubts.insert(writer, Doubt::new(segment, (link, unreported), rng.nonce(), now));
         }
-        doubt.refused.add(&refused);
-        doubt.ask(ask, now).then_some(doubt.nonce)
+        let doubt = self.doubts.get_mut(&writer).map(|doubt| {
+            doubt.refused.add(&Refused::new(segment));
+            doubt.ask(ask, now).then_some(doubt.nonce)
+        });
+        (doubt.flatten(), missed)
     }
 
-    /// Of the neighbour that has brought most writers in doubt the oldest is forgotten.
-    fn make_room(&mut self) {
+    /// Of the neighbour that has brought most writers in doubt the oldest is forgotten. Returns the
+    /// messages of it that are a gap.
+    fn make_room(&mut self) -> Option<Missed> {
         if self.doubts.len() < MAX_DOUBTS {
-            return;
+            return None;
         }
         let mut counts: BTreeMap<LinkId, usize> = BTreeMap::new();
         self.doubts.values().for_each(|doubt| *counts.entry(doubt.link).or_default() += 1);
-        let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(link, _)| link);
-        let of_most = self.doubts.iter().filter(|(_, doubt)| Some(doubt.link) == most);
-        let loser = of_most.min_by_key(|(_, doubt)| doubt.since).map(|(writer, _)| *writer);
-        if let Some(writer) = loser {
-            self.doubts.remove(&writer);
-        }
+        let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let of_most = self.doubts.iter().filter(|(_, doubt)| doubt.link == most);
+        let writer = *of_most.min_by_key(|(_, doubt)| doubt.since)?.0;
+        let mut doubt = self.doubts.remove(&writer)?;
+        let since = doubt.since;
+        doubt.give_up(writer, since)
     }
 
     /// Returns whether this neighbour's challenge with this number may be passed on.
     fn pass_on(&mut self, nonce: Nonce, (from, to): (LinkId, LinkId), now: Instant) -> bool {
-        self.passed_on.retain(|_, passed| now < passed.until);
         let open = self.passed_on.values().filter(|passed| passed.from == from).count();
         let is_own = self.doubts.values().any(|doubt| doubt.nonce == nonce);
         if open >= MAX_PASSED_ON || is_own || self.passed_on.contains_key(&nonce) {
@@ -209,16 +201,37 @@ impl Liveness {
     }
 
     /// See [`crate::Node::held`].
-    pub(super) fn held(&self, config: &Config, held: &mut Vec<Held>) {
-        let links = config.max_sessions + config.max_peers;
+    pub(super) fn held(&self, held: &mut Vec<Held>) {
+        let mut open: BTreeMap<LinkId, usize> = BTreeMap::new();
+        self.passed_on.values().for_each(|passed| *open.entry(passed.from).or_default() += 1);
+        let most = open.into_values().max().unwrap_or(0);
         held.extend([
             Held { what: "writers in doubt", amount: self.doubts.len(), limit: MAX_DOUBTS },
-            Held { what: "challenges passed on", amount: self.passed_on.len(), limit: MAX_PASSED_ON * links },
+            Held { what: "challenges of one neighbour passed on", amount: most, limit: MAX_PASSED_ON },
         ]);
     }
 }
 
 impl Doubt {
+    /// Begins with a segment that this neighbour has brought.
+    fn new(segment: &Segment, (link, unreported): (LinkId, u64), nonce: Nonce, now: Instant) -> Self {
+        let (incarnation, state, asked) = (segment.incarnation, State::Open, Vec::new());
+        let refused = Refused::new(segment);
+        Self { incarnation, link, since: now, state, nonce, asked, refused, unreported }
+    }
+
+    /// Gives up on the writer. Returns what is a gap of it now.
+    fn give_up(&mut self, writer: NodeId, now: Instant) -> Option<Missed> {
+        if self.state != State::Open {
+            return None;
+        }
+        (self.state, self.since) = (State::GivenUp, now);
+        let (first, end) = self.refused.messages;
+        let missed = end.saturating_sub(first.max(self.unreported));
+        self.unreported = self.unreported.max(end);
+        (missed > 0).then_some((writer, missed))
+    }
+
     /// Returns whether it is time to ask this neighbour.
     fn ask(&mut self, link: LinkId, now: Instant) -> bool {
         if self.state != State::Open {
@@ -238,34 +251,32 @@ impl Doubt {
 }
 
 impl Node {
-    /// Returns as what this segment, which its writer has signed, may be taken; `None` if the
-    /// writer has to prove first that it lives.
-    pub(super) fn life_by(&self, link: LinkId, segment: &Segment, now: Instant) -> Option<Life> {
+    /// Returns as what this segment may be taken. Its writer has signed it, and its stream counts as
+    /// `known`. `None`: the writer has to prove first that it lives.
+    pub(super) fn life_by(&self, link: LinkId, segment: &Segment, known: Life, now: Instant) -> Option<Life> {
         let config = &self.context.config;
-        let known = self.place_of(segment);
-        let life = known.map_or(Life::Unknown, |ix| self.streams.get(ix).life);
-        let Some(seal) = segment.seal.as_ref().filter(|_| config.signed && life != Life::Alive) else {
-            return Some(Life::Alive);
+        let seal = segment.seal.as_ref().filter(|_| config.signed);
+        let recorded = match (known, seal) {
+            (Life::Alive, _) | (_, None) => return Some(Life::Alive),
+            (Life::Recorded(bytes), _) => Some(bytes),
+            (Life::Unknown, _) => self.begins_in_the_past().then_some(0),
         };
-        let difference = seal.signed_at.abs_diff(self.context.unix_time(now));
-        let is_new = Duration::from_secs(difference) <= config.ring_age + TOLERANCE;
+        let is_new = seal.is_some_and(|seal| {
+            let difference = seal.signed_at.abs_diff(self.context.unix_time(now));
+            Duration::from_secs(difference) <= config.ring_age + TOLERANCE
+        });
         let is_writer = self.membership.peer(link) == Some(segment.origin);
         if is_new || is_writer || self.liveness.is_alive(&segment.origin, segment.incarnation) {
             return Some(Life::Alive);
         }
         // A reader of what was written before it joined takes as much of it as a node may retain.
-        let recorded = match life {
-            Life::Recorded(bytes) => bytes,
-            Life::Unknown if self.begins_in_the_past() => 0,
-            Life::Unknown | Life::Alive => return None,
-        };
-        let recorded = recorded + segment.body.len();
+        let recorded = recorded? + segment.body.len();
         (recorded <= config.ring_bytes).then_some(Life::Recorded(recorded))
     }
 
     /// Notes what the stream of this segment, which was taken, counts as.
     pub(super) fn note_life(&mut self, segment: &Segment, life: Life) {
-        if let Some(ix) = self.place_of(segment) {
+        if let Some(ix) = self.place_of(&segment.origin, segment.incarnation) {
             self.streams.set_life(ix, life);
         }
     }
@@ -286,7 +297,7 @@ impl Node {
                 self.note_claim(link, ix, now);
             }
         }
-        if let Some(ix) = self.place_of(segment) {
+        if let Some(ix) = self.place_of(&segment.origin, segment.incarnation) {
             let stream = self.streams.get(ix);
             if !stream.read && segment.seq <= stream.have {
                 self.streams.rebase(ix, segment.seq - 1);
@@ -294,8 +305,12 @@ impl Node {
             self.spread.peer_has(&self.context.at(now), link, ix, segment.seq);
         }
         let ask = self.link_to(&segment.origin).unwrap_or(link);
-        let nonce = self.context.at(now).rng.nonce();
-        if let Some(nonce) = self.liveness.refuse(segment, (link, ask), nonce, now) {
+        let rng = self.context.at(now).rng;
+        let (challenge, missed) = self.liveness.refuse(segment, (link, ask), rng, now);
+        if let Some((from, missed)) = missed {
+            self.context.out.push(Output::Gap { from, missed });
+        }
+        if let Some(nonce) = challenge {
             self.send(ask, Control::Challenge { writer: segment.origin, nonce });
         }
     }
@@ -344,9 +359,7 @@ impl Node {
         let from = doubt.refused.seq;
         self.report_clock(&sign, now);
         let LifeSign { writer: origin, incarnation, .. } = sign;
-        if let Some(ix) =
-            self.streams.find(&origin).filter(|ix| self.streams.get(*ix).incarnation == incarnation)
-        {
+        if let Some(ix) = self.place_of(&origin, incarnation) {
             self.streams.set_life(ix, Life::Alive);
             self.want(ix, now);
         }
@@ -371,12 +384,7 @@ impl Node {
         self.liveness.doubts.retain(|writer, doubt| {
             let age = now - doubt.since;
             match doubt.state {
-                State::Open if age > PROVEN_WITHIN => {
-                    (doubt.state, doubt.since) = (State::GivenUp, now);
-                    let (first, end) = doubt.refused.messages;
-                    gaps.push((*writer, end.saturating_sub(first.max(doubt.unreported))));
-                    doubt.unreported = doubt.unreported.max(end);
-                }
+                State::Open if age > PROVEN_WITHIN => gaps.extend(doubt.give_up(*writer, now)),
                 State::Open => {
                     for (link, at) in doubt.asked.iter_mut().filter(|(_, at)| now - *at >= AGAIN_AFTER) {
                         *at = now;
@@ -390,18 +398,19 @@ impl Node {
         for (link, writer, nonce) in again {
             self.send(link, Control::Challenge { writer, nonce });
         }
-        for (from, missed) in gaps.into_iter().filter(|(_, missed)| *missed > 0) {
+        for (from, missed) in gaps {
             self.context.out.push(Output::Gap { from, missed });
         }
         self.liveness.passed_on.retain(|_, passed| now < passed.until);
     }
 
-    fn place_of(&self, segment: &Segment) -> Option<StreamIx> {
-        let ix = self.streams.find(&segment.origin)?;
-        (self.streams.get(ix).incarnation == segment.incarnation).then_some(ix)
+    /// Returns the place of this incarnation of a writer.
+    fn place_of(&self, writer: &NodeId, incarnation: u64) -> Option<StreamIx> {
+        self.streams.find(writer).filter(|ix| self.streams.get(*ix).incarnation == incarnation)
     }
 
-    fn link_to(&self, peer: &NodeId) -> Option<LinkId> {
+    /// Returns the link to a node that is a neighbour.
+    pub(super) fn link_to(&self, peer: &NodeId) -> Option<LinkId> {
         self.peers().find(|(_, other)| other == peer).map(|(link, _)| link)
     }
 }

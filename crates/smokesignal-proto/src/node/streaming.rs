@@ -67,9 +67,14 @@ impl Node {
         if config.signed && !self.streams.verify(place, segment, &config.network) {
             return self.violation(link, CloseReason::ForgedSegment, now);
         }
-        let Some(life) = self.life_by(link, segment, now) else { return self.doubt(link, segment, now) };
+        let known_life = current.map_or(Life::Unknown, |ix| self.streams.get(ix).life);
+        let Some(life) = self.life_by(link, segment, known_life, now) else {
+            return self.doubt(link, segment, now);
+        };
         self.on_proven_segment(link, segment, age, now);
-        self.note_life(segment, life);
+        if life != known_life {
+            self.note_life(segment, life);
+        }
     }
 
     /// Takes a part of a segment, and the segment that it completes.
@@ -130,8 +135,7 @@ impl Node {
     fn confirm_end(&mut self, ix: StreamIx) {
         let stream = self.streams.get(ix);
         let (origin, mark) = (stream.origin, stream.mark());
-        let link = self.peers().find(|(_, peer)| *peer == origin);
-        if let Some((link, _)) = link {
+        if let Some(link) = self.link_to(&origin) {
             self.send(link, Control::Digest { marks: vec![mark], end: None });
         }
     }

@@ -9,7 +9,6 @@
 use smokesignal_proto::NodeId;
 
 use super::{Check, Observed, View, Violation};
-use crate::hostile::Behaviour;
 use crate::invariant::Invariant;
 use crate::workload::Head;
 
@@ -63,8 +62,7 @@ fn delivery(view: &View<'_>, node: usize, from: NodeId, seq: u64, data: &[u8]) -
 fn gap(view: &View<'_>, node: usize, from: NodeId, missed: u64) -> Result<(), Violation> {
     let Some(writer) = view.writer_number(&from) else {
         // A recording was written once, and is a gap because nobody proves its writer to live.
-        let plays = |ix: usize| view.cluster.behaviour(ix) == Some(Behaviour::PlayRecordings);
-        if view.nodes().any(plays) {
+        if view.nodes().any(|ix| view.cluster.plays(ix, &from)) {
             return Ok(());
         }
         let what = format!("a gap of {from:?}, which never wrote");

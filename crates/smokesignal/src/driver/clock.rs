@@ -1,6 +1,6 @@
 //! The core's clock: microseconds since the driver was made, by the runtime's clock.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use smokesignal_proto as proto;
 use tokio::time::Instant;
@@ -22,11 +22,6 @@ impl Clock {
 
     pub(super) fn at(self, time: Instant) -> proto::Instant {
         proto::Instant::from_micros((time - self.epoch).as_micros() as u64)
-    }
-
-    /// Returns the seconds since 1970 by the machine's clock, which may be wrong.
-    pub(super) fn unix_time() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
     /// Returns the time of the runtime's clock at which it is `time` for the core.

@@ -52,6 +52,7 @@ use crate::broadcast::envelope::Outgoing;
 use crate::broadcast::incoming::{Batch, Incoming, Written};
 use crate::broadcast::mailbox::Delivery;
 use crate::command::{Command, CommandInbox};
+use crate::incarnation;
 use crate::log_limit::LogLimit;
 use crate::stream::handle::Path;
 use crate::transport::incompatible::Incompatible;
@@ -246,7 +247,7 @@ impl Driver {
 
     /// Tells the core the time of day, which may have been set since.
     fn note_unix_time(&mut self) {
-        self.core.set_unix_time(Clock::unix_time(), self.clock.now());
+        self.core.set_unix_time(incarnation::unix_time().as_secs(), self.clock.now());
     }
 
     /// Reports how many lines others would have caused.
@@ -443,14 +444,7 @@ impl Driver {
                 self.shared.lagging(from, messages, bytes);
             }
             Output::CaughtUp { from } => self.shared.caught_up(from),
-            Output::ClockDiffers { of, ahead_by } => {
-                tracing::warn!(
-                    id = ?of,
-                    ahead_by,
-                    "the clock of this node or of that one is wrong by some seconds; set it, or the first \
-                     message of each writer takes a round trip more"
-                );
-            }
+            Output::ClockDiffers { of, ahead_by } => self.shared.clock_differs(of, ahead_by),
             Output::ReaderTimedOut { reader } => self.shared.reader_timed_out(reader),
             Output::IdentityConflict { superseded } => {
                 self.shared.identity_conflict(self.core.id(), superseded);

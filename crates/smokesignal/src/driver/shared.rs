@@ -63,6 +63,15 @@ impl Shared {
         self.events.emit(&Event::CaughtUp { from });
     }
 
+    pub(super) fn clock_differs(&self, of: NodeId, ahead_by: i64) {
+        tracing::warn!(
+            ?of,
+            seconds_ahead = ahead_by,
+            "the clock of that node or of this one is wrong; until somebody sets it, the first messages \
+             between the two arrive later"
+        );
+    }
+
     pub(super) fn reader_timed_out(&self, reader: u64) {
         let reader = format!("{reader:016x}");
         tracing::warn!(reader, "a reader has confirmed nothing for too long");
