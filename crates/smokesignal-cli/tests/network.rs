@@ -460,6 +460,36 @@ fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
     }
 }
 
+/// The time in a signature shows readers that it is not a recording. Where clocks are wrong, writers
+/// prove that they live.
+#[test]
+fn nodes_read_each_other_whatever_their_clocks_say() {
+    if Command::new("faketime").arg("--version").output().is_err() {
+        eprintln!("skipped: faketime is not installed; for example: apt-get install faketime");
+        return;
+    }
+    let few_links = ["--min-peers", "1", "--max-peers", "2"];
+    let mut nodes = start_network(3, &few_links);
+    let seed = nodes[0].address();
+    let arguments = [&["--seed", &seed], &few_links[..]].concat();
+    let clocks = ["@1970-01-02 00:00:00", "@2001-01-01 00:00:00", "@2099-01-01 00:00:00", "-26h"];
+    nodes.extend(clocks.map(|clock| JsonNode::start_on("127.0.0.1", at_time(clock), &arguments)));
+    for node in &nodes {
+        node.wait_until("the network", |transcript| transcript.first("connect").is_some());
+    }
+    let words: Vec<String> = (0..20).map(|number| format!("word {number}")).collect();
+    for node in &nodes {
+        words.iter().for_each(|word| node.broadcast(word));
+    }
+    for (reader, writer) in nodes.iter().flat_map(|reader| nodes.iter().map(move |writer| (reader, writer))) {
+        if reader.id != writer.id {
+            reader.wait_received(&writer.id, words.len());
+            assert_received(reader, &writer.id, &words);
+        }
+        assert_eq!(reader.transcript().gaps, []);
+    }
+}
+
 /// A copied image of a machine, or a container that was started twice.
 #[test]
 fn two_processes_with_one_key_are_both_told_and_the_first_one_can_write_no_more() {

@@ -251,8 +251,8 @@ impl Doubt {
 }
 
 impl Node {
-    /// Returns as what this segment may be taken. Its writer has signed it, and its stream counts as
-    /// `known`. `None`: the writer has to prove first that it lives.
+    /// Returns as what this segment may be taken. Its writer has signed it, and its stream counts
+    /// as `known`. `None`: the writer has to prove first that it lives.
     pub(super) fn life_by(&self, link: LinkId, segment: &Segment, known: Life, now: Instant) -> Option<Life> {
         let config = &self.context.config;
         let seal = segment.seal.as_ref().filter(|_| config.signed);
