@@ -460,8 +460,8 @@ fn a_writer_that_restarts_is_read_whatever_its_clock_says_and_said() {
     }
 }
 
-/// The time in a signature shows readers that it is not a recording. Where clocks are wrong, writers
-/// prove that they live.
+/// The time in a signature shows that it is not a recording. Where clocks are wrong, writers prove
+/// that they live.
 #[test]
 fn nodes_read_each_other_whatever_their_clocks_say() {
     if Command::new("faketime").arg("--version").output().is_err() {

@@ -332,14 +332,14 @@ async fn read(
             Ok(0) => return,
             Err(error) => return tracing::debug!(?link, %error, "the connection broke"),
         }
-        let Batch { messages, skipped } =
-            match batch(&mut buffer.bytes, streams, out.copies.load(Ordering::Relaxed)) {
-                Ok(batch) => batch,
-                Err(error) => {
-                    let told = reports.send((link, Report::Violation(error.to_string()))).await;
-                    return drop(told);
-                }
-            };
+        let copies = out.copies.load(Ordering::Relaxed);
+        let Batch { messages, skipped } = match batch(&mut buffer.bytes, streams, copies) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let told = reports.send((link, Report::Violation(error.to_string()))).await;
+                return drop(told);
+            }
+        };
         if skipped > 0 && reports.send((link, Report::Skipped(skipped))).await.is_err() {
             return;
         }
