@@ -102,6 +102,19 @@ fn a_later_start_ends_the_search_for_an_earlier_one_with_a_gap() {
     assert_eq!(gaps(&bench.pass(3, &[2])), [1]);
 }
 
+/// Found by `sim liars`: the gap came although the stream had been read for half a minute.
+#[test]
+fn a_stream_that_another_neighbour_proves_is_not_in_doubt_any_more() {
+    let mut bench = bench(&[2, 3]);
+    bench.tell(2, tiny(3, 1, 1));
+    assert_eq!(challenges(&bench.drain(None), 3).len(), 1);
+    bench.tell(3, tiny(3, 1, 1));
+    let outputs = bench.drain(None);
+    assert_eq!(delivered(&outputs), [1]);
+    let outputs = bench.pass(40, &[2, 3]);
+    assert_eq!((gaps(&outputs), challenges(&outputs, 3)), (Vec::new(), Vec::new()));
+}
+
 /// A joiner reads nothing of it either, although a proof has shown how far the stream is.
 #[test]
 fn a_recording_is_not_read_by_a_joiner() {

@@ -105,6 +105,16 @@ fn the_second_process_begins_after_the_first_whatever_its_clock_says() {
     assert_eq!(incarnation, Some(1_001));
 }
 
+/// Its record has raised the incarnation of the first one, which has not written anything.
+#[test]
+fn a_record_of_the_second_process_does_not_make_it_the_first_one() {
+    let mut bench = Bench::with(Config { incarnation: 1_000, ..Config::default() });
+    bench.link_and_drain(2);
+    let of_second = Record::sign(&key(1), &[0; 32], vec!["127.0.0.1:77".parse().unwrap()], 2_000);
+    bench.tell(2, Control::Welcome { records: vec![of_second] });
+    assert_eq!(conflict(&say(&mut bench, 9, 2_000, 0)), Some(true));
+}
+
 /// After a restart the neighbours still have the stream of the start before. Nobody answers.
 #[test]
 fn a_restarted_node_is_no_twin_and_its_first_message_waits_half_a_second_at_most() {

@@ -86,8 +86,13 @@ enum State {
     GivenUp,
 }
 
-/// A writer, and how many of its messages are a gap.
-type Missed = (NodeId, u64);
+/// How many messages of a writer's incarnation nobody has proven to be live.
+#[derive(Debug)]
+struct Missed {
+    from: NodeId,
+    incarnation: u64,
+    messages: u64,
+}
 
 /// What was refused.
 #[derive(Debug, Clone, Copy)]
@@ -229,7 +234,7 @@ impl Doubt {
         let (first, end) = self.refused.messages;
         let missed = end.saturating_sub(first.max(self.unreported));
         self.unreported = self.unreported.max(end);
-        (missed > 0).then_some((writer, missed))
+        (missed > 0).then_some(Missed { from: writer, incarnation: self.incarnation, messages: missed })
     }
 
     /// Returns whether it is time to ask this neighbour.
@@ -307,9 +312,7 @@ impl Node {
         let ask = self.link_to(&segment.origin).unwrap_or(link);
         let rng = self.context.at(now).rng;
         let (challenge, missed) = self.liveness.refuse(segment, (link, ask), rng, now);
-        if let Some((from, missed)) = missed {
-            self.context.out.push(Output::Gap { from, missed });
-        }
+        missed.into_iter().for_each(|missed| self.report_refused(&missed));
         if let Some(nonce) = challenge {
             self.send(ask, Control::Challenge { writer: segment.origin, nonce });
         }
@@ -381,6 +384,12 @@ impl Node {
     /// Asks again, gives up on writers that nobody has proven to live, and forgets old proofs.
     pub(super) fn expire_doubts(&mut self, now: Instant) {
         let (mut again, mut gaps) = (Vec::new(), Vec::new());
+        let in_doubt = self.liveness.doubts.iter().map(|(writer, doubt)| (*writer, doubt.incarnation));
+        let read: Vec<_> =
+            in_doubt.filter(|(writer, incarnation)| self.reads(writer, *incarnation)).collect();
+        for (writer, _) in read {
+            self.liveness.doubts.remove(&writer);
+        }
         self.liveness.doubts.retain(|writer, doubt| {
             let age = now - doubt.since;
             match doubt.state {
@@ -398,10 +407,21 @@ impl Node {
         for (link, writer, nonce) in again {
             self.send(link, Control::Challenge { writer, nonce });
         }
-        for (from, missed) in gaps {
-            self.context.out.push(Output::Gap { from, missed });
-        }
+        gaps.iter().for_each(|missed| self.report_refused(missed));
         self.liveness.passed_on.retain(|_, passed| now < passed.until);
+    }
+
+    /// Reports what was refused as a gap, unless the stream is read by now: another neighbour has
+    /// brought it, or the writer itself.
+    fn report_refused(&mut self, missed: &Missed) {
+        let Missed { from, incarnation, messages } = *missed;
+        if !self.reads(&from, incarnation) {
+            self.context.out.push(Output::Gap { from, missed: messages });
+        }
+    }
+
+    fn reads(&self, writer: &NodeId, incarnation: u64) -> bool {
+        self.place_of(writer, incarnation).is_some_and(|ix| self.streams.get(ix).read)
     }
 
     /// Returns the place of this incarnation of a writer.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Node;
+use crate::context::Context;
 use crate::ids::LinkId;
 use crate::message::{Control, Message};
 use crate::output::{CloseReason, Output};
@@ -129,8 +130,12 @@ impl Node {
         self.out.push_back(Output::Send { link, message });
     }
 
+    /// Returns this process as the other one is to see it. Before it has written anything, its
+    /// incarnation is that of its start: a record of the other process may have raised it since.
     fn process(&self, now: Instant) -> Process {
-        let incarnation = self.context.me.incarnation();
+        let has_written = self.streams.get(OWN).have > 0;
+        let Context { me, config, .. } = &self.context;
+        let incarnation = if has_written { me.incarnation() } else { config.incarnation };
         Process { number: self.twins.process, incarnation, uptime: now - self.twins.started }
     }
 
