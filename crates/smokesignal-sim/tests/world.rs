@@ -340,6 +340,13 @@ fn two_seeds_that_start_together_make_one_network() {
     seed_holds(28);
 }
 
+/// `writer-resumes`: a line was fast again, but what it had taken before left at the old speed, and
+/// the writer was blamed for it.
+#[test]
+fn a_writer_is_slow_until_what_it_sent_over_a_slow_line_is_out() {
+    seed_holds(25);
+}
+
 /// `complete`: a node that was frozen for longer than its neighbours retain skipped too late, again
 /// and again.
 #[test]

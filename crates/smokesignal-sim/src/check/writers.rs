@@ -45,7 +45,7 @@ impl Writers {
     fn blocked(&mut self, view: &View<'_>, writer: u32) -> Result<(), Violation> {
         let node = view.writer(writer).node;
         let since = self.blocked_since.get(writer as usize).copied().flatten();
-        let slow = view.net.is_slow_sender(node);
+        let slow = view.net.is_slow_sender(node, view.now);
         if slow || !has_healthy_link(view, node) {
             self.set(writer, Some(view.now));
             return Ok(());

@@ -72,6 +72,9 @@ struct Host {
     /// Bytes per second that it can send and read over each connection; `None` is without limit.
     upload: Option<u64>,
     download: Option<u64>,
+    /// When everything that it has sent at a limited speed is out, in virtual microseconds. What a
+    /// socket has taken leaves at the speed of that moment, also after the limit has ended.
+    slow_until: u64,
     /// The line that all its connections share.
     line: Option<Box<Ways>>,
     /// How it treats the connections that it relays.
@@ -144,6 +147,7 @@ impl Net {
         host.unplugged = false;
         host.relaying = relaying;
         host.backlog.clear();
+        host.slow_until = 0;
     }
 
     /// Ends a node's process, and takes its host off the network if `silently`. Returns what waited
@@ -241,9 +245,10 @@ impl Net {
         self.hosts[ix].upload
     }
 
-    /// Returns whether the speed is limited at which a host sends.
-    pub(crate) fn is_slow_sender(&self, ix: usize) -> bool {
-        self.upload(ix).is_some() || self.has_line(ix)
+    /// Returns whether the speed is limited at which a host sends, or was and what it sent then is
+    /// still on its way.
+    pub(crate) fn is_slow_sender(&self, ix: usize, now: u64) -> bool {
+        self.upload(ix).is_some() || self.has_line(ix) || now < self.hosts[ix].slow_until
     }
 
     /// Returns whether the speed of any host is limited.

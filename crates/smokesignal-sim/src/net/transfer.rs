@@ -130,6 +130,9 @@ impl Net {
             line.latest = line.latest.max(line.busy_until);
             line.busy_until
         });
+        if let (Some(_), Some(out)) = (rates[0], taken_at) {
+            self.hosts[sender].slow_until = self.hosts[sender].slow_until.max(out);
+        }
         self.post(kernel, lane, Parcel::Message(message), hops);
         taken_at
     }
